@@ -1,0 +1,136 @@
+"""The switches: every environment variable that the project reads, its default and its meaning.
+
+Nothing else in the package reads the environment. A secret is a `SecretStr`, so that printing the
+settings, or an error about them, never shows it.
+"""
+
+import json
+from datetime import date
+from typing import Self
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from sqp_refresh.errors import SettingsError
+from sqp_refresh.weeks import Period
+
+
+class Settings(BaseSettings):
+    """The environment, typed and checked; read it with `Settings.read()`."""
+
+    model_config = SettingsConfigDict(
+        case_sensitive=True, extra="ignore", frozen=True, env_ignore_empty=True
+    )
+
+    BIGQUERY_PROJECT_ID: str | None = Field(None, description="project that holds the dataset")
+    BIGQUERY_DATASET: str | None = Field(None, description="dataset that holds the source table")
+    BIGQUERY_SOURCE_TABLE: str = Field(
+        "seller-search_query_performance", description="the vendor's table or view"
+    )
+    BIGQUERY_LOCATION: str | None = Field(None, description="where query jobs run, e.g. US")
+    BIGQUERY_MAX_BYTES_BILLED: int | None = Field(
+        None, gt=0, description="bytes a query may bill before BigQuery refuses it"
+    )
+    BIGQUERY_EMULATOR_HOST: str | None = Field(None, description="URL of an emulator's REST port")
+    BIGQUERY_STORAGE_EMULATOR_HOST: str | None = Field(
+        None, description="host:port of an emulator's Storage Read port"
+    )
+    GOOGLE_APPLICATION_CREDENTIALS_JSON: SecretStr | None = Field(
+        None, description="service account key, the JSON itself; else the application default"
+    )
+    DATABASE_URL: SecretStr | None = Field(None, description="postgresql://… of the target")
+    SQP_MARKETPLACE: str = Field(
+        "US", min_length=1, description="marketplace of a source that has no such column"
+    )
+    REFRESH_BATCH_SIZE: int = Field(50_000, gt=0, description="rows per Arrow batch")
+    REFRESH_TIMEOUT_WARNING_MS: int = Field(
+        240_000, gt=0, description="ms after which a table's refresh is marked as a warning"
+    )
+    REFRESH_CRON: str = Field("0 2 * * *", description="when the nightly job runs, in UTC")
+    REFRESH_LOOKBACK_WEEKS: int = Field(
+        9, gt=0, description="weeks before today that every night reads again"
+    )
+    REFRESH_START_DATE: date = Field(date(2024, 8, 18), description="Sunday of the first week")
+    REFRESH_WEBHOOK_URL: SecretStr | None = Field(None, description="receiver of alerts")
+    REFRESH_WEBHOOK_SECRET: SecretStr | None = Field(None, description="signs the alerts")
+
+    @field_validator("REFRESH_START_DATE")
+    @classmethod
+    def _starts_on_a_sunday(cls, day: date) -> date:
+        if Period.week_of(day).start != day:
+            raise ValueError(f"must be a Sunday; the week of {day} opens on {Period.week_of(day)}")
+        return day
+
+    @field_validator("GOOGLE_APPLICATION_CREDENTIALS_JSON")
+    @classmethod
+    def _is_a_service_account_key(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret is None:
+            return None
+        try:
+            key = json.loads(secret.get_secret_value())
+        except json.JSONDecodeError as error:
+            raise ValueError(
+                f"is not valid JSON (line {error.lineno}, column {error.colno}); "
+                "set it to the whole content of the key file"
+            ) from None
+        if not isinstance(key, dict) or not key.get("type"):
+            raise ValueError('has no "type"; set it to the whole content of the key file')
+        return secret
+
+    @field_validator("DATABASE_URL")
+    @classmethod
+    def _is_a_postgres_url(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret and not secret.get_secret_value().startswith(("postgresql://", "postgres://")):
+            raise ValueError("must start with postgresql://")
+        return secret
+
+    @field_validator("BIGQUERY_DATASET", "BIGQUERY_SOURCE_TABLE")
+    @classmethod
+    def _is_a_bare_name(cls, name: str | None) -> str | None:
+        if name and any(mark in name for mark in ".`\\ "):
+            raise ValueError(f"{name!r} must be a bare name, without dots, spaces or quotes")
+        return name
+
+    @classmethod
+    def read(cls) -> Self:
+        """The settings of this process.
+
+        Raises:
+            SettingsError: one line that names each malformed variable and what it should be.
+        """
+        try:
+            return cls()
+        except ValidationError as error:
+            problems = (
+                f"{problem['loc'][0]} {problem['msg'].removeprefix('Value error, ')}"
+                for problem in error.errors(include_input=False, include_url=False)
+            )
+            raise SettingsError("; ".join(problems)) from None
+
+    @property
+    def database_url(self) -> str:
+        """The target's URL, with its password.
+
+        Raises:
+            SettingsError: where DATABASE_URL is not set.
+        """
+        if self.DATABASE_URL is None:
+            raise _missing("DATABASE_URL", "postgresql://user:password@host:5432/database")
+        return self.DATABASE_URL.get_secret_value()
+
+    @property
+    def source_table(self) -> str:
+        """The source as project.dataset.table.
+
+        Raises:
+            SettingsError: where BIGQUERY_PROJECT_ID or BIGQUERY_DATASET is not set.
+        """
+        if self.BIGQUERY_PROJECT_ID is None:
+            raise _missing("BIGQUERY_PROJECT_ID", "the project that holds the source table")
+        if self.BIGQUERY_DATASET is None:
+            raise _missing("BIGQUERY_DATASET", "dataclient_amzatlas_agency_85 in the guide")
+        return f"{self.BIGQUERY_PROJECT_ID}.{self.BIGQUERY_DATASET}.{self.BIGQUERY_SOURCE_TABLE}"
+
+
+def _missing(name: str, example: str) -> SettingsError:
+    return SettingsError(f"{name} is not set; set it to {example}")

@@ -1,0 +1,83 @@
+"""The Sunday-Saturday week of Amazon's report, and the calendar periods above it.
+
+A week is named by its Sunday. It belongs to the month, quarter and year that hold that Sunday,
+so no week is split or counted twice.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+from enum import StrEnum
+from typing import Self
+
+DAYS_IN_WEEK = 7
+
+
+class Grain(StrEnum):
+    """How much time one row of a table covers."""
+
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+    QUARTER = "quarter"
+    YEAR = "year"
+
+    @property
+    def months(self) -> int:
+        """Calendar months in one period of this grain.
+
+        Raises:
+            ValueError: for days and weeks, which are not made of whole months.
+        """
+        lengths = {Grain.MONTH: 1, Grain.QUARTER: 3, Grain.YEAR: 12}
+        if self not in lengths:
+            raise ValueError(f"a {self} is not made of whole months")
+        return lengths[self]
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class Period:
+    """A stretch of days, both ends included: what one transaction publishes."""
+
+    start: date
+    end: date
+
+    def __str__(self) -> str:
+        """The first day, which is also the partition key of a week."""
+        return self.start.isoformat()
+
+    @classmethod
+    def week_of(cls, day: date) -> Self:
+        """The Sunday-Saturday week that contains `day`."""
+        sunday = day - timedelta(days=day.isoweekday() % DAYS_IN_WEEK)
+        return cls(sunday, sunday + timedelta(days=DAYS_IN_WEEK - 1))
+
+    @classmethod
+    def containing(cls, day: date, grain: Grain) -> Self:
+        """The calendar period of `grain` that contains `day`; a day and a week give their week.
+
+        Tables with a row per day are published by the week too: a week is what the source restates.
+        """
+        if grain in (Grain.DAY, Grain.WEEK):
+            return cls.week_of(day)
+        first_month = (day.month - 1) // grain.months * grain.months + 1
+        start = day.replace(month=first_month, day=1)
+        return cls(start, _add_months(start, grain.months) - timedelta(days=1))
+
+
+def weeks_between(first: date, last: date) -> Iterator[Period]:
+    """Every week from the one that contains `first` to the one that contains `last`."""
+    week = Period.week_of(first)
+    while week.start <= last:
+        yield week
+        week = Period.week_of(week.end + timedelta(days=1))
+
+
+def periods_touched(weeks: Iterable[Period], grain: Grain) -> list[Period]:
+    """The periods of `grain` that hold the Sunday of any of `weeks`, each once, in order."""
+    return sorted({Period.containing(week.start, grain) for week in weeks})
+
+
+def _add_months(first_of_month: date, months: int) -> date:
+    month = first_of_month.month - 1 + months
+    return first_of_month.replace(year=first_of_month.year + month // 12, month=month % 12 + 1)
