@@ -4,7 +4,6 @@ Nothing else in the package reads the environment. A secret is a `SecretStr`, so
 settings, or an error about them, never shows it.
 """
 
-import json
 from datetime import date
 from typing import Self
 
@@ -22,37 +21,46 @@ class Settings(BaseSettings):
         case_sensitive=True, extra="ignore", frozen=True, env_ignore_empty=True
     )
 
-    BIGQUERY_PROJECT_ID: str | None = Field(None, description="project that holds the dataset")
-    BIGQUERY_DATASET: str | None = Field(None, description="dataset that holds the source table")
+    BIGQUERY_PROJECT_ID: str | None = Field(
+        default=None, description="project that holds the dataset"
+    )
+    BIGQUERY_DATASET: str | None = Field(
+        default=None, description="dataset that holds the source table"
+    )
     BIGQUERY_SOURCE_TABLE: str = Field(
-        "seller-search_query_performance", description="the vendor's table or view"
+        default="seller-search_query_performance", description="the vendor's table or view"
     )
-    BIGQUERY_LOCATION: str | None = Field(None, description="where query jobs run, e.g. US")
+    BIGQUERY_LOCATION: str | None = Field(default=None, description="where query jobs run, e.g. US")
     BIGQUERY_MAX_BYTES_BILLED: int | None = Field(
-        None, gt=0, description="bytes a query may bill before BigQuery refuses it"
+        default=None, gt=0, description="bytes a query may bill before BigQuery refuses it"
     )
-    BIGQUERY_EMULATOR_HOST: str | None = Field(None, description="URL of an emulator's REST port")
+    BIGQUERY_EMULATOR_HOST: str | None = Field(
+        default=None, description="URL of an emulator's REST port"
+    )
     BIGQUERY_STORAGE_EMULATOR_HOST: str | None = Field(
-        None, description="host:port of an emulator's Storage Read port"
+        default=None, description="host:port of an emulator's Storage Read port"
     )
     GOOGLE_APPLICATION_CREDENTIALS_JSON: SecretStr | None = Field(
-        None, description="service account key, the JSON itself; else the application default"
+        default=None,
+        description="service account key, the JSON itself; else the application default",
     )
-    DATABASE_URL: SecretStr | None = Field(None, description="postgresql://… of the target")
+    DATABASE_URL: SecretStr | None = Field(default=None, description="postgresql://… of the target")
     SQP_MARKETPLACE: str = Field(
-        "US", min_length=1, description="marketplace of a source that has no such column"
+        default="US", min_length=1, description="marketplace of a source that has no such column"
     )
-    REFRESH_BATCH_SIZE: int = Field(50_000, gt=0, description="rows per Arrow batch")
+    REFRESH_BATCH_SIZE: int = Field(default=50_000, gt=0, description="rows per Arrow batch")
     REFRESH_TIMEOUT_WARNING_MS: int = Field(
-        240_000, gt=0, description="ms after which a table's refresh is marked as a warning"
+        default=240_000, gt=0, description="ms after which a table's refresh is marked as a warning"
     )
-    REFRESH_CRON: str = Field("0 2 * * *", description="when the nightly job runs, in UTC")
+    REFRESH_CRON: str = Field(default="0 2 * * *", description="when the nightly job runs, in UTC")
     REFRESH_LOOKBACK_WEEKS: int = Field(
-        9, gt=0, description="weeks before today that every night reads again"
+        default=9, gt=0, description="weeks before today that every night reads again"
     )
-    REFRESH_START_DATE: date = Field(date(2024, 8, 18), description="Sunday of the first week")
-    REFRESH_WEBHOOK_URL: SecretStr | None = Field(None, description="receiver of alerts")
-    REFRESH_WEBHOOK_SECRET: SecretStr | None = Field(None, description="signs the alerts")
+    REFRESH_START_DATE: date = Field(
+        default=date(2024, 8, 18), description="Sunday of the first week"
+    )
+    REFRESH_WEBHOOK_URL: SecretStr | None = Field(default=None, description="receiver of alerts")
+    REFRESH_WEBHOOK_SECRET: SecretStr | None = Field(default=None, description="signs the alerts")
 
     @field_validator("REFRESH_START_DATE")
     @classmethod
@@ -60,22 +68,6 @@ class Settings(BaseSettings):
         if Period.week_of(day).start != day:
             raise ValueError(f"must be a Sunday; the week of {day} opens on {Period.week_of(day)}")
         return day
-
-    @field_validator("GOOGLE_APPLICATION_CREDENTIALS_JSON")
-    @classmethod
-    def _is_a_service_account_key(cls, secret: SecretStr | None) -> SecretStr | None:
-        if secret is None:
-            return None
-        try:
-            key = json.loads(secret.get_secret_value())
-        except json.JSONDecodeError as error:
-            raise ValueError(
-                f"is not valid JSON (line {error.lineno}, column {error.colno}); "
-                "set it to the whole content of the key file"
-            ) from None
-        if not isinstance(key, dict) or not key.get("type"):
-            raise ValueError('has no "type"; set it to the whole content of the key file')
-        return secret
 
     @field_validator("DATABASE_URL")
     @classmethod

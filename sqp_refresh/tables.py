@@ -72,6 +72,8 @@ class Table:
         scope: The key column whose value places a row in the week or period published at once.
         key: The primary key, in the order of its index.
         values: The columns beside the key.
+        ratios: Values that are 100 * dividend / divisor of two others, null where that is 0.
+        medians: Values that are the exact median of a source measure over the queries in a row.
         kept_when_null: Values that a null from the source never overwrites.
         parents: Tables that must be fresh before this one, and how strictly.
         priority: Higher is refreshed first among tables that are ready.
@@ -86,12 +88,27 @@ class Table:
     values: tuple[Column, ...]
     priority: int
     parents: dict[str, Dependency] = field(default_factory=dict)
+    ratios: dict[str, tuple[str, str]] = field(default_factory=dict)
+    medians: dict[str, str] = field(default_factory=dict)
     kept_when_null: frozenset[str] = frozenset()
 
     @property
     def columns(self) -> tuple[Column, ...]:
         """Key and values, without the two timestamps that Postgres keeps itself."""
         return self.key + self.values
+
+
+def middle_columns(median: str) -> tuple[str, str]:
+    """The two columns that carry a median's middle values; equal where their number is odd.
+
+    Their mean is taken in Postgres, exactly and rounded once.
+    """
+    return f"{median}_low", f"{median}_high"
+
+
+def measures_first(columns: tuple[Column, ...]) -> list[Column]:
+    """Columns in the order that settles which of two contradicting rows counts: numbers, text."""
+    return sorted(columns, key=lambda column: column.type == TEXT)
 
 
 # -- the source ---------------------------------------------------------------------------------
@@ -247,6 +264,7 @@ def _period_summary(grain: Grain, priority: int, parents: dict[str, Dependency])
             *_RATIOS,
             Column("weeks_count", COUNT, "weeks with data in the row"),
         ),
+        ratios=RATIOS,
         priority=priority,
         parents=parents,
     )
@@ -279,6 +297,10 @@ ASIN_PERFORMANCE_DATA = Table(
             "exact median over the ASIN's queries of its own median purchase price",
         ),
     ),
+    medians={
+        "market_price_median": "total_median_purchase_price",
+        "asin_price_median": "asin_median_purchase_price",
+    },
     kept_when_null=frozenset({"product_title", "brand", "category"}),
     priority=100,
 )
@@ -304,9 +326,7 @@ SEARCH_PERFORMANCE_SUMMARY = Table(
     values=(
         *_named("product_title", "brand", "search_query_score", "search_query_volume"),
         *_named(*SUMMED_COUNTS.values()),
-        *_named(
-            "asin_impression_share", *(f"asin_{stage}_share" for stage in STAGES.values())
-        ),
+        *_named("asin_impression_share", *(f"asin_{stage}_share" for stage in STAGES.values())),
         *_named(
             *(
                 f"{side}_median_{stage}_price"
@@ -319,6 +339,7 @@ SEARCH_PERFORMANCE_SUMMARY = Table(
             for name, (dividend, divisor) in ROW_RATIOS.items()
         ),
     ),
+    ratios=ROW_RATIOS,
     priority=90,
     parents=_BOTH,
 )
@@ -331,6 +352,7 @@ DAILY_SQP_DATA = Table(
     scope="report_date",
     key=_named("report_date", "marketplace", "asin"),
     values=(_QUERY_COUNT, *_SUMS, *_RATIOS),
+    ratios=RATIOS,
     priority=85,
 )
 

@@ -73,6 +73,11 @@ def weeks_between(first: date, last: date) -> Iterator[Period]:
         week = Period.week_of(week.end + timedelta(days=1))
 
 
+def finished_weeks(first: date, today: date) -> list[Period]:
+    """The weeks from the one that contains `first` to the last that ended before `today`."""
+    return [week for week in weeks_between(first, today) if week.end < today]
+
+
 def periods_touched(weeks: Iterable[Period], grain: Grain) -> list[Period]:
     """The periods of `grain` that hold the Sunday of any of `weeks`, each once, in order."""
     return sorted({Period.containing(week.start, grain) for week in weeks})

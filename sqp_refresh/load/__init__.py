@@ -1,0 +1,6 @@
+"""Step 2: a week's rows into Postgres, by COPY, difference and publish, in one transaction."""
+
+from sqp_refresh.load.counts import Counts
+from sqp_refresh.load.publish import publish
+
+__all__ = ["Counts", "publish"]

@@ -1,0 +1,86 @@
+"""The two ends of every asset: Arrow batches out of BigQuery, COPY into Postgres.
+
+Both read the switches when a run needs them, so that a code location loads without any.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+
+from sqp_refresh.errors import Permanent
+from sqp_refresh.extract import BigQueryFeed
+from sqp_refresh.parts import Feed
+from sqp_refresh.refresh import Summary, refresh
+from sqp_refresh.settings import Settings
+from sqp_refresh.tables import SCHEMA, TABLES, Table
+from sqp_refresh.weeks import Period, finished_weeks
+
+
+@dataclass(frozen=True, slots=True)
+class BigQueryReader:
+    """What an asset receives: the source, unread."""
+
+    settings: Settings
+
+    def read(self, table: Table, weeks: Sequence[Period] | None) -> BigQueryFeed:
+        """The Arrow batches of a table; reading starts when they are loaded.
+
+        Args:
+            table: The table whose rows are wanted.
+            weeks: The weeks that are wanted; None means every finished week since the first.
+        """
+        first = self.settings.REFRESH_START_DATE
+        every = finished_weeks(first, datetime.now(UTC).date())
+        return BigQueryFeed(self.settings, table, every if weeks is None else weeks)
+
+
+class BigQuerySource(dg.ConfigurableIOManager):
+    """Pulls Arrow batches from the vendor's table; nothing is ever written to it."""
+
+    def load_input(self, context: dg.InputContext) -> BigQueryReader:
+        """The source, unread."""
+        return BigQueryReader(Settings.read())
+
+    def handle_output(self, context: dg.OutputContext, obj: object) -> None:
+        """Refuse: the source belongs to the vendor."""
+        raise dg.DagsterInvariantViolationError("the BigQuery source is read only")
+
+
+class PostgresTables(dg.ConfigurableIOManager):
+    """Publishes an asset's rows into its table, and reports the exact counts."""
+
+    def handle_output(self, context: dg.OutputContext, obj: Feed) -> None:
+        """Refresh the table from what the asset returned."""
+        table = TABLES[context.asset_key.path[-1]]
+        try:
+            summary = refresh(Settings.read().database_url, table, obj, run_id=context.run_id)
+        except Permanent as error:
+            raise dg.Failure(str(error), allow_retries=False) from None
+        for warning in summary.warnings:
+            context.log.warning(warning)
+        context.add_output_metadata(_metadata(summary))
+
+    def load_input(self, context: dg.InputContext) -> None:
+        """Nothing to load: a derived table reads its parents inside Postgres."""
+
+
+def _metadata(summary: Summary) -> dict[str, Any]:
+    counts = summary.counts
+    return {
+        "dagster/row_count": counts.landed,
+        "dagster/table_name": f"{SCHEMA}.{summary.table.name}",
+        "sqp/weeks": len(summary.periods),
+        "sqp/rows_read": counts.read,
+        "sqp/rows_inserted": counts.inserted,
+        "sqp/rows_updated": counts.updated,
+        "sqp/rows_deleted": counts.deleted,
+        "sqp/rows_unchanged": counts.unchanged,
+        "sqp/rows_superseded": counts.superseded,
+        "sqp/rows_per_second": summary.rows_per_second,
+        "sqp/seconds": round(summary.seconds, 3),
+        "sqp/read_by": summary.facts.method,
+        "sqp/audit_log_id": summary.audit_id,
+    }

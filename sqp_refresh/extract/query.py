@@ -1,0 +1,194 @@
+"""BigQuery SQL for what cannot be read as it stands: aggregates, and views.
+
+Every name is quoted with backticks: in BigQuery, double quotes make a string literal. Values are
+bound parameters. Results come ordered by week, so that one pass can be cut into weeks.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from sqp_refresh.extract.source import Source
+from sqp_refresh.tables import (
+    CHILD_ASIN_TITLE,
+    COUNT,
+    DATE,
+    DATE_TITLE,
+    MARKETPLACE_TITLE,
+    PARENT_ASIN_TITLE,
+    SUMMED_COUNTS,
+    TEXT,
+    SourceColumn,
+    Table,
+    measures_first,
+    middle_columns,
+)
+from sqp_refresh.weeks import Period
+
+if TYPE_CHECKING:
+    from google.cloud.bigquery import ArrayQueryParameter, ScalarQueryParameter
+
+    Parameter = ArrayQueryParameter | ScalarQueryParameter
+
+# Names that a query's result carries beside the table's columns, and the parameters it takes.
+WEEK = "week_start"
+WEEKS_PARAMETER = "weeks"
+FIRST_PARAMETER = "first"
+AFTER_PARAMETER = "after"
+MARKETPLACE_PARAMETER = "marketplace"
+
+
+def rows_query(source: Source) -> str:
+    """The source's rows as they are: what Storage Read gives for a table, here for a view."""
+    columns = ",\n    ".join(quoted(column.title) for column in source.columns)
+    return f"""
+SELECT {_week_of_date()} AS {WEEK},
+    {columns}
+FROM {quoted(source.name)}
+WHERE {_in_weeks(source)}
+ORDER BY {WEEK}"""
+
+
+def aggregate_query(source: Source, table: Table) -> str:
+    """The rows of a table that BigQuery aggregates: one for each key, summed over its queries.
+
+    Where rows of one key and period contradict each other, the same one counts as in the table
+    that is filled row by row: the latest date, then the greatest values.
+    """
+    key = [WEEK, *_grouping(table)]
+    aggregates = ",\n    ".join(
+        f"{expression} AS {quoted(name)}" for name, expression in _aggregates(table).items()
+    )
+    return f"""
+WITH source AS (
+    SELECT {_week_of_date()} AS {WEEK},
+        {_typed_columns(source)}
+    FROM {quoted(source.name)}
+    WHERE {_in_weeks(source)}
+), ranked AS (
+    SELECT *, ROW_NUMBER() OVER (
+        PARTITION BY {_list([*key, "search_query"])}
+        ORDER BY {_winner_first(source)}
+    ) AS place
+    FROM source
+), counted AS (
+    SELECT *{_median_places(table, key)} FROM ranked WHERE place = 1
+)
+SELECT {_list(key)},
+    {aggregates}
+FROM counted
+GROUP BY {_list(key)}
+ORDER BY {WEEK}"""
+
+
+def query_parameters(weeks: Sequence[Period], marketplace: str) -> "list[Parameter]":
+    """The values that both queries take: the weeks, their bounds, and the missing marketplace."""
+    from google.cloud.bigquery import ArrayQueryParameter, ScalarQueryParameter
+
+    after = max(weeks).end + timedelta(days=1)
+    return [
+        ScalarQueryParameter(FIRST_PARAMETER, "DATE", min(weeks).start),
+        ScalarQueryParameter(AFTER_PARAMETER, "DATE", after),
+        ArrayQueryParameter(WEEKS_PARAMETER, "DATE", [week.start for week in weeks]),
+        ScalarQueryParameter(MARKETPLACE_PARAMETER, "STRING", marketplace),
+    ]
+
+
+def quoted(name: str) -> str:
+    """A name in backticks; the settings have refused names that hold one."""
+    return f"`{name}`"
+
+
+def _list(names: list[str]) -> str:
+    return ", ".join(map(quoted, names))
+
+
+def _grouping(table: Table) -> list[str]:
+    return [column.name for column in table.key if column.name not in ("start_date", "end_date")]
+
+
+def _week_of_date() -> str:
+    return f"DATE_TRUNC(DATE({quoted(DATE_TITLE)}), WEEK(SUNDAY))"
+
+
+def _in_weeks(source: Source) -> str:
+    """Bounds in the column's own type, so that BigQuery prunes partitions, then the exact weeks."""
+    kind = source.types[DATE_TITLE]
+    first, after = (
+        f"@{bound}" if kind == "DATE" else f"{kind}({day})"
+        for bound, day in (
+            (FIRST_PARAMETER, f"@{FIRST_PARAMETER}"),
+            (AFTER_PARAMETER, f"@{AFTER_PARAMETER}"),
+        )
+    )
+    date = quoted(DATE_TITLE)
+    return (
+        f"{date} >= {first} AND {date} < {after}\n"
+        f"        AND {_week_of_date()} IN UNNEST(@{WEEKS_PARAMETER})"
+    )
+
+
+def _typed_columns(source: Source) -> str:
+    """Each column under its own name and type; the aggregates above work on these."""
+    columns = [
+        f"{_typed(source, column)} AS {quoted(column.name)}"
+        for column in source.columns
+        if column.title not in (CHILD_ASIN_TITLE, MARKETPLACE_TITLE)
+    ]
+    columns.append(f"COALESCE({quoted(CHILD_ASIN_TITLE)}, {quoted(PARENT_ASIN_TITLE)}) AS `asin`")
+    known = MARKETPLACE_TITLE in source.types
+    marketplace = quoted(MARKETPLACE_TITLE) if known else f"@{MARKETPLACE_PARAMETER}"
+    columns.append(f"{marketplace} AS `marketplace`")
+    columns += [
+        f"CAST(NULL AS STRING) AS {quoted(name)}"
+        for name in ("brand", "product_title", "category")
+        if name not in {column.name for column in source.columns}
+    ]
+    return ",\n        ".join(columns)
+
+
+def _typed(source: Source, column: SourceColumn) -> str:
+    name = quoted(column.title)
+    if column.type == DATE:
+        return f"DATE({name})"
+    if column.type != TEXT and source.types[column.title] == "STRING":
+        return f"CAST(TRIM({name}) AS {'INT64' if column.type == COUNT else 'FLOAT64'})"
+    return name
+
+
+def _winner_first(source: Source) -> str:
+    values = measures_first(tuple(column.target for column in source.columns))
+    named = [column.name for column in values if column.name not in ("report_date", "marketplace")]
+    return ", ".join(f"{quoted(name)} DESC" for name in ["report_date", *named])
+
+
+def _median_places(table: Table, key: list[str]) -> str:
+    """Where each price stands among those of its group, and how many there are."""
+    return "".join(
+        f""",
+        ROW_NUMBER() OVER (
+            PARTITION BY {_list(key)} ORDER BY {quoted(price)} IS NULL, {quoted(price)}
+        ) AS `{median}_place`,
+        COUNT({quoted(price)}) OVER (PARTITION BY {_list(key)}) AS `{median}_known`"""
+        for median, price in table.medians.items()
+    )
+
+
+def _aggregates(table: Table) -> dict[str, str]:
+    expressions = {
+        column.name: _latest_known(column.name) for column in table.values if column.type == TEXT
+    }
+    expressions["search_query_count"] = "COUNT(*)"
+    expressions |= {name: f"SUM({quoted(count)})" for name, count in SUMMED_COUNTS.items()}
+    for median, price in table.medians.items():
+        # One place for an odd number of prices, two for an even one.
+        middle = f"2 * `{median}_place` BETWEEN `{median}_known` AND `{median}_known` + 2"
+        for column, extreme in zip(middle_columns(median), ("MIN", "MAX"), strict=True):
+            expressions[column] = f"{extreme}(IF({middle}, {quoted(price)}, NULL))"
+    return expressions
+
+
+def _latest_known(column: str) -> str:
+    """The text of the latest date that has one, and the greatest of several on that date."""
+    dated = f"CONCAT(CAST(`report_date` AS STRING), {quoted(column)})"
+    return f"SUBSTR(MAX(IF({quoted(column)} IS NULL, NULL, {dated})), 11)"

@@ -1,0 +1,113 @@
+"""Rows over the Storage Read API: Arrow blocks from one ordered stream, resumed where it broke."""
+
+import random
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from sqp_refresh.errors import Transient
+from sqp_refresh.extract.client import CALL_DEADLINE_S, translated_errors
+
+if TYPE_CHECKING:
+    from google.cloud.bigquery_storage_v1.services.big_query_read import BigQueryReadClient
+    from google.cloud.bigquery_storage_v1.types import ReadSession
+
+# A stream is read in stretches of at most this long, so that one that stalls is noticed; the next
+# stretch starts at the first row not received.
+STRETCH_S = 120
+ATTEMPTS_WITHOUT_A_ROW = 5
+LONGEST_PAUSE_S = 16
+
+
+def open_session(
+    client: "BigQueryReadClient",
+    table: str,
+    *,
+    restriction: str = "",
+    columns: tuple[str, ...] = (),
+) -> "ReadSession":
+    """Ask for a table's rows, all at one instant, in one stream.
+
+    Args:
+        client: Where to ask.
+        table: project.dataset.table.
+        restriction: A filter in SQL, without WHERE; empty for all rows.
+        columns: Titles of the columns to send; empty for all.
+    """
+    from google.cloud.bigquery_storage_v1 import types
+
+    project, dataset, name = table.split(".")
+    lz4 = types.ArrowSerializationOptions(
+        buffer_compression=types.ArrowSerializationOptions.CompressionCodec.LZ4_FRAME
+    )
+    options = types.ReadSession.TableReadOptions(
+        row_restriction=restriction,
+        selected_fields=list(columns),
+        arrow_serialization_options=lz4,
+    )
+    wanted = types.ReadSession(
+        table=f"projects/{project}/datasets/{dataset}/tables/{name}",
+        data_format=types.DataFormat.ARROW,
+        read_options=options,
+    )
+    with translated_errors(table):
+        # One stream keeps the order of a query's result, and weeks are small.
+        return client.create_read_session(
+            parent=f"projects/{client_project(table)}",
+            read_session=wanted,
+            max_stream_count=1,
+            timeout=CALL_DEADLINE_S,
+        )
+
+
+def client_project(table: str) -> str:
+    """The project that a read is accounted to: the one that holds the table."""
+    return table.partition(".")[0]
+
+
+def session_schema(session: "ReadSession") -> pa.Schema:
+    """The Arrow schema of every block of a session."""
+    return pa.ipc.read_schema(pa.py_buffer(session.arrow_schema.serialized_schema))
+
+
+def session_batches(
+    client: "BigQueryReadClient", session: "ReadSession"
+) -> Iterator[pa.RecordBatch]:
+    """Every row of a session, once, whatever breaks on the way.
+
+    Raises:
+        Unavailable: several attempts in a row brought no row.
+    """
+    schema = session_schema(session)
+    for stream in session.streams:
+        yield from _stream_batches(client, stream.name, schema, session.table)
+
+
+def _stream_batches(
+    client: "BigQueryReadClient", stream: str, schema: pa.Schema, subject: str
+) -> Iterator[pa.RecordBatch]:
+    received, failures = 0, 0
+    while True:
+        try:
+            for batch in _stretch(client, stream, received, schema, subject):
+                received += batch.num_rows
+                failures = 0
+                yield batch
+            return
+        except Transient:
+            failures += 1
+            if failures == ATTEMPTS_WITHOUT_A_ROW:
+                raise
+            time.sleep(random.uniform(0.5, 1) * min(2**failures, LONGEST_PAUSE_S))
+
+
+def _stretch(
+    client: "BigQueryReadClient", stream: str, offset: int, schema: pa.Schema, subject: str
+) -> Iterator[pa.RecordBatch]:
+    with translated_errors(subject):
+        blocks = client.read_rows(read_stream=stream, offset=offset, retry=None, timeout=STRETCH_S)
+        for block in blocks:
+            message = pa.py_buffer(block.arrow_record_batch.serialized_record_batch)
+            yield pa.ipc.read_record_batch(message, schema)

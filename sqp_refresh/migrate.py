@@ -1,0 +1,256 @@
+"""The versions of schema `sqp`: bring a database to the newest, take it back, or print the SQL.
+
+Alembic keeps a database's version in `sqp.alembic_version`. A migration is one transaction: it
+happens as a whole or not at all, and of two at once the second waits for the first.
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from psycopg import conninfo
+from sqlalchemy import Connection, NullPool, TextClause, create_engine, text
+from sqlalchemy.exc import DBAPIError
+
+from sqp_refresh.errors import (
+    AccessDenied,
+    NotFound,
+    Permanent,
+    RefreshError,
+    SettingsError,
+    Transient,
+    Unavailable,
+    one_line,
+)
+from sqp_refresh.tables import SCHEMA
+
+CONNECT_TIMEOUT_S = 10
+
+# A wheel carries the folder inside the package, a checkout beside it.
+_PLACES = (Path(__file__).parent / "migrations", Path(__file__).parents[1] / "migrations")
+FOLDER = _PLACES[0] if _PLACES[0].is_dir() else _PLACES[1]
+PROLOGUE = FOLDER / "prologue.sql"
+EPILOGUE = FOLDER / "epilogue.sql"
+
+_log = logging.getLogger(__name__)
+
+
+def upgrade(database_url: str, revision: str = "head") -> list[str]:
+    """Create or bring up to date everything that schema `sqp` holds.
+
+    Returns:
+        The revisions that were applied, oldest first; empty where there was nothing to do.
+
+    Raises:
+        Unavailable: nothing answers at the address.
+        AccessDenied: the user or password is wrong, or the user may not create the schema.
+        NotFound: there is no such database, or no such revision.
+        Permanent: the schema holds something of the same name that is not ours.
+    """
+    with _connected(database_url) as connection:
+        return _run(command.upgrade, connection, revision)
+
+
+def downgrade(database_url: str, revision: str = "base") -> list[str]:
+    """Take versions back, and the rows in their tables with them; to `base`, nothing is left.
+
+    Returns:
+        The revisions that were taken back, newest first; empty where there was nothing to do.
+
+    Raises:
+        Permanent: something that is not ours lives in the schema, or is built on it; nothing is
+            dropped then.
+        RefreshError: as for `upgrade`.
+    """
+    with _connected(database_url) as connection:
+        if _version(connection) is None:
+            return []
+        return _run(command.downgrade, connection, revision)
+
+
+def as_sql() -> str:
+    """Everything that `upgrade` runs on an empty database, as plain SQL for any other tool.
+
+    It records its version, so that `upgrade` finds nothing to do afterwards.
+    """
+    script = StringIO()
+    command.upgrade(_config(output_buffer=script), "head", sql=True)
+    return script.getvalue()
+
+
+def current(database_url: str) -> str | None:
+    """The revision that a database is at; None where it was never migrated.
+
+    Raises:
+        RefreshError: as for `upgrade`.
+    """
+    with _connected(database_url) as connection:
+        return _version(connection)
+
+
+def newest() -> str:
+    """The revision that this release needs."""
+    head = ScriptDirectory.from_config(_config()).get_current_head()
+    assert head is not None
+    return head
+
+
+def is_current(database_url: str) -> bool:
+    """Whether a database has exactly the tables that this release reads and writes.
+
+    Raises:
+        RefreshError: as for `upgrade`.
+    """
+    return current(database_url) == newest()
+
+
+def require_current(database_url: str) -> None:
+    """Refuse a database that lacks what this release reads and writes.
+
+    Raises:
+        NotFound: the schema is missing, or at another revision.
+        RefreshError: as for `upgrade`.
+    """
+    found, needed = current(database_url), newest()
+    if found != needed:
+        raise NotFound(
+            f"schema {SCHEMA} is not migrated (it is at {found or 'nothing'}, this release needs "
+            f"{needed}); run sqp-refresh migrate"
+        )
+
+
+def sql_of(path: Path) -> TextClause:
+    """A file of SQL, to be run as it stands."""
+    # To SQLAlchemy a word after a colon is a parameter; our files have none.
+    return text(path.read_text(encoding="utf-8").strip().removesuffix(";").replace(":", r"\:"))
+
+
+def sql_beside(version: str, direction: str) -> TextClause:
+    """The SQL of a version, given its Python file and `up` or `down`."""
+    return sql_of(Path(version).with_suffix(f".{direction}.sql"))
+
+
+def _config(**options: Any) -> Config:  # noqa: ANN401, Alembic's own keywords
+    config = Config(**options)
+    # Alembic reads its options as an ini file does, where a percent sign is special.
+    config.set_main_option("script_location", str(FOLDER).replace("%", "%%"))
+    return config
+
+
+def _run(
+    migrate: Callable[[Config, str], None], connection: Connection, revision: str
+) -> list[str]:
+    moved: list[str] = []
+    config = _config(
+        attributes={
+            "connection": connection,
+            "on_version_apply": lambda step, **_: moved.append(step.up_revision_id),
+        }
+    )
+    migrate(config, revision)
+    return moved
+
+
+def _version(connection: Connection) -> str | None:
+    context = MigrationContext.configure(connection, opts={"version_table_schema": SCHEMA})
+    return context.get_current_revision()
+
+
+@contextmanager
+def _connected(database_url: str) -> Iterator[Connection]:
+    """A transaction on the database; what goes wrong in it comes out as one of our errors."""
+    engine = create_engine(
+        "postgresql+psycopg://",
+        creator=lambda: _connection(database_url),
+        poolclass=NullPool,
+        # A migration that waited for another must see what that one did.
+        isolation_level="READ COMMITTED",
+    )
+    try:
+        with engine.begin() as connection:
+            yield connection
+    except DBAPIError as error:
+        raise _explained(error.orig or error) from error
+    except CommandError as error:
+        raise NotFound(f"{one_line(error)}; this release goes up to {newest()}") from error
+
+
+def _connection(database_url: str) -> psycopg.Connection:
+    # libpq reads the URL itself: whatever psql accepts is right here too.
+    try:
+        address = conninfo.conninfo_to_dict(database_url)
+    except psycopg.ProgrammingError:
+        # The message of the parser quotes the URL, password and all.
+        raise _malformed() from None
+    options = {"connect_timeout": CONNECT_TIMEOUT_S, "application_name": "sqp_refresh"} | address
+    try:
+        # A pooler in front of Postgres may not know statements that were prepared.
+        connection = psycopg.connect(conninfo.make_conninfo("", **options), prepare_threshold=None)
+    except psycopg.Error as error:
+        raise _unreachable(one_line(error), address) from None
+    connection.add_notice_handler(lambda notice: _log.warning(notice.message_primary))
+    return connection
+
+
+def _malformed() -> SettingsError:
+    return SettingsError(
+        "DATABASE_URL cannot be parsed; write it as postgresql://user:password@host:5432/database, "
+        "with special characters of the password percent-encoded"
+    )
+
+
+def _unreachable(said: str, address: dict[str, Any]) -> RefreshError:
+    # A password with an unquoted / or @ ends up in these, and libpq's message would show it.
+    if any("@" in str(address.get(part, "")) for part in ("host", "port", "dbname")):
+        return _malformed()
+    # libpq reports a refused connection in words only.
+    if "database" in said and "does not exist" in said:
+        return NotFound(f"Postgres: {said}; create it, or check its name in DATABASE_URL")
+    if any(words in said for words in _REFUSALS):
+        return AccessDenied(f"Postgres: {said}; check the user and password in DATABASE_URL")
+    return Unavailable(f"Postgres: {said}; check that it is up, and the address in DATABASE_URL")
+
+
+_REFUSALS = (
+    "authentication failed",
+    "no password supplied",
+    "no pg_hba.conf entry",
+    "is not permitted to log in",
+    "permission denied for database",
+    "does not exist",
+)
+
+
+def _explained(error: BaseException) -> RefreshError:
+    said = f"Postgres: {one_line(error)}"
+    match error:
+        case psycopg.errors.InsufficientPrivilege():
+            return AccessDenied(
+                f"{said}; migrate as the owner of the database, and of schema {SCHEMA} if it exists"
+            )
+        case psycopg.errors.DependentObjectsStillExist():
+            return Permanent(
+                f"{said}: {_detail(error)}; nothing was dropped: move or drop what is yours first"
+            )
+        case psycopg.errors.DuplicateTable() | psycopg.errors.DuplicateFunction():
+            return Permanent(
+                f"{said}; schema {SCHEMA} holds something of another origin: move it elsewhere, "
+                "then migrate again"
+            )
+        case psycopg.OperationalError():
+            return Transient(f"{said}; nothing was changed: try again")
+        case _:
+            return Permanent(said)
+
+
+def _detail(error: psycopg.Error) -> str:
+    return "; ".join((error.diag.message_detail or "").splitlines())

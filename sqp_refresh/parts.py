@@ -1,0 +1,70 @@
+"""What passes between the steps: the rows of one week or period, on their way to a table.
+
+A feed reads a table's rows part by part. `extract` makes feeds of Arrow batches out of BigQuery,
+`rollup` feeds of SQL over the tables already in Postgres; `load` publishes either.
+"""
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from psycopg import sql
+
+from sqp_refresh.weeks import Period
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from sqp_refresh.postgres import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Rows that Postgres computes itself: a SELECT, and the columns it yields."""
+
+    select: sql.Composable
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """All rows of one table in one period: what one transaction publishes.
+
+    Attributes:
+        period: The week, or the calendar period, that the rows belong to.
+        rows: Arrow batches that are read once, or a query that Postgres runs.
+    """
+
+    period: Period
+    rows: "pa.RecordBatchReader | Query"
+
+
+@dataclass(slots=True)
+class Facts:
+    """How a feed read its rows, filled in while it does; goes to the audit log.
+
+    Attributes:
+        method: The protocol that was used, in words.
+        job_id: The BigQuery job, where there was one.
+        bytes_billed: What BigQuery charged for; None where nothing was billed by the query.
+        notes: Anything else worth keeping, by name.
+    """
+
+    method: str = ""
+    job_id: str | None = None
+    bytes_billed: int | None = None
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+class Feed(Protocol):
+    """A source of parts. Nothing is opened or read before it is asked for."""
+
+    facts: Facts
+
+    def periods(self, session: "Session") -> Sequence[Period]:
+        """The periods there are to publish, in order of time."""
+        ...
+
+    def parts(self, periods: Sequence[Period]) -> Generator[Part]:
+        """The parts of these periods, in order; each is used up before the next is asked for."""
+        ...

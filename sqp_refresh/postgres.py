@@ -1,0 +1,177 @@
+"""One session with the target database, and what its errors mean.
+
+A session is one ADBC connection: the only driver that takes Arrow batches into COPY as they are.
+SQL is composed with `psycopg.sql`, which quotes identifiers and values; nothing is formatted by
+hand. A transaction belongs to the caller, who commits it.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, LiteralString, cast
+
+from psycopg import conninfo, sql
+
+from sqp_refresh.errors import (
+    AccessDenied,
+    DataError,
+    NotFound,
+    RefreshError,
+    SchemaMismatch,
+    SettingsError,
+    Transient,
+    Unavailable,
+    one_line,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+CONNECT_TIMEOUT_S = 10
+
+# SQLSTATE, or the class that its first two characters name, and what the caller can do about it.
+_MEANING: dict[str, tuple[type[RefreshError], str]] = {
+    "08": (Unavailable, "check that Postgres is up"),
+    "22": (DataError, "check the value in the source"),
+    "23": (DataError, "check the row in the source"),
+    "28": (AccessDenied, "check the user and password in DATABASE_URL"),
+    "40": (Transient, "try again"),
+    "53": (Unavailable, "check the server's memory, disk and connections"),
+    "55": (Transient, "another session holds a lock; try again"),
+    "57": (Unavailable, "the server ended the statement; try again"),
+    "3D": (NotFound, "check the database name in DATABASE_URL"),
+    "3F": (NotFound, "run `sqp-refresh migrate`"),
+    "42501": (AccessDenied, "grant the user of DATABASE_URL this right"),
+    "42P01": (NotFound, "run `sqp-refresh migrate`"),
+    "42703": (SchemaMismatch, "run `sqp-refresh migrate`"),
+}
+# libpq reports a refused connection in words only, without a SQLSTATE.
+_CONNECT_MEANING = {
+    "authentication failed": "28",
+    "no password supplied": "28",
+    "does not exist": "3D",
+    "too many connections": "53",
+}
+
+
+class Session:
+    """One connection to the target, open until the `with` block that `connect` opened ends."""
+
+    def __init__(self, connection: Any) -> None:  # noqa: ANN401, ADBC ships no types
+        self._connection = connection
+
+    def rows(self, query: sql.Composable) -> list[tuple[Any, ...]]:
+        """Run one query and return all of its rows; meant for few."""
+        with translated_errors(), self._connection.cursor() as cursor:
+            cursor.execute(query.as_string(None))
+            return cursor.fetchall()
+
+    def row(self, query: sql.Composable) -> tuple[Any, ...]:
+        """The one row of a query that always has one."""
+        (only,) = self.rows(query)
+        return only
+
+    def run(self, statement: sql.Composable) -> None:
+        """Run one statement that returns nothing."""
+        with translated_errors(), self._connection.cursor() as cursor:
+            cursor.execute(statement.as_string(None))
+
+    def copy_into_temporary(self, table: str, batches: "pa.RecordBatchReader") -> int:
+        """COPY Arrow batches into an existing temporary table; returns the rows copied.
+
+        The types must match exactly: the driver reinterprets a type of the same width bit by bit.
+        """
+        with translated_errors(), self._connection.cursor() as cursor:
+            return cursor.adbc_ingest(table, batches, mode="append", temporary=True)
+
+    def commit(self) -> None:
+        """Make everything since the last commit visible to others."""
+        with translated_errors():
+            self._connection.commit()
+
+    def rollback(self) -> None:
+        """Forget everything since the last commit."""
+        with translated_errors():
+            self._connection.rollback()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Commit what the block did, or none of it."""
+        try:
+            yield
+        except BaseException:
+            self._rollback_quietly()
+            raise
+        self.commit()
+
+    def _rollback_quietly(self) -> None:
+        # A lost connection has rolled back already; the error that lost it is the one to show.
+        try:
+            self.rollback()
+        except RefreshError:
+            return
+
+
+@contextmanager
+def connect(database_url: str) -> Iterator[Session]:
+    """Open a session with the target.
+
+    Raises:
+        Unavailable: nothing answers at the address.
+        AccessDenied: user or password is wrong.
+        NotFound: there is no such database.
+        SettingsError: the URL cannot be parsed.
+    """
+    from adbc_driver_postgresql import dbapi
+
+    with translated_errors():
+        connection = dbapi.connect(_conninfo(database_url))
+    try:
+        yield Session(connection)
+    finally:
+        connection.close()
+
+
+def typed(name: str) -> sql.SQL:
+    """A type's name as SQL. Types come from the code alone, so nothing of it is quoted."""
+    return sql.SQL(cast(LiteralString, name))
+
+
+def _conninfo(database_url: str) -> str:
+    import psycopg
+
+    try:
+        return conninfo.make_conninfo(
+            database_url, application_name="sqp_refresh", connect_timeout=CONNECT_TIMEOUT_S
+        )
+    except psycopg.ProgrammingError:
+        # The message of the parser quotes the URL, password and all.
+        raise SettingsError(
+            "DATABASE_URL cannot be parsed; write it as postgresql://user:password@host:5432/name"
+        ) from None
+
+
+@contextmanager
+def translated_errors() -> Iterator[None]:
+    """Turn the driver's errors into ours; this is the only place that knows SQLSTATE."""
+    import adbc_driver_manager
+
+    try:
+        yield
+    except adbc_driver_manager.Error as error:
+        raise _translated(error.sqlstate, str(error)) from error
+
+
+def _translated(sqlstate: str | None, message: str) -> RefreshError:
+    if not sqlstate:
+        sqlstate = next(
+            (state for words, state in _CONNECT_MEANING.items() if words in message), "08"
+        )
+    kind, remedy = _MEANING.get(sqlstate) or _MEANING.get(sqlstate[:2]) or (RefreshError, "")
+    said = f"Postgres: {_server_message(message)}"
+    return kind(f"{said}; {remedy}" if remedy else said)
+
+
+def _server_message(message: str) -> str:
+    """What the server said, without the driver's prefix and the query it quotes."""
+    _, _, after = message.partition("ERROR:")
+    return one_line(Exception(after or message.removeprefix("IO: [libpq] ")))

@@ -1,0 +1,86 @@
+"""The SELECTs behind the derived tables; ratios are left to publishing, which takes them from sums.
+
+Score and median prices are never summed or averaged: they stay in the tables that have one row a
+query and week.
+"""
+
+from psycopg import sql
+
+from sqp_refresh.parts import Query
+from sqp_refresh.tables import (
+    ASIN_PERFORMANCE_DATA,
+    SCHEMA,
+    SEARCH_PERFORMANCE_SUMMARY,
+    SEARCH_QUERY_PERFORMANCE,
+    SUMMED_COUNTS,
+    Table,
+)
+from sqp_refresh.weeks import Period
+
+_QUERIES = sql.Identifier(SCHEMA, SEARCH_QUERY_PERFORMANCE.name)
+_ASINS = sql.Identifier(SCHEMA, ASIN_PERFORMANCE_DATA.name)
+
+_SUM_OVER_WEEKS = sql.SQL("""
+    SELECT marketplace, asin, search_query, {sums},
+        sum(search_query_volume) AS search_query_volume,
+        count(DISTINCT start_date) AS weeks_count
+    FROM {queries}
+    WHERE start_date BETWEEN {first} AND {last}
+    GROUP BY marketplace, asin, search_query
+""")
+
+_WITH_TITLES = sql.SQL("""
+    SELECT marketplace, asin, search_query, asins.product_title, asins.brand, {measures}
+    FROM {queries} AS queries
+    LEFT JOIN {asins} AS asins USING (start_date, end_date, marketplace, asin)
+    WHERE start_date BETWEEN {first} AND {last}
+""")
+
+_FROM_ASINS = ("product_title", "brand")
+
+
+def rollup_query(table: Table, period: Period) -> Query:
+    """The rows of a derived table in one period, computed from the weeks that belong to it."""
+    if table.name == SEARCH_PERFORMANCE_SUMMARY.name:
+        return _with_titles(period)
+    return _sum_over_weeks(period)
+
+
+def _sum_over_weeks(period: Period) -> Query:
+    select = _SUM_OVER_WEEKS.format(
+        sums=sql.SQL(", ").join(
+            sql.SQL("sum({}) AS {}").format(sql.Identifier(count), sql.Identifier(name))
+            for name, count in SUMMED_COUNTS.items()
+        ),
+        queries=_QUERIES,
+        first=sql.Literal(period.start),
+        last=sql.Literal(period.end),
+    )
+    return Query(
+        select,
+        (
+            "marketplace",
+            "asin",
+            "search_query",
+            *SUMMED_COUNTS,
+            "search_query_volume",
+            "weeks_count",
+        ),
+    )
+
+
+def _with_titles(period: Period) -> Query:
+    table = SEARCH_PERFORMANCE_SUMMARY
+    measures = tuple(
+        column.name
+        for column in table.values
+        if column.name not in _FROM_ASINS and column.name not in table.ratios
+    )
+    select = _WITH_TITLES.format(
+        measures=sql.SQL(", ").join(sql.Identifier("queries", name) for name in measures),
+        queries=_QUERIES,
+        asins=_ASINS,
+        first=sql.Literal(period.start),
+        last=sql.Literal(period.end),
+    )
+    return Query(select, ("marketplace", "asin", "search_query", *_FROM_ASINS, *measures))
