@@ -5,10 +5,12 @@ happens as a whole or not at all, and of two at once the second waits for the fi
 """
 
 import logging
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import psycopg
@@ -42,6 +44,8 @@ PROLOGUE = FOLDER / "prologue.sql"
 EPILOGUE = FOLDER / "epilogue.sql"
 
 _log = logging.getLogger(__name__)
+# What Alembic is working on is known to the whole process, not to one thread.
+_one_at_a_time = Lock()
 
 
 def upgrade(database_url: str, revision: str = "head") -> list[str]:
@@ -83,7 +87,8 @@ def as_sql() -> str:
     It records its version, so that `upgrade` finds nothing to do afterwards.
     """
     script = StringIO()
-    command.upgrade(_config(output_buffer=script), "head", sql=True)
+    with _one_at_a_time:
+        command.upgrade(_config(output_buffer=script), "head", sql=True)
     return script.getvalue()
 
 
@@ -156,7 +161,8 @@ def _run(
             "on_version_apply": lambda step, **_: moved.append(step.up_revision_id),
         }
     )
-    migrate(config, revision)
+    with _one_at_a_time:
+        migrate(config, revision)
     return moved
 
 
@@ -213,7 +219,7 @@ def _unreachable(said: str, address: dict[str, Any]) -> RefreshError:
     if any("@" in str(address.get(part, "")) for part in ("host", "port", "dbname")):
         return _malformed()
     # libpq reports a refused connection in words only.
-    if "database" in said and "does not exist" in said:
+    if re.search('database ".*" does not exist', said):
         return NotFound(f"Postgres: {said}; create it, or check its name in DATABASE_URL")
     if any(words in said for words in _REFUSALS):
         return AccessDenied(f"Postgres: {said}; check the user and password in DATABASE_URL")
@@ -223,7 +229,7 @@ def _unreachable(said: str, address: dict[str, Any]) -> RefreshError:
 _REFUSALS = (
     "authentication failed",
     "no password supplied",
-    "no pg_hba.conf entry",
+    "pg_hba.conf",
     "is not permitted to log in",
     "permission denied for database",
     "does not exist",

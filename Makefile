@@ -1,0 +1,41 @@
+# Everything is run from here, by people and by CI alike. `make help` lists it.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo ui test lint format clean
+
+help:  ## List the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## */\t/' | expand -t 10
+
+install: $(VENV)/.installed  ## Install into .venv, every version as pinned in constraints.txt
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@echo "Installing into $(VENV); a first time takes a minute or two ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt --editable '.[demo,dev]'
+	@touch $@
+
+demo: install  ## Refresh a realistic year with embedded servers, and show what it did
+	@$(BIN)/sqp-refresh demo
+
+ui: install  ## Serve the Dagster UI with the demo's data
+	@$(BIN)/sqp-refresh demo --ui
+
+test: install  ## Run the tests; they start their own servers
+	@$(BIN)/python -m pytest
+
+lint: install  ## Check style, import rules, formatting and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/pyright --warnings
+
+format: install  ## Format the code
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+clean:  ## Remove the demo's data and everything installed
+	@rm -rf $(VENV) .demo build dist *.egg-info

@@ -1,0 +1,11 @@
+DROP TABLE sqp.webhook_deliveries;
+DROP TABLE sqp.webhook_configs;
+DROP TABLE sqp.refresh_quarantine;
+DROP TABLE sqp.refresh_data_quality;
+DROP TABLE sqp.refresh_checkpoints;
+DROP TABLE sqp.refresh_audit_log_archive;
+DROP TABLE sqp.refresh_audit_log;
+DROP TABLE sqp.refresh_dependencies;
+DROP TABLE sqp.refresh_config;
+DROP FUNCTION sqp.touch_updated_at();
+COMMENT ON SCHEMA sqp IS NULL;

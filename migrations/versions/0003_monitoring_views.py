@@ -1,0 +1,16 @@
+"""The two views that show how refreshes and checks went in the last seven days."""
+
+from alembic import op
+
+from sqp_refresh.migrate import sql_beside
+
+revision = "0003"
+down_revision = "0002"
+
+
+def upgrade() -> None:
+    op.execute(sql_beside(__file__, "up"))
+
+
+def downgrade() -> None:
+    op.execute(sql_beside(__file__, "down"))

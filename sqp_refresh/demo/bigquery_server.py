@@ -1,0 +1,80 @@
+"""The BigQuery emulator as a child process that never outlives its parent.
+
+    python -m sqp_refresh.demo.bigquery_server PROJECT [DIRECTORY]
+
+Once it answers, it writes its REST and Storage Read ports to standard output, on one line; whatever
+else it has to say goes to standard error. It ends when its standard input closes, which happens
+however the parent dies, and on SIGTERM. SIGINT is ignored: a Ctrl-C in the terminal reaches the
+parent too, which stops its servers in order.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bqemulator.server import EmulatorServer
+
+# More than the service allows: a wide batch of the largest size is one request here.
+LARGEST_REQUEST_BYTES = 1 << 30
+
+
+def main() -> None:
+    """Serve until the parent is gone or says so; with a directory, the data stay in it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ports = os.dup(sys.stdout.fileno())
+    # The emulator's libraries print while they are imported, and nobody reads that pipe for long.
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    project, *directory = sys.argv[1:]
+    server = _server(project, Path(directory[0]) if directory else None)
+    asyncio.run(_serve(server, ports))
+
+
+def _server(project: str, directory: Path | None) -> "EmulatorServer":
+    # The emulator installs this extension from the network unless it is there already.
+    import duckdb_extensions
+
+    duckdb_extensions.import_extension("spatial")
+
+    from bqemulator.config import LogLevel, PersistenceMode, Settings
+    from bqemulator.server import EmulatorServer
+
+    return EmulatorServer(
+        Settings(
+            rest_port=0,
+            grpc_port=0,
+            default_project_id=project,
+            persistence_mode=PersistenceMode.PERSISTENT if directory else PersistenceMode.EPHEMERAL,
+            data_dir=directory,
+            log_level=LogLevel.ERROR,
+            enable_format_extensions=False,
+            write_api_max_request_bytes=LARGEST_REQUEST_BYTES,
+        )
+    )
+
+
+async def _serve(server: "EmulatorServer", ports: int) -> None:
+    await server.start()
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stopped.set)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # its web server has just claimed it
+    threading.Thread(target=_await_end_of_input, args=(loop, stopped), daemon=True).start()
+    os.write(ports, f"{server.rest_port} {server.grpc_port}\n".encode())
+    os.close(ports)
+    await stopped.wait()
+    await server.stop()
+
+
+def _await_end_of_input(loop: asyncio.AbstractEventLoop, stopped: asyncio.Event) -> None:
+    while os.read(sys.stdin.fileno(), 1024):
+        pass
+    loop.call_soon_threadsafe(stopped.set)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""One Postgres and one BigQuery for the whole session; a database and a dataset for each test."""
+
+import itertools
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from sqp_refresh.demo.servers import (
+    Emulator,
+    bigquery_client,
+    embedded_bigquery,
+    embedded_postgres,
+)
+from sqp_refresh.demo.source import call_deadline
+from sqp_refresh.settings import Settings
+from sqp_refresh_tests.rows import SourceTable
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(autouse=True)
+def _no_switches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test depends on the shell that runs it, nor on what another test left behind."""
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """A Postgres 18, as its superuser."""
+    with (
+        tempfile.TemporaryDirectory(prefix="sqp_refresh_") as directory,
+        embedded_postgres(Path(directory, "postgres")) as url,
+    ):
+        # Nothing here outlives the session, so nothing need reach the disk.
+        for name in ("fsync", "synchronous_commit", "full_page_writes"):
+            _run(url, sql.SQL("ALTER SYSTEM SET {} = off").format(sql.Identifier(name)))
+        _run(url, sql.SQL("SELECT pg_reload_conf()"))
+        yield url
+
+
+@pytest.fixture
+def database(postgres_url: str) -> Iterator[str]:
+    """URL of an empty database."""
+    with _database_like(postgres_url, "template0") as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def _migrated(postgres_url: str) -> Iterator[str]:
+    from sqp_refresh import migrate
+
+    with _database_like(postgres_url, "template0") as url:
+        migrate.upgrade(url)
+        yield urlsplit(url).path.removeprefix("/")
+
+
+@pytest.fixture
+def migrated_database(postgres_url: str, _migrated: str) -> Iterator[str]:
+    """URL of a database with every migration applied and no row refreshed."""
+    with _database_like(postgres_url, _migrated) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def emulator() -> Iterator[Emulator]:
+    """A BigQuery."""
+    with embedded_bigquery(project="test-project") as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def dataset(emulator: Emulator) -> Iterator[str]:
+    """Name of an empty dataset."""
+    name = f"dataset_{next(_numbers)}"
+    with bigquery_client(emulator) as client:
+        client.create_dataset(name, **call_deadline())
+        yield name
+        client.delete_dataset(name, delete_contents=True, not_found_ok=True, **call_deadline())
+
+
+@pytest.fixture
+def source(emulator: Emulator, dataset: str) -> SourceTable:
+    """The source table of this test, which it has to write first."""
+    return SourceTable(emulator, dataset, Settings.model_fields["BIGQUERY_SOURCE_TABLE"].default)
+
+
+@pytest.fixture
+def environment(
+    monkeypatch: pytest.MonkeyPatch, migrated_database: str, emulator: Emulator, dataset: str
+) -> Settings:
+    """The switches set to this test's database and dataset; every other has its default."""
+    switches = {
+        "DATABASE_URL": migrated_database,
+        "BIGQUERY_PROJECT_ID": emulator.project,
+        "BIGQUERY_DATASET": dataset,
+        "BIGQUERY_EMULATOR_HOST": emulator.rest_url,
+        "BIGQUERY_STORAGE_EMULATOR_HOST": emulator.storage_host,
+    }
+    for name, value in switches.items():
+        monkeypatch.setenv(name, value)
+    return Settings.read()
+
+
+@contextmanager
+def _database_like(server: str, template: str) -> Iterator[str]:
+    name = f"test_{next(_numbers)}"
+    names = {"name": sql.Identifier(name), "template": sql.Identifier(template)}
+    _run(server, sql.SQL("CREATE DATABASE {name} TEMPLATE {template}").format(**names))
+    yield urlsplit(server)._replace(path=f"/{name}").geturl()
+    _run(server, sql.SQL("DROP DATABASE {name} WITH (FORCE)").format(**names))
+
+
+def _run(url: str, statement: sql.SQL | sql.Composed) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(statement)

@@ -1,0 +1,17 @@
+"""A process that holds both servers, to be ended in every way: see `test_servers`."""
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from sqp_refresh.demo.servers import embedded_bigquery, embedded_postgres
+
+if __name__ == "__main__":
+    home = Path(sys.argv[1])
+    with (
+        embedded_postgres(home / "postgres") as url,
+        embedded_bigquery(home / "bigquery", project="held") as emulator,
+    ):
+        print(json.dumps([url, asdict(emulator)]), flush=True)  # noqa: T201
+        sys.stdin.read()

@@ -1,0 +1,68 @@
+from datetime import date
+
+import pytest
+
+from sqp_refresh.errors import SettingsError
+from sqp_refresh.settings import Settings
+
+PASSWORD = "hunter2-of-the-database"
+
+
+def test_defaults_are_those_of_the_documentation():
+    settings = Settings.read()
+
+    assert settings.BIGQUERY_SOURCE_TABLE == "seller-search_query_performance"
+    assert settings.REFRESH_BATCH_SIZE == 50_000
+    assert settings.SQP_MARKETPLACE == "US"
+    assert settings.REFRESH_TIMEOUT_WARNING_MS == 240_000
+    assert settings.REFRESH_CRON == "0 2 * * *"
+    assert settings.REFRESH_LOOKBACK_WEEKS == 9
+    assert date(2024, 8, 18) == settings.REFRESH_START_DATE
+
+
+def test_an_empty_variable_counts_as_not_set(monkeypatch):
+    monkeypatch.setenv("REFRESH_BATCH_SIZE", "")
+
+    assert Settings.read().REFRESH_BATCH_SIZE == 50_000
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "remedy"),
+    [
+        ("REFRESH_BATCH_SIZE", "many", "valid integer"),
+        ("REFRESH_BATCH_SIZE", "0", "greater than 0"),
+        ("REFRESH_LOOKBACK_WEEKS", "-1", "greater than 0"),
+        ("REFRESH_START_DATE", "2024-08-19", "must be a Sunday; the week of 2024-08-19 opens on"),
+        ("REFRESH_START_DATE", "soon", "valid date"),
+        ("BIGQUERY_MAX_BYTES_BILLED", "1e9x", "valid integer"),
+        ("BIGQUERY_DATASET", "dataset.", "bare name"),
+        ("BIGQUERY_SOURCE_TABLE", "a`b", "bare name"),
+        ("DATABASE_URL", f"mysql://u:{PASSWORD}@h/d", "must start with postgresql://"),
+    ],
+)
+def test_a_malformed_value_is_one_line_that_names_the_variable(monkeypatch, name, value, remedy):
+    monkeypatch.setenv(name, value)
+
+    with pytest.raises(SettingsError) as caught:
+        Settings.read()
+
+    message = str(caught.value)
+    assert message.startswith(name)
+    assert remedy in message
+    assert "\n" not in message
+    assert PASSWORD not in message
+
+
+@pytest.mark.parametrize("attribute", ["database_url", "source_table"])
+def test_a_missing_value_is_one_line_that_names_the_variable(attribute):
+    with pytest.raises(SettingsError, match=r"^[A-Z_]+ is not set; set it to "):
+        getattr(Settings.read(), attribute)
+
+
+def test_a_secret_is_never_shown(monkeypatch):
+    monkeypatch.setenv("DATABASE_URL", f"postgresql://u:{PASSWORD}@h/d")
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS_JSON", f'{{"private_key": "{PASSWORD}"}}')
+    monkeypatch.setenv("REFRESH_WEBHOOK_SECRET", PASSWORD)
+
+    assert PASSWORD not in repr(Settings.read())
+    assert PASSWORD not in str(Settings.read())
