@@ -5,7 +5,6 @@ happens as a whole or not at all, and of two at once the second waits for the fi
 """
 
 import logging
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import StringIO
@@ -28,14 +27,11 @@ from sqp_refresh.errors import (
     NotFound,
     Permanent,
     RefreshError,
-    SettingsError,
     Transient,
-    Unavailable,
     one_line,
 )
+from sqp_refresh.postgres import address_of, unreachable
 from sqp_refresh.tables import SCHEMA
-
-CONNECT_TIMEOUT_S = 10
 
 # A wheel carries the folder inside the package, a checkout beside it.
 _PLACES = (Path(__file__).parent / "migrations", Path(__file__).parents[1] / "migrations")
@@ -191,49 +187,14 @@ def _connected(database_url: str) -> Iterator[Connection]:
 
 
 def _connection(database_url: str) -> psycopg.Connection:
-    # libpq reads the URL itself: whatever psql accepts is right here too.
-    try:
-        address = conninfo.conninfo_to_dict(database_url)
-    except psycopg.ProgrammingError:
-        # The message of the parser quotes the URL, password and all.
-        raise _malformed() from None
-    options = {"connect_timeout": CONNECT_TIMEOUT_S, "application_name": "sqp_refresh"} | address
+    address = address_of(database_url)
     try:
         # A pooler in front of Postgres may not know statements that were prepared.
-        connection = psycopg.connect(conninfo.make_conninfo("", **options), prepare_threshold=None)
+        connection = psycopg.connect(conninfo.make_conninfo("", **address), prepare_threshold=None)
     except psycopg.Error as error:
-        raise _unreachable(one_line(error), address) from None
+        raise unreachable(one_line(error), address) from None
     connection.add_notice_handler(lambda notice: _log.warning(notice.message_primary))
     return connection
-
-
-def _malformed() -> SettingsError:
-    return SettingsError(
-        "DATABASE_URL cannot be parsed; write it as postgresql://user:password@host:5432/database, "
-        "with special characters of the password percent-encoded"
-    )
-
-
-def _unreachable(said: str, address: dict[str, Any]) -> RefreshError:
-    # A password with an unquoted / or @ ends up in these, and libpq's message would show it.
-    if any("@" in str(address.get(part, "")) for part in ("host", "port", "dbname")):
-        return _malformed()
-    # libpq reports a refused connection in words only.
-    if re.search('database ".*" does not exist', said):
-        return NotFound(f"Postgres: {said}; create it, or check its name in DATABASE_URL")
-    if any(words in said for words in _REFUSALS):
-        return AccessDenied(f"Postgres: {said}; check the user and password in DATABASE_URL")
-    return Unavailable(f"Postgres: {said}; check that it is up, and the address in DATABASE_URL")
-
-
-_REFUSALS = (
-    "authentication failed",
-    "no password supplied",
-    "pg_hba.conf",
-    "is not permitted to log in",
-    "permission denied for database",
-    "does not exist",
-)
 
 
 def _explained(error: BaseException) -> RefreshError:

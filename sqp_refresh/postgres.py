@@ -5,6 +5,7 @@ SQL is composed with `psycopg.sql`, which quotes identifiers and values; nothing
 hand. A transaction belongs to the caller, who commits it.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, LiteralString, cast
@@ -45,12 +46,14 @@ _MEANING: dict[str, tuple[type[RefreshError], str]] = {
     "42703": (SchemaMismatch, "run `sqp-refresh migrate`"),
 }
 # libpq reports a refused connection in words only, without a SQLSTATE.
-_CONNECT_MEANING = {
-    "authentication failed": "28",
-    "no password supplied": "28",
-    "does not exist": "3D",
-    "too many connections": "53",
-}
+_REFUSALS = (
+    "authentication failed",
+    "no password supplied",
+    "pg_hba.conf",
+    "is not permitted to log in",
+    "permission denied for database",
+    "does not exist",
+)
 
 
 class Session:
@@ -121,33 +124,58 @@ def connect(database_url: str) -> Iterator[Session]:
         NotFound: there is no such database.
         SettingsError: the URL cannot be parsed.
     """
+    import adbc_driver_manager
     from adbc_driver_postgresql import dbapi
 
-    with translated_errors():
-        connection = dbapi.connect(_conninfo(database_url))
+    address = address_of(database_url)
+    try:
+        connection = dbapi.connect(conninfo.make_conninfo("", **address))
+    except adbc_driver_manager.Error as error:
+        raise unreachable(_server_message(str(error)), address) from None
     try:
         yield Session(connection)
     finally:
         connection.close()
 
 
-def typed(name: str) -> sql.SQL:
-    """A type's name as SQL. Types come from the code alone, so nothing of it is quoted."""
-    return sql.SQL(cast(LiteralString, name))
+def address_of(database_url: str) -> dict[str, Any]:
+    """Where and as whom to connect, for libpq, which reads the URL itself: as psql would.
 
-
-def _conninfo(database_url: str) -> str:
+    Raises:
+        SettingsError: the URL cannot be parsed.
+    """
     import psycopg
 
     try:
-        return conninfo.make_conninfo(
-            database_url, application_name="sqp_refresh", connect_timeout=CONNECT_TIMEOUT_S
-        )
+        address = conninfo.conninfo_to_dict(database_url)
     except psycopg.ProgrammingError:
         # The message of the parser quotes the URL, password and all.
-        raise SettingsError(
-            "DATABASE_URL cannot be parsed; write it as postgresql://user:password@host:5432/name"
-        ) from None
+        raise _malformed() from None
+    return {"connect_timeout": CONNECT_TIMEOUT_S, "application_name": "sqp_refresh"} | address
+
+
+def unreachable(said: str, address: dict[str, Any]) -> RefreshError:
+    """What libpq said of a connection that was not made, as one of our errors."""
+    # A password with an unquoted / or @ ends up in these, and libpq's message would show it.
+    if any("@" in str(address.get(part, "")) for part in ("host", "port", "dbname")):
+        return _malformed()
+    if re.search('database ".*" does not exist', said):
+        return NotFound(f"Postgres: {said}; create it, or check its name in DATABASE_URL")
+    if any(words in said for words in _REFUSALS):
+        return AccessDenied(f"Postgres: {said}; check the user and password in DATABASE_URL")
+    return Unavailable(f"Postgres: {said}; check that it is up, and the address in DATABASE_URL")
+
+
+def _malformed() -> SettingsError:
+    return SettingsError(
+        "DATABASE_URL cannot be parsed; write it as postgresql://user:password@host:5432/database, "
+        "with special characters of the password percent-encoded"
+    )
+
+
+def typed(name: str) -> sql.SQL:
+    """A type's name as SQL. Types come from the code alone, so nothing of it is quoted."""
+    return sql.SQL(cast(LiteralString, name))
 
 
 @contextmanager
@@ -162,10 +190,8 @@ def translated_errors() -> Iterator[None]:
 
 
 def _translated(sqlstate: str | None, message: str) -> RefreshError:
-    if not sqlstate:
-        sqlstate = next(
-            (state for words, state in _CONNECT_MEANING.items() if words in message), "08"
-        )
+    # A connection that breaks has no SQLSTATE either.
+    sqlstate = sqlstate or "08"
     kind, remedy = _MEANING.get(sqlstate) or _MEANING.get(sqlstate[:2]) or (RefreshError, "")
     said = f"Postgres: {_server_message(message)}"
     return kind(f"{said}; {remedy}" if remedy else said)
@@ -173,5 +199,6 @@ def _translated(sqlstate: str | None, message: str) -> RefreshError:
 
 def _server_message(message: str) -> str:
     """What the server said, without the driver's prefix and the query it quotes."""
-    _, _, after = message.partition("ERROR:")
-    return one_line(Exception(after or message.removeprefix("IO: [libpq] ")))
+    for prefix in ("ERROR:", "FATAL:", "Failed to connect:"):
+        message = message.rpartition(prefix)[2]
+    return one_line(Exception(message.removeprefix("IO: [libpq] ")))

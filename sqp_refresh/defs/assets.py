@@ -1,5 +1,6 @@
 """One asset for each table, made from `tables.py`, and the vendor's table that they come from."""
 
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -42,32 +43,33 @@ def source_key(settings: Settings) -> dg.AssetKey:
 
 def table_assets(settings: Settings) -> list[dg.AssetsDefinition]:
     """The assets of all tables."""
-    return [
-        _derived(table, settings)
-        if table.origin is Origin.POSTGRES
-        else _from_bigquery(table, settings)
-        for table in TABLES.values()
-    ]
+    with warnings.catch_warnings():
+        # A range of weeks as one step depends on it, beta or not.
+        warnings.filterwarnings("ignore", "Parameter `backfill_policy`", dg.BetaWarning)
+        return [
+            _derived(table, settings)
+            if table.origin is Origin.POSTGRES
+            else _from_bigquery(table, settings)
+            for table in TABLES.values()
+        ]
 
 
 def _from_bigquery(table: Table, settings: Settings) -> dg.AssetsDefinition:
     source = dg.AssetIn(key=source_key(settings), input_manager_key="bigquery")
 
-    @dg.asset(**_described(table, settings), ins={"source": source})
     def rows(context: dg.AssetExecutionContext, source: BigQueryReader) -> BigQueryFeed:
         return source.read(table, weeks_of_run(context))
 
-    return rows
+    return dg.asset(**_described(table, settings), ins={"source": source})(rows)
 
 
 def _derived(table: Table, settings: Settings) -> dg.AssetsDefinition:
     parents = [dg.AssetKey([SCHEMA, parent]) for parent in table.parents]
 
-    @dg.asset(**_described(table, settings), deps=parents)
     def rows(context: dg.AssetExecutionContext) -> Rollup:
         return Rollup(table, weeks_of_run(context))
 
-    return rows
+    return dg.asset(**_described(table, settings), deps=parents)(rows)
 
 
 def _described(table: Table, settings: Settings) -> dict[str, Any]:

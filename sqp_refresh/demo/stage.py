@@ -1,4 +1,4 @@
-"""The demo's stage: servers up, source filled, schema migrated, and the switches set to all that."""
+"""The demo's stage: servers up, source filled, schema migrated, the switches set to all that."""
 
 import os
 import signal

@@ -1,4 +1,5 @@
 from datetime import date, timedelta
+from itertools import pairwise
 
 import pyarrow as pa
 from hypothesis import given
@@ -21,7 +22,7 @@ def batches_of(rows: list[tuple[date, int]], cuts: list[int]) -> list[pa.RecordB
     edges = [0, *sorted({min(cut, len(rows)) for cut in cuts}), len(rows)]
     return [
         batch
-        for start, end in zip(edges, edges[1:], strict=False)
+        for start, end in pairwise(edges)
         for batch in table.slice(start, end - start).to_batches()
     ]
 
