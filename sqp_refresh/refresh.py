@@ -55,7 +55,7 @@ class Summary:
     def warnings(self) -> list[str]:
         """What an operator should look at although the refresh went through."""
         retained = [
-            f"{self.table.grain} {period} is empty in the source; "
+            f"the {self.table.grain.published} of {period} is empty in the source; "
             f"{counts.retained} rows of it were kept"
             for period, counts in self.periods.items()
             if counts.retained

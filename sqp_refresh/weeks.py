@@ -23,6 +23,11 @@ class Grain(StrEnum):
     YEAR = "year"
 
     @property
+    def published(self) -> "Grain":
+        """The stretch that is published at once: days go by the week, as the source restates."""
+        return Grain.WEEK if self is Grain.DAY else self
+
+    @property
     def months(self) -> int:
         """Calendar months in one period of this grain.
 
@@ -54,11 +59,8 @@ class Period:
 
     @classmethod
     def containing(cls, day: date, grain: Grain) -> Self:
-        """The calendar period of `grain` that contains `day`; a day and a week give their week.
-
-        Tables with a row per day are published by the week too: a week is what the source restates.
-        """
-        if grain in (Grain.DAY, Grain.WEEK):
+        """What is published at once around `day`: a whole week, month, quarter or year."""
+        if grain.published is Grain.WEEK:
             return cls.week_of(day)
         first_month = (day.month - 1) // grain.months * grain.months + 1
         start = day.replace(month=first_month, day=1)

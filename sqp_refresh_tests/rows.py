@@ -7,6 +7,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 import pyarrow as pa
+from google.cloud.bigquery import Table
 
 from sqp_refresh.demo.servers import Emulator, bigquery_client
 from sqp_refresh.demo.source import BIGQUERY_TYPES, call_deadline, columns_of
@@ -153,3 +154,14 @@ class SourceTable:
         with bigquery_client(self.emulator) as client:
             job = client.query(statement.format(table=f"`{self.name}`"), **call_deadline())
             return [tuple(one) for one in job.result(**call_deadline())]
+
+    def make_view(self, name: str, *, with_schema: bool) -> None:
+        """A view of all columns in the same dataset, with or without a schema of its own."""
+        view = f"{self.emulator.project}.{self.dataset}.{name}"
+        if with_schema:
+            self.sql(f"CREATE VIEW `{view}` AS SELECT * FROM {{table}}")
+            return
+        created = Table(view)
+        created.view_query = f"SELECT * FROM `{self.name}`"
+        with bigquery_client(self.emulator) as client:
+            client.create_table(created, **call_deadline())

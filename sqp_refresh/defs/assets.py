@@ -73,7 +73,7 @@ def _derived(table: Table, settings: Settings) -> dg.AssetsDefinition:
 
 
 def _described(table: Table, settings: Settings) -> dict[str, Any]:
-    weekly = table.grain in (Grain.DAY, Grain.WEEK)
+    weekly = table.grain.published is Grain.WEEK
     return {
         "key": [SCHEMA, table.name],
         "description": f"One row is {table.row}. Filled from {table.origin}.",

@@ -44,6 +44,8 @@ class RowShape:
     def __call__(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Rename, convert and complete one batch; `report_date` is kept to rank equal keys."""
         wanted = {column.name for column in self.table.columns} | {"report_date"}
+        # To BigQuery, a column's name is the same in any case.
+        batch = batch.rename_columns([name.lower() for name in batch.schema.names])
         return pa.RecordBatch.from_pydict(
             {
                 column.name: self._column(batch, column)
@@ -56,9 +58,9 @@ class RowShape:
         if column.title not in self.source.types:
             default = self.marketplace if column.title == MARKETPLACE_TITLE else None
             return pa.array([default] * batch.num_rows, pa.string())
-        array = convert(batch.column(column.title), column.type, column.title)
+        array = convert(batch.column(column.title.lower()), column.type, column.title)
         if column.name == "asin":
-            return pc.call_function("coalesce", [array, batch.column(PARENT_ASIN_TITLE)])
+            return pc.call_function("coalesce", [array, batch.column(PARENT_ASIN_TITLE.lower())])
         return array
 
 

@@ -52,9 +52,13 @@ def describe(client: "Client", name: str) -> Source:
     """
     with translated_errors(name):
         table = client.get_table(name, **call_deadline())
-        found = {field.name: _type(field) for field in table.schema or _schema_of(client, table)}
+        fields = table.schema or _schema_of(client, table)
+    # To BigQuery, a column's name is the same in any case.
+    found = {field.name.lower(): _type(field) for field in fields}
     types = {
-        column.title: found[column.title] for column in SOURCE_COLUMNS if column.title in found
+        column.title: found[column.title.lower()]
+        for column in SOURCE_COLUMNS
+        if column.title.lower() in found
     }
     _check(name, types)
     return Source(name, table.table_type == "TABLE", types)

@@ -1,0 +1,372 @@
+"""All eight tables computed a second time: row by row, in plain Python, with exact fractions.
+
+Nothing here is taken from the package, nor written the way it works: columns are spelt out,
+sums are loops, and a ratio is a `Fraction` that is rounded once. What both agree on is right, or
+wrong in two very different ways at once.
+"""
+
+import calendar
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import ROUND_HALF_UP, Decimal
+from fractions import Fraction
+from statistics import median
+from typing import Any
+
+Row = dict[str, Any]
+Key = tuple[Any, ...]
+Rows = dict[Key, Row]
+
+KEYS = {
+    "asin_performance_data": "start_date end_date marketplace asin",
+    "search_query_performance": "start_date end_date marketplace asin search_query",
+    "search_performance_summary": "start_date end_date marketplace asin search_query",
+    "daily_sqp_data": "report_date marketplace asin",
+    "weekly_summary": "period_start marketplace asin search_query",
+    "monthly_summary": "period_start marketplace asin search_query",
+    "quarterly_summary": "period_start marketplace asin search_query",
+    "yearly_summary": "period_start marketplace asin search_query",
+}
+STAGES = {"click": "Click", "cart_add": "Cart Add", "purchase": "Purchase"}
+
+# Target column, source title, decimals; in the order of the source.
+MEASURES: list[tuple[str, str, int]] = [
+    ("search_query_score", "Search Query Score", 0),
+    ("search_query_volume", "Search Query Volume", 0),
+    ("total_query_impression_count", "Total Query Impression Count", 0),
+    ("asin_impression_count", "ASIN Impression Count", 0),
+    ("asin_impression_share", "ASIN Impression Share", 4),
+]
+for _name, _title in STAGES.items():
+    MEASURES += [
+        (f"total_{_name}_count", f"Total {_title} Count", 0),
+        (f"total_{_name}_rate", f"Total {_title} Rate", 4),
+        (f"asin_{_name}_count", f"ASIN {_title} Count", 0),
+        (f"asin_{_name}_share", f"ASIN {_title} Share", 4),
+        (f"total_median_{_name}_price", f"Total Median {_title} Price Amount", 2),
+        (f"asin_median_{_name}_price", f"ASIN Median {_title} Price Amount", 2),
+        (
+            f"total_same_day_shipping_{_name}_count",
+            f"Total Same Day Shipping {_title} Count",
+            0,
+        ),
+        (f"total_one_day_shipping_{_name}_count", f"Total One Day Shipping {_title} Count", 0),
+        (f"total_two_day_shipping_{_name}_count", f"Total Two Day Shipping {_title} Count", 0),
+    ]
+
+SUMS = {
+    "market_impressions": "total_query_impression_count",
+    "market_clicks": "total_click_count",
+    "market_cart_adds": "total_cart_add_count",
+    "market_purchases": "total_purchase_count",
+    "asin_impressions": "asin_impression_count",
+    "asin_clicks": "asin_click_count",
+    "asin_cart_adds": "asin_cart_add_count",
+    "asin_purchases": "asin_purchase_count",
+}
+
+
+# -- numbers -----------------------------------------------------------------------------------
+
+
+def exact(value: object) -> Fraction | None:
+    """A number of the source, whatever type it came in."""
+    if value is None:
+        return None
+    return Fraction(Decimal(value.strip()) if isinstance(value, str) else Decimal(str(value)))
+
+
+def rounded(value: Fraction | None, decimals: int) -> Decimal | int | None:
+    """Rounded once, half away from zero; a count is a whole number already."""
+    if value is None:
+        return None
+    if decimals == 0:
+        assert value.denominator == 1
+        return value.numerator
+    shifted = abs(value) * 10**decimals
+    whole = (2 * shifted.numerator + shifted.denominator) // (2 * shifted.denominator)
+    sign = -1 if value < 0 else 1
+    return (Decimal(sign * whole) / 10**decimals).quantize(
+        Decimal(1).scaleb(-decimals), ROUND_HALF_UP
+    )
+
+
+def percent(part: int | None, whole: int | None) -> Decimal | int | None:
+    """100 * part / whole; None where that cannot be said."""
+    if part is None or not whole:
+        return None
+    return rounded(Fraction(100 * part, whole), 4)
+
+
+def total(values: Iterable[int | None]) -> int | None:
+    """A sum that is unknown only where every part is."""
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
+
+
+# -- source rows ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Read:
+    """One row of the source, understood."""
+
+    day: date
+    week: date
+    marketplace: str
+    asin: str
+    search_query: str
+    parent_asin: str | None
+    brand: str | None
+    product_title: str | None
+    category: str | None
+    numbers: dict[str, Fraction | None]
+
+    def rank(self) -> tuple[Any, ...]:
+        """The greater counts: the later date, then the greater values, an unknown the least."""
+        values = [self.numbers[name] for name, _, _ in MEASURES]
+        return (self.day, *((value is not None, value or 0) for value in values))
+
+
+def read(row: Row, default_marketplace: str) -> Read:
+    day = row["Date"].date() if isinstance(row["Date"], datetime) else row["Date"]
+    child = row["Child ASIN"]
+    return Read(
+        day=day,
+        week=day - timedelta(days=(day.weekday() + 1) % 7),
+        marketplace=row.get("Marketplace", default_marketplace),
+        asin=row["Parent ASIN"] if child is None else child,
+        search_query=row["Search Query"],
+        parent_asin=row["Parent ASIN"],
+        brand=row.get("Client Name"),
+        product_title=row.get("Product Name"),
+        category=row.get("Category"),
+        numbers={name: exact(row[title]) for name, title, _ in MEASURES},
+    )
+
+
+def winners(rows: list[Read], by: str) -> dict[Key, Read]:
+    """For each key within a week, or within a day, the row that counts."""
+    chosen: dict[Key, Read] = {}
+    for row in rows:
+        key = (getattr(row, by), row.marketplace, row.asin, row.search_query)
+        if key not in chosen or row.rank() > chosen[key].rank():
+            chosen[key] = row
+    return chosen
+
+
+# -- the tables ---------------------------------------------------------------------------------
+
+
+def expected_tables(rows: list[Row], *, default_marketplace: str = "US") -> dict[str, Rows]:
+    """What every table must hold, given all rows of the source."""
+    understood = [read(row, default_marketplace) for row in rows]
+    by_week = winners(understood, "week")
+    by_day = winners(understood, "day")
+    queries = _queries(by_week)
+    asins = _asins(by_week)
+    return {
+        "asin_performance_data": asins,
+        "search_query_performance": queries,
+        "search_performance_summary": summary_of(queries, asins),
+        "daily_sqp_data": _days(by_day),
+        "weekly_summary": _periods(queries, lambda day: (day, day + timedelta(days=6))),
+        "monthly_summary": _periods(queries, lambda day: _months(day, 1)),
+        "quarterly_summary": _periods(queries, lambda day: _months(day, 3)),
+        "yearly_summary": _periods(queries, lambda day: _months(day, 12)),
+    }
+
+
+def superseded(rows: list[Row]) -> int:
+    """How many rows do not count because another row of their week carries their key."""
+    understood = [read(row, "US") for row in rows]
+    return len(understood) - len(winners(understood, "week"))
+
+
+def _queries(by_week: dict[Key, Read]) -> Rows:
+    return {
+        (week, week + timedelta(days=6), marketplace, asin, query): {
+            "parent_asin": row.parent_asin,
+            **{name: rounded(row.numbers[name], places) for name, _, places in MEASURES},
+        }
+        for (week, marketplace, asin, query), row in by_week.items()
+    }
+
+
+def _asins(by_week: dict[Key, Read]) -> Rows:
+    grouped: dict[Key, list[Read]] = defaultdict(list)
+    for (week, marketplace, asin, _), row in by_week.items():
+        grouped[week, week + timedelta(days=6), marketplace, asin].append(row)
+    return {
+        key: {
+            **{
+                name: _latest(members, name)
+                for name in ("parent_asin", "product_title", "brand", "category")
+            },
+            "search_query_count": len(members),
+            **_summed(members),
+            "market_price_median": _median(members, "total_median_purchase_price"),
+            "asin_price_median": _median(members, "asin_median_purchase_price"),
+        }
+        for key, members in grouped.items()
+    }
+
+
+def _days(by_day: dict[Key, Read]) -> Rows:
+    grouped: dict[Key, list[Read]] = defaultdict(list)
+    for (day, marketplace, asin, _), row in by_day.items():
+        grouped[day, marketplace, asin].append(row)
+    found = {}
+    for key, members in grouped.items():
+        sums = _summed(members)
+        found[key] = {"search_query_count": len(members), **sums, **_ratios(sums)}
+    return found
+
+
+def summary_of(queries: Rows, asins: Rows) -> Rows:
+    """search_performance_summary, from what the two tables under it hold."""
+    found = {}
+    for key, row in queries.items():
+        titled = asins[key[:4]]
+        found[key] = {
+            "product_title": titled["product_title"],
+            "brand": titled["brand"],
+            "search_query_score": row["search_query_score"],
+            "search_query_volume": row["search_query_volume"],
+            **{name: row[name] for name in SUMS.values()},
+            "asin_impression_share": row["asin_impression_share"],
+        }
+        for stage in STAGES:
+            for name in (
+                f"asin_{stage}_share",
+                f"total_median_{stage}_price",
+                f"asin_median_{stage}_price",
+            ):
+                found[key][name] = row[name]
+        for side, shown in (("asin", "impression"), ("total", "query_impression")):
+            clicks = row[f"{side}_click_count"]
+            found[key] |= {
+                f"{side}_click_rate": percent(clicks, row[f"{side}_{shown}_count"]),
+                f"{side}_cart_add_rate": percent(row[f"{side}_cart_add_count"], clicks),
+                f"{side}_purchase_rate": percent(row[f"{side}_purchase_count"], clicks),
+            }
+    return found
+
+
+def _periods(queries: Rows, bounds: Any) -> Rows:
+    grouped: dict[Key, list[tuple[date, Row]]] = defaultdict(list)
+    ends: dict[Key, date] = {}
+    for (week, _, marketplace, asin, query), row in queries.items():
+        start, end = bounds(week)
+        key = (start, marketplace, asin, query)
+        grouped[key].append((week, row))
+        ends[key] = end
+    found = {}
+    for key, members in grouped.items():
+        sums = {name: total(row[of] for _, row in members) for name, of in SUMS.items()}
+        found[key] = {
+            "period_end": ends[key],
+            **sums,
+            "search_query_volume": total(row["search_query_volume"] for _, row in members),
+            **_ratios(sums),
+            "weeks_count": len({week for week, _ in members}),
+        }
+    return found
+
+
+def _months(day: date, length: int) -> tuple[date, date]:
+    first = (day.month - 1) - (day.month - 1) % length + 1
+    last = first + length - 1
+    return (
+        date(day.year, first, 1),
+        date(day.year, last, calendar.monthrange(day.year, last)[1]),
+    )
+
+
+def _summed(members: list[Read]) -> dict[str, int | None]:
+    return {
+        name: total(rounded(row.numbers[of], 0) for row in members)  # type: ignore[misc]
+        for name, of in SUMS.items()
+    }
+
+
+def _ratios(sums: dict[str, int | None]) -> Row:
+    return {
+        "ctr": percent(sums["asin_clicks"], sums["asin_impressions"]),
+        "cart_add_rate": percent(sums["asin_cart_adds"], sums["asin_clicks"]),
+        "cvr": percent(sums["asin_purchases"], sums["asin_clicks"]),
+        "impression_share": percent(sums["asin_impressions"], sums["market_impressions"]),
+        "click_share": percent(sums["asin_clicks"], sums["market_clicks"]),
+        "cart_add_share": percent(sums["asin_cart_adds"], sums["market_cart_adds"]),
+        "purchase_share": percent(sums["asin_purchases"], sums["market_purchases"]),
+    }
+
+
+def _median(members: list[Read], name: str) -> Decimal | int | None:
+    known = [value for row in members if (value := row.numbers[name]) is not None]
+    return rounded(median(known), 2) if known else None
+
+
+def _latest(members: list[Read], name: str) -> str | None:
+    known = [(row.day, text) for row in members if (text := getattr(row, name)) is not None]
+    return max(known)[1] if known else None
+
+
+# -- comparing ------------------------------------------------------------------------------------
+
+
+def carry_titles(before: dict[str, Rows], after: dict[str, Rows]) -> dict[str, Rows]:
+    """What a table holds after a refresh that found titles missing which it knew before."""
+    asins = {
+        key: {
+            name: before["asin_performance_data"].get(key, {}).get(name)
+            if value is None and name in ("product_title", "brand", "category")
+            else value
+            for name, value in row.items()
+        }
+        for key, row in after["asin_performance_data"].items()
+    }
+    summary = summary_of(after["search_query_performance"], asins)
+    return after | {"asin_performance_data": asins, "search_performance_summary": summary}
+
+
+def counts_between(before: Rows, after: Rows) -> dict[str, int]:
+    """What publishing `after` over `before` must count."""
+    both = before.keys() & after.keys()
+    same = sum(before[key] == after[key] for key in both)
+    return {
+        "inserted": len(after) - len(both),
+        "updated": len(both) - same,
+        "deleted": len(before) - len(both),
+        "unchanged": same,
+    }
+
+
+def read_table(connection: Any, table: str) -> Rows:
+    """A table of schema sqp, without its two timestamps."""
+    cursor = connection.execute(f"SELECT * FROM sqp.{table}")
+    names = [column.name for column in cursor.description]
+    key = KEYS[table].split()
+    found = {}
+    for values in cursor:
+        row = dict(zip(names, values, strict=True))
+        del row["created_at"], row["updated_at"]
+        found[tuple(row.pop(name) for name in key)] = row
+    return found
+
+
+def assert_equal(actual: Rows, expected: Rows, table: str) -> None:
+    """Equal to the last value and the last column; says which few differ, and how."""
+    problems = [f"missing {key}" for key in expected.keys() - actual.keys()]
+    problems += [f"too much {key}" for key in actual.keys() - expected.keys()]
+    for key in expected.keys() & actual.keys():
+        mine, theirs = expected[key], actual[key]
+        problems += [
+            f"{key}.{name}: {theirs.get(name, 'no such column')} instead of "
+            f"{mine.get(name, 'no such column')}"
+            for name in mine.keys() | theirs.keys()
+            if name not in mine or name not in theirs or mine[name] != theirs[name]
+        ]
+    assert not problems, f"{table}: {len(problems)} differences, {sorted(problems)[:5]}"
