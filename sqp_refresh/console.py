@@ -80,21 +80,17 @@ def show_outcome(console: Console, database_url: str, run_id: str) -> int:
     """Print what a run did to each table; returns the rows it changed in all."""
     with connect(database_url) as session:
         outcome = session.rows(_OUTCOME.format(sql.Literal(run_id)))
-    grid = Grid(box=None, pad_edge=False)
-    grid.add_column("table")
-    grid.add_column("status")
+    grid = Grid(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    grid.add_column("table", no_wrap=True)
     for name in ("rows", "inserted", "updated", "deleted", "unchanged", "seconds"):
-        grid.add_column(name, justify="right")
+        grid.add_column(name, justify="right", no_wrap=True)
     for table, status, *counts, milliseconds, _ in outcome:
         numbers = [f"{count:,}" if count is not None else "-" for count in counts]
-        grid.add_row(
-            table,
-            f"[{_STYLE[status]}]{status}[/]",
-            *numbers,
-            f"{(milliseconds or 0) / 1000:.1f}",
-        )
+        seconds = f"{(milliseconds or 0) / 1000:.1f}"
+        grid.add_row(f"[{_STYLE[status]}]{table}[/]", *numbers, seconds)
     console.print(grid)
     for table, status, *_, message in outcome:
-        if message:
-            console.print(f"{table}: {message}", style=_STYLE[status], markup=False)
+        if status != "success":
+            said = f"{table} {status}: {message or 'its run ended without a word'}"
+            console.print(said, style=_STYLE[status], markup=False, soft_wrap=True)
     return sum(sum(filter(None, row[3:6])) for row in outcome)

@@ -1,0 +1,17 @@
+"""One Dagster instance for all of these tests: definitions look for the process's latest one."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+import pytest
+
+
+@pytest.fixture(scope="session")
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.instance_for_test() as instance:
+        yield instance
+
+
+@pytest.fixture(autouse=True)
+def _instance_is_there(instance: dg.DagsterInstance) -> None:
+    """Definitions that are resolved while another test's instance is gone would fail."""

@@ -1,0 +1,155 @@
+"""The code location loaded, and compared as data with the spec and with the registry."""
+
+import subprocess
+import sys
+from datetime import UTC, datetime
+
+import dagster as dg
+import psycopg
+import pytest
+
+from sqp_refresh.definitions import defs
+from sqp_refresh.errors import SettingsError
+from sqp_refresh.tables import TABLES
+
+WEEKLY = {
+    "asin_performance_data",
+    "search_query_performance",
+    "search_performance_summary",
+    "daily_sqp_data",
+    "weekly_summary",
+}
+SOURCE = dg.AssetKey(["bigquery", "seller-search_query_performance"])
+
+
+@pytest.fixture
+def graph():
+    return defs().resolve_asset_graph()
+
+
+def test_the_definitions_are_loadable():
+    dg.Definitions.validate_loadable(defs())
+
+
+def test_there_is_an_asset_for_each_table_and_the_source_is_external(graph):
+    assert {key.path[-1] for key in graph.executable_asset_keys} == set(TABLES)
+    assert all(key.path[0] == "sqp" for key in graph.executable_asset_keys)
+    assert graph.external_asset_keys == {SOURCE}
+
+
+def test_the_graph_says_what_the_registry_says(graph, migrated_database):
+    with psycopg.connect(migrated_database) as connection:
+        registered = connection.execute(
+            "SELECT parent.table_name, dependent.table_name FROM sqp.refresh_dependencies"
+            " JOIN sqp.refresh_config AS parent ON parent.id = parent_config_id"
+            " JOIN sqp.refresh_config AS dependent ON dependent.id = dependent_config_id"
+        ).fetchall()
+    drawn = [
+        (parent.path[-1], key.path[-1])
+        for key in graph.executable_asset_keys
+        for parent in graph.get(key).parent_keys
+        if parent != SOURCE
+    ]
+
+    assert len(registered) == 10
+    assert sorted(drawn) == sorted(registered)
+
+
+def test_what_bigquery_fills_depends_on_the_source(graph):
+    fed = {key.path[-1] for key in graph.get(SOURCE).child_keys}
+
+    assert fed == {"asin_performance_data", "search_query_performance", "daily_sqp_data"}
+
+
+def test_weekly_tables_share_the_weeks_and_a_range_of_them_is_one_step(graph):
+    for key in graph.executable_asset_keys:
+        node = graph.get(key)
+        assert node.backfill_policy == dg.BackfillPolicy.single_run()
+        if key.path[-1] in WEEKLY:
+            keys = node.partitions_def.get_partition_keys(datetime(2024, 9, 10, tzinfo=UTC))
+            assert keys == ["2024-08-18", "2024-08-25", "2024-09-01"]
+        else:
+            assert node.partitions_def is None
+
+
+def test_the_first_week_is_a_switch(monkeypatch):
+    monkeypatch.setenv("REFRESH_START_DATE", "2025-01-05")
+    node = defs().resolve_asset_graph().get(dg.AssetKey(["sqp", "weekly_summary"]))
+
+    assert node.partitions_def
+    assert node.partitions_def.get_first_partition_key() == "2025-01-05"
+
+
+def test_every_asset_says_what_a_row_is_and_what_its_columns_mean(graph):
+    for key in graph.executable_asset_keys:
+        node = graph.get(key)
+        assert node.description.startswith("One row is one ASIN")
+        assert node.metadata["dagster/table_name"] == f"sqp.{key.path[-1]}"
+        columns = node.metadata["dagster/column_schema"].columns
+        assert [column.name for column in columns] == [
+            column.name for column in TABLES[key.path[-1]].columns
+        ]
+        assert all(column.description for column in columns)
+
+
+def test_the_job_takes_all_tables():
+    job = defs().resolve_job_def("daily_refresh")
+
+    assert {key.path[-1] for key in job.asset_layer.executable_asset_keys} == set(TABLES)
+
+
+def test_the_schedule_is_nightly_and_asks_for_the_look_back(monkeypatch, instance):
+    monkeypatch.setenv("REFRESH_LOOKBACK_WEEKS", "3")
+    schedule = defs().resolve_schedule_def("daily_refresh_schedule")
+    night = datetime(2025, 8, 18, 2, tzinfo=UTC)
+
+    context = dg.build_schedule_context(instance=instance, scheduled_execution_time=night)
+    (request,) = schedule.evaluate_tick(context).run_requests or []
+
+    assert schedule.cron_schedule == "0 2 * * *"
+    assert schedule.execution_timezone == "UTC"
+    assert schedule.job_name == "daily_refresh"
+    assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
+    assert request.tags["dagster/asset_partition_range_start"] == "2025-07-27"
+    assert request.tags["dagster/asset_partition_range_end"] == "2025-08-10"
+
+
+def test_before_the_first_week_has_ended_the_schedule_skips(instance):
+    schedule = defs().resolve_schedule_def("daily_refresh_schedule")
+    early = datetime(2024, 8, 20, 2, tzinfo=UTC)
+
+    context = dg.build_schedule_context(instance=instance, scheduled_execution_time=early)
+    tick = schedule.evaluate_tick(context)
+
+    assert not tick.run_requests
+    assert tick.skip_message == "no week since 2024-08-18 has ended yet"
+
+
+def test_the_cron_is_a_switch(monkeypatch):
+    monkeypatch.setenv("REFRESH_CRON", "0 3 * * *")
+
+    assert defs().resolve_schedule_def("daily_refresh_schedule").cron_schedule == "0 3 * * *"
+
+
+def test_a_cron_that_is_none_is_named(monkeypatch):
+    monkeypatch.setenv("REFRESH_CRON", "every night")
+
+    with pytest.raises(SettingsError, match="REFRESH_CRON 'every night' is not a cron expression"):
+        defs()
+
+
+def test_loading_connects_to_nothing_and_imports_no_client():
+    program = (
+        "import socket, sys\n"
+        "def refuse(*_): raise AssertionError('a connection was made')\n"
+        "socket.socket.connect = refuse\n"
+        "from sqp_refresh.definitions import defs\n"
+        "defs().resolve_asset_graph()\n"
+        "late = {'google.cloud.bigquery', 'dagster_gcp', 'pandas', 'adbc_driver_postgresql'}\n"
+        "print(sorted(late & sys.modules.keys()))\n"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"

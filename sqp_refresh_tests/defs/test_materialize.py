@@ -1,0 +1,166 @@
+"""The command lines and the job that people use, on real servers."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import dagster as dg
+import psycopg
+import pytest
+
+from sqp_refresh.definitions import defs
+from sqp_refresh.defs.partitions import range_tags
+from sqp_refresh_tests import oracle
+from sqp_refresh_tests.nights import FIRST, LAST, held
+from sqp_refresh_tests.test_refresh import MIDDLE, three_weeks
+
+
+def dagster(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "dagster", *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "DAGSTER_HOME": str(home)},
+    )
+
+
+def audit(url: str) -> list[tuple]:
+    with psycopg.connect(url) as connection:
+        return connection.execute(
+            "SELECT table_name, status, rows_processed, rows_inserted, error_message,"
+            " sync_metadata FROM sqp.refresh_audit_log ORDER BY id"
+        ).fetchall()
+
+
+def test_a_range_of_weeks_then_one_week_from_the_command_line(environment, source, tmp_path):
+    rows = three_weeks()
+    source.write(rows)
+    select = ("-m", "sqp_refresh.definitions", "--select", "*")
+
+    whole = dagster(
+        "asset", "materialize", *select, "--partition-range", f"{FIRST}...{LAST}", home=tmp_path
+    )
+    assert whole.returncode == 0, whole.stderr[-3000:]
+    one = dagster("asset", "materialize", *select, "--partition", str(LAST), home=tmp_path)
+    assert one.returncode == 0, one.stderr[-3000:]
+
+    for table, expected in oracle.expected_tables(rows).items():
+        oracle.assert_equal(held(environment)[table], expected, table)
+    log = audit(environment.database_url)
+    assert [status for _, status, *_ in log] == ["success"] * 16
+    (second,) = [one for one in log[8:] if one[0] == "monthly_summary"]
+    assert second[5]["weeks"] == ["2025-08-01"]
+
+
+@pytest.fixture
+def run_job(instance) -> Callable[[], dg.ExecuteInProcessResult]:
+    """Runs the nightly job over the three weeks."""
+
+    def run() -> dg.ExecuteInProcessResult:
+        return (
+            defs()
+            .resolve_job_def("daily_refresh")
+            .execute_in_process(
+                instance=instance, tags=range_tags(str(FIRST), str(LAST)), raise_on_error=False
+            )
+        )
+
+    return run
+
+
+def test_the_job_reports_exact_counts_and_an_audit_row_for_each_table(environment, source, run_job):
+    rows = three_weeks()
+    source.write(rows)
+
+    result = run_job()
+
+    assert result.success
+    log = audit(environment.database_url)
+    assert sorted(one[0] for one in log) == sorted(oracle.KEYS)
+    (entry,) = [one for one in log if one[0] == "search_query_performance"]
+    assert entry[1:5] == ("success", 12, 12, None)
+    metadata = entry[5]
+    assert metadata["run_id"] == result.run_id
+    assert metadata["weeks"] == [str(FIRST), str(MIDDLE), str(LAST)]
+    assert (metadata["unchanged"], metadata["quarantined"], metadata["superseded"]) == (0, 0, 0)
+    assert metadata["rows_per_second"] > 0
+    assert "bytes_billed" in metadata
+    (event, *_) = [
+        event
+        for event in result.get_asset_materialization_events()
+        if event.asset_key and event.asset_key.path[-1] == "search_query_performance"
+    ]
+    shown = {name: value.value for name, value in event.materialization.metadata.items()}
+    assert shown["dagster/row_count"] == 12
+    assert shown["dagster/table_name"] == "sqp.search_query_performance"
+    assert shown["sqp/rows_inserted"] == 12
+
+
+def test_higher_priority_goes_first(environment, source, run_job):
+    source.write(three_weeks())
+
+    result = run_job()
+
+    started = [
+        event.step_key for event in result.all_events if event.event_type_value == "STEP_START"
+    ]
+    assert started.index("sqp__search_query_performance") < started.index("sqp__daily_sqp_data")
+
+
+def test_a_failure_leaves_its_audit_row_and_refreshes_nothing_downstream(
+    environment, source, monkeypatch, run_job
+):
+    source.write(three_weeks())
+    monkeypatch.setenv("BIGQUERY_SOURCE_TABLE", "nowhere")
+
+    result = run_job()
+
+    assert not result.success
+    log = audit(environment.database_url)
+    assert {one[0] for one in log} == {
+        "asin_performance_data",
+        "search_query_performance",
+        "daily_sqp_data",
+    }
+    assert {one[1] for one in log} == {"failed"}
+    for _, _, _, _, message, _ in log:
+        assert message.startswith("BigQuery has no ")
+        assert "nowhere; check BIGQUERY_PROJECT_ID" in message
+
+
+@pytest.mark.parametrize(
+    ("statement", "message"),
+    [
+        ("UPDATE sqp.refresh_config SET is_enabled = false", "is disabled"),
+        ("DELETE FROM sqp.refresh_dependencies; DELETE FROM sqp.refresh_config", "is not in"),
+    ],
+)
+def test_a_table_that_is_not_enabled_is_not_touched(
+    environment, source, run_job, statement, message
+):
+    source.write(three_weeks())
+    with psycopg.connect(environment.database_url) as connection:
+        connection.execute(statement)
+
+    assert not run_job().success
+
+    assert all(message in one[4] for one in audit(environment.database_url))
+    assert all(not rows for rows in held(environment).values())
+
+
+def test_a_secret_appears_nowhere(environment, monkeypatch, run_job):
+    key = {"type": "service_account", "private_key": "-----BEGIN TOPSECRET"}
+    monkeypatch.delenv("BIGQUERY_EMULATOR_HOST")
+    monkeypatch.delenv("BIGQUERY_STORAGE_EMULATOR_HOST")
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS_JSON", json.dumps(key))
+
+    result = run_job()
+
+    assert not result.success
+    assert "TOPSECRET" not in str(list(result.all_events))
+    messages = [one[4] for one in audit(environment.database_url)]
+    assert len(messages) == 3
+    assert all("GOOGLE_APPLICATION_CREDENTIALS_JSON is not" in one for one in messages)
