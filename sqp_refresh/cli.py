@@ -143,4 +143,4 @@ def demo(
             serve_ui(console, port)
             return
         _refresh(settings, weeks_of_demo(), [])
-        console.print("To look at it in the Dagster UI: [bold]sqp-refresh demo --ui[/]")
+        console.print("To look at it in the Dagster UI: [bold]make ui[/], or sqp-refresh demo --ui")

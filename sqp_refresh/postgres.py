@@ -45,6 +45,7 @@ _MEANING: dict[str, tuple[type[RefreshError], str]] = {
     "42P01": (NotFound, "run `sqp-refresh migrate`"),
     "42703": (SchemaMismatch, "run `sqp-refresh migrate`"),
 }
+_CANCELLED = "57014"
 # libpq reports a refused connection in words only, without a SQLSTATE.
 _REFUSALS = (
     "authentication failed",
@@ -186,6 +187,9 @@ def translated_errors() -> Iterator[None]:
     try:
         yield
     except adbc_driver_manager.Error as error:
+        if error.sqlstate == _CANCELLED and "user request" in str(error):
+            # While a statement runs, the driver answers Ctrl-C by cancelling it, and no more.
+            raise KeyboardInterrupt from error
         raise _translated(error.sqlstate, str(error)) from error
 
 

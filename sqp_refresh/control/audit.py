@@ -60,9 +60,11 @@ def close(
 
 def failure(error: BaseException) -> dict[str, Any]:
     """The columns that tell an operator why a refresh failed, in one line."""
+    interrupted = not isinstance(error, Exception)
+    message = f"interrupted ({type(error).__name__})" if interrupted else one_line(error)
     details = {"type": type(error).__name__, "retryable": isinstance(error, Transient)}
     return {
         "status": "failed",
-        "error_message": one_line(error),
+        "error_message": message,
         "error_details": json.dumps(details),
     }

@@ -15,8 +15,9 @@ from sqp_refresh.weeks import Period
 def run_daily_refresh(weeks: Sequence[Period], tables: Sequence[str], *, run_id: str) -> bool:
     """Run the job that the schedule runs; returns whether every table succeeded.
 
-    What happened to each table is in its audit row, under `run_id`. The run itself is kept where
-    DAGSTER_HOME says, and forgotten where it says nothing.
+    What happened to each table is in its audit row, under `run_id`. Ctrl-C ends the run: the table
+    in hand is closed as failed at the last week published, the others are not begun. The run itself
+    is kept where DAGSTER_HOME says, and forgotten where it says nothing.
 
     Args:
         weeks: The first and the last of them bound the range.

@@ -19,7 +19,14 @@ from sqp_refresh.weeks import Period
 
 PROJECT = "demo-project"
 DATASET = "dataclient_amzatlas_agency_85"
-DAGSTER_YAML = "telemetry:\n  enabled: false\n"
+DAGSTER_YAML = """\
+telemetry:
+  enabled: false
+# Nothing prints, and capturing it would take a process for each step.
+compute_logs:
+  module: dagster._core.storage.noop_compute_log_manager
+  class: NoOpComputeLogManager
+"""
 
 
 @contextmanager
