@@ -140,7 +140,7 @@ def demo(
 
     with staged(console, directory) as settings:
         if ui:
-            serve_ui(console, port)
+            serve_ui(console, directory, port)
             return
         _refresh(settings, weeks_of_demo(), [])
         console.print("To look at it in the Dagster UI: [bold]make ui[/], or sqp-refresh demo --ui")

@@ -1,7 +1,6 @@
 """The demo's stage: servers up, source filled, schema migrated, the switches set to all that."""
 
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,10 +21,18 @@ DATASET = "dataclient_amzatlas_agency_85"
 DAGSTER_YAML = """\
 telemetry:
   enabled: false
+nux:
+  enabled: false
 # Nothing prints, and capturing it would take a process for each step.
 compute_logs:
   module: dagster._core.storage.noop_compute_log_manager
   class: NoOpComputeLogManager
+"""
+WORKSPACE_YAML = """\
+load_from:
+  - python_module:
+      module_name: sqp_refresh.definitions
+      location_name: sqp_refresh
 """
 
 
@@ -52,17 +59,20 @@ def weeks_of_demo() -> list[Period]:
     return [Period.week_of(sunday) for sunday in SUNDAYS]
 
 
-def serve_ui(console: Console, port: int) -> None:
+def serve_ui(console: Console, directory: Path, port: int) -> None:
     """Serve the Dagster UI on loopback, daemon included, until it is interrupted."""
     console.print(f"Dagster UI: [bold]http://127.0.0.1:{port}[/] (Ctrl-C ends it)")
-    command = [sys.executable, "-m", "dagster", "dev", "-m", "sqp_refresh.definitions"]
+    workspace = directory.resolve() / "dagster" / "workspace.yaml"
+    command = [sys.executable, "-m", "dagster", "dev", "-w", str(workspace)]
     process = subprocess.Popen([*command, "-h", "127.0.0.1", "-p", str(port)])
     try:
         process.wait()
+    except KeyboardInterrupt:
+        process.wait()  # Ctrl-C has reached it too
     finally:
-        # A Ctrl-C reaches the terminal's whole group; anything else ends here only.
-        process.send_signal(signal.SIGINT)
-        process.wait()
+        if process.poll() is None:
+            process.terminate()
+            process.wait()
 
 
 def _switched(directory: Path, database_url: str, emulator: Emulator) -> Settings:
@@ -70,6 +80,7 @@ def _switched(directory: Path, database_url: str, emulator: Emulator) -> Setting
     home = directory / "dagster"
     home.mkdir(exist_ok=True)
     (home / "dagster.yaml").write_text(DAGSTER_YAML)
+    (home / "workspace.yaml").write_text(WORKSPACE_YAML)
     for name in Settings.model_fields:
         os.environ.pop(name, None)
     os.environ |= {

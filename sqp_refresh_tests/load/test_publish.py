@@ -1,0 +1,191 @@
+"""Publishing makes a period of the target equal to what came, and counts exactly what it did."""
+
+from collections.abc import Iterator
+from datetime import date
+
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sqp_refresh.errors import DataError, SchemaMismatch
+from sqp_refresh.load import Counts, publish
+from sqp_refresh.parts import Part
+from sqp_refresh.postgres import Session, connect
+from sqp_refresh.tables import ASIN_PERFORMANCE_DATA, DAILY_SQP_DATA, SUMMED_COUNTS
+from sqp_refresh.weeks import Period
+
+WEEK = Period.week_of(date(2025, 8, 10))
+NEXT = Period.week_of(date(2025, 8, 17))
+
+SCHEMA = pa.schema(
+    [
+        ("report_date", pa.date32()),
+        ("marketplace", pa.string()),
+        ("asin", pa.string()),
+        ("search_query_count", pa.int64()),
+        *((name, pa.int64()) for name in SUMMED_COUNTS),
+    ]
+)
+
+asins = st.sampled_from(["A", "B", "C", "D", "E"])
+counts = st.one_of(st.none(), st.integers(0, 3))
+weeks_of_rows = st.dictionaries(asins, st.tuples(counts, counts), max_size=5)
+
+
+@pytest.fixture
+def session(migrated_database) -> Iterator[Session]:
+    with connect(migrated_database) as session:
+        yield session
+
+
+def batch_of(week: Period, rows: dict[str, tuple]) -> pa.RecordBatch:
+    """One row an ASIN: its impressions and clicks; every other count is 1."""
+    columns = {
+        "report_date": [week.start] * len(rows),
+        "marketplace": ["US"] * len(rows),
+        "asin": list(rows),
+        "search_query_count": [1] * len(rows),
+        **{name: [1] * len(rows) for name in SUMMED_COUNTS},
+        "asin_impressions": [impressions for impressions, _ in rows.values()],
+        "asin_clicks": [clicks for _, clicks in rows.values()],
+    }
+    return pa.RecordBatch.from_pydict(columns, schema=SCHEMA)
+
+
+def rows_of(week: Period, rows: dict[str, tuple]) -> Part:
+    return Part(week, pa.RecordBatchReader.from_batches(SCHEMA, [batch_of(week, rows)]))
+
+
+def publish_week(session: Session, week: Period, rows: dict[str, tuple]) -> Counts:
+    with session.transaction():
+        return publish(session, DAILY_SQP_DATA, rows_of(week, rows))
+
+
+def held(session: Session) -> dict[str, tuple]:
+    from psycopg import sql
+
+    found = session.rows(
+        sql.SQL(
+            "SELECT asin, asin_impressions, asin_clicks FROM sqp.daily_sqp_data"
+            " WHERE report_date = {}"
+        ).format(sql.Literal(WEEK.start))
+    )
+    session.rollback()
+    return {asin: tuple(values) for asin, *values in found}
+
+
+@given(before=weeks_of_rows, after=weeks_of_rows)
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_any_week_becomes_any_other_and_every_row_is_counted(session, before, after):
+    from psycopg import sql
+
+    with session.transaction():
+        session.run(sql.SQL("DELETE FROM sqp.daily_sqp_data"))
+    publish_week(session, NEXT, {"N": (1, 1)})
+    publish_week(session, WEEK, before)
+
+    done = publish_week(session, WEEK, after)
+
+    same = {asin for asin in before.keys() & after.keys() if before[asin] == after[asin]}
+    if after:
+        assert held(session) == after
+        assert done == Counts(
+            read=len(after),
+            inserted=len(after.keys() - before.keys()),
+            updated=len(before.keys() & after.keys()) - len(same),
+            unchanged=len(same),
+            deleted=len(before.keys() - after.keys()),
+        )
+    else:
+        assert held(session) == before
+        assert done == Counts(retained=len(before))
+    assert publish_week(session, NEXT, {"N": (1, 1)}).unchanged == 1
+
+
+def test_what_an_error_interrupts_leaves_nothing_behind(session):
+    publish_week(session, WEEK, {"A": (1, 1)})
+    part = rows_of(WEEK, {"A": (2, 2)})
+
+    with pytest.raises(RuntimeError), session.transaction():
+        publish(session, DAILY_SQP_DATA, part)
+        raise RuntimeError
+
+    assert held(session) == {"A": (1, 1)}
+
+
+def test_a_read_that_fails_half_way_shows_its_own_error(session):
+    publish_week(session, WEEK, {"A": (1, 1)})
+
+    def broken():
+        yield batch_of(WEEK, {"A": (2, 2)})
+        raise DataError("the source broke")
+
+    part = Part(WEEK, pa.RecordBatchReader.from_batches(SCHEMA, broken()))
+
+    with pytest.raises(DataError, match="the source broke"), session.transaction():
+        publish(session, DAILY_SQP_DATA, part)
+    assert held(session) == {"A": (1, 1)}
+
+
+def test_a_type_without_an_exact_equal_is_refused_before_anything_is_copied(session):
+    schema = pa.schema([("asin", pa.string()), ("asin_clicks", pa.int32())])
+    part = Part(WEEK, pa.RecordBatchReader.from_batches(schema, []))
+
+    refused = pytest.raises(SchemaMismatch, match="'asin_clicks' has the Arrow type int32")
+    with refused, session.transaction():
+        publish(session, DAILY_SQP_DATA, part)
+
+
+def test_a_row_without_its_key_stops_the_week(session):
+    columns = batch_of(WEEK, {"A": (1, 1)}).to_pydict() | {"asin": [None]}
+    batch = pa.RecordBatch.from_pydict(columns, schema=SCHEMA)
+    part = Part(WEEK, pa.RecordBatchReader.from_batches(SCHEMA, [batch]))
+
+    with pytest.raises(DataError, match='null value in column "asin"'), session.transaction():
+        publish(session, DAILY_SQP_DATA, part)
+    assert held(session) == {}
+
+
+def test_a_value_too_large_for_its_column_stops_the_week(session):
+    schema = pa.schema(
+        [
+            ("marketplace", pa.string()),
+            ("asin", pa.string()),
+            *((name, pa.string()) for name in ("parent_asin", "product_title", "brand")),
+            ("category", pa.string()),
+            ("search_query_count", pa.int64()),
+            *((name, pa.int64()) for name in SUMMED_COUNTS),
+            *((f"{name}_price_median_low", pa.float64()) for name in ("market", "asin")),
+            *((f"{name}_price_median_high", pa.float64()) for name in ("market", "asin")),
+        ]
+    )
+    batch = pa.RecordBatch.from_pydict(
+        {
+            field.name: ["x" if field.type == pa.string() else 1e15 if "price" in field.name else 1]
+            for field in schema
+        },
+        schema=schema,
+    )
+    part = Part(WEEK, pa.RecordBatchReader.from_batches(schema, [batch]))
+
+    with pytest.raises(DataError, match="numeric field overflow"), session.transaction():
+        publish(session, ASIN_PERFORMANCE_DATA, part)
+
+
+def test_indexes_and_grants_of_the_target_survive(session):
+    from psycopg import sql
+
+    identity = sql.SQL(
+        "SELECT oid, relfilenode, relacl::text FROM pg_class"
+        " WHERE oid = 'sqp.daily_sqp_data'::regclass"
+    )
+    before = session.row(identity)
+    session.rollback()
+
+    publish_week(session, WEEK, {"A": (1, 1)})
+    publish_week(session, WEEK, {"B": (1, 1)})
+
+    assert session.row(identity) == before
