@@ -6,7 +6,7 @@ wrong in two very different ways at once.
 """
 
 import calendar
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -19,17 +19,16 @@ Row = dict[str, Any]
 Key = tuple[Any, ...]
 Rows = dict[Key, Row]
 
-KEYS = {
-    "asin_performance_data": "start_date end_date marketplace asin",
-    "search_query_performance": "start_date end_date marketplace asin search_query",
-    "search_performance_summary": "start_date end_date marketplace asin search_query",
-    "daily_sqp_data": "report_date marketplace asin",
-    "weekly_summary": "period_start marketplace asin search_query",
-    "monthly_summary": "period_start marketplace asin search_query",
-    "quarterly_summary": "period_start marketplace asin search_query",
-    "yearly_summary": "period_start marketplace asin search_query",
+KEYS: dict[str, tuple[str, ...]] = {
+    "asin_performance_data": ("start_date", "end_date", "marketplace", "asin"),
+    "search_query_performance": ("start_date", "end_date", "marketplace", "asin", "search_query"),
+    "search_performance_summary": ("start_date", "end_date", "marketplace", "asin", "search_query"),
+    "daily_sqp_data": ("report_date", "marketplace", "asin"),
+    "weekly_summary": ("period_start", "marketplace", "asin", "search_query"),
+    "monthly_summary": ("period_start", "marketplace", "asin", "search_query"),
+    "quarterly_summary": ("period_start", "marketplace", "asin", "search_query"),
+    "yearly_summary": ("period_start", "marketplace", "asin", "search_query"),
 }
-STAGES = {"click": "Click", "cart_add": "Cart Add", "purchase": "Purchase"}
 
 # Target column, source title, decimals; in the order of the source.
 MEASURES: list[tuple[str, str, int]] = [
@@ -38,23 +37,163 @@ MEASURES: list[tuple[str, str, int]] = [
     ("total_query_impression_count", "Total Query Impression Count", 0),
     ("asin_impression_count", "ASIN Impression Count", 0),
     ("asin_impression_share", "ASIN Impression Share", 4),
+    ("total_click_count", "Total Click Count", 0),
+    ("total_click_rate", "Total Click Rate", 4),
+    ("asin_click_count", "ASIN Click Count", 0),
+    ("asin_click_share", "ASIN Click Share", 4),
+    ("total_median_click_price", "Total Median Click Price Amount", 2),
+    ("asin_median_click_price", "ASIN Median Click Price Amount", 2),
+    ("total_same_day_shipping_click_count", "Total Same Day Shipping Click Count", 0),
+    ("total_one_day_shipping_click_count", "Total One Day Shipping Click Count", 0),
+    ("total_two_day_shipping_click_count", "Total Two Day Shipping Click Count", 0),
+    ("total_cart_add_count", "Total Cart Add Count", 0),
+    ("total_cart_add_rate", "Total Cart Add Rate", 4),
+    ("asin_cart_add_count", "ASIN Cart Add Count", 0),
+    ("asin_cart_add_share", "ASIN Cart Add Share", 4),
+    ("total_median_cart_add_price", "Total Median Cart Add Price Amount", 2),
+    ("asin_median_cart_add_price", "ASIN Median Cart Add Price Amount", 2),
+    ("total_same_day_shipping_cart_add_count", "Total Same Day Shipping Cart Add Count", 0),
+    ("total_one_day_shipping_cart_add_count", "Total One Day Shipping Cart Add Count", 0),
+    ("total_two_day_shipping_cart_add_count", "Total Two Day Shipping Cart Add Count", 0),
+    ("total_purchase_count", "Total Purchase Count", 0),
+    ("total_purchase_rate", "Total Purchase Rate", 4),
+    ("asin_purchase_count", "ASIN Purchase Count", 0),
+    ("asin_purchase_share", "ASIN Purchase Share", 4),
+    ("total_median_purchase_price", "Total Median Purchase Price Amount", 2),
+    ("asin_median_purchase_price", "ASIN Median Purchase Price Amount", 2),
+    ("total_same_day_shipping_purchase_count", "Total Same Day Shipping Purchase Count", 0),
+    ("total_one_day_shipping_purchase_count", "Total One Day Shipping Purchase Count", 0),
+    ("total_two_day_shipping_purchase_count", "Total Two Day Shipping Purchase Count", 0),
 ]
-for _name, _title in STAGES.items():
-    MEASURES += [
-        (f"total_{_name}_count", f"Total {_title} Count", 0),
-        (f"total_{_name}_rate", f"Total {_title} Rate", 4),
-        (f"asin_{_name}_count", f"ASIN {_title} Count", 0),
-        (f"asin_{_name}_share", f"ASIN {_title} Share", 4),
-        (f"total_median_{_name}_price", f"Total Median {_title} Price Amount", 2),
-        (f"asin_median_{_name}_price", f"ASIN Median {_title} Price Amount", 2),
-        (
-            f"total_same_day_shipping_{_name}_count",
-            f"Total Same Day Shipping {_title} Count",
-            0,
-        ),
-        (f"total_one_day_shipping_{_name}_count", f"Total One Day Shipping {_title} Count", 0),
-        (f"total_two_day_shipping_{_name}_count", f"Total Two Day Shipping {_title} Count", 0),
-    ]
+STAGES = ("click", "cart_add", "purchase")
+
+_PERIOD_COLUMNS = (
+    "period_end",
+    "market_impressions",
+    "market_clicks",
+    "market_cart_adds",
+    "market_purchases",
+    "asin_impressions",
+    "asin_clicks",
+    "asin_cart_adds",
+    "asin_purchases",
+    "search_query_volume",
+    "ctr",
+    "cart_add_rate",
+    "cvr",
+    "impression_share",
+    "click_share",
+    "cart_add_share",
+    "purchase_share",
+    "weeks_count",
+)
+# Spelt out, so that a column left out of the package's own description is found.
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "asin_performance_data": (
+        "parent_asin",
+        "product_title",
+        "brand",
+        "category",
+        "search_query_count",
+        "market_impressions",
+        "market_clicks",
+        "market_cart_adds",
+        "market_purchases",
+        "asin_impressions",
+        "asin_clicks",
+        "asin_cart_adds",
+        "asin_purchases",
+        "market_price_median",
+        "asin_price_median",
+    ),
+    "search_query_performance": (
+        "parent_asin",
+        "search_query_score",
+        "search_query_volume",
+        "total_query_impression_count",
+        "asin_impression_count",
+        "asin_impression_share",
+        "total_click_count",
+        "total_click_rate",
+        "asin_click_count",
+        "asin_click_share",
+        "total_median_click_price",
+        "asin_median_click_price",
+        "total_same_day_shipping_click_count",
+        "total_one_day_shipping_click_count",
+        "total_two_day_shipping_click_count",
+        "total_cart_add_count",
+        "total_cart_add_rate",
+        "asin_cart_add_count",
+        "asin_cart_add_share",
+        "total_median_cart_add_price",
+        "asin_median_cart_add_price",
+        "total_same_day_shipping_cart_add_count",
+        "total_one_day_shipping_cart_add_count",
+        "total_two_day_shipping_cart_add_count",
+        "total_purchase_count",
+        "total_purchase_rate",
+        "asin_purchase_count",
+        "asin_purchase_share",
+        "total_median_purchase_price",
+        "asin_median_purchase_price",
+        "total_same_day_shipping_purchase_count",
+        "total_one_day_shipping_purchase_count",
+        "total_two_day_shipping_purchase_count",
+    ),
+    "search_performance_summary": (
+        "product_title",
+        "brand",
+        "search_query_score",
+        "search_query_volume",
+        "total_query_impression_count",
+        "total_click_count",
+        "total_cart_add_count",
+        "total_purchase_count",
+        "asin_impression_count",
+        "asin_click_count",
+        "asin_cart_add_count",
+        "asin_purchase_count",
+        "asin_impression_share",
+        "asin_click_share",
+        "asin_cart_add_share",
+        "asin_purchase_share",
+        "total_median_click_price",
+        "asin_median_click_price",
+        "total_median_cart_add_price",
+        "asin_median_cart_add_price",
+        "total_median_purchase_price",
+        "asin_median_purchase_price",
+        "asin_click_rate",
+        "asin_cart_add_rate",
+        "asin_purchase_rate",
+        "total_click_rate",
+        "total_cart_add_rate",
+        "total_purchase_rate",
+    ),
+    "daily_sqp_data": (
+        "search_query_count",
+        "market_impressions",
+        "market_clicks",
+        "market_cart_adds",
+        "market_purchases",
+        "asin_impressions",
+        "asin_clicks",
+        "asin_cart_adds",
+        "asin_purchases",
+        "ctr",
+        "cart_add_rate",
+        "cvr",
+        "impression_share",
+        "click_share",
+        "cart_add_share",
+        "purchase_share",
+    ),
+    "weekly_summary": _PERIOD_COLUMNS,
+    "monthly_summary": _PERIOD_COLUMNS,
+    "quarterly_summary": _PERIOD_COLUMNS,
+    "yearly_summary": _PERIOD_COLUMNS,
+}
 
 SUMS = {
     "market_impressions": "total_query_impression_count",
@@ -125,25 +264,34 @@ class Read:
     numbers: dict[str, Fraction | None]
 
     def rank(self) -> tuple[Any, ...]:
-        """The greater counts: the later date, then the greater values, an unknown the least."""
+        """The greater counts: the later date, then the greater values, an unknown the least.
+
+        Texts come last: they settle which of two rows with the same figures gives its titles, so
+        that the order in which rows come never matters.
+        """
         values = [self.numbers[name] for name, _, _ in MEASURES]
-        return (self.day, *((value is not None, value or 0) for value in values))
+        texts = [self.parent_asin, self.brand, self.product_title, self.category]
+        return (
+            self.day,
+            *((value is not None, value or 0) for value in values),
+            *((text is not None, text or "") for text in texts),
+        )
 
 
 def read(row: Row, default_marketplace: str) -> Read:
     day = row["Date"].date() if isinstance(row["Date"], datetime) else row["Date"]
-    child = row["Child ASIN"]
+    child = row.get("Child ASIN")
     return Read(
         day=day,
         week=day - timedelta(days=(day.weekday() + 1) % 7),
         marketplace=row.get("Marketplace", default_marketplace),
         asin=row["Parent ASIN"] if child is None else child,
         search_query=row["Search Query"],
-        parent_asin=row["Parent ASIN"],
+        parent_asin=row.get("Parent ASIN"),
         brand=row.get("Client Name"),
         product_title=row.get("Product Name"),
         category=row.get("Category"),
-        numbers={name: exact(row[title]) for name, title, _ in MEASURES},
+        numbers={name: exact(row.get(title)) for name, title, _ in MEASURES},
     )
 
 
@@ -179,10 +327,14 @@ def expected_tables(rows: list[Row], *, default_marketplace: str = "US") -> dict
     }
 
 
-def superseded(rows: list[Row]) -> int:
-    """How many rows do not count because another row of their week carries their key."""
+def superseded(rows: list[Row]) -> dict[date, int]:
+    """For each week there are rows of, how many do not count: another one carries their key."""
+    # Where no row has a marketplace, all have the same one; which one does not matter here.
     understood = [read(row, "US") for row in rows]
-    return len(understood) - len(winners(understood, "week"))
+    counted = Counter(week for week, *_ in winners(understood, "week"))
+    return {
+        week: found - counted[week] for week, found in Counter(r.week for r in understood).items()
+    }
 
 
 def _queries(by_week: dict[Key, Read]) -> Rows:
@@ -346,18 +498,12 @@ def counts_between(before: Rows, after: Rows) -> dict[str, int]:
 
 def read_table(connection: Any, table: str) -> Rows:
     """A table of schema sqp, without its two timestamps."""
-    cursor = connection.execute(f"SELECT * FROM sqp.{table}")
-    names = [column.name for column in cursor.description]
-    key = KEYS[table].split()
-    found = {}
-    for values in cursor:
-        row = dict(zip(names, values, strict=True))
-        del row["created_at"], row["updated_at"]
-        found[tuple(row.pop(name) for name in key)] = row
-    return found
+    key, values = KEYS[table], COLUMNS[table]
+    rows = connection.execute(f"SELECT {', '.join(key + values)} FROM sqp.{table}")
+    return {row[: len(key)]: dict(zip(values, row[len(key) :], strict=True)) for row in rows}
 
 
-def assert_equal(actual: Rows, expected: Rows, table: str) -> None:
+def assert_equal(actual: Rows, expected: Rows, table: str = "table") -> None:
     """Equal to the last value and the last column; says which few differ, and how."""
     problems = [f"missing {key}" for key in expected.keys() - actual.keys()]
     problems += [f"too much {key}" for key in actual.keys() - expected.keys()]
