@@ -96,9 +96,11 @@ def _refresh(settings: Settings, weeks: list[Period], tables: list[str]) -> None
     require_current(database_url)
     run_id = str(uuid.uuid4())
     with watched(console, database_url, run_id):
+        # Dagster takes seconds to import, and only this needs it.
+        from sqp_refresh.definitions import defs
         from sqp_refresh.defs.run import run_daily_refresh
 
-        succeeded = run_daily_refresh(weeks, tables, run_id=run_id)
+        succeeded = run_daily_refresh(defs(), weeks, tables, run_id=run_id)
     changed = show_outcome(console, database_url, run_id)
     console.print(f"{changed:,} rows changed in weeks {weeks[0]} to {weeks[-1]}")
     if not succeeded:

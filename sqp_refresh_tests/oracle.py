@@ -314,7 +314,7 @@ def expected_tables(rows: list[Row], *, default_marketplace: str = "US") -> dict
     by_week = winners(understood, "week")
     by_day = winners(understood, "day")
     queries = _queries(by_week)
-    asins = _asins(by_week)
+    asins = _asins(by_week, understood)
     return {
         "asin_performance_data": asins,
         "search_query_performance": queries,
@@ -347,14 +347,18 @@ def _queries(by_week: dict[Key, Read]) -> Rows:
     }
 
 
-def _asins(by_week: dict[Key, Read]) -> Rows:
+def _asins(by_week: dict[Key, Read], rows: list[Read]) -> Rows:
     grouped: dict[Key, list[Read]] = defaultdict(list)
     for (week, marketplace, asin, _), row in by_week.items():
         grouped[week, week + timedelta(days=6), marketplace, asin].append(row)
+    # A row that does not count may still be the one that knows a title.
+    told: dict[Key, list[Read]] = defaultdict(list)
+    for row in rows:
+        told[row.week, row.week + timedelta(days=6), row.marketplace, row.asin].append(row)
     return {
         key: {
             **{
-                name: _latest(members, name)
+                name: _latest(told[key], name)
                 for name in ("parent_asin", "product_title", "brand", "category")
             },
             "search_query_count": len(members),

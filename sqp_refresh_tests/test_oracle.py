@@ -226,7 +226,7 @@ def test_of_the_same_figures_the_greatest_texts_count_whatever_the_order():
     for order in (rows, rows[::-1]):
         tables = oracle.expected_tables(order)
         assert column(tables["search_query_performance"], "parent_asin") == {"B00PARENT2"}
-        assert column(tables["asin_performance_data"], "product_title") == {"A"}
+        assert column(tables["asin_performance_data"], "product_title") == {"Z"}
 
 
 def test_a_title_is_the_latest_known_and_the_greatest_of_a_day():

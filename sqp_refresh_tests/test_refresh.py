@@ -196,6 +196,16 @@ def test_a_title_that_is_missing_never_overwrites_a_known_one(nights):
     assert all(one["product_title"] for one in nights.expected["asin_performance_data"].values())
 
 
+def test_a_row_that_does_not_count_may_know_the_title(nights):
+    thursday = date(2025, 8, 7)
+    later = [{**one, "Date": thursday, "Product Name": None} for one in three_weeks()[4:8]]
+
+    counts = nights.after(three_weeks() + later)
+
+    assert counts["search_query_performance"].superseded == 4
+    assert all(one["product_title"] for one in nights.expected["asin_performance_data"].values())
+
+
 def test_a_title_that_changed_is_taken(nights):
     nights.after(three_weeks())
 

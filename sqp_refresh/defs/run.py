@@ -6,13 +6,14 @@ from contextlib import AbstractContextManager
 
 import dagster as dg
 
-from sqp_refresh.definitions import defs
 from sqp_refresh.defs.partitions import range_tags
 from sqp_refresh.tables import SCHEMA
 from sqp_refresh.weeks import Period
 
 
-def run_daily_refresh(weeks: Sequence[Period], tables: Sequence[str], *, run_id: str) -> bool:
+def run_daily_refresh(
+    defs: dg.Definitions, weeks: Sequence[Period], tables: Sequence[str], *, run_id: str
+) -> bool:
     """Run the job that the schedule runs; returns whether every table succeeded.
 
     What happened to each table is in its audit row, under `run_id`. Ctrl-C ends the run: the table
@@ -20,11 +21,12 @@ def run_daily_refresh(weeks: Sequence[Period], tables: Sequence[str], *, run_id:
     is kept where DAGSTER_HOME says, and forgotten where it says nothing.
 
     Args:
+        defs: The code location.
         weeks: The first and the last of them bound the range.
         tables: Names of the tables to refresh; none means all.
         run_id: The id to give the run.
     """
-    job = defs().resolve_job_def("daily_refresh")
+    job = defs.resolve_job_def("daily_refresh")
     with _instance() as instance:
         result = job.execute_in_process(
             instance=instance,

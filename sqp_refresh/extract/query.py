@@ -69,7 +69,7 @@ WITH source AS (
     SELECT *, ROW_NUMBER() OVER (
         PARTITION BY {_list([*key, "search_query"])}
         ORDER BY {_winner_first(source)}
-    ) AS place
+    ) AS place{_dated_texts(table, key)}
     FROM source
 ), counted AS (
     SELECT *{_median_places(table, key)} FROM ranked WHERE place = 1
@@ -174,10 +174,26 @@ def _median_places(table: Table, key: list[str]) -> str:
     )
 
 
+def _texts(table: Table) -> list[str]:
+    return [column.name for column in table.values if column.type == TEXT]
+
+
+def _dated_texts(table: Table, key: list[str]) -> str:
+    """Each text with the date it was known at, the latest of its group, and the greatest of those.
+
+    Taken from every row, also from those that do not count: a null never hides a known title.
+    """
+    return "".join(
+        f""",
+        MAX(IF({quoted(text)} IS NULL, NULL, CONCAT(CAST(`report_date` AS STRING), {quoted(text)})))
+            OVER (PARTITION BY {_list(key)}) AS `{text}_dated`"""
+        for text in _texts(table)
+    )
+
+
 def _aggregates(table: Table) -> dict[str, str]:
-    expressions = {
-        column.name: _latest_known(column.name) for column in table.values if column.type == TEXT
-    }
+    days = len("2024-08-18")
+    expressions = {name: f"SUBSTR(MAX(`{name}_dated`), {days + 1})" for name in _texts(table)}
     expressions["search_query_count"] = "COUNT(*)"
     expressions |= {name: f"SUM({quoted(count)})" for name, count in SUMMED_COUNTS.items()}
     for median, price in table.medians.items():
@@ -186,9 +202,3 @@ def _aggregates(table: Table) -> dict[str, str]:
         for column, extreme in zip(middle_columns(median), ("MIN", "MAX"), strict=True):
             expressions[column] = f"{extreme}(IF({middle}, {quoted(price)}, NULL))"
     return expressions
-
-
-def _latest_known(column: str) -> str:
-    """The text of the latest date that has one, and the greatest of several on that date."""
-    dated = f"CONCAT(CAST(`report_date` AS STRING), {quoted(column)})"
-    return f"SUBSTR(MAX(IF({quoted(column)} IS NULL, NULL, {dated})), 11)"

@@ -38,7 +38,8 @@ def open_session(
     """
     from google.cloud.bigquery_storage_v1 import types
 
-    project, dataset, name = table.split(".")
+    # The name of an old project holds a dot itself.
+    project, dataset, name = table.rsplit(".", 2)
     lz4 = types.ArrowSerializationOptions(
         buffer_compression=types.ArrowSerializationOptions.CompressionCodec.LZ4_FRAME
     )
@@ -55,16 +56,11 @@ def open_session(
     with translated_errors(table):
         # One stream keeps the order of a query's result, and weeks are small.
         return client.create_read_session(
-            parent=f"projects/{client_project(table)}",
+            parent=f"projects/{project}",
             read_session=wanted,
             max_stream_count=1,
             timeout=CALL_DEADLINE_S,
         )
-
-
-def client_project(table: str) -> str:
-    """The project that a read is accounted to: the one that holds the table."""
-    return table.partition(".")[0]
 
 
 def session_schema(session: "ReadSession") -> pa.Schema:

@@ -29,7 +29,7 @@ def stage(session: Session, batches: pa.RecordBatchReader) -> int:
     wanted = {field.name: postgres_type(field) for field in batches.schema}
     session.run(_create(wanted))
     _check_types(session, wanted)
-    failures: list[Exception] = []
+    failures: list[BaseException] = []
     try:
         return session.copy_into_temporary(STAGING, _remembering(batches, failures))
     except Exception as error:
@@ -74,11 +74,13 @@ def _check_types(session: Session, wanted: dict[str, str]) -> None:
         raise SchemaMismatch(f"the staging table is {catalog}, but the batches are {wanted}")
 
 
-def _remembering(batches: pa.RecordBatchReader, failures: list[Exception]) -> pa.RecordBatchReader:
+def _remembering(
+    batches: pa.RecordBatchReader, failures: list[BaseException]
+) -> pa.RecordBatchReader:
     def guarded() -> Iterator[pa.RecordBatch]:
         try:
             yield from batches
-        except Exception as error:
+        except BaseException as error:
             failures.append(error)
             raise
 

@@ -1,0 +1,78 @@
+"""The house rules that no linter holds: arrows between folders, the package list, the README."""
+
+import ast
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from sqp_refresh.cli import app
+from sqp_refresh.settings import Settings
+from sqp_refresh.tables import TABLES
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "sqp_refresh"
+VOCABULARY = {"tables", "weeks", "errors"}
+SHARED = VOCABULARY | {"settings", "postgres", "parts"}
+STEPS = ("extract", "load", "rollup", "control")
+
+
+def rooms_imported(file: Path) -> set[str]:
+    """The rooms of the package that a file imports from, by the first name below the package."""
+    imported = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sqp_refresh"):
+            parts = (node.module or "").split(".")[1:]
+            imported |= {parts[0]} if parts else {alias.name for alias in node.names}
+    return imported
+
+
+@pytest.mark.parametrize("name", sorted(VOCABULARY))
+def test_the_vocabulary_imports_nothing_but_itself(name):
+    assert rooms_imported(PACKAGE / f"{name}.py") <= VOCABULARY
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_step_imports_no_other_step(step):
+    for file in (PACKAGE / step).glob("*.py"):
+        assert rooms_imported(file) <= SHARED | {step}, file.name
+
+
+@pytest.mark.parametrize("step", [*STEPS, "demo"])
+def test_no_step_knows_who_runs_it(step):
+    for file in (PACKAGE / step).glob("*.py"):
+        assert rooms_imported(file).isdisjoint({"defs", "definitions", "cli", "console"}), file.name
+
+
+def test_every_folder_of_the_package_is_in_the_wheel():
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    folders = {
+        ".".join(file.parent.relative_to(ROOT).parts) for file in PACKAGE.rglob("__init__.py")
+    }
+    folders |= {"sqp_refresh.migrations", "sqp_refresh.migrations.versions"}
+
+    assert set(listed) == folders
+
+
+def test_the_readme_names_every_table_switch_and_command():
+    readme = (ROOT / "README.md").read_text()
+    commands = getattr(get_command(app), "commands")  # noqa: B009, click's type does not say so
+
+    for name in (*TABLES, *Settings.model_fields):
+        assert f"`{name}`" in readme, name
+    for command in commands:
+        assert f"`sqp-refresh {command}" in readme, command
+
+
+def test_the_readme_states_the_defaults_that_are():
+    readme = (ROOT / "README.md").read_text()
+
+    for name, default in re.findall(r"^\| `([A-Z_]+)` \| `(.+?)` \|", readme, re.MULTILINE):
+        assert str(Settings.model_fields[name].default) == default, name
+
+
+def test_constraints_are_pins_and_nothing_else():
+    for line in (ROOT / "constraints.txt").read_text().splitlines():
+        assert re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.+!]+", line), line
