@@ -2,21 +2,25 @@
 
 import dagster as dg
 
-from sqp_refresh.defs.assets import source_asset, table_assets
+from sqp_refresh.catalog import read_catalog
+from sqp_refresh.defs.assets import source_assets, table_assets
 from sqp_refresh.defs.io_managers import BigQuerySource, PostgresTables
 from sqp_refresh.defs.jobs import daily_refresh
 from sqp_refresh.defs.schedules import daily_refresh_schedule
+from sqp_refresh.defs.sensors import sensors
 from sqp_refresh.settings import Settings
 
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """Everything that Dagster runs; loading it connects to nothing."""
+    """Everything that Dagster runs; of the outside world, only the registry is read for it."""
     settings = Settings.read()
+    catalog = read_catalog(settings)
     return dg.Definitions(
-        assets=[source_asset(settings), *table_assets(settings)],
+        assets=[*source_assets(settings, catalog), *table_assets(settings, catalog)],
         jobs=[daily_refresh],
-        schedules=[daily_refresh_schedule(settings)],
+        schedules=[daily_refresh_schedule(settings, catalog)],
+        sensors=sensors(settings, catalog),
         resources={"bigquery": BigQuerySource(), "postgres": PostgresTables()},
         # Eight short steps: processes of their own would take longer to start than the work.
         executor=dg.in_process_executor,

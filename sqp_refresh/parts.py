@@ -4,9 +4,9 @@ A feed reads a table's rows part by part. `extract` makes feeds of Arrow batches
 `rollup` feeds of SQL over the tables already in Postgres; `load` publishes either.
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from psycopg import sql
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from sqp_refresh.postgres import Session
+    from sqp_refresh.tables import Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,19 @@ class Part:
     rows: "pa.RecordBatchReader | Query"
 
 
+@dataclass(frozen=True, slots=True)
+class State:
+    """What a period is made from, in short: equal states make equal rows.
+
+    Attributes:
+        value: Counts, sums and fingerprints, as JSON has them.
+        rows: Rows that reading the period will give; None where only reading tells.
+    """
+
+    value: Mapping[str, Any]
+    rows: int | None = None
+
+
 @dataclass(slots=True)
 class Facts:
     """How a feed read its rows, filled in while it does; goes to the audit log.
@@ -55,14 +69,25 @@ class Facts:
     bytes_billed: int | None = None
     notes: dict[str, Any] = field(default_factory=dict)
 
+    def bill(self, more: int | None) -> None:
+        """Add what another job was charged for."""
+        self.bytes_billed = (self.bytes_billed or 0) + (more or 0)
 
+
+@runtime_checkable
 class Feed(Protocol):
     """A source of parts. Nothing is opened or read before it is asked for."""
 
+    table: "Table"
     facts: Facts
+    batch_size: int | None
 
     def periods(self, session: "Session") -> Sequence[Period]:
         """The periods there are to publish, in order of time."""
+        ...
+
+    def states(self, session: "Session", periods: Sequence[Period]) -> Mapping[Period, State]:
+        """What each of these periods is made from, at a fraction of the cost of its rows."""
         ...
 
     def parts(self, periods: Sequence[Period]) -> Generator[Part]:

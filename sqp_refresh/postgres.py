@@ -29,15 +29,31 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT_S = 10
 
+# How libpq notices a server that is gone without a word, in seconds; the system's own is two hours.
+_KEEPALIVE = {
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
+# Nothing waits for ever. Set in each transaction: a pooler may give each one another connection.
+DEADLINES = {
+    "statement_timeout": "30min",
+    "lock_timeout": "60s",
+    "idle_in_transaction_session_timeout": "1h",
+}
+
 # SQLSTATE, or the class that its first two characters name, and what the caller can do about it.
 _MEANING: dict[str, tuple[type[RefreshError], str]] = {
     "08": (Unavailable, "check that Postgres is up"),
     "22": (DataError, "check the value in the source"),
     "23": (DataError, "check the row in the source"),
+    "25P03": (Unavailable, "the server closed a transaction that stood idle; try again"),
     "28": (AccessDenied, "check the user and password in DATABASE_URL"),
     "40": (Transient, "try again"),
     "53": (Unavailable, "check the server's memory, disk and connections"),
     "55": (Transient, "another session holds a lock; try again"),
+    "54": (DataError, "check the value in the source: it is larger than Postgres can index"),
     "57": (Unavailable, "the server ended the statement; try again"),
     "3D": (NotFound, "check the database name in DATABASE_URL"),
     "3F": (NotFound, "run `sqp-refresh migrate`"),
@@ -45,6 +61,12 @@ _MEANING: dict[str, tuple[type[RefreshError], str]] = {
     "42P01": (NotFound, "run `sqp-refresh migrate`"),
     "42703": (SchemaMismatch, "run `sqp-refresh migrate`"),
 }
+_SET_DEADLINES = sql.SQL("SELECT {}").format(
+    sql.SQL(", ").join(
+        sql.SQL("set_config({}, {}, true)").format(sql.Literal(name), sql.Literal(value))
+        for name, value in DEADLINES.items()
+    )
+)
 _CANCELLED = "57014"
 # libpq reports a refused connection in words only, without a SQLSTATE.
 _REFUSALS = (
@@ -99,7 +121,8 @@ class Session:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Commit what the block did, or none of it."""
+        """Commit what the block did, or none of it; no statement in it waits for ever."""
+        self.row(_SET_DEADLINES)
         try:
             yield
         except BaseException:
@@ -116,8 +139,12 @@ class Session:
 
 
 @contextmanager
-def connect(database_url: str) -> Iterator[Session]:
+def connect(database_url: str, *, patience_s: int = CONNECT_TIMEOUT_S) -> Iterator[Session]:
     """Open a session with the target.
+
+    Args:
+        database_url: Where the target is, and as whom to go there.
+        patience_s: Seconds to wait for an answer, unless the URL says something else.
 
     Raises:
         Unavailable: nothing answers at the address.
@@ -128,7 +155,7 @@ def connect(database_url: str) -> Iterator[Session]:
     import adbc_driver_manager
     from adbc_driver_postgresql import dbapi
 
-    address = address_of(database_url)
+    address = address_of(database_url, patience_s)
     try:
         connection = dbapi.connect(conninfo.make_conninfo("", **address))
     except adbc_driver_manager.Error as error:
@@ -139,7 +166,7 @@ def connect(database_url: str) -> Iterator[Session]:
         connection.close()
 
 
-def address_of(database_url: str) -> dict[str, Any]:
+def address_of(database_url: str, patience_s: int = CONNECT_TIMEOUT_S) -> dict[str, Any]:
     """Where and as whom to connect, for libpq, which reads the URL itself: as psql would.
 
     Raises:
@@ -152,7 +179,8 @@ def address_of(database_url: str) -> dict[str, Any]:
     except psycopg.ProgrammingError:
         # The message of the parser quotes the URL, password and all.
         raise _malformed() from None
-    return {"connect_timeout": CONNECT_TIMEOUT_S, "application_name": "sqp_refresh"} | address
+    ours = {"connect_timeout": patience_s, "application_name": "sqp_refresh"}
+    return ours | _KEEPALIVE | address
 
 
 def unreachable(said: str, address: dict[str, Any]) -> RefreshError:

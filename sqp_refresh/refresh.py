@@ -8,152 +8,199 @@ import logging
 import resource
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
+from sqp_refresh import published
 from sqp_refresh.control import audit, checkpoints, registry
+from sqp_refresh.control.checkpoints import Checkpoint
+from sqp_refresh.control.writer import only_writer
 from sqp_refresh.errors import RefreshError
-from sqp_refresh.load import Counts, publish
-from sqp_refresh.parts import Facts, Feed, Part
+from sqp_refresh.load import publish
+from sqp_refresh.parts import Feed, Part
 from sqp_refresh.postgres import Session, connect
-from sqp_refresh.tables import SCHEMA, Table
+from sqp_refresh.published import Finding
+from sqp_refresh.retries import persistently
+from sqp_refresh.summary import Summary
+from sqp_refresh.tables import SCHEMA, Dependency, Table
 from sqp_refresh.weeks import Period
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
-class Summary:
-    """What one refresh did.
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Who asks for a refresh, and how it is to be done.
 
     Attributes:
-        table: The table that was refreshed.
-        facts: How its rows were read.
-        periods: The periods that were published, with what that did to each.
-        audit_id: The refresh's row in sqp.refresh_audit_log.
-        seconds: How long it took, reading and publishing together.
+        run_id: The run that it belongs to.
+        force: Copy also what has not changed.
+        tick: The tick of the schedule that asks for it; None where somebody else does.
+        budget_ms: Milliseconds after which it is marked as a warning, and goes on.
     """
 
-    table: Table
-    facts: Facts
-    audit_id: int
-    periods: dict[Period, Counts] = field(default_factory=dict)
-    seconds: float = 0.0
-
-    @property
-    def counts(self) -> Counts:
-        """All periods added up."""
-        return sum(self.periods.values(), start=Counts())
-
-    @property
-    def rows_per_second(self) -> int:
-        """Rows read and published in a second."""
-        return round(self.counts.read / self.seconds) if self.seconds else 0
-
-    @property
-    def warnings(self) -> list[str]:
-        """What an operator should look at although the refresh went through."""
-        retained = [
-            f"the {self.table.grain.published} of {period} is empty in the source; "
-            f"{counts.retained} rows of it were kept"
-            for period, counts in self.periods.items()
-            if counts.retained
-        ]
-        if self.periods and not self.counts.read and not retained:
-            return [f"the source has no rows from {min(self.periods)} to {max(self.periods).end}"]
-        return retained
-
-    @property
-    def outcome(self) -> dict[str, Any]:
-        """Status and message, as in sqp.refresh_audit_log."""
-        return {
-            "status": "warning" if self.warnings else "success",
-            "error_message": "; ".join(self.warnings) or None,
-        }
+    run_id: str
+    force: bool = False
+    tick: datetime | None = None
+    budget_ms: int | None = None
 
 
-def refresh(database_url: str, table: Table, feed: Feed, *, run_id: str) -> Summary:
-    """Publish a feed's periods one by one, and leave an audit row of what happened, whatever did.
+def refresh(database_url: str, feed: Feed, order: Order) -> Summary:
+    """Publish those of a feed's periods that changed, and leave an audit row, whatever happens.
+
+    What is transient is tried again, from the first period not yet published.
 
     Raises:
         RefreshError: see `errors`; periods published before it stay published.
     """
-    started = time.monotonic()
-    with connect(database_url) as session:
-        with session.transaction():
-            audit_id = audit.begin(session, table, run_id=run_id)
-        summary = Summary(table, feed.facts, audit_id)
+    work = _Work(database_url, feed.table, feed, order)
+    with only_writer(database_url, feed.table) as writer:
         try:
-            _publish_all(session, feed, summary, run_id)
+            for attempt in persistently(lambda: len(work.summary.periods)):
+                with attempt:
+                    writer.ensure()
+                    work.attempt()
         except BaseException as error:
-            summary.seconds = time.monotonic() - started
-            _close_as_failed(database_url, summary, error)
+            work.close_as_failed(error)
             raise
-        summary.seconds = time.monotonic() - started
-        with session.transaction():
-            _close(session, summary, summary.outcome)
-            registry.mark_refreshed(session, table)
-    return summary
+    return work.summary
 
 
-def _publish_all(session: Session, feed: Feed, summary: Summary, run_id: str) -> None:
-    table = summary.table
-    with session.transaction():
-        registry.require_enabled(session, table)
-        periods = feed.periods(session)
-        checkpoint = checkpoints.begin(session, table, run_id=run_id, periods=len(periods))
-    with closing(feed.parts(periods)) as parts:
-        for part in parts:
-            _publish(session, part, summary, checkpoint)
-    with session.transaction():
-        checkpoints.complete(session, checkpoint)
+@dataclass(slots=True)
+class _Work:
+    """A refresh in hand, through all of its attempts."""
 
+    database_url: str
+    table: Table
+    feed: Feed
+    order: Order
+    started: float = field(default_factory=time.monotonic)
+    summary: Summary = field(init=False)
 
-def _publish(session: Session, part: Part, summary: Summary, checkpoint: int) -> None:
-    published = len(summary.periods) + 1
-    with session.transaction():
-        registry.hold(session, summary.table)
-        counts = publish(session, summary.table, part)
-        rows = summary.counts.read + counts.read
-        checkpoints.save(session, checkpoint, part.period, published=published, rows=rows)
-    # Only what is committed is counted.
-    summary.periods[part.period] = counts
-    logger.info("%s.%s %s: %s", SCHEMA, summary.table.name, part.period, counts)
+    def __post_init__(self) -> None:
+        self.summary = Summary(self.table, self.feed.facts)
 
+    def attempt(self) -> None:
+        with connect(self.database_url) as session:
+            with session.transaction():
+                self._open(session)
+            with session.transaction():
+                checkpoint, findings = self._prepare(session)
+            periods = [one for one, finding in findings.items() if finding.reason.copies]
+            with closing(self.feed.parts(periods)) as parts:
+                for part in parts:
+                    self._publish(session, part, findings[part.period], checkpoint)
+            with session.transaction():
+                self._finish(session, checkpoint, findings)
 
-def _close(session: Session, summary: Summary, outcome: dict[str, Any]) -> None:
-    counts, facts = summary.counts, summary.facts
-    columns = {
-        "rows_processed": counts.read,
-        "rows_inserted": counts.inserted,
-        "rows_updated": counts.updated,
-        "rows_deleted": counts.deleted,
-        "memory_used_mb": _peak_memory_mb(),
-        "bigquery_job_id": facts.job_id,
-    }
-    metadata = {
-        "weeks": [str(period) for period in summary.periods],
-        "unchanged": counts.unchanged,
-        "quarantined": 0,
-        "superseded": counts.superseded,
-        "retained": counts.retained,
-        "bytes_billed": facts.bytes_billed,
-        "rows_per_second": summary.rows_per_second,
-        "read_by": facts.method,
-    }
-    audit.close(session, summary.audit_id, columns | outcome, metadata)
+    def _open(self, session: Session) -> None:
+        if self.summary.audit_id is None:
+            audit.close_dead(session, held=self.table)
+            self.summary.audit_id = audit.begin(session, self.table, run_id=self.order.run_id)
 
-
-def _close_as_failed(database_url: str, summary: Summary, error: BaseException) -> None:
-    """On a session of its own: the refresh's may be the very thing that broke."""
-    try:
-        with connect(database_url) as session, session.transaction():
-            _close(session, summary, audit.failure(error))
-    except RefreshError as unreachable:
-        logger.warning(
-            "audit row %s could not be closed as failed: %s", summary.audit_id, unreachable
+    def _prepare(self, session: Session) -> tuple[Checkpoint, Mapping[Period, Finding]]:
+        """Find out what is to be done, and open or take over the checkpoint for it."""
+        params = registry.require_enabled(session, self.table).params
+        self.feed.batch_size = params.batch_size
+        periods = self.feed.periods(session)
+        if self.order.tick and params.lookback_weeks and self.table.source:
+            periods = periods[-params.lookback_weeks :]
+        broken_off = checkpoints.active(session, self.table)
+        if broken_off and self.order.force and not broken_off.forced:
+            broken_off = None
+        done = broken_off.published if broken_off else []
+        findings = published.examine(
+            session, self.table, self.feed, periods, force=self.order.force, resumed=done
         )
+        checkpoint = self._begin(session, findings, broken_off)
+        self.summary.resumes = checkpoint.resumes
+        self.summary.find(findings)
+        soft = [name for name, how in self.table.parents.items() if how is Dependency.SOFT]
+        self.summary.failed_parents = audit.failed_last(session, soft)
+        return checkpoint, findings
+
+    def _begin(
+        self, session: Session, findings: Mapping[Period, Finding], broken_off: Checkpoint | None
+    ) -> Checkpoint:
+        to_copy = {one: finding for one, finding in findings.items() if finding.reason.copies}
+        rows = [finding.rows for finding in to_copy.values()]
+        return checkpoints.begin(
+            session,
+            self.table,
+            run_id=self.order.run_id,
+            periods=list(to_copy),
+            rows=None if None in rows else sum(filter(None, rows)),
+            forced=self.order.force,
+            resumed=broken_off,
+        )
+
+    def _publish(
+        self, session: Session, part: Part, finding: Finding, checkpoint: Checkpoint
+    ) -> None:
+        with session.transaction():
+            registry.hold(session, self.table)
+            counts = publish(session, self.table, part)
+            published.record(
+                session,
+                self.table,
+                part.period,
+                # Rows that the source no longer has are looked at again every time.
+                None if counts.retained else finding.source_state,
+                audit_id=self.summary.opened,
+                changed=counts.changed > 0,
+            )
+            checkpoints.save(session, checkpoint, part.period, rows=counts.read)
+            self._watch_budget(session)
+        # Only what is committed is counted.
+        self.summary.periods[part.period] = counts
+        logger.info("%s.%s %s: %s", SCHEMA, self.table.name, part.period, counts)
+
+    def _watch_budget(self, session: Session) -> None:
+        budget = self.order.budget_ms
+        if budget is None or self.summary.over_budget or self._elapsed() * 1000 <= budget:
+            return
+        self.summary.over_budget = budget
+        audit.warn(session, self.summary.opened, f"{self.summary.budget_warning}; it goes on")
+
+    def _finish(
+        self, session: Session, checkpoint: Checkpoint, findings: Mapping[Period, Finding]
+    ) -> None:
+        self.summary.seconds = self._elapsed()
+        if self.order.budget_ms and self.summary.seconds * 1000 > self.order.budget_ms:
+            self.summary.over_budget = self.order.budget_ms
+        checkpoints.complete(session, checkpoint)
+        newest = published.newest(session, self.table)
+        registry.mark_refreshed(
+            session,
+            self.table,
+            tick=self.order.tick,
+            is_newest=newest is None or any(period.start >= newest for period in findings),
+        )
+        self._close(session, self.summary.outcome)
+
+    def _close(self, session: Session, outcome: dict[str, Any]) -> None:
+        columns = self.summary.columns | {"memory_used_mb": _peak_memory_mb()} | outcome
+        metadata = self.summary.metadata | {"forced": self.order.force}
+        audit.close(session, self.summary.opened, columns, metadata)
+
+    def close_as_failed(self, error: BaseException) -> None:
+        """On a session of its own: the refresh's may be the very thing that broke."""
+        self.summary.seconds = self._elapsed()
+        try:
+            with connect(self.database_url) as session, session.transaction():
+                if self.summary.audit_id is None:
+                    self.summary.audit_id = audit.begin(
+                        session, self.table, run_id=self.order.run_id
+                    )
+                self._close(session, audit.failure(error))
+        except RefreshError as unreachable:
+            logger.warning("the failure of %s is not in the log: %s", self.table.name, unreachable)
+
+    def _elapsed(self) -> float:
+        return time.monotonic() - self.started
 
 
 def _peak_memory_mb() -> int:

@@ -112,7 +112,15 @@ class Settings(BaseSettings):
 
     @property
     def source_table(self) -> str:
-        """The source as project.dataset.table.
+        """The vendor's table as project.dataset.table.
+
+        Raises:
+            SettingsError: where BIGQUERY_PROJECT_ID or BIGQUERY_DATASET is not set.
+        """
+        return self.source_named(self.BIGQUERY_SOURCE_TABLE)
+
+    def source_named(self, name: str) -> str:
+        """A table as project.dataset.table, given as much of that as differs from the switches.
 
         Raises:
             SettingsError: where BIGQUERY_PROJECT_ID or BIGQUERY_DATASET is not set.
@@ -121,7 +129,9 @@ class Settings(BaseSettings):
             raise _missing("BIGQUERY_PROJECT_ID", "the project that holds the source table")
         if self.BIGQUERY_DATASET is None:
             raise _missing("BIGQUERY_DATASET", "dataclient_amzatlas_agency_85 in the guide")
-        return f"{self.BIGQUERY_PROJECT_ID}.{self.BIGQUERY_DATASET}.{self.BIGQUERY_SOURCE_TABLE}"
+        known = [self.BIGQUERY_PROJECT_ID, self.BIGQUERY_DATASET]
+        given = name.rsplit(".", 2)
+        return ".".join([*known[: 3 - len(given)], *given])
 
 
 def _missing(name: str, example: str) -> SettingsError:

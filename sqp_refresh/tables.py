@@ -63,18 +63,36 @@ class SourceColumn:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceSpec:
+    """A table in BigQuery, and what is read of it.
+
+    Attributes:
+        columns: What is read, by title, and what it becomes.
+        week_title: Title of the column that places a row in its week; None reads all rows at once.
+        name: The table, as an operator registered it; None is the vendor's, which a switch names.
+    """
+
+    columns: tuple[SourceColumn, ...]
+    week_title: str | None
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
     """One target: everything the steps and the asset graph need to know about it.
 
     Attributes:
         row: What one row is, in the words of the person who reads it.
         grain: How much time a row covers.
-        scope: The key column whose value places a row in the week or period published at once.
+        scope: The key column whose value places a row in the week or period published at once;
+            None where all rows are published at once.
         key: The primary key, in the order of its index.
         values: The columns beside the key.
         ratios: Values that are 100 * dividend / divisor of two others, null where that is 0.
         medians: Values that are the exact median of a source measure over the queries in a row.
         kept_when_null: Values that a null from the source never overwrites.
+        is_stamped: Whether `updated_at` tells when a value of the row last changed.
+        source: What BigQuery is read for; None for a table derived in Postgres.
         parents: Tables that must be fresh before this one, and how strictly.
         priority: Higher is refreshed first among tables that are ready.
     """
@@ -83,14 +101,16 @@ class Table:
     row: str
     origin: Origin
     grain: Grain
-    scope: str
+    scope: str | None
     key: tuple[Column, ...]
     values: tuple[Column, ...]
     priority: int
+    source: SourceSpec | None = None
     parents: dict[str, Dependency] = field(default_factory=dict)
     ratios: dict[str, tuple[str, str]] = field(default_factory=dict)
     medians: dict[str, str] = field(default_factory=dict)
     kept_when_null: frozenset[str] = frozenset()
+    is_stamped: bool = True
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -187,6 +207,7 @@ MEASURES = (
     *(column for title, name in STAGES.items() for column in _stage_columns(title, name)),
 )
 SOURCE_COLUMNS = IDENTITY + TITLES + MEASURES
+SQP_REPORT = SourceSpec(SOURCE_COLUMNS, DATE_TITLE)
 
 
 # -- columns that several targets share ------------------------------------------------------------
@@ -207,6 +228,7 @@ SUMMED_COUNTS = {
     "asin_cart_adds": "asin_cart_add_count",
     "asin_purchases": "asin_purchase_count",
 }
+OWN_COUNTS = tuple(count for count in SUMMED_COUNTS.values() if count.startswith("asin_"))
 _SUMS = tuple(
     Column(name, COUNT, f"sum of {source} over the queries in the row")
     for name, source in SUMMED_COUNTS.items()
@@ -279,6 +301,7 @@ ASIN_PERFORMANCE_DATA = Table(
     name="asin_performance_data",
     row="one ASIN in one week, summed over its search queries",
     origin=Origin.SOURCE_AGGREGATE,
+    source=SQP_REPORT,
     grain=Grain.WEEK,
     scope="start_date",
     key=(_START, _END, *_named("marketplace", "asin")),
@@ -309,6 +332,7 @@ SEARCH_QUERY_PERFORMANCE = Table(
     name="search_query_performance",
     row="one ASIN on one search query in one week, as Amazon reports it",
     origin=Origin.SOURCE_ROWS,
+    source=SQP_REPORT,
     grain=Grain.WEEK,
     scope="start_date",
     key=(_START, _END, *_named("marketplace", "asin", "search_query")),
@@ -348,6 +372,7 @@ DAILY_SQP_DATA = Table(
     name="daily_sqp_data",
     row="one ASIN on one day the vendor labelled, summed over its search queries",
     origin=Origin.SOURCE_AGGREGATE,
+    source=SQP_REPORT,
     grain=Grain.DAY,
     scope="report_date",
     key=_named("report_date", "marketplace", "asin"),

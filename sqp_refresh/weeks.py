@@ -21,6 +21,7 @@ class Grain(StrEnum):
     MONTH = "month"
     QUARTER = "quarter"
     YEAR = "year"
+    TABLE = "table"
 
     @property
     def published(self) -> "Grain":
@@ -32,7 +33,7 @@ class Grain(StrEnum):
         """Calendar months in one period of this grain.
 
         Raises:
-            ValueError: for days and weeks, which are not made of whole months.
+            ValueError: for the others, which are not made of whole months.
         """
         lengths = {Grain.MONTH: 1, Grain.QUARTER: 3, Grain.YEAR: 12}
         if self not in lengths:
@@ -49,7 +50,7 @@ class Period:
 
     def __str__(self) -> str:
         """The first day, which is also the partition key of a week."""
-        return self.start.isoformat()
+        return "the whole table" if self == ALL_TIME else self.start.isoformat()
 
     @classmethod
     def week_of(cls, day: date) -> Self:
@@ -59,12 +60,18 @@ class Period:
 
     @classmethod
     def containing(cls, day: date, grain: Grain) -> Self:
-        """What is published at once around `day`: a whole week, month, quarter or year."""
+        """What is published at once around `day`: a whole week, month, quarter, year or table."""
+        if grain is Grain.TABLE:
+            return cls(date.min, date.max)
         if grain.published is Grain.WEEK:
             return cls.week_of(day)
         first_month = (day.month - 1) // grain.months * grain.months + 1
         start = day.replace(month=first_month, day=1)
         return cls(start, _add_months(start, grain.months) - timedelta(days=1))
+
+
+ALL_TIME = Period(date.min, date.max)
+"""The one period of a table that no column divides into weeks."""
 
 
 def weeks_between(first: date, last: date) -> Iterator[Period]:

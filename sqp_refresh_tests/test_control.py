@@ -5,12 +5,13 @@ from collections.abc import Generator, Sequence
 import psycopg
 import pytest
 
-from sqp_refresh.control import registry
-from sqp_refresh.errors import Stopped, Transient
+from sqp_refresh.control import registry, writer
+from sqp_refresh.control.writer import only_writer
+from sqp_refresh.errors import Busy, Stopped
 from sqp_refresh.extract import BigQueryFeed
 from sqp_refresh.parts import Part
 from sqp_refresh.postgres import connect
-from sqp_refresh.refresh import refresh
+from sqp_refresh.refresh import Order, refresh
 from sqp_refresh.tables import DAILY_SQP_DATA
 from sqp_refresh.weeks import Period, weeks_between
 from sqp_refresh_tests.nights import FIRST, LAST
@@ -59,7 +60,7 @@ def test_both_kill_switches_stop_a_refresh_at_the_next_week(
     feed.statement = statement
 
     with pytest.raises(Stopped, match=message):
-        refresh(environment.database_url, DAILY_SQP_DATA, feed, run_id="r")
+        refresh(environment.database_url, feed, Order("r"))
 
     url = environment.database_url
     assert rows(url, "SELECT DISTINCT report_date FROM sqp.daily_sqp_data") == [(FIRST,)]
@@ -76,7 +77,7 @@ def test_a_checkpoint_tells_how_far_a_refresh_has_got(environment, source):
     source.write(three_weeks())
     feed = BigQueryFeed(environment, DAILY_SQP_DATA, WEEKS)
 
-    refresh(environment.database_url, DAILY_SQP_DATA, feed, run_id="r")
+    refresh(environment.database_url, feed, Order("r"))
 
     ((name, status, data, last, total),) = rows(
         environment.database_url,
@@ -84,18 +85,21 @@ def test_a_checkpoint_tells_how_far_a_refresh_has_got(environment, source):
         " FROM sqp.refresh_checkpoints",
     )
     assert (name, status, last, total) == ("daily_sqp_data", "completed", 6, 6)
-    assert data == {"run_id": "r", "periods": 3, "published": 3, "last": str(LAST)}
+    weeks = [str(week) for week in WEEKS]
+    assert (data["run_id"], data["periods"], data["published"]) == ("r", weeks, weeks)
+    assert data["resumes"] is None
 
 
 def test_a_table_has_one_writer_at_a_time(environment, monkeypatch):
-    monkeypatch.setattr(registry, "_LOCK_TIMEOUT", "200ms")
-    with connect(environment.database_url) as one, connect(environment.database_url) as other:
-        with one.transaction():
-            registry.hold(one, DAILY_SQP_DATA)
-            with pytest.raises(Transient, match="lock"), other.transaction():
-                registry.hold(other, DAILY_SQP_DATA)
-        with other.transaction():
-            registry.hold(other, DAILY_SQP_DATA)
+    monkeypatch.setattr(writer, "WAIT_S", 0.6)
+    url = environment.database_url
+    with only_writer(url, DAILY_SQP_DATA) as one:
+        one.ensure()
+        with only_writer(url, DAILY_SQP_DATA) as other, pytest.raises(Busy, match="another run"):
+            other.ensure()
+        one.ensure()
+    with only_writer(url, DAILY_SQP_DATA) as other:
+        other.ensure()
 
 
 @pytest.mark.parametrize(
@@ -106,7 +110,7 @@ def test_the_next_refresh_keeps_its_slot_of_the_day(environment, due, hours_late
     execute(url, f"UPDATE sqp.refresh_config SET next_refresh_at = now() {due}")
 
     with connect(url) as session, session.transaction():
-        registry.mark_refreshed(session, DAILY_SQP_DATA)
+        registry.mark_refreshed(session, DAILY_SQP_DATA, tick=None, is_newest=True)
 
     ((hours,),) = rows(
         url,
@@ -122,6 +126,6 @@ def test_a_refresh_that_is_not_due_yet_does_not_move_the_slot(environment):
     before = rows(url, query)
 
     with connect(url) as session, session.transaction():
-        registry.mark_refreshed(session, DAILY_SQP_DATA)
+        registry.mark_refreshed(session, DAILY_SQP_DATA, tick=None, is_newest=True)
 
     assert rows(url, query) == before

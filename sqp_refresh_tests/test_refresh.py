@@ -41,9 +41,10 @@ def test_realistic_weeks_land_to_the_last_value_and_a_second_night_changes_nothi
     after = oracle.expected_tables(delivered.to_dicts())
 
     nights.refreshed(after, delivered.height)
-    again = nights.refreshed(after, delivered.height)
+    again = nights.refreshed(after, delivered.height, force=True)
 
     assert {table: counts.changed for table, counts in again.items()} == dict.fromkeys(TABLES, 0)
+    assert {counts.read for counts in nights.refreshed(after, delivered.height).values()} == {0}
 
 
 def test_a_restated_week_updates_what_differs_and_nothing_else(nights):
@@ -51,7 +52,7 @@ def test_a_restated_week_updates_what_differs_and_nothing_else(nights):
     nights.after(rows)
 
     rows[5] = row(day=MIDDLE, query="red widget", impressions=(20_110, 231), clicks=(540, 7))
-    counts = nights.after(rows)
+    counts = nights.after(rows, force=True)
 
     assert counts["search_query_performance"].updated == 1
     assert counts["search_query_performance"].unchanged == len(rows) - 1
@@ -190,7 +191,7 @@ def test_a_source_without_any_row_is_a_warning_not_a_success(nights, environment
 def test_a_title_that_is_missing_never_overwrites_a_known_one(nights):
     nights.after(three_weeks())
 
-    counts = nights.after(three_weeks(title=None, brand=None, category=None))
+    counts = nights.after(three_weeks(title=None, brand=None, category=None), force=True)
 
     assert counts["asin_performance_data"].unchanged == 6
     assert all(one["product_title"] for one in nights.expected["asin_performance_data"].values())

@@ -1,11 +1,13 @@
 """`sqp.refresh_audit_log`: a row for each table and run, opened before the work, always closed."""
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from psycopg import sql
 
-from sqp_refresh.errors import Transient, one_line
+from sqp_refresh.control.writer import is_free
+from sqp_refresh.errors import Died, Transient, kind_of, one_line
 from sqp_refresh.postgres import Session
 from sqp_refresh.tables import SCHEMA, Table
 
@@ -27,6 +29,36 @@ SET {assignments},
     sync_metadata = sync_metadata || {metadata}::jsonb
 WHERE id = {id}
 """)
+_WARN = sql.SQL("""
+UPDATE sqp.refresh_audit_log SET status = 'warning', error_message = {message}
+WHERE id = {id} AND refresh_completed_at IS NULL
+""")
+_FAILED_LAST = sql.SQL("""
+SELECT table_name FROM (
+    SELECT DISTINCT ON (table_name) table_name, status FROM sqp.refresh_audit_log
+    WHERE table_schema = {schema} AND table_name = ANY({tables})
+    ORDER BY table_name, id DESC
+) AS latest
+WHERE status = 'failed'
+""")
+_OPEN = sql.SQL("""
+SELECT run.id, run.table_name, checkpoint_data->>'published'
+FROM sqp.refresh_audit_log AS run
+LEFT JOIN sqp.refresh_checkpoints AS checkpoint
+    ON checkpoint.table_schema = run.table_schema AND checkpoint.table_name = run.table_name
+    AND checkpoint_data->>'run_id' = sync_metadata->>'run_id'
+WHERE refresh_completed_at IS NULL AND run.table_schema = {schema}
+ORDER BY run.id
+""")
+
+
+def failed_last(session: Session, tables: Iterable[str]) -> list[str]:
+    """Those of the tables whose latest refresh failed."""
+    latest = _FAILED_LAST.format(
+        schema=sql.Literal(SCHEMA),
+        tables=sql.SQL("{}::text[]").format(sql.Literal(list(tables))),
+    )
+    return [table for (table,) in session.rows(latest)]
 
 
 def begin(session: Session, table: Table, *, run_id: str) -> int:
@@ -39,6 +71,11 @@ def begin(session: Session, table: Table, *, run_id: str) -> int:
         )
     )
     return audit_id
+
+
+def warn(session: Session, audit_id: int, message: str) -> None:
+    """Mark a row that is still open as a warning; the refresh goes on."""
+    session.run(_WARN.format(message=sql.Literal(message), id=sql.Literal(audit_id)))
 
 
 def close(
@@ -62,9 +99,38 @@ def failure(error: BaseException) -> dict[str, Any]:
     """The columns that tell an operator why a refresh failed, in one line."""
     interrupted = not isinstance(error, Exception)
     message = f"interrupted ({type(error).__name__})" if interrupted else one_line(error)
-    details = {"type": type(error).__name__, "retryable": isinstance(error, Transient)}
+    details = {
+        "type": type(error).__name__,
+        "kind": kind_of(error),
+        "retryable": isinstance(error, Transient),
+    }
     return {
         "status": "failed",
         "error_message": message,
         "error_details": json.dumps(details),
     }
+
+
+def close_dead(session: Session, held: Table | None = None) -> list[str]:
+    """Close the rows of runs whose process is gone as failed; returns their tables.
+
+    A process that lives holds its table, so an open row of a table that is free belongs to a dead
+    one.
+
+    Args:
+        session: A session in a transaction.
+        held: The table that the caller itself holds: its rows, and no other, are closed.
+    """
+    dead = []
+    for audit_id, table, published in session.rows(_OPEN.format(schema=sql.Literal(SCHEMA))):
+        is_dead = is_free(session, table) if held is None else table == held.name
+        if not is_dead:
+            continue
+        weeks = json.loads(published or "[]")
+        error = Died(
+            f"its process ended without a word after {len(weeks)} published periods; "
+            "the next refresh goes on from there"
+        )
+        close(session, audit_id, failure(error), {"weeks": weeks})
+        dead.append(table)
+    return dead

@@ -6,79 +6,95 @@ from typing import Any
 
 import dagster as dg
 
+from sqp_refresh.catalog import Catalog
 from sqp_refresh.defs.io_managers import BigQueryReader
-from sqp_refresh.defs.partitions import weekly_partitions, weeks_of_run
-from sqp_refresh.extract import BigQueryFeed
+from sqp_refresh.defs.partitions import start_of_run, weekly_partitions, weeks_of_run
+from sqp_refresh.parts import Feed
 from sqp_refresh.rollup import Rollup
 from sqp_refresh.settings import Settings
-from sqp_refresh.tables import SCHEMA, SOURCE_COLUMNS, TABLES, Origin, Table
+from sqp_refresh.tables import SCHEMA, SourceSpec, Table
 from sqp_refresh.weeks import Grain
 
 OWNERS = ["team:data-engineering"]
 
 
-def source_asset(settings: Settings) -> dg.AssetSpec:
-    """The vendor's table, which this project only reads."""
-    return dg.AssetSpec(
-        source_key(settings),
-        description=(
-            "Amazon's Search Query Performance report as the vendor exports it: one row for each "
-            "client, marketplace, child ASIN, search query and week. A week arrives ASIN by ASIN, "
-            "two to four weeks late, and is restated for at least 40 days."
-        ),
-        kinds={"bigquery"},
-        group_name="source",
-        metadata={
-            "dagster/column_schema": _column_schema(
-                (column.title, column.type, column.about) for column in SOURCE_COLUMNS
-            )
-        },
-    )
+REPORT = (
+    "Amazon's Search Query Performance report as the vendor exports it: one row for each "
+    "client, marketplace, child ASIN, search query and week. A week arrives ASIN by ASIN, "
+    "two to four weeks late, and is restated for at least 40 days."
+)
 
 
-def source_key(settings: Settings) -> dg.AssetKey:
-    """The asset key of the vendor's table."""
-    return dg.AssetKey(["bigquery", settings.BIGQUERY_SOURCE_TABLE])
+def source_assets(settings: Settings, catalog: Catalog) -> list[dg.AssetSpec]:
+    """The vendor's table and those that operators registered, all of which are only read."""
+    read = [table.source for table in catalog.tables.values() if table.source]
+    specs = {source_key(settings, spec): spec for spec in read}
+    return [
+        dg.AssetSpec(
+            key,
+            description=REPORT if spec.name is None else f"Registered as {spec.name}.",
+            kinds={"bigquery"},
+            group_name="source",
+            metadata={
+                "dagster/column_schema": _column_schema(
+                    (column.title, column.type, column.about) for column in spec.columns
+                )
+            },
+        )
+        for key, spec in specs.items()
+    ]
 
 
-def table_assets(settings: Settings) -> list[dg.AssetsDefinition]:
+def source_key(settings: Settings, spec: SourceSpec) -> dg.AssetKey:
+    """The asset key of a table in BigQuery: as much of its name as differs from the switches."""
+    return dg.AssetKey(["bigquery", *(spec.name or settings.BIGQUERY_SOURCE_TABLE).split(".")])
+
+
+def table_assets(settings: Settings, catalog: Catalog) -> list[dg.AssetsDefinition]:
     """The assets of all tables."""
     with warnings.catch_warnings():
         # A range of weeks as one step depends on it, beta or not.
         warnings.filterwarnings("ignore", "Parameter `backfill_policy`", dg.BetaWarning)
         return [
-            _derived(table, settings)
-            if table.origin is Origin.POSTGRES
-            else _from_bigquery(table, settings)
-            for table in TABLES.values()
+            _derived(table, _described(table, settings, catalog))
+            if table.source is None
+            else _from_bigquery(
+                table, source_key(settings, table.source), _described(table, settings, catalog)
+            )
+            for table in catalog.tables.values()
         ]
 
 
-def _from_bigquery(table: Table, settings: Settings) -> dg.AssetsDefinition:
-    source = dg.AssetIn(key=source_key(settings), input_manager_key="bigquery")
+def _from_bigquery(
+    table: Table, source_key: dg.AssetKey, described: dict[str, Any]
+) -> dg.AssetsDefinition:
+    source = dg.AssetIn(key=source_key, input_manager_key="bigquery")
 
-    def rows(context: dg.AssetExecutionContext, source: BigQueryReader) -> BigQueryFeed:
-        return source.read(table, weeks_of_run(context))
+    def rows(context: dg.AssetExecutionContext, source: BigQueryReader) -> Feed:
+        return source.read(table, weeks_of_run(context), start_of_run(context))
 
-    return dg.asset(**_described(table, settings), ins={"source": source})(rows)
+    return dg.asset(**described, ins={"source": source}, deps=_parents(table))(rows)
 
 
-def _derived(table: Table, settings: Settings) -> dg.AssetsDefinition:
-    parents = [dg.AssetKey([SCHEMA, parent]) for parent in table.parents]
-
+def _derived(table: Table, described: dict[str, Any]) -> dg.AssetsDefinition:
     def rows(context: dg.AssetExecutionContext) -> Rollup:
         return Rollup(table, weeks_of_run(context))
 
-    return dg.asset(**_described(table, settings), deps=parents)(rows)
+    return dg.asset(**described, deps=_parents(table))(rows)
 
 
-def _described(table: Table, settings: Settings) -> dict[str, Any]:
+def _parents(table: Table) -> list[dg.AssetKey]:
+    return [dg.AssetKey([SCHEMA, parent]) for parent in table.parents]
+
+
+def _described(table: Table, settings: Settings, catalog: Catalog) -> dict[str, Any]:
     weekly = table.grain.published is Grain.WEEK
+    differs = [problem for problem in catalog.problems if table.name in problem]
     return {
         "key": [SCHEMA, table.name],
         "description": f"One row is {table.row}. Filled from {table.origin}.",
         "group_name": SCHEMA,
-        "kinds": {"postgres"} if table.origin is Origin.POSTGRES else {"bigquery", "postgres"},
+        "kinds": {"bigquery", "postgres"} if table.source else {"postgres"},
         "owners": OWNERS,
         "tags": {"grain": table.grain.value},
         "op_tags": {"dagster/priority": str(table.priority)},
@@ -91,7 +107,8 @@ def _described(table: Table, settings: Settings) -> dict[str, Any]:
             "dagster/column_schema": _column_schema(
                 (column.name, column.type, column.about) for column in table.columns
             ),
-        },
+        }
+        | ({"sqp/registry_differs": "; ".join(differs)} if differs else {}),
     }
 
 

@@ -9,13 +9,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
+from pydantic import Field
 
+from sqp_refresh.defs.partitions import tick_of_run
 from sqp_refresh.errors import Permanent
-from sqp_refresh.extract import BigQueryFeed
+from sqp_refresh.feeds import feed_for
 from sqp_refresh.parts import Feed
-from sqp_refresh.refresh import Summary, refresh
+from sqp_refresh.refresh import Order, refresh
 from sqp_refresh.settings import Settings
-from sqp_refresh.tables import SCHEMA, TABLES, Table
+from sqp_refresh.summary import Summary
+from sqp_refresh.tables import SCHEMA, Table
 from sqp_refresh.weeks import Period, finished_weeks
 
 
@@ -25,16 +28,17 @@ class BigQueryReader:
 
     settings: Settings
 
-    def read(self, table: Table, weeks: Sequence[Period] | None) -> BigQueryFeed:
+    def read(self, table: Table, weeks: Sequence[Period] | None, instant: datetime | None) -> Feed:
         """The Arrow batches of a table; reading starts when they are loaded.
 
         Args:
             table: The table whose rows are wanted.
             weeks: The weeks that are wanted; None means every finished week since the first.
+            instant: When to read the source as of; None is now.
         """
-        first = self.settings.REFRESH_START_DATE
-        every = finished_weeks(first, datetime.now(UTC).date())
-        return BigQueryFeed(self.settings, table, every if weeks is None else weeks)
+        if weeks is None:
+            weeks = finished_weeks(self.settings.REFRESH_START_DATE, datetime.now(UTC).date())
+        return feed_for(self.settings, table, weeks, instant)
 
 
 class BigQuerySource(dg.ConfigurableIOManager):
@@ -52,11 +56,19 @@ class BigQuerySource(dg.ConfigurableIOManager):
 class PostgresTables(dg.ConfigurableIOManager):
     """Publishes an asset's rows into its table, and reports the exact counts."""
 
+    force: bool = Field(default=False, description="copy also the weeks that have not changed")
+
     def handle_output(self, context: dg.OutputContext, obj: Feed) -> None:
         """Refresh the table from what the asset returned."""
-        table = TABLES[context.asset_key.path[-1]]
+        settings = Settings.read()
+        order = Order(
+            context.run_id,
+            force=self.force,
+            tick=tick_of_run(context.step_context.dagster_run.tags),
+            budget_ms=settings.REFRESH_TIMEOUT_WARNING_MS,
+        )
         try:
-            summary = refresh(Settings.read().database_url, table, obj, run_id=context.run_id)
+            summary = refresh(settings.database_url, obj, order)
         except Permanent as error:
             raise dg.Failure(str(error), allow_retries=False) from None
         for warning in summary.warnings:
@@ -70,9 +82,10 @@ class PostgresTables(dg.ConfigurableIOManager):
 def _metadata(summary: Summary) -> dict[str, Any]:
     counts = summary.counts
     return {
-        "dagster/row_count": counts.landed,
+        "dagster/row_count": summary.rows,
         "dagster/table_name": f"{SCHEMA}.{summary.table.name}",
         "sqp/weeks": len(summary.periods),
+        "sqp/weeks_skipped": len(summary.skipped),
         "sqp/rows_read": counts.read,
         "sqp/rows_inserted": counts.inserted,
         "sqp/rows_updated": counts.updated,
@@ -81,6 +94,6 @@ def _metadata(summary: Summary) -> dict[str, Any]:
         "sqp/rows_superseded": counts.superseded,
         "sqp/rows_per_second": summary.rows_per_second,
         "sqp/seconds": round(summary.seconds, 3),
-        "sqp/read_by": summary.facts.method,
-        "sqp/audit_log_id": summary.audit_id,
+        "sqp/read_by": summary.facts.method or "nothing read",
+        "sqp/audit_log_id": summary.opened,
     }

@@ -1,7 +1,7 @@
-"""Weeks as Dagster partitions: a week's key is its Sunday."""
+"""Weeks as Dagster partitions (a week's key is its Sunday), and what a run's tags say of it."""
 
-from collections.abc import Sequence
-from datetime import date
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime
 
 import dagster as dg
 from dagster._core.storage.tags import (
@@ -11,6 +11,12 @@ from dagster._core.storage.tags import (
 )
 
 from sqp_refresh.weeks import Period, weeks_between
+
+TICK_TAG = "sqp_refresh/tick"
+"""The tick of the schedule that a run serves, whoever launched it."""
+
+RERUN_TAG = "sqp_refresh/rerun"
+"""How many times the work of a run has been launched again."""
 
 
 def weekly_partitions(first_week: date) -> dg.WeeklyPartitionsDefinition:
@@ -23,6 +29,13 @@ def range_tags(first: str, last: str) -> dict[str, str]:
     return {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last}
 
 
+def tags_of_work(tags: Mapping[str, str]) -> dict[str, str]:
+    """Those of a run's tags that say which weeks it covers, and for which tick."""
+    first, last = _bounds(tags)
+    work = range_tags(first, last) if first and last else {}
+    return work | ({TICK_TAG: tags[TICK_TAG]} if TICK_TAG in tags else {})
+
+
 def weeks_of_run(context: dg.AssetExecutionContext) -> Sequence[Period] | None:
     """The weeks that a run covers; None where it was launched for no week in particular.
 
@@ -32,10 +45,28 @@ def weeks_of_run(context: dg.AssetExecutionContext) -> Sequence[Period] | None:
     if context.has_partition_key or context.has_partition_key_range:
         first, last = context.partition_key_range.start, context.partition_key_range.end
     else:
-        tags = context.run.tags
-        one = tags.get(PARTITION_NAME_TAG)
-        first = tags.get(ASSET_PARTITION_RANGE_START_TAG, one)
-        last = tags.get(ASSET_PARTITION_RANGE_END_TAG, one)
+        first, last = _bounds(context.run.tags)
     if not first or not last:
         return None
     return list(weeks_between(date.fromisoformat(first), date.fromisoformat(last)))
+
+
+def tick_of_run(tags: Mapping[str, str]) -> datetime | None:
+    """The tick of the schedule that a run serves; None where it serves none."""
+    return datetime.fromisoformat(tags[TICK_TAG]) if TICK_TAG in tags else None
+
+
+def start_of_run(context: dg.AssetExecutionContext) -> datetime | None:
+    """When the run began, which is the instant that all of its tables read the source as of."""
+    record = context.instance.get_run_record_by_id(context.run.run_id)
+    if record is None or record.start_time is None:
+        return None
+    return datetime.fromtimestamp(record.start_time, UTC)
+
+
+def _bounds(tags: Mapping[str, str]) -> tuple[str | None, str | None]:
+    one = tags.get(PARTITION_NAME_TAG)
+    return (
+        tags.get(ASSET_PARTITION_RANGE_START_TAG, one),
+        tags.get(ASSET_PARTITION_RANGE_END_TAG, one),
+    )

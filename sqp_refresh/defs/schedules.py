@@ -1,27 +1,28 @@
-"""When the nightly job runs, and over which weeks."""
+"""When the nightly job runs."""
 
 import dagster as dg
 
+from sqp_refresh.catalog import Catalog
 from sqp_refresh.defs.jobs import daily_refresh
-from sqp_refresh.defs.partitions import range_tags, weekly_partitions
-from sqp_refresh.errors import SettingsError
+from sqp_refresh.defs.nights import night_request
+from sqp_refresh.errors import SettingsError, Transient
 from sqp_refresh.settings import Settings
 
 
-def daily_refresh_schedule(settings: Settings) -> dg.ScheduleDefinition:
-    """Every night, the weeks of the look-back: Amazon delivers late, and restates for 40 days.
+def daily_refresh_schedule(settings: Settings, catalog: Catalog) -> dg.ScheduleDefinition:
+    """Every night, the tables that are due: Amazon delivers late, and restates for 40 days.
 
     Raises:
         SettingsError: REFRESH_CRON is not a cron expression.
     """
-    weeks = weekly_partitions(settings.REFRESH_START_DATE)
 
-    def look_back(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        finished = weeks.get_partition_keys(current_time=context.scheduled_execution_time)
-        recent = finished[-settings.REFRESH_LOOKBACK_WEEKS :]
-        if not recent:
-            return dg.SkipReason(f"no week since {settings.REFRESH_START_DATE} has ended yet")
-        return dg.RunRequest(tags=range_tags(recent[0], recent[-1]))
+    def due_tables(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        try:
+            return night_request(settings, catalog, context.scheduled_execution_time)
+        except Transient as error:
+            return dg.SkipReason(
+                f"the night is delayed: {error}; overdue_refreshes asks again every minute"
+            )
 
     try:
         return dg.ScheduleDefinition(
@@ -29,7 +30,8 @@ def daily_refresh_schedule(settings: Settings) -> dg.ScheduleDefinition:
             job=daily_refresh,
             cron_schedule=settings.REFRESH_CRON,
             execution_timezone="UTC",
-            execution_fn=look_back,
+            execution_fn=due_tables,
+            description="Refreshes the enabled tables that are due, over the look-back.",
             default_status=dg.DefaultScheduleStatus.RUNNING,
         )
     except dg.DagsterInvalidDefinitionError:

@@ -1,36 +1,20 @@
-"""Source batches into the batches that staging takes: our names, and types Postgres has too.
-
-Nothing is rounded here: shares and prices keep the type the source gave them, and become NUMERIC
-in Postgres, once.
-"""
+"""Source batches into the batches that staging takes: our names, and types Postgres has too."""
 
 from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sqp_refresh.errors import DataError, one_line
+from sqp_refresh.extract.convert import convert
 from sqp_refresh.extract.source import Source
 from sqp_refresh.tables import (
-    COUNT,
-    DATE,
+    CHILD_ASIN_TITLE,
     MARKETPLACE_TITLE,
     PARENT_ASIN_TITLE,
-    PERCENT,
     PRICE,
-    SOURCE_COLUMNS,
-    TEXT,
     SourceColumn,
     Table,
 )
-
-_IN_WORDS = {
-    TEXT: "a text",
-    DATE: "a date",
-    COUNT: "a whole number",
-    PERCENT: "a number",
-    PRICE: "a number",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +33,7 @@ class RowShape:
         return pa.RecordBatch.from_pydict(
             {
                 column.name: self._column(batch, column)
-                for column in SOURCE_COLUMNS
+                for column in self.source.spec.columns
                 if column.name in wanted
             }
         )
@@ -59,7 +43,7 @@ class RowShape:
             default = self.marketplace if column.title == MARKETPLACE_TITLE else None
             return pa.array([default] * batch.num_rows, pa.string())
         array = convert(batch.column(column.title.lower()), column.type, column.title)
-        if column.name == "asin":
+        if self.source.spec.name is None and column.title == CHILD_ASIN_TITLE:
             return pc.call_function("coalesce", [array, batch.column(PARENT_ASIN_TITLE.lower())])
         return array
 
@@ -73,50 +57,3 @@ def conform_result(table: Table, batch: pa.RecordBatch) -> pa.RecordBatch:
             for name in batch.schema.names
         }
     )
-
-
-def convert(array: pa.Array, kind: str, title: str) -> pa.Array:
-    """One column in a type that staging has.
-
-    Raises:
-        DataError: a value cannot be read as what the column is; it is named.
-    """
-    try:
-        if kind == TEXT:
-            return array.cast(pa.string())
-        if kind == DATE:
-            return array.cast(pa.date32(), safe=False)  # a time of day is dropped, in UTC
-        if kind == COUNT:
-            return _trimmed(array).cast(pa.int64())
-        return _finite(_fraction(array))
-    except pa.ArrowInvalid as error:
-        raise DataError(
-            f"column {title!r} of the source holds a value that is not {_IN_WORDS[kind]}: "
-            f"{one_line(error)}"
-        ) from None
-
-
-def _fraction(array: pa.Array) -> pa.Array:
-    if pa.types.is_string(array.type):
-        # Fifteen digits survive, far more than a share or a price has.
-        return _trimmed(array).cast(pa.float64())
-    if pa.types.is_decimal256(array.type):
-        return array.cast(pa.string())
-    return array
-
-
-def _trimmed(array: pa.Array) -> pa.Array:
-    if not pa.types.is_string(array.type):
-        return array
-    return pc.call_function("utf8_trim_whitespace", [array])
-
-
-def _finite(array: pa.Array) -> pa.Array:
-    # Postgres would store NaN in a NUMERIC column.
-    if pa.types.is_floating(array.type) and _has_false(pc.call_function("is_finite", [array])):
-        raise pa.ArrowInvalid("NaN or Infinity")
-    return array
-
-
-def _has_false(flags: pa.BooleanArray) -> bool:
-    return flags.false_count > 0

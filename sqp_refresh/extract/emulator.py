@@ -1,7 +1,8 @@
 """Where an emulator differs from BigQuery; nothing else in the project knows.
 
 The emulator's Storage Read rejects a column list that names a space, and cannot see the result
-table of a query, so columns are not selected there and results come over REST.
+table of a query, so columns are not selected there and results come over REST. It also
+reads a table as it is now, whatever instant it is asked for.
 """
 
 from typing import TYPE_CHECKING

@@ -6,10 +6,10 @@
 There is no fallback from one to the other; what was used is in the facts.
 """
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -17,27 +17,22 @@ import pyarrow as pa
 
 from sqp_refresh.extract import emulator
 from sqp_refresh.extract.client import (
-    QUERY_DEADLINE_S,
     call_deadline,
     rest_client,
     storage_client,
     translated_errors,
 )
 from sqp_refresh.extract.conform import RowShape, conform_result
-from sqp_refresh.extract.query import (
-    WEEK,
-    aggregate_query,
-    query_parameters,
-    quoted,
-    rows_query,
-)
+from sqp_refresh.extract.job import bytes_read, run_query
+from sqp_refresh.extract.query import WEEK, aggregate_query, quoted, rows_query
 from sqp_refresh.extract.source import Source, describe
+from sqp_refresh.extract.state import source_states, state_of
 from sqp_refresh.extract.storage import open_session, session_batches, session_schema
 from sqp_refresh.extract.weekly import by_week, in_batches_of
-from sqp_refresh.parts import Facts, Part
+from sqp_refresh.parts import Facts, Part, State
 from sqp_refresh.postgres import Session
 from sqp_refresh.settings import Settings
-from sqp_refresh.tables import DATE_TITLE, Origin, Table
+from sqp_refresh.tables import Origin, Table
 from sqp_refresh.weeks import Period
 
 if TYPE_CHECKING:
@@ -47,22 +42,49 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class BigQueryFeed:
-    """Feeds a table from BigQuery; nothing is connected to before the first part is asked for.
+    """Feeds a table from BigQuery; nothing is connected to before it is asked for something.
 
     Attributes:
         settings: Where the source is, and how to get there.
         table: The table to feed.
-        weeks: The weeks to read, in order.
+        weeks: The weeks to read, in order; for a table without weeks, all time.
+        instant: When to read the source as of; None is when it is first asked.
+        batch_size: Rows per Arrow batch; None is what the switch says.
     """
 
     settings: Settings
     table: Table
     weeks: Sequence[Period]
+    instant: datetime | None = None
+    batch_size: int | None = None
     facts: Facts = field(default_factory=Facts)
+    _source: Source | None = None
+
+    @property
+    def name(self) -> str:
+        """The source as project.dataset.table."""
+        named = self.table.source.name if self.table.source else None
+        return self.settings.source_named(named) if named else self.settings.source_table
 
     def periods(self, session: Session) -> Sequence[Period]:
         """The weeks, whether the source has rows of them or not."""
         return self.weeks
+
+    def states(self, session: Session, periods: Sequence[Period]) -> Mapping[Period, State]:
+        """Counts, sums and a fingerprint of each week, by one query for all of them.
+
+        Raises:
+            AccessDenied, NotFound, SchemaMismatch, Unavailable, DataError: see `errors`.
+        """
+        if not periods:
+            return {}
+        with self._client() as client:
+            source = self._described(client)
+        states, asked = source_states(self.settings, source, tuple(periods))
+        if asked:
+            self.facts.bill(states.bytes_billed)
+        marketplace = self.settings.SQP_MARKETPLACE
+        return {week: state_of(self.table, week, states, marketplace) for week in periods}
 
     def parts(self, periods: Sequence[Period]) -> Generator[Part]:
         """One part a week, in order, a week without rows too.
@@ -70,13 +92,36 @@ class BigQueryFeed:
         Raises:
             AccessDenied, NotFound, SchemaMismatch, Unavailable, DataError: see `errors`.
         """
-        name = self.settings.source_table
-        with translated_errors(name), closing(rest_client(self.settings)) as client:
-            source = describe(client, name)
+        if not periods:
+            return
+        with self._client() as client:
+            source = self._described(client)
             if self.table.origin is Origin.SOURCE_ROWS and source.is_table:
                 yield from self._read_table(source, periods)
             else:
                 yield from self._read_result(client, source, periods)
+
+    def bytes_to_read(self, periods: Sequence[Period]) -> int:
+        """The bytes that reading these weeks would bill, by a dry run.
+
+        Raises:
+            AccessDenied, NotFound, SchemaMismatch, Unavailable, DataError: see `errors`.
+        """
+        with self._client() as client:
+            source = self._described(client)
+            query, _ = self._query(source)
+            return bytes_read(client, self.settings, query, source, periods)
+
+    @contextmanager
+    def _client(self) -> "Iterator[Client]":
+        with translated_errors(self.name), closing(rest_client(self.settings)) as client:
+            yield client
+
+    def _described(self, client: "Client") -> Source:
+        assert self.table.source, "a table derived in Postgres is not read from BigQuery"
+        if self._source is None:
+            self._source = describe(client, self.name, self.table.source, self.instant)
+        return self._source
 
     def _read_table(self, source: Source, weeks: Sequence[Period]) -> Iterator[Part]:
         self.facts.method = "Storage Read"
@@ -86,22 +131,33 @@ class BigQueryFeed:
         with self._storage() as client:
             for week in weeks:
                 restriction = _in_week(source, week)
-                opened = open_session(client, source.name, restriction=restriction, columns=columns)
+                opened = open_session(
+                    client,
+                    source.name,
+                    restriction=restriction,
+                    columns=columns,
+                    instant=source.instant,
+                )
                 batches = session_batches(client, opened)
                 yield self._part(week, session_schema(opened), batches, shape)
 
     def _read_result(
         self, client: "Client", source: Source, weeks: Sequence[Period]
     ) -> Iterator[Part]:
-        if self.table.origin is Origin.SOURCE_ROWS:
-            query, shape = rows_query(source), self._row_shape(source)
-        else:
-            query, shape = aggregate_query(source, self.table), partial(conform_result, self.table)
-        job = self._run(client, query, weeks)
+        query, shape = self._query(source)
+        job = run_query(client, self.settings, query, source, weeks, purpose=self.table.name)
+        self.facts.job_id = job.job_id
+        self.facts.bill(job.total_bytes_billed)
         with self._result(job) as (schema, batches):
             without_week = schema.remove(schema.get_field_index(WEEK))
             for week, rows in by_week(batches, weeks):
                 yield self._part(week, without_week, rows, shape)
+
+    def _query(self, source: Source) -> tuple[str, Callable[[pa.RecordBatch], pa.RecordBatch]]:
+        """The query that reads the table's rows, and how its batches are brought into shape."""
+        if self.table.origin is Origin.SOURCE_ROWS:
+            return rows_query(source), self._row_shape(source)
+        return aggregate_query(source, self.table), partial(conform_result, self.table)
 
     def _row_shape(self, source: Source) -> RowShape:
         return RowShape(source, self.table, self.settings.SQP_MARKETPLACE)
@@ -114,23 +170,9 @@ class BigQueryFeed:
         shape: Callable[[pa.RecordBatch], pa.RecordBatch],
     ) -> Part:
         empty = pa.RecordBatch.from_pylist([], schema)
-        shaped = map(shape, in_batches_of(self.settings.REFRESH_BATCH_SIZE, batches))
+        size = self.batch_size or self.settings.REFRESH_BATCH_SIZE
+        shaped = map(shape, in_batches_of(size, batches))
         return Part(week, pa.RecordBatchReader.from_batches(shape(empty).schema, shaped))
-
-    def _run(self, client: "Client", query: str, weeks: Sequence[Period]) -> "QueryJob":
-        from google.cloud.bigquery import QueryJobConfig
-
-        config = QueryJobConfig(
-            query_parameters=query_parameters(weeks, self.settings.SQP_MARKETPLACE),
-            labels={"application": "sqp_refresh", "table": self.table.name},
-        )
-        if self.settings.BIGQUERY_MAX_BYTES_BILLED:
-            config.maximum_bytes_billed = self.settings.BIGQUERY_MAX_BYTES_BILLED
-        job = client.query(query, job_config=config, **call_deadline())
-        self.facts.job_id = job.job_id
-        job.result(max_results=0, timeout=QUERY_DEADLINE_S, retry=call_deadline()["retry"])
-        self.facts.bytes_billed = job.total_bytes_billed
-        return job
 
     @contextmanager
     def _result(self, job: "QueryJob") -> Iterator[tuple[pa.Schema, Iterable[pa.RecordBatch]]]:
@@ -155,6 +197,9 @@ class BigQueryFeed:
 
 def _in_week(source: Source, week: Period) -> str:
     """A filter for one week; Storage Read takes no parameters, and dates need no quoting."""
-    kind, date = source.types[DATE_TITLE], quoted(DATE_TITLE)
+    title = source.spec.week_title
+    if title is None:
+        return ""
+    kind, date = source.types[title], quoted(title)
     after = week.end + timedelta(days=1)
     return f"{date} >= {kind} '{week.start}' AND {date} < {kind} '{after}'"

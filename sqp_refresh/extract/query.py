@@ -13,7 +13,6 @@ from sqp_refresh.tables import (
     CHILD_ASIN_TITLE,
     COUNT,
     DATE,
-    DATE_TITLE,
     MARKETPLACE_TITLE,
     PARENT_ASIN_TITLE,
     SUMMED_COUNTS,
@@ -23,7 +22,7 @@ from sqp_refresh.tables import (
     measures_first,
     middle_columns,
 )
-from sqp_refresh.weeks import Period
+from sqp_refresh.weeks import ALL_TIME, Period
 
 if TYPE_CHECKING:
     from google.cloud.bigquery import ArrayQueryParameter, ScalarQueryParameter
@@ -42,10 +41,10 @@ def rows_query(source: Source) -> str:
     """The source's rows as they are: what Storage Read gives for a table, here for a view."""
     columns = ",\n    ".join(quoted(column.title) for column in source.columns)
     return f"""
-SELECT {_week_of_date()} AS {WEEK},
+SELECT {week_of(source)} AS {WEEK},
     {columns}
-FROM {quoted(source.name)}
-WHERE {_in_weeks(source)}
+FROM {as_of(source)}
+WHERE {in_weeks(source)}
 ORDER BY {WEEK}"""
 
 
@@ -61,10 +60,10 @@ def aggregate_query(source: Source, table: Table) -> str:
     )
     return f"""
 WITH source AS (
-    SELECT {_week_of_date()} AS {WEEK},
+    SELECT {week_of(source)} AS {WEEK},
         {_typed_columns(source)}
-    FROM {quoted(source.name)}
-    WHERE {_in_weeks(source)}
+    FROM {as_of(source)}
+    WHERE {in_weeks(source)}
 ), ranked AS (
     SELECT *, ROW_NUMBER() OVER (
         PARTITION BY {_list([*key, "search_query"])}
@@ -107,13 +106,26 @@ def _grouping(table: Table) -> list[str]:
     return [column.name for column in table.key if column.name not in ("start_date", "end_date")]
 
 
-def _week_of_date() -> str:
-    return f"DATE_TRUNC(DATE({quoted(DATE_TITLE)}), WEEK(SUNDAY))"
+def as_of(source: Source) -> str:
+    """The source at the instant it is read as of, so that all queries of a run see the same."""
+    if source.instant is None:
+        return quoted(source.name)
+    return f"{quoted(source.name)} FOR SYSTEM_TIME AS OF TIMESTAMP '{source.instant.isoformat()}'"
 
 
-def _in_weeks(source: Source) -> str:
+def week_of(source: Source) -> str:
+    """The Sunday of a row's week, as an expression."""
+    if source.spec.week_title is None:
+        return f"DATE '{ALL_TIME.start.isoformat()}'"
+    return f"DATE_TRUNC(DATE({quoted(source.spec.week_title)}), WEEK(SUNDAY))"
+
+
+def in_weeks(source: Source) -> str:
     """Bounds in the column's own type, so that BigQuery prunes partitions, then the exact weeks."""
-    kind = source.types[DATE_TITLE]
+    title = source.spec.week_title
+    if title is None:
+        return "TRUE"
+    kind = source.types[title]
     first, after = (
         f"@{bound}" if kind == "DATE" else f"{kind}({day})"
         for bound, day in (
@@ -121,10 +133,10 @@ def _in_weeks(source: Source) -> str:
             (AFTER_PARAMETER, f"@{AFTER_PARAMETER}"),
         )
     )
-    date = quoted(DATE_TITLE)
+    date = quoted(title)
     return (
         f"{date} >= {first} AND {date} < {after}\n"
-        f"        AND {_week_of_date()} IN UNNEST(@{WEEKS_PARAMETER})"
+        f"        AND {week_of(source)} IN UNNEST(@{WEEKS_PARAMETER})"
     )
 
 

@@ -1,26 +1,19 @@
 """The source table as BigQuery describes it, held against the columns that are needed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from sqp_refresh.errors import SchemaMismatch
 from sqp_refresh.extract.client import call_deadline, translated_errors
-from sqp_refresh.tables import COUNT, DATE, PERCENT, PRICE, SOURCE_COLUMNS, TEXT, SourceColumn
+from sqp_refresh.extract.convert import ACCEPTED, Reading, reading
+from sqp_refresh.tables import SourceColumn, SourceSpec
 
 if TYPE_CHECKING:
     from google.cloud.bigquery import Client, SchemaField, Table
 
 # BigQuery's names for one type, old and new.
 _ALIASES = {"INT64": "INTEGER", "FLOAT64": "FLOAT"}
-
-_NUMBERS = frozenset({"INTEGER", "FLOAT", "NUMERIC", "BIGNUMERIC", "STRING"})
-_ACCEPTED = {
-    TEXT: frozenset({"STRING"}),
-    DATE: frozenset({"TIMESTAMP", "DATE", "DATETIME"}),
-    COUNT: _NUMBERS,
-    PERCENT: _NUMBERS,
-    PRICE: _NUMBERS,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,22 +22,35 @@ class Source:
 
     Attributes:
         name: project.dataset.table.
-        is_table: Whether the Storage Read API can read it directly; a view must be queried.
+        spec: What is wanted of it.
         types: BigQuery type by column title, only for columns that exist and are needed.
+        instant: When it is read as of; None for a view, which can only be read as it is.
     """
 
     name: str
-    is_table: bool
-    types: dict[str, str]
+    spec: SourceSpec
+    types: dict[str, str] = field(hash=False)
+    instant: datetime | None
+
+    @property
+    def is_table(self) -> bool:
+        """Whether the Storage Read API can read it directly; a view must be queried."""
+        return self.instant is not None
 
     @property
     def columns(self) -> tuple[SourceColumn, ...]:
-        """The columns that exist, in the order of `SOURCE_COLUMNS`."""
-        return tuple(column for column in SOURCE_COLUMNS if column.title in self.types)
+        """The columns that exist, in the order in which they are wanted."""
+        return tuple(column for column in self.spec.columns if column.title in self.types)
 
 
-def describe(client: "Client", name: str) -> Source:
+def describe(client: "Client", name: str, spec: SourceSpec, instant: datetime | None) -> Source:
     """Look the source up.
+
+    Args:
+        client: Where to look.
+        name: project.dataset.table.
+        spec: What is wanted of it.
+        instant: When to read it as of, at most a week ago; None is now.
 
     Raises:
         NotFound: there is no such project, dataset or table.
@@ -57,11 +63,18 @@ def describe(client: "Client", name: str) -> Source:
     found = {field.name.lower(): _type(field) for field in fields}
     types = {
         column.title: found[column.title.lower()]
-        for column in SOURCE_COLUMNS
+        for column in spec.columns
         if column.title.lower() in found
     }
-    _check(name, types)
-    return Source(name, table.table_type == "TABLE", types)
+    _check(name, spec, types)
+    return Source(name, spec, types, _instant(table, instant or datetime.now(UTC)))
+
+
+def _instant(table: "Table", wanted: datetime) -> datetime | None:
+    if table.table_type != "TABLE":
+        return None
+    # A table that was made anew since has no state before that.
+    return max(wanted, table.created) if table.created else wanted
 
 
 def _schema_of(client: "Client", table: "Table") -> "list[SchemaField]":
@@ -77,21 +90,24 @@ def _type(field: "SchemaField") -> str:
     return _ALIASES.get(field.field_type, field.field_type)
 
 
-def _check(name: str, types: dict[str, str]) -> None:
+def _check(name: str, spec: SourceSpec, types: dict[str, str]) -> None:
     missing = [
-        column.title
-        for column in SOURCE_COLUMNS
-        if column.title not in types and not column.optional
+        column.title for column in spec.columns if column.title not in types and not column.optional
     ]
     if missing:
         raise SchemaMismatch(
             f"{name} has no column {', '.join(map(repr, missing))}; ask the vendor for it, or set "
             "BIGQUERY_SOURCE_TABLE to a view that has it"
         )
-    for column in SOURCE_COLUMNS:
-        found = types.get(column.title)
-        if found and found not in _ACCEPTED[column.type]:
+    for column in spec.columns:
+        found, accepted = types.get(column.title), ACCEPTED[_reading(spec, column)]
+        if found and found not in accepted:
             raise SchemaMismatch(
                 f"column {column.title!r} of {name} is {found}, which does not convert to "
-                f"{column.type}; expected one of {', '.join(sorted(_ACCEPTED[column.type]))}"
+                f"{column.type}; expected one of {', '.join(sorted(accepted))}"
             )
+
+
+def _reading(spec: SourceSpec, column: SourceColumn) -> Reading:
+    # A week is told from a date, whatever the date becomes.
+    return Reading.DATE if column.title == spec.week_title else reading(column.type)

@@ -1,14 +1,13 @@
 """Rows over the Storage Read API: Arrow blocks from one ordered stream, resumed where it broke."""
 
-import random
-import time
 from collections.abc import Iterator
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from sqp_refresh.errors import Transient
 from sqp_refresh.extract.client import CALL_DEADLINE_S, translated_errors
+from sqp_refresh.retries import persistently
 
 if TYPE_CHECKING:
     from google.cloud.bigquery_storage_v1.services.big_query_read import BigQueryReadClient
@@ -16,9 +15,9 @@ if TYPE_CHECKING:
 
 # A stream is read in stretches of at most this long, so that one that stalls is noticed; the next
 # stretch starts at the first row not received.
-STRETCH_S = 120
-ATTEMPTS_WITHOUT_A_ROW = 5
-LONGEST_PAUSE_S = 16
+STRETCH_S = 60
+# The refresh starts its week anew after this many, so few are enough.
+ATTEMPTS_WITHOUT_A_ROW = 3
 
 
 def open_session(
@@ -27,6 +26,7 @@ def open_session(
     *,
     restriction: str = "",
     columns: tuple[str, ...] = (),
+    instant: datetime | None = None,
 ) -> "ReadSession":
     """Ask for a table's rows, all at one instant, in one stream.
 
@@ -35,6 +35,7 @@ def open_session(
         table: project.dataset.table.
         restriction: A filter in SQL, without WHERE; empty for all rows.
         columns: Titles of the columns to send; empty for all.
+        instant: When to read the table as of; None is now.
     """
     from google.cloud.bigquery_storage_v1 import types
 
@@ -53,6 +54,8 @@ def open_session(
         data_format=types.DataFormat.ARROW,
         read_options=options,
     )
+    if instant is not None:
+        wanted.table_modifiers = types.ReadSession.TableModifiers(snapshot_time=instant)
     with translated_errors(table):
         # One stream keeps the order of a query's result, and weeks are small.
         return client.create_read_session(
@@ -84,19 +87,16 @@ def session_batches(
 def _stream_batches(
     client: "BigQueryReadClient", stream: str, schema: pa.Schema, subject: str
 ) -> Iterator[pa.RecordBatch]:
-    received, failures = 0, 0
-    while True:
-        try:
+    received = 0
+
+    def progress() -> int:
+        return received
+
+    for attempt in persistently(progress, ATTEMPTS_WITHOUT_A_ROW):
+        with attempt:
             for batch in _stretch(client, stream, received, schema, subject):
                 received += batch.num_rows
-                failures = 0
                 yield batch
-            return
-        except Transient:
-            failures += 1
-            if failures == ATTEMPTS_WITHOUT_A_ROW:
-                raise
-            time.sleep(random.uniform(0.5, 1) * min(2**failures, LONGEST_PAUSE_S))
 
 
 def _stretch(

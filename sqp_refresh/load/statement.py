@@ -9,7 +9,7 @@ no dead rows; indexes, grants and policies of the target stay as they are. Where
 nothing is deleted: an empty week is more often a late one than one that Amazon took back.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from psycopg import sql
 
@@ -24,11 +24,11 @@ WITH read AS MATERIALIZED (
     SELECT {expressions} FROM read WHERE place = 1
 ), present AS (
     SELECT target.ctid AS row_id, {columns} FROM {target} AS target
-    WHERE {scope} BETWEEN {first} AND {last}
+    WHERE {within}
 ), compared AS MATERIALIZED (
     SELECT row_id, {key}, {published},
         CASE WHEN present.row_id IS NULL THEN 'new'
-             WHEN incoming.{scope} IS NULL THEN 'vanished'
+             WHEN incoming.{sample} IS NULL THEN 'vanished'
              WHEN ROW({published_values}) IS DISTINCT FROM ROW({present_values}) THEN 'differs'
              ELSE 'same'
         END AS verdict
@@ -38,7 +38,7 @@ WITH read AS MATERIALIZED (
     WHERE verdict = 'vanished' AND target.ctid = row_id AND EXISTS (SELECT FROM read)
     RETURNING 1
 ), updated AS (
-    UPDATE {target} AS target SET {assignments}, updated_at = now() FROM compared
+    UPDATE {target} AS target SET {assignments} FROM compared
     WHERE verdict = 'differs' AND target.ctid = row_id RETURNING 1
 ), inserted AS (
     INSERT INTO {target} ({columns})
@@ -74,19 +74,31 @@ def publish_statement(
         columns=_names(table.columns),
         key=_names(table.key),
         target=sql.Identifier(SCHEMA, table.name),
-        scope=sql.Identifier(table.scope),
-        first=sql.Literal(period.start),
-        last=sql.Literal(period.end),
+        within=_within(table, period),
+        # No key column is ever null, so one of them tells whether there is an incoming row.
+        sample=sql.Identifier(table.key[0].name),
         published=_listed(
             sql.SQL("{} AS {}").format(_published(table, column), sql.Identifier(column.name))
             for column in table.values
         ),
         published_values=_listed(_published(table, column) for column in table.values),
         present_values=_listed(sql.Identifier("present", column.name) for column in table.values),
-        assignments=_listed(
-            sql.SQL("{0} = compared.{0}").format(sql.Identifier(column.name))
-            for column in table.values
-        ),
+        assignments=_listed(_assignments(table)),
+    )
+
+
+def _assignments(table: Table) -> Iterator[sql.Composable]:
+    for column in table.values:
+        yield sql.SQL("{0} = compared.{0}").format(sql.Identifier(column.name))
+    if table.is_stamped:
+        yield sql.SQL("updated_at = now()")
+
+
+def _within(table: Table, period: Period) -> sql.Composable:
+    if table.scope is None:
+        return sql.SQL("true")
+    return sql.SQL("{} BETWEEN {} AND {}").format(
+        sql.Identifier(table.scope), sql.Literal(period.start), sql.Literal(period.end)
     )
 
 

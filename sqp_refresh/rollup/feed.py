@@ -1,13 +1,14 @@
 """A derived table's rows as SQL, one query for each period that the refreshed weeks touch."""
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
 from psycopg import sql
 
-from sqp_refresh.parts import Facts, Part
+from sqp_refresh.parts import Facts, Part, State
 from sqp_refresh.postgres import Session
+from sqp_refresh.published import inputs
 from sqp_refresh.rollup.queries import rollup_query
 from sqp_refresh.tables import SCHEMA, SEARCH_QUERY_PERFORMANCE, Table
 from sqp_refresh.weeks import Period, periods_touched
@@ -20,16 +21,22 @@ class Rollup:
     Attributes:
         table: The derived table.
         weeks: The weeks that were refreshed; None recomputes every period there is data for.
+        batch_size: Of no meaning here: the rows never leave Postgres.
     """
 
     table: Table
     weeks: Iterable[Period] | None = None
+    batch_size: int | None = None
     facts: Facts = field(default_factory=lambda: Facts(method="SQL in Postgres"))
 
     def periods(self, session: Session) -> Sequence[Period]:
         """Whole periods, whatever part of them was refreshed."""
         weeks = weeks_present(session) if self.weeks is None else self.weeks
         return periods_touched(weeks, self.table.grain)
+
+    def states(self, session: Session, periods: Sequence[Period]) -> Mapping[Period, State]:
+        """What each period's weeks were last changed by, in the tables that it is made from."""
+        return inputs(session, self.table, periods)
 
     def parts(self, periods: Sequence[Period]) -> Generator[Part]:
         """One query for each period."""

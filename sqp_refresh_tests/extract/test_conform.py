@@ -5,7 +5,8 @@ import pyarrow as pa
 import pytest
 
 from sqp_refresh.errors import DataError
-from sqp_refresh.extract.conform import RowShape, convert
+from sqp_refresh.extract.conform import RowShape
+from sqp_refresh.extract.convert import convert
 from sqp_refresh.extract.source import Source
 from sqp_refresh.tables import (
     COUNT,
@@ -14,6 +15,7 @@ from sqp_refresh.tables import (
     PRICE,
     SEARCH_QUERY_PERFORMANCE,
     SOURCE_COLUMNS,
+    SQP_REPORT,
     TEXT,
 )
 
@@ -77,7 +79,9 @@ def shape(without: tuple[str, ...] = ()) -> RowShape:
         for column in SOURCE_COLUMNS
         if column.title not in without
     }
-    return RowShape(Source("p.d.t", True, types), SEARCH_QUERY_PERFORMANCE, "DE")
+    return RowShape(
+        Source("p.d.t", SQP_REPORT, types, datetime.now(UTC)), SEARCH_QUERY_PERFORMANCE, "DE"
+    )
 
 
 def source_batch(without: tuple[str, ...] = (), **values: object) -> pa.RecordBatch:

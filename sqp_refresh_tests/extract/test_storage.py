@@ -2,6 +2,7 @@ import grpc
 import pyarrow as pa
 import pytest
 
+from sqp_refresh import retries
 from sqp_refresh.errors import AccessDenied, NotFound, Unavailable
 from sqp_refresh.extract import storage
 from sqp_refresh.extract.client import storage_client
@@ -14,7 +15,7 @@ LOST = grpc.StatusCode.UNAVAILABLE
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch):
-    monkeypatch.setattr(storage, "LONGEST_PAUSE_S", 0)
+    monkeypatch.setattr(retries, "LONGEST_PAUSE_S", 0)
 
 
 def read(fake: FakeStorage, **options) -> list[int]:
@@ -38,7 +39,7 @@ def test_a_broken_stream_goes_on_at_the_first_row_not_received():
 
 
 def test_progress_resets_the_count_of_failures():
-    breaks = [(10, LOST)] * (storage.ATTEMPTS_WITHOUT_A_ROW + 2)
+    breaks = [(10, LOST)] * 7
     fake = FakeStorage(ROWS, breaks=[*breaks])
 
     assert read(fake) == list(range(95))

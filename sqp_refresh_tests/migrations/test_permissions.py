@@ -16,6 +16,7 @@ CONTROL = {
     "refresh_checkpoints",
     "refresh_data_quality",
     "refresh_quarantine",
+    "refresh_periods",
     "webhook_configs",
     "webhook_deliveries",
     "refresh_success_rate",

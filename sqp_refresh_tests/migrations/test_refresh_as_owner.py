@@ -7,11 +7,11 @@ from datetime import date
 import pyarrow as pa
 
 from sqp_refresh import migrate
-from sqp_refresh.parts import Facts, Part
+from sqp_refresh.parts import Facts, Part, State
 from sqp_refresh.postgres import Session
-from sqp_refresh.refresh import refresh
+from sqp_refresh.refresh import Order, refresh
 from sqp_refresh.rollup import Rollup
-from sqp_refresh.tables import SEARCH_QUERY_PERFORMANCE, TABLES, TEXT
+from sqp_refresh.tables import SEARCH_QUERY_PERFORMANCE, TABLES, TEXT, Table
 from sqp_refresh.weeks import Period
 from sqp_refresh_tests.migrations.conftest import Database
 
@@ -25,8 +25,14 @@ class OneWeek:
     queries: list[str]
     facts: Facts = field(default_factory=lambda: Facts(method="a test"))
 
+    batch_size: int | None = None
+    table: Table = SEARCH_QUERY_PERFORMANCE
+
     def periods(self, session: Session) -> Sequence[Period]:
         return [WEEK]
+
+    def states(self, session: Session, periods: Sequence[Period]) -> dict[Period, State]:
+        return {WEEK: State({"queries": self.queries}, len(self.queries))}
 
     def parts(self, periods: Sequence[Period]) -> Generator[Part]:
         columns: dict[str, pa.Array] = {
@@ -42,10 +48,10 @@ class OneWeek:
 def test_an_owner_may_refresh(owned: Database):
     migrate.upgrade(owned.url)
 
-    first = refresh(owned.url, SEARCH_QUERY_PERFORMANCE, OneWeek(["a", "b", "c"]), run_id="1")
-    second = refresh(owned.url, SEARCH_QUERY_PERFORMANCE, OneWeek(["b", "c", "d"]), run_id="2")
+    first = refresh(owned.url, OneWeek(["a", "b", "c"]), Order("1"))
+    second = refresh(owned.url, OneWeek(["b", "c", "d"]), Order("2"))
     summary = TABLES["quarterly_summary"]
-    rolled = refresh(owned.url, summary, Rollup(summary), run_id="2")
+    rolled = refresh(owned.url, Rollup(summary), Order("2"))
 
     assert first.counts.inserted == 3
     counts = second.counts

@@ -1,0 +1,1 @@
+DROP TABLE sqp.refresh_periods;

@@ -1,0 +1,16 @@
+"""What each period was made of when it was last published, by which an unchanged one is skipped."""
+
+from alembic import op
+
+from sqp_refresh.migrate import sql_beside
+
+revision = "0006"
+down_revision = "0005"
+
+
+def upgrade() -> None:
+    op.execute(sql_beside(__file__, "up"))
+
+
+def downgrade() -> None:
+    op.execute(sql_beside(__file__, "down"))

@@ -1,0 +1,43 @@
+"""The `sqp-refresh` command: what an operator does without opening the Dagster UI.
+
+Exit status 0 when everything asked for was done, 1 when something failed, 2 for bad usage.
+"""
+
+import sys
+
+import typer
+
+from sqp_refresh.cli import operating, refreshing, schema
+from sqp_refresh.errors import RefreshError
+
+app = typer.Typer(
+    help="The nightly refresh of Search Query Performance data, from BigQuery into Postgres.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for command in (
+    schema.migrate,
+    schema.downgrade,
+    refreshing.refresh,
+    refreshing.plan,
+    operating.disable,
+    operating.enable,
+    operating.stop,
+    operating.register,
+    operating.doctor,
+    refreshing.demo,
+):
+    app.command()(command)
+
+
+def main() -> None:
+    """Entry point of the console script: an expected error is one line, never a traceback."""
+    try:
+        app()
+    except RefreshError as error:
+        typer.secho(f"sqp-refresh: {error}", err=True, fg=typer.colors.RED)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        typer.secho("sqp-refresh: interrupted", err=True, fg=typer.colors.RED)
+        sys.exit(130)

@@ -1,0 +1,127 @@
+"""Commands that start, stop and look after refreshes; each does what a line of SQL could do too."""
+
+import json as json_format
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from sqp_refresh.control import checkpoints, registry
+from sqp_refresh.errors import SettingsError
+from sqp_refresh.postgres import Session, connect
+from sqp_refresh.settings import Settings
+from sqp_refresh.tables import Dependency
+
+console = Console()
+
+Tables = Annotated[list[str] | None, typer.Argument(help="Tables of schema sqp.")]
+All = Annotated[bool, typer.Option("--all", help="Every registered table.")]
+Names = Annotated[list[str] | None, typer.Option()]
+
+
+def disable(tables: Tables = None, all_: All = False) -> None:
+    """Start no new work on tables; a refresh in flight stops at its next week."""
+    _switch(tables, all_, enabled=False)
+
+
+def enable(tables: Tables = None, all_: All = False) -> None:
+    """Allow tables to be refreshed again."""
+    _switch(tables, all_, enabled=True)
+
+
+def stop(tables: Tables = None, all_: All = False) -> None:
+    """Stop refreshes in flight at their next week, cleanly; later ones start as usual."""
+    with connect(Settings.read().database_url) as session, session.transaction():
+        stopped = checkpoints.expire(session, _named(session, tables, all_))
+    typer.echo(f"stopping {', '.join(stopped)}" if stopped else "nothing is being refreshed")
+
+
+def register(
+    table: Annotated[str, typer.Argument(help="Table of schema sqp, which exists already.")],
+    source: Annotated[
+        str | None,
+        typer.Option(help="Table in BigQuery that fills it, as [[project.]dataset.]table."),
+    ] = None,
+    key: Annotated[
+        list[str] | None, typer.Option(help="Column of its primary key, again for more.")
+    ] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(help="TITLE=COLUMN: what a column in BigQuery becomes, again for more."),
+    ] = None,
+    week_column: Annotated[
+        str | None,
+        typer.Option(help="Title of the date that places a row in its week; else it is read whole"),
+    ] = None,
+    after: Annotated[
+        list[str] | None, typer.Option(help="Table that must be refreshed before it.")
+    ] = None,
+    soft_after: Annotated[
+        list[str] | None, typer.Option(help="The same, but whose failure it can do without.")
+    ] = None,
+    priority: Annotated[int, typer.Option(help="Higher is refreshed first.")] = 50,
+) -> None:
+    """Enter a table into the registry; without --source it stays disabled."""
+    from sqp_refresh.control.registering import register as enter
+    from sqp_refresh.registered import checked
+
+    settings = Settings.read()
+    parents = dict.fromkeys(after or [], Dependency.HARD)
+    parents |= dict.fromkeys(soft_after or [], Dependency.SOFT)
+    with connect(settings.database_url) as session, session.transaction():
+        params = checked(
+            settings, session, table, source, key or [], _mapping(column or []), week_column
+        )
+        enabled = source is not None
+        enter(session, table, params, enabled=enabled, priority=priority, parents=parents)
+    said = "becomes an asset when the code location is next loaded" if enabled else "is disabled"
+    typer.echo(f"sqp.{table} is registered and {said}")
+
+
+def doctor(
+    json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+) -> None:
+    """Look for what would make a refresh fail; exit status 1 where there is something."""
+    from sqp_refresh.doctor import examined
+
+    findings = examined()
+    if json:
+        typer.echo(json_format.dumps([finding.as_json() for finding in findings], indent=2))
+    else:
+        for finding in findings:
+            mark, style = ("ok", "green") if finding.ok else ("!!", "red")
+            console.print(
+                f"{mark}  {finding.about}: {finding.said}",
+                style=style,
+                markup=False,
+                soft_wrap=True,
+            )
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(1)
+
+
+def _switch(tables: Sequence[str] | None, all_: bool, *, enabled: bool) -> None:
+    with connect(Settings.read().database_url) as session, session.transaction():
+        changed = registry.switch(session, _named(session, tables, all_), enabled=enabled)
+    done = "enabled" if enabled else "disabled"
+    typer.echo(f"{done} {', '.join(changed)}" if changed else f"already {done}")
+
+
+def _named(session: Session, tables: Sequence[str] | None, all_: bool) -> list[str]:
+    known = registry.registered(session)
+    if all_ == bool(tables):
+        raise SettingsError("name one or more tables, or all of them with --all")
+    for table in tables or ():
+        if table not in known:
+            raise SettingsError(
+                f"there is no table {table!r} in sqp.refresh_config; choose from {', '.join(known)}"
+            )
+    return list(known) if all_ else list(tables or ())
+
+
+def _mapping(columns: Sequence[str]) -> dict[str, str]:
+    for column in columns:
+        if "=" not in column:
+            raise SettingsError(f"--column {column!r} must be TITLE=COLUMN")
+    return dict(column.rsplit("=", 1) for column in columns)

@@ -1,0 +1,151 @@
+"""Commands that refresh tables, or say what a refresh would do."""
+
+import uuid
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from sqp_refresh.catalog import Catalog, read_catalog
+from sqp_refresh.errors import SettingsError
+from sqp_refresh.settings import Settings
+from sqp_refresh.weeks import Period, finished_weeks, weeks_between
+
+console = Console()
+
+Tables = Annotated[
+    list[str] | None,
+    typer.Option("--table", help="Table to refresh, again for more; every enabled one by default."),
+]
+From = Annotated[
+    datetime | None,
+    typer.Option("--from", formats=["%Y-%m-%d"], help="A day of the first week."),
+]
+To = Annotated[
+    datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="A day of the last week.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Copy also what has not changed.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+def refresh(
+    table: Tables = None,
+    first: From = None,
+    last: To = None,
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """Refresh tables now, through the job that the schedule runs; the look-back by default."""
+    settings, catalog = _ready()
+    _refresh(settings, catalog, _weeks(settings, first, last), table or [], force, json)
+
+
+def plan(
+    table: Tables = None,
+    first: From = None,
+    last: To = None,
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """Say which weeks a refresh would copy, why, and what that would read; write nothing."""
+    from sqp_refresh.console import plan_as_json, show_plan
+    from sqp_refresh.plan import plan as planned
+
+    settings, catalog = _ready()
+    names = _wanted(settings, catalog, table or [])
+    found = planned(settings, catalog, names, _weeks(settings, first, last), force=force)
+    if json:
+        typer.echo(plan_as_json(list(found)))
+        return
+    with console.status("comparing BigQuery with what was published ..."):
+        everything = list(found)
+    show_plan(console, everything)
+
+
+def demo(
+    directory: Annotated[
+        Path, typer.Option("--dir", help="Where the demo keeps its servers' data.")
+    ] = Path(".demo"),
+    ui: Annotated[
+        bool, typer.Option("--ui", help="Serve the Dagster UI on loopback with the demo's data.")
+    ] = False,
+    port: Annotated[int, typer.Option(help="Port of the UI.")] = 3000,
+) -> None:
+    """Refresh a realistic year with a BigQuery and a Postgres of the demo's own."""
+    from sqp_refresh.demo.stage import serve_ui, staged, weeks_of_demo
+
+    with staged(console, directory) as settings:
+        if ui:
+            serve_ui(console, directory, port)
+            return
+        _refresh(settings, read_catalog(settings), weeks_of_demo(), [], force=False, json=False)
+        console.print("To look at it in the Dagster UI: [bold]make ui[/], or sqp-refresh demo --ui")
+
+
+def _ready() -> tuple[Settings, Catalog]:
+    """The switches and the tables, where there is a migrated database."""
+    from sqp_refresh.migrate import require_current
+
+    settings = Settings.read()
+    require_current(settings.database_url)
+    return settings, read_catalog(settings)
+
+
+def _refresh(
+    settings: Settings,
+    catalog: Catalog,
+    weeks: Sequence[Period],
+    tables: Sequence[str],
+    force: bool,
+    json: bool,
+) -> None:
+    from sqp_refresh.console import outcome_as_json, show_outcome, watched
+
+    names = _wanted(settings, catalog, tables)
+    database_url, run_ids = settings.database_url, [str(uuid.uuid4())]
+    with watched(Console(quiet=True) if json else console, database_url, run_ids):
+        # Dagster takes seconds to import, and only this needs it.
+        from sqp_refresh.definitions import defs
+        from sqp_refresh.defs.run import run_daily_refresh
+
+        failures = run_daily_refresh(defs(), settings, catalog, weeks, names, run_ids, force=force)
+    if json:
+        typer.echo(outcome_as_json(database_url, run_ids))
+    else:
+        changed = show_outcome(console, database_url, run_ids, names, failures)
+        console.print(f"{changed:,} rows changed in weeks {weeks[0]} to {weeks[-1]}")
+    if failures:
+        raise typer.Exit(1)
+
+
+def _wanted(settings: Settings, catalog: Catalog, tables: Sequence[str]) -> list[str]:
+    """The tables asked for by name, or else every one that is enabled."""
+    from sqp_refresh.control import registry
+    from sqp_refresh.postgres import connect
+
+    if tables:
+        return [catalog.table(name).name for name in tables]
+    with connect(settings.database_url) as session:
+        known = registry.registered(session)
+    enabled = [name for name in catalog.tables if name in known and known[name].is_enabled]
+    if not enabled:
+        raise SettingsError("every table is disabled; `sqp-refresh enable --all` to refresh them")
+    return enabled
+
+
+def _weeks(settings: Settings, first: datetime | None, last: datetime | None) -> list[Period]:
+    finished = finished_weeks(settings.REFRESH_START_DATE, datetime.now(UTC).date())
+    if first is None and last is None:
+        return finished[-settings.REFRESH_LOOKBACK_WEEKS :]
+    start: date = first.date() if first else settings.REFRESH_START_DATE
+    end: date = last.date() if last else finished[-1].end
+    wanted = list(weeks_between(start, end))
+    if not wanted or wanted[0] not in finished or wanted[-1] not in finished:
+        raise SettingsError(
+            f"weeks from {start} to {end} are not all between {finished[0]} and {finished[-1]}; "
+            "choose finished weeks, or set REFRESH_START_DATE"
+        )
+    return wanted

@@ -1,0 +1,121 @@
+"""What keeps the nights whole without a person: late ones, failed runs, restated weeks.
+
+Each sensor only asks for runs of the nightly job; a run that turns out to have nothing to do costs
+a query. None of them asks for anything while Postgres cannot be reached, and none forgets.
+"""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+from dagster._utils.schedules import reverse_cron_string_iterator
+
+from sqp_refresh.catalog import Catalog
+from sqp_refresh.control import audit
+from sqp_refresh.defs.jobs import daily_refresh
+from sqp_refresh.defs.nights import night_request
+from sqp_refresh.defs.partitions import TICK_TAG
+from sqp_refresh.defs.reruns import reruns
+from sqp_refresh.defs.restatements import restatements
+from sqp_refresh.errors import RefreshError
+from sqp_refresh.postgres import connect
+from sqp_refresh.settings import Settings
+from sqp_refresh.weeks import finished_weeks
+
+Evaluation = Iterator[dg.RunRequest | dg.SkipReason]
+
+# The schedule's own tick is given this long before a night counts as late.
+GRACE = timedelta(minutes=3)
+EVERY_MINUTE_S = 60
+TWICE_A_DAY_S = 12 * 3600
+
+
+def sensors(settings: Settings, catalog: Catalog) -> list[dg.SensorDefinition]:
+    """All sensors of the code location."""
+    return [
+        _sensor(
+            "overdue_refreshes",
+            "Asks for a night that its schedule could not ask for, once the registry is back.",
+            EVERY_MINUTE_S,
+            lambda context: _overdue(context, settings, catalog),
+        ),
+        _sensor(
+            "failed_refreshes",
+            "Closes the audit rows of runs that died, and runs again what failed and may succeed, "
+            "at most three times a day for each table.",
+            EVERY_MINUTE_S,
+            lambda context: _failed(context, settings, catalog),
+        ),
+        _sensor(
+            "restated_weeks",
+            "Asks for weeks older than the look-back that the source has changed since.",
+            TWICE_A_DAY_S,
+            lambda context: _restated(context, settings, catalog),
+        ),
+    ]
+
+
+def _sensor(
+    name: str, about: str, interval_s: int, evaluate: Callable[..., Evaluation]
+) -> dg.SensorDefinition:
+    def evaluation(context: dg.SensorEvaluationContext) -> Evaluation:
+        try:
+            yield from evaluate(context)
+        except RefreshError as error:
+            yield dg.SkipReason(f"{error}; it is tried again at the next tick")
+
+    return dg.SensorDefinition(
+        name=name,
+        job=daily_refresh,
+        evaluation_fn=evaluation,
+        minimum_interval_seconds=interval_s,
+        description=about,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+    )
+
+
+def _overdue(
+    context: dg.SensorEvaluationContext, settings: Settings, catalog: Catalog
+) -> Evaluation:
+    now = datetime.now(UTC)
+    tick = last_tick(settings, now)
+    if now - tick < GRACE:
+        yield dg.SkipReason(f"the schedule's own tick of {tick} is just being evaluated")
+        return
+    served = dg.RunsFilter(tags={TICK_TAG: tick.isoformat()})
+    if context.instance.get_runs_count(served):
+        yield dg.SkipReason(f"the night of {tick} was asked for")
+        return
+    request = night_request(settings, catalog, tick)
+    if isinstance(request, dg.RunRequest):
+        request = request.with_replaced_attrs(run_key=tick.isoformat())
+    yield request
+
+
+def last_tick(settings: Settings, now: datetime) -> datetime:
+    """When the schedule last ticked, or should have."""
+    ticks = reverse_cron_string_iterator(now.timestamp(), settings.REFRESH_CRON, "UTC")
+    return next(ticks).astimezone(UTC)
+
+
+def _failed(
+    context: dg.SensorEvaluationContext, settings: Settings, catalog: Catalog
+) -> Evaluation:
+    with connect(settings.database_url) as session:
+        with session.transaction():
+            dead = audit.close_dead(session)
+        for table in dead:
+            context.log.warning(f"the audit row of a dead refresh of {table} was closed as failed")
+        requests = list(reruns(context.instance, session, catalog))
+    yield from requests or [dg.SkipReason("no failed refresh is to be run again now")]
+
+
+def _restated(
+    context: dg.SensorEvaluationContext, settings: Settings, catalog: Catalog
+) -> Evaluation:
+    weeks = finished_weeks(settings.REFRESH_START_DATE, datetime.now(UTC).date())
+    older = weeks[: -settings.REFRESH_LOOKBACK_WEEKS]
+    with connect(settings.database_url) as session:
+        requests = list(restatements(session, settings, catalog, older))
+    none = f"none of {len(older)} weeks before the look-back was restated"
+    yield from requests or [dg.SkipReason(none)]

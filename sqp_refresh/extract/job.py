@@ -1,0 +1,59 @@
+"""One query job: its parameters, its limits, and what it would read or has billed."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from sqp_refresh.extract.client import QUERY_DEADLINE_S, call_deadline
+from sqp_refresh.extract.query import query_parameters
+from sqp_refresh.extract.source import Source
+from sqp_refresh.settings import Settings
+from sqp_refresh.weeks import Period
+
+if TYPE_CHECKING:
+    from google.cloud.bigquery import Client, QueryJob, QueryJobConfig
+
+
+def run_query(
+    client: "Client",
+    settings: Settings,
+    query: str,
+    source: Source,
+    weeks: Sequence[Period],
+    *,
+    purpose: str,
+) -> "QueryJob":
+    """Run a query over these weeks and wait until it is done.
+
+    Args:
+        client: Where to run it.
+        settings: The marketplace of a source without one, and the limit of bytes billed.
+        query: Its text, of `query` or `state`.
+        source: What it reads.
+        weeks: The weeks that it reads.
+        purpose: A label of the job, by which its cost can be told from others'.
+    """
+    config = _configured(settings, source, weeks)
+    config.labels = {"application": "sqp_refresh", "purpose": purpose}
+    if settings.BIGQUERY_MAX_BYTES_BILLED:
+        config.maximum_bytes_billed = settings.BIGQUERY_MAX_BYTES_BILLED
+    job = client.query(query, job_config=config, **call_deadline())
+    job.result(max_results=0, timeout=QUERY_DEADLINE_S, retry=call_deadline()["retry"])
+    return job
+
+
+def bytes_read(
+    client: "Client", settings: Settings, query: str, source: Source, weeks: Sequence[Period]
+) -> int:
+    """The bytes that a query would read, by a dry run, which costs nothing."""
+    config = _configured(settings, source, weeks)
+    config.dry_run = True
+    return client.query(query, job_config=config, **call_deadline()).total_bytes_processed or 0
+
+
+def _configured(settings: Settings, source: Source, weeks: Sequence[Period]) -> "QueryJobConfig":
+    from google.cloud.bigquery import QueryJobConfig
+
+    # Without weeks there is nothing to bind: such a table is read whole.
+    if source.spec.week_title is None:
+        return QueryJobConfig()
+    return QueryJobConfig(query_parameters=query_parameters(weeks, settings.SQP_MARKETPLACE))

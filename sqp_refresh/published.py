@@ -1,0 +1,332 @@
+"""The ledger `sqp.refresh_periods`: what each period was made from when it was last published.
+
+A period is copied when what it is made from has changed, or when its rows in the table are no
+longer those that were published. What a derived table is made from is the ledger of its parents.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from enum import StrEnum
+from typing import Any
+
+from psycopg import sql
+
+from sqp_refresh import __version__
+from sqp_refresh.parts import Feed, State
+from sqp_refresh.postgres import Session
+from sqp_refresh.tables import SCHEMA, Table
+from sqp_refresh.weeks import Period
+
+
+class Reason(StrEnum):
+    """Why a period is copied, or is not."""
+
+    NEW = "never published"
+    SOURCE_CHANGED = "the source changed"
+    TARGET_CHANGED = "the table was changed by somebody else"
+    EMPTY = "empty in the source, rows kept"
+    FORCED = "forced"
+    PARENT = "a table that it is made from is copied"
+    UNCHANGED = "unchanged"
+    RESUMED = "published by the run that broke off"
+
+    @property
+    def copies(self) -> bool:
+        """Whether the period has to be copied."""
+        return self not in (Reason.UNCHANGED, Reason.RESUMED)
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A period as it was last published.
+
+    Attributes:
+        source_state: What it was made from; None where it must be made again.
+        target_state: Fingerprint of its rows.
+        rows: How many rows it has in the table.
+    """
+
+    source_state: Mapping[str, Any] | None
+    target_state: str
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The rows that a table holds of a period now: how many, and their fingerprint."""
+
+    rows: int
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is to be done with a period.
+
+    Attributes:
+        reason: Whether it has to be copied, and why.
+        source_state: What it is made from now.
+        rows: Rows that copying it will read, None where that is not known; for a period that is
+            left as it is, the rows that it has.
+    """
+
+    reason: Reason
+    source_state: Mapping[str, Any]
+    rows: int | None
+
+
+DEFINITION = "definition"
+
+_PUBLISHED = sql.SQL("""
+SELECT period_start, period_end, source_state::text, target_state, row_count
+FROM sqp.refresh_periods
+WHERE table_schema = {schema} AND table_name = {table}
+    AND period_start BETWEEN {first} AND {last}
+""")
+# Record hashes are added, not combined by XOR, under which two equal rows would cancel out.
+_HELD = sql.SQL("""
+SELECT wanted.first, wanted.last, held.rows, held.state
+FROM (VALUES {wanted}) AS wanted (first, last)
+CROSS JOIN LATERAL (
+    SELECT count(*) AS rows,
+        coalesce(sum(hash_record_extended(ROW({columns}), 0)), 0)::text AS state
+    FROM {target} WHERE {within}
+) AS held
+""")
+_RECORD = sql.SQL("""
+INSERT INTO sqp.refresh_periods AS known (
+    table_schema, table_name, period_start, period_end, source_state, target_state, row_count,
+    changed_by, published_by, published_at
+)
+VALUES ({schema}, {table}, {first}, {last}, {source_state}::jsonb, {target_state}, {rows},
+    {audit_id}, {audit_id}, now())
+ON CONFLICT (table_schema, table_name, period_start) DO UPDATE
+SET period_end = excluded.period_end, source_state = excluded.source_state,
+    target_state = excluded.target_state, row_count = excluded.row_count,
+    changed_by = CASE WHEN {changed} THEN excluded.changed_by ELSE known.changed_by END,
+    published_by = excluded.published_by, published_at = excluded.published_at
+""")
+_NEWEST = sql.SQL("""
+SELECT max(period_start) FROM sqp.refresh_periods
+WHERE table_schema = {schema} AND table_name = {table}
+""")
+_INPUTS = sql.SQL("""
+SELECT wanted.first, wanted.last, (
+    SELECT md5(string_agg(concat_ws(':', period_start, changed_by), ',' ORDER BY period_start))
+    FROM sqp.refresh_periods AS known
+    WHERE known.table_schema = {schema} AND known.table_name = {parent}
+        AND known.period_start BETWEEN wanted.first AND wanted.last
+)
+FROM (VALUES {wanted}) AS wanted (first, last)
+""")
+
+
+def made_from(table: Table, state: State) -> dict[str, Any]:
+    """What a period is made from, and how: another release, or definition, makes it anew."""
+    definition = [
+        __version__,
+        [(column.name, column.type) for column in table.columns],
+        table.ratios,
+        table.medians,
+        sorted(table.kept_when_null),
+    ]
+    return {**state.value, DEFINITION: _digest(definition)}
+
+
+def _digest(value: object) -> str:
+    return hashlib.md5(json.dumps(value).encode(), usedforsecurity=False).hexdigest()
+
+
+def reason_for(
+    period: Period,
+    known: Published | None,
+    source_state: Mapping[str, Any],
+    held: Held | None,
+    *,
+    force: bool = False,
+    resumed: Iterable[str] = (),
+) -> Reason:
+    """Whether a period has to be copied, and why.
+
+    Args:
+        period: The period.
+        known: How it was last published, if it was.
+        source_state: What it is made from now.
+        held: What the table holds of it now; needed only where it is known.
+        force: Copy it all the same.
+        resumed: The periods that this very refresh published before it broke off.
+    """
+    if known is None or held is None:
+        return Reason.NEW
+    if known.source_state is None:
+        return Reason.EMPTY
+    if known.source_state != source_state:
+        return Reason.SOURCE_CHANGED
+    if known.target_state != held.state:
+        return Reason.TARGET_CHANGED
+    if str(period) in resumed:
+        return Reason.RESUMED
+    return Reason.FORCED if force else Reason.UNCHANGED
+
+
+def examine(
+    session: Session,
+    table: Table,
+    feed: Feed,
+    periods: Sequence[Period],
+    *,
+    force: bool = False,
+    resumed: Iterable[str] = (),
+) -> dict[Period, Finding]:
+    """What is to be done with each period, and why; nothing is written.
+
+    Args:
+        session: A session with the target.
+        table: The table.
+        feed: What the table is fed from.
+        periods: The periods in question.
+        force: Copy them all the same.
+        resumed: The periods that this very refresh published before it broke off.
+    """
+    states = feed.states(session, periods)
+    known = published(session, table, periods)
+    present = held(session, table, known)
+    findings = {}
+    for period in periods:
+        before, source_state = known.get(period), made_from(table, states[period])
+        reason = reason_for(
+            period, before, source_state, present.get(period), force=force, resumed=resumed
+        )
+        rows = before.rows if before and not reason.copies else states[period].rows
+        findings[period] = Finding(reason, source_state, rows)
+    return findings
+
+
+def restated(session: Session, feed: Feed, periods: Sequence[Period]) -> dict[Period, str]:
+    """Those of the periods, once published, that the source has changed since.
+
+    Returns:
+        For each, a digest of what the source holds of it now.
+    """
+    found = {}
+    states = feed.states(session, periods)
+    for period, known in published(session, feed.table, periods).items():
+        now = states[period].value
+        before = dict(known.source_state or {})
+        before.pop(DEFINITION, None)
+        came_back = known.source_state is None and states[period].rows
+        if came_back or (before and before != now):
+            found[period] = _digest(now)
+    return found
+
+
+def published(session: Session, table: Table, periods: Sequence[Period]) -> dict[Period, Published]:
+    """How each of these periods was last published, where it was."""
+    if not periods:
+        return {}
+    found = session.rows(
+        _PUBLISHED.format(
+            **_named(table),
+            first=sql.Literal(min(periods).start),
+            last=sql.Literal(max(periods).start),
+        )
+    )
+    return {
+        Period(first, last): Published(json.loads(state) if state else None, target, rows)
+        for first, last, state, target, rows in found
+    }
+
+
+def held(session: Session, table: Table, periods: Iterable[Period]) -> dict[Period, Held]:
+    """What the table holds of each of these periods now."""
+    wanted = _values(periods)
+    if wanted is None:
+        return {}
+    within = sql.SQL("true")
+    if table.scope:
+        within = sql.SQL("{} BETWEEN wanted.first AND wanted.last").format(
+            sql.Identifier(table.scope)
+        )
+    found = session.rows(
+        _HELD.format(
+            wanted=wanted,
+            columns=sql.SQL(", ").join(sql.Identifier(column.name) for column in table.columns),
+            target=sql.Identifier(SCHEMA, table.name),
+            within=within,
+        )
+    )
+    return {Period(first, last): Held(rows, state) for first, last, rows, state in found}
+
+
+def record(
+    session: Session,
+    table: Table,
+    period: Period,
+    source_state: Mapping[str, Any] | None,
+    *,
+    audit_id: int,
+    changed: bool,
+) -> None:
+    """Enter a period as published, in the transaction that publishes it.
+
+    Args:
+        session: The session whose transaction publishes the period.
+        table: The table.
+        period: The period just published.
+        source_state: What it was made from; None has it made again by the next refresh.
+        audit_id: The run that published it.
+        changed: Whether that changed a row.
+    """
+    now = held(session, table, [period])[period]
+    session.run(
+        _RECORD.format(
+            **_named(table),
+            first=sql.Literal(period.start),
+            last=sql.Literal(period.end),
+            source_state=sql.Literal(None if source_state is None else json.dumps(source_state)),
+            target_state=sql.Literal(now.state),
+            rows=sql.Literal(now.rows),
+            audit_id=sql.Literal(audit_id),
+            changed=sql.Literal(changed),
+        )
+    )
+
+
+def newest(session: Session, table: Table) -> date | None:
+    """First day of the newest period that was ever published; None where none was."""
+    (first_day,) = session.row(_NEWEST.format(**_named(table)))
+    return first_day
+
+
+def inputs(session: Session, table: Table, periods: Iterable[Period]) -> dict[Period, State]:
+    """What each period of a derived table is made from: the last change to each week below it.
+
+    A parent's week that was published again without a change makes no difference.
+    """
+    wanted = _values(periods)
+    if wanted is None:
+        return {}
+    states: dict[Period, dict[str, Any]] = {}
+    for parent in table.parents:
+        query = _INPUTS.format(
+            schema=sql.Literal(SCHEMA), parent=sql.Literal(parent), wanted=wanted
+        )
+        for first, last, changes in session.rows(query):
+            states.setdefault(Period(first, last), {})[parent] = changes
+    return {period: State(value) for period, value in states.items()}
+
+
+def _named(table: Table) -> dict[str, sql.Literal]:
+    return {"schema": sql.Literal(SCHEMA), "table": sql.Literal(table.name)}
+
+
+def _values(periods: Iterable[Period]) -> sql.Composed | None:
+    """Periods as the rows of VALUES; None for none, which SQL has no VALUES for."""
+    rows = [
+        sql.SQL("({}::date, {}::date)").format(sql.Literal(one.start), sql.Literal(one.end))
+        for one in periods
+    ]
+    return sql.SQL(", ").join(rows) if rows else None

@@ -1,0 +1,140 @@
+"""What one refresh of one table did, as the audit log, Dagster and a terminal show it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqp_refresh.load import Counts
+from sqp_refresh.parts import Facts
+from sqp_refresh.published import Finding, Reason
+from sqp_refresh.tables import Table
+from sqp_refresh.weeks import Period
+
+
+@dataclass(slots=True)
+class Summary:
+    """What one refresh did.
+
+    Attributes:
+        table: The table that was refreshed.
+        facts: How its rows were read.
+        audit_id: The refresh's row in sqp.refresh_audit_log; None before it is opened.
+        periods: The periods that were copied, with what that did to each.
+        reasons: Why each period was copied, or was not.
+        rows_left: Rows of the periods that were left as they were.
+        resumes: The run that broke off, which this one went on from.
+        failed_parents: Soft parents whose own last refresh failed.
+        over_budget: The time budget in milliseconds, once it is used up.
+        seconds: How long it took, reading and publishing together.
+    """
+
+    table: Table
+    facts: Facts
+    audit_id: int | None = None
+    periods: dict[Period, Counts] = field(default_factory=dict)
+    reasons: dict[Period, Reason] = field(default_factory=dict)
+    rows_left: int = 0
+    resumes: str | None = None
+    failed_parents: list[str] = field(default_factory=list)
+    over_budget: int | None = None
+    seconds: float = 0.0
+
+    def find(self, findings: Mapping[Period, Finding]) -> None:
+        """Take in what is to be done; a period copied by an earlier attempt stays copied."""
+        left = {one: found for one, found in findings.items() if not found.reason.copies}
+        self.rows_left = sum(
+            found.rows or 0 for one, found in left.items() if one not in self.periods
+        )
+        self.reasons |= {
+            one: found.reason for one, found in findings.items() if one not in self.periods
+        }
+
+    @property
+    def opened(self) -> int:
+        """The id of the audit row, which is there by now."""
+        assert self.audit_id is not None
+        return self.audit_id
+
+    @property
+    def counts(self) -> Counts:
+        """All copied periods added up."""
+        return sum(self.periods.values(), start=Counts())
+
+    @property
+    def rows(self) -> int:
+        """Rows that the table holds of all the periods, copied or not."""
+        return self.counts.landed + self.counts.retained + self.rows_left
+
+    @property
+    def skipped(self) -> list[Period]:
+        """The periods that were left as they were."""
+        return [period for period, reason in self.reasons.items() if not reason.copies]
+
+    @property
+    def rows_per_second(self) -> int:
+        """Rows read and published in a second."""
+        return round(self.counts.read / self.seconds) if self.seconds else 0
+
+    @property
+    def budget_warning(self) -> str:
+        """What is said of a refresh that takes too long."""
+        return (
+            f"it took longer than {self.over_budget:,} ms, which REFRESH_TIMEOUT_WARNING_MS allows"
+        )
+
+    @property
+    def warnings(self) -> list[str]:
+        """What an operator should look at although the refresh went through."""
+        warnings = [
+            f"the {self.table.grain.published} of {period} is empty in the source; "
+            f"{counts.retained} rows of it were kept"
+            for period, counts in self.periods.items()
+            if counts.retained
+        ]
+        if self.reasons and not self.rows:
+            first, last = min(self.reasons), max(self.reasons)
+            warnings.append(f"the source has no rows from {first} to {last.end}")
+        warnings += [
+            f"{parent}, which it needs where it can, failed; its rows are those of before"
+            for parent in self.failed_parents
+        ]
+        if self.over_budget:
+            warnings.append(self.budget_warning)
+        return warnings
+
+    @property
+    def outcome(self) -> dict[str, Any]:
+        """Status and message, as in sqp.refresh_audit_log."""
+        return {
+            "status": "warning" if self.warnings else "success",
+            "error_message": "; ".join(self.warnings) or None,
+        }
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """The counts, as in sqp.refresh_audit_log."""
+        return {
+            "rows_processed": self.counts.read,
+            "rows_inserted": self.counts.inserted,
+            "rows_updated": self.counts.updated,
+            "rows_deleted": self.counts.deleted,
+            "bigquery_job_id": self.facts.job_id,
+        }
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """Everything else, as in sync_metadata."""
+        counts = self.counts
+        return {
+            "weeks": [str(period) for period in self.periods],
+            "skipped": [str(period) for period in self.skipped],
+            "reasons": {str(period): reason for period, reason in self.reasons.items()},
+            "resumes": self.resumes,
+            "unchanged": counts.unchanged,
+            "quarantined": 0,
+            "superseded": counts.superseded,
+            "retained": counts.retained,
+            "bytes_billed": self.facts.bytes_billed,
+            "rows_per_second": self.rows_per_second,
+            "read_by": self.facts.method,
+        }
