@@ -1,18 +1,22 @@
 """What operators do in SQL while a refresh is at work, and what it leaves behind."""
 
+import os
+import socket
 from collections.abc import Generator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
 
 from sqp_refresh.control import registry, writer
 from sqp_refresh.control.writer import only_writer
-from sqp_refresh.errors import Busy, Stopped
+from sqp_refresh.errors import Busy, NotFound, SettingsError, Stopped
 from sqp_refresh.extract import BigQueryFeed
 from sqp_refresh.parts import Part
 from sqp_refresh.postgres import connect
 from sqp_refresh.refresh import Order, refresh
-from sqp_refresh.tables import DAILY_SQP_DATA
+from sqp_refresh.tables import ASIN_PERFORMANCE_DATA, DAILY_SQP_DATA, Dependency
 from sqp_refresh.weeks import Period, weeks_between
 from sqp_refresh_tests.nights import FIRST, LAST
 from sqp_refresh_tests.test_refresh import three_weeks
@@ -129,3 +133,138 @@ def test_a_refresh_that_is_not_due_yet_does_not_move_the_slot(environment):
         registry.mark_refreshed(session, DAILY_SQP_DATA, tick=None, is_newest=True)
 
     assert rows(url, query) == before
+
+
+@pytest.mark.parametrize(("hour", "frequency", "next_hour"), [(2, 24, 2), (1, 24, 2), (2, 6, 8)])
+def test_after_a_night_the_next_is_a_frequency_after_its_tick(
+    environment, hour, frequency, next_hour
+):
+    url = environment.database_url
+    tick = datetime.now(UTC).replace(hour=2, minute=0, second=0, microsecond=0)
+    tick -= timedelta(days=datetime.now(UTC) < tick)
+    # Whatever the time is now, only hours since the tick count.
+    frequency_passed = int((datetime.now(UTC) - tick).total_seconds() // (3600 * frequency))
+    due = tick.replace(hour=hour, minute=0) - timedelta(minutes=hour < 2)
+    execute(
+        url,
+        f"UPDATE sqp.refresh_config SET refresh_frequency_hours = {frequency},"
+        f" next_refresh_at = '{due}'",
+    )
+
+    with connect(url) as session, session.transaction():
+        registry.mark_refreshed(session, DAILY_SQP_DATA, tick=tick, is_newest=True)
+
+    expected = tick + timedelta(hours=frequency * (1 + frequency_passed))
+    query = "SELECT next_refresh_at FROM sqp.refresh_config WHERE table_name = 'daily_sqp_data'"
+    assert rows(url, query) == [(expected,)]
+
+
+def test_a_repair_of_old_weeks_leaves_the_night_as_due_as_it_was(environment, source):
+    source.write(three_weeks())
+    url = environment.database_url
+    execute(url, "UPDATE sqp.refresh_config SET next_refresh_at = now() - interval '1 hour'")
+    query = "SELECT next_refresh_at > now() FROM sqp.refresh_config ORDER BY id LIMIT 4"
+    feed = BigQueryFeed(environment, DAILY_SQP_DATA, WEEKS)
+    refresh(url, feed, Order("all"))
+    assert rows(url, query)[3] == (True,)
+    execute(url, "UPDATE sqp.refresh_config SET next_refresh_at = now() - interval '1 hour'")
+
+    refresh(url, BigQueryFeed(environment, DAILY_SQP_DATA, WEEKS[:1]), Order("old"))
+
+    assert rows(url, query)[3] == (False,)
+
+
+def test_a_table_over_its_time_budget_is_marked_while_it_goes_on(environment, source):
+    source.write(three_weeks())
+    url = environment.database_url
+    seen = []
+
+    class Watched(BigQueryFeed):
+        def parts(self, periods: Sequence[Period]) -> Generator[Part]:
+            for part in super().parts(periods):
+                seen.extend(rows(url, "SELECT status, error_message FROM sqp.refresh_audit_log"))
+                yield part
+
+    summary = refresh(url, Watched(environment, DAILY_SQP_DATA, WEEKS), Order("r", budget_ms=1))
+
+    said = "it took longer than 1 ms, which REFRESH_TIMEOUT_WARNING_MS allows"
+    assert seen == [("running", None), *[("warning", f"{said}; it goes on")] * 2]
+    assert len(summary.periods) == 3
+    assert summary.outcome == {"status": "warning", "error_message": said}
+    finished = "SELECT status, error_message, refresh_completed_at IS NOT NULL, rows_inserted"
+    assert rows(url, f"{finished} FROM sqp.refresh_audit_log") == [("warning", said, True, 6)]
+
+
+def test_the_second_refresh_of_a_table_says_who_holds_it(environment, source, monkeypatch):
+    source.write(three_weeks())
+    monkeypatch.setattr(writer, "WAIT_S", 0.6)
+    url = environment.database_url
+    refused = []
+
+    class Held(BigQueryFeed):
+        def parts(self, periods: Sequence[Period]) -> Generator[Part]:
+            for number, part in enumerate(super().parts(periods)):
+                if number == 1:
+                    with pytest.raises(Busy) as error:
+                        second = BigQueryFeed(environment, DAILY_SQP_DATA, WEEKS)
+                        refresh(url, second, Order("second"))
+                    refused.append(str(error.value))
+                yield part
+
+    refresh(url, Held(environment, DAILY_SQP_DATA, WEEKS), Order("first"))
+
+    assert refused[0].startswith(
+        f"sqp.daily_sqp_data is being refreshed by run first ({socket.gethostname()}, process "
+        f"{os.getpid()}), which has published 1 of 3 periods; wait for it"
+    )
+    log = rows(
+        url,
+        "SELECT sync_metadata->>'run_id', status, error_message FROM sqp.refresh_audit_log"
+        " ORDER BY id",
+    )
+    assert log == [("first", "success", None), ("second", "failed", refused[0])]
+
+
+def test_params_in_the_registry_take_effect_at_the_next_run(environment, source):
+    source.write(three_weeks())
+    url = environment.database_url
+    execute(
+        url,
+        "UPDATE sqp.refresh_config SET custom_sync_params ="
+        """ '{"batch_size": 2, "lookback_weeks": 1}' WHERE table_name = 'daily_sqp_data'""",
+    )
+    feed = BigQueryFeed(environment, DAILY_SQP_DATA, WEEKS)
+
+    summary = refresh(url, feed, Order("night", tick=datetime.now(UTC)))
+
+    assert feed.batch_size == 2
+    assert list(summary.periods) == WEEKS[-1:]
+
+
+def test_a_malformed_param_is_named(environment, source):
+    source.write(three_weeks())
+    url = environment.database_url
+    execute(url, """UPDATE sqp.refresh_config SET custom_sync_params = '{"batch_size": -1}'""")
+
+    with pytest.raises(SettingsError, match=r"custom_sync_params of sqp.daily_sqp_data .*batch_si"):
+        refresh(url, BigQueryFeed(environment, DAILY_SQP_DATA, WEEKS), Order("r"))
+
+
+def test_a_soft_parent_that_failed_is_a_warning(environment, source):
+    source.write(three_weeks())
+    url = environment.database_url
+    soft = replace(DAILY_SQP_DATA, parents={"asin_performance_data": Dependency.SOFT})
+    broken = BigQueryFeed(
+        environment.model_copy(update={"BIGQUERY_SOURCE_TABLE": "nowhere"}),
+        ASIN_PERFORMANCE_DATA,
+        WEEKS,
+    )
+    with pytest.raises(NotFound):
+        refresh(url, broken, Order("r"))
+
+    summary = refresh(url, BigQueryFeed(environment, soft, WEEKS), Order("r"))
+
+    assert summary.counts.inserted == 6
+    assert summary.warnings == [
+        "asin_performance_data, which it needs where it can, failed; its rows are those of before"
+    ]

@@ -24,6 +24,7 @@ BIGQUERY_TYPES = {
     pa.int64(): "INTEGER",
     pa.float64(): "FLOAT",
     pa.string(): "STRING",
+    pa.bool_(): "BOOLEAN",
     pa.decimal128(38, 9): "NUMERIC",
 }
 

@@ -98,31 +98,13 @@ def test_the_job_takes_all_tables():
     assert {key.path[-1] for key in job.asset_layer.executable_asset_keys} == set(TABLES)
 
 
-def test_the_schedule_is_nightly_and_asks_for_the_look_back(monkeypatch, instance):
-    monkeypatch.setenv("REFRESH_LOOKBACK_WEEKS", "3")
+def test_the_schedule_is_nightly():
     schedule = defs().resolve_schedule_def("daily_refresh_schedule")
-    night = datetime(2025, 8, 18, 2, tzinfo=UTC)
-
-    context = dg.build_schedule_context(instance=instance, scheduled_execution_time=night)
-    (request,) = schedule.evaluate_tick(context).run_requests or []
 
     assert schedule.cron_schedule == "0 2 * * *"
     assert schedule.execution_timezone == "UTC"
     assert schedule.job_name == "daily_refresh"
     assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
-    assert request.tags["dagster/asset_partition_range_start"] == "2025-07-27"
-    assert request.tags["dagster/asset_partition_range_end"] == "2025-08-10"
-
-
-def test_before_the_first_week_has_ended_the_schedule_skips(instance):
-    schedule = defs().resolve_schedule_def("daily_refresh_schedule")
-    early = datetime(2024, 8, 20, 2, tzinfo=UTC)
-
-    context = dg.build_schedule_context(instance=instance, scheduled_execution_time=early)
-    tick = schedule.evaluate_tick(context)
-
-    assert not tick.run_requests
-    assert tick.skip_message == "no week since 2024-08-18 has ended yet"
 
 
 def test_the_cron_is_a_switch(monkeypatch):
