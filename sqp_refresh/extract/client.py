@@ -13,6 +13,7 @@ from sqp_refresh.errors import (
     AccessDenied,
     DataError,
     NotFound,
+    QuotaExceeded,
     RefreshError,
     SettingsError,
     Unavailable,
@@ -21,12 +22,14 @@ from sqp_refresh.errors import (
 from sqp_refresh.settings import Settings
 
 if TYPE_CHECKING:
+    from google.api_core.exceptions import GoogleAPICallError
     from google.auth.credentials import Credentials
-    from google.cloud.bigquery import Client
+    from google.cloud.bigquery import Client, QueryJob, QueryJobConfig
     from google.cloud.bigquery_storage_v1.services.big_query_read import BigQueryReadClient
 
 CALL_DEADLINE_S = 60
 QUERY_DEADLINE_S = 600
+QUOTA_REASONS = {"rateLimitExceeded", "quotaExceeded"}
 
 
 def call_deadline() -> dict[str, Any]:
@@ -34,6 +37,12 @@ def call_deadline() -> dict[str, Any]:
     from google.cloud.bigquery import DEFAULT_RETRY
 
     return {"retry": DEFAULT_RETRY.with_timeout(CALL_DEADLINE_S), "timeout": CALL_DEADLINE_S}
+
+
+def start_query(client: "Client", query: str, config: "QueryJobConfig") -> "QueryJob":
+    """Start a query job, without waiting for its result."""
+    # The library would start a job anew for forty minutes; our own attempts know when to give up.
+    return client.query(query, job_config=config, job_retry=None, **call_deadline())
 
 
 def rest_client(settings: Settings) -> "Client":
@@ -112,36 +121,48 @@ def translated_errors(subject: str) -> Iterator[None]:
         yield
     except exceptions.GoogleAPICallError as error:
         raise _translated(error, subject) from error
+    except exceptions.RetryError as error:
+        raise _translated(error.cause or error, subject) from error
     except GoogleAuthError as error:
         raise AccessDenied(
             f"BigQuery refused the credentials: {one_line(error)}; "
             "check GOOGLE_APPLICATION_CREDENTIALS_JSON"
         ) from error
-    except (
-        exceptions.RetryError,
-        requests.RequestException,
-        ConnectionError,
-        TimeoutError,
-    ) as error:
-        raise Unavailable(
-            f"BigQuery cannot be reached for {subject} ({type(error).__name__}); try again later"
-        ) from error
+    except (requests.RequestException, ConnectionError, TimeoutError) as error:
+        raise _out_of_reach(error, subject) from error
 
 
 def _translated(error: Exception, subject: str) -> RefreshError:
     from google.api_core import exceptions
 
+    if not isinstance(error, exceptions.GoogleAPICallError):
+        return _out_of_reach(error, subject)
     said = one_line(Exception(getattr(error, "message", None) or str(error)))
     if isinstance(error, exceptions.NotFound):
         return NotFound(
             f"BigQuery has no {subject}; check BIGQUERY_PROJECT_ID, BIGQUERY_DATASET and "
             "BIGQUERY_SOURCE_TABLE"
         )
+    if isinstance(error, exceptions.TooManyRequests) or QUOTA_REASONS & _reasons(error):
+        return QuotaExceeded(f"BigQuery accepts no more requests for {subject}: {said}; wait a bit")
     if isinstance(error, (exceptions.Forbidden, exceptions.Unauthorized)):
         return AccessDenied(
             f"BigQuery refused access to {subject}: {said}; grant the service account "
             "roles/bigquery.dataViewer, roles/bigquery.jobUser and roles/bigquery.readSessionUser"
         )
-    if isinstance(error, (exceptions.ServerError, exceptions.TooManyRequests)):
+    if isinstance(error, exceptions.ServerError):
         return Unavailable(f"BigQuery could not serve {subject}: {said}; try again later")
     return DataError(f"BigQuery refused to read {subject}: {said}")
+
+
+def _reasons(error: "GoogleAPICallError") -> set[str]:
+    """BigQuery's own words for what is wrong; a used up quota comes as 403, as a missing right."""
+    # Those of gRPC are not JSON, and have a code of their own for it.
+    told = [detail for detail in error.errors if isinstance(detail, dict)]
+    return {detail["reason"] for detail in told if "reason" in detail}
+
+
+def _out_of_reach(error: Exception, subject: str) -> Unavailable:
+    return Unavailable(
+        f"BigQuery cannot be reached for {subject} ({type(error).__name__}); try again later"
+    )

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sqp_refresh.extract.client import QUERY_DEADLINE_S, call_deadline
+from sqp_refresh.extract.client import QUERY_DEADLINE_S, call_deadline, start_query
 from sqp_refresh.extract.query import query_parameters
 from sqp_refresh.extract.source import Source
 from sqp_refresh.settings import Settings
@@ -36,7 +36,7 @@ def run_query(
     config.labels = {"application": "sqp_refresh", "purpose": purpose}
     if settings.BIGQUERY_MAX_BYTES_BILLED:
         config.maximum_bytes_billed = settings.BIGQUERY_MAX_BYTES_BILLED
-    job = client.query(query, job_config=config, **call_deadline())
+    job = start_query(client, query, config)
     job.result(max_results=0, timeout=QUERY_DEADLINE_S, retry=call_deadline()["retry"])
     return job
 
@@ -47,7 +47,7 @@ def bytes_read(
     """The bytes that a query would read, by a dry run, which costs nothing."""
     config = _configured(settings, source, weeks)
     config.dry_run = True
-    return client.query(query, job_config=config, **call_deadline()).total_bytes_processed or 0
+    return start_query(client, query, config).total_bytes_processed or 0
 
 
 def _configured(settings: Settings, source: Source, weeks: Sequence[Period]) -> "QueryJobConfig":

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from sqp_refresh.errors import SchemaMismatch
-from sqp_refresh.extract.client import call_deadline, translated_errors
+from sqp_refresh.extract.client import call_deadline, start_query, translated_errors
 from sqp_refresh.extract.convert import ACCEPTED, Reading, reading
 from sqp_refresh.tables import SourceColumn, SourceSpec
 
@@ -82,7 +82,7 @@ def _schema_of(client: "Client", table: "Table") -> "list[SchemaField]":
     from google.cloud.bigquery import QueryJobConfig
 
     query = f"SELECT * FROM `{table.project}.{table.dataset_id}.{table.table_id}`"  # noqa: S608, names BigQuery gave
-    job = client.query(query, job_config=QueryJobConfig(dry_run=True), **call_deadline())
+    job = start_query(client, query, QueryJobConfig(dry_run=True))
     return list(job.schema or ())
 
 

@@ -62,6 +62,8 @@ def open_session(
             parent=f"projects/{project}",
             read_session=wanted,
             max_stream_count=1,
+            # The library's own retries would go on for ten minutes.
+            retry=None,
             timeout=CALL_DEADLINE_S,
         )
 

@@ -1,0 +1,63 @@
+"""Three weeks in the source, deadlines that are short, and proxies to reach BigQuery through."""
+
+from collections.abc import Iterator
+from functools import partial
+
+import pytest
+from google.api_core.retry import Retry
+from google.cloud import bigquery
+
+from sqp_refresh import retries
+from sqp_refresh.demo.servers import Emulator
+from sqp_refresh.extract import client, job, storage
+from sqp_refresh.settings import Settings
+from sqp_refresh_tests.faults.proxies import RestProxy, StorageProxy, rest_proxy, storage_proxy
+from sqp_refresh_tests.rows import SourceTable
+from sqp_refresh_tests.test_refresh import three_weeks
+
+CALL_DEADLINE_S = 1
+STRETCH_S = 0.5
+ATTEMPTS = 2
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "CALL_DEADLINE_S", CALL_DEADLINE_S)
+    monkeypatch.setattr(storage, "CALL_DEADLINE_S", CALL_DEADLINE_S)
+    monkeypatch.setattr(job, "QUERY_DEADLINE_S", CALL_DEADLINE_S)
+    monkeypatch.setattr(storage, "STRETCH_S", STRETCH_S)
+    monkeypatch.setattr(retries, "LONGEST_PAUSE_S", 0.1)
+    monkeypatch.setattr(
+        "sqp_refresh.refresh.persistently", partial(retries.persistently, attempts=ATTEMPTS)
+    )
+    # The library's own pauses and its least patience with a query's result.
+    quick: Retry = bigquery.DEFAULT_RETRY.with_delay(initial=0.05, maximum=0.2)
+    monkeypatch.setattr(bigquery, "DEFAULT_RETRY", quick)
+    monkeypatch.setattr(
+        "google.cloud.bigquery.client._MIN_GET_QUERY_RESULTS_TIMEOUT", CALL_DEADLINE_S
+    )
+
+
+@pytest.fixture(autouse=True)
+def _delivered(source: SourceTable) -> None:
+    source.write(three_weeks())
+
+
+@pytest.fixture
+def rest(
+    environment: Settings, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[RestProxy]:
+    """What the switches name as BigQuery's REST port."""
+    with rest_proxy(emulator.rest_url) as proxy:
+        monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", proxy.url)
+        yield proxy
+
+
+@pytest.fixture
+def storage_read(
+    environment: Settings, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[StorageProxy]:
+    """What the switches name as BigQuery's Storage Read port."""
+    with storage_proxy(emulator.storage_host) as proxy:
+        monkeypatch.setenv("BIGQUERY_STORAGE_EMULATOR_HOST", proxy.host)
+        yield proxy

@@ -1,0 +1,56 @@
+"""Feeds during which something happens, once: between two weeks, or in the middle of one."""
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import replace
+
+import pyarrow as pa
+
+from sqp_refresh.extract import BigQueryFeed
+from sqp_refresh.parts import Part, Query
+from sqp_refresh.settings import Settings
+from sqp_refresh.tables import SEARCH_QUERY_PERFORMANCE
+from sqp_refresh.weeks import Period, weeks_between
+from sqp_refresh_tests.nights import FIRST, LAST
+
+WEEKS = list(weeks_between(FIRST, LAST))
+
+
+class Disturbed(BigQueryFeed):
+    """A feed of the three weeks, with what is to happen."""
+
+    happens: Callable[[], None]
+
+    def __init__(self, settings: Settings, happens: Callable[[], None]) -> None:
+        super().__init__(settings, SEARCH_QUERY_PERFORMANCE, WEEKS)
+        self.happens = happens
+
+    def happen(self) -> None:
+        happens, self.happens = self.happens, lambda: None
+        happens()
+
+
+class DisturbedAfterAWeek(Disturbed):
+    """It happens once the first week is published, before the second is asked for."""
+
+    def parts(self, periods: Sequence[Period]) -> Generator[Part]:
+        for part in super().parts(periods):
+            yield part
+            self.happen()
+
+
+class DisturbedWithinAWeek(Disturbed):
+    """It happens once the first batch of the second week is on its way into Postgres."""
+
+    def parts(self, periods: Sequence[Period]) -> Generator[Part]:
+        for part in super().parts(periods):
+            yield self._disturbed(part) if part.period == WEEKS[1] else part
+
+    def _disturbed(self, part: Part) -> Part:
+        assert not isinstance(part.rows, Query)
+        batches = pa.RecordBatchReader.from_batches(part.rows.schema, self._halted(part.rows))
+        return replace(part, rows=batches)
+
+    def _halted(self, batches: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            yield batch
+            self.happen()

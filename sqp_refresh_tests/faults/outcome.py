@@ -1,0 +1,76 @@
+"""A refresh of search_query_performance over the three weeks, and what it must leave behind."""
+
+import time
+from collections.abc import Sequence
+
+import psycopg
+import pytest
+
+from sqp_refresh.errors import Kind, Transient
+from sqp_refresh.extract import BigQueryFeed
+from sqp_refresh.parts import Feed
+from sqp_refresh.refresh import Order, refresh
+from sqp_refresh.settings import Settings
+from sqp_refresh.summary import Summary
+from sqp_refresh.tables import SEARCH_QUERY_PERFORMANCE
+from sqp_refresh.weeks import Period
+from sqp_refresh_tests import oracle
+from sqp_refresh_tests.faults.feeds import WEEKS
+from sqp_refresh_tests.test_control import rows
+from sqp_refresh_tests.test_refresh import three_weeks
+
+TABLE = "search_query_performance"
+LONGEST_S = 10
+
+
+def refreshed(run_id: str, weeks: Sequence[Period] = WEEKS, feed: Feed | None = None) -> Summary:
+    settings = Settings.read()
+    feed = feed or BigQueryFeed(settings, SEARCH_QUERY_PERFORMANCE, weeks)
+    return refresh(settings.database_url, feed, Order(run_id))
+
+
+def fails(run_id: str, kind: Kind = Kind.TRANSIENT, feed: Feed | None = None) -> None:
+    """Refresh, which must fail for a while within its deadlines, and say so in the log."""
+    began = time.monotonic()
+    with pytest.raises(Transient) as raised:
+        refreshed(run_id, feed=feed)
+    assert time.monotonic() - began < LONGEST_S
+
+    (*others, (run, status, message, details, is_closed)) = log()
+    assert (run, status, is_closed) == (run_id, "failed", True)
+    assert message == str(raised.value)
+    assert "\n" not in message
+    assert (details["kind"], details["retryable"]) == (kind, True)
+    assert run_id not in [other[0] for other in others]
+
+
+def assert_published(weeks: Sequence[Period]) -> None:
+    """The table holds these weeks of the source, to the last value, and nothing else."""
+    days = {day for week in weeks for day in (week.start, week.end)}
+    expected = {
+        key: values
+        for key, values in oracle.expected_tables(three_weeks())[TABLE].items()
+        if days.intersection(key)
+    }
+    assert len(expected) == 4 * len(weeks)
+    with psycopg.connect(Settings.read().database_url) as connection:
+        oracle.assert_equal(oracle.read_table(connection, TABLE), expected, TABLE)
+
+
+def assert_succeeded(run_id: str, rows_read: int = 12) -> None:
+    """The run has one row in the log, closed as a success, that counts each row read once."""
+    found = rows(
+        Settings.read().database_url,
+        "SELECT status, rows_processed, error_message FROM sqp.refresh_audit_log"
+        f" WHERE sync_metadata->>'run_id' = '{run_id}'",
+    )
+    assert found == [("success", rows_read, None)]
+
+
+def log() -> list[tuple]:
+    """Run, status, message, details and whether it is closed, of each refresh."""
+    return rows(
+        Settings.read().database_url,
+        "SELECT sync_metadata->>'run_id', status, error_message, error_details,"
+        " refresh_completed_at IS NOT NULL FROM sqp.refresh_audit_log ORDER BY id",
+    )
