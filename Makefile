@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo ui test lint format clean
+.PHONY: help install demo ui test torture lint format clean
 
 help:  ## List the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## */\t/' | expand -t 10
@@ -27,6 +27,9 @@ ui: install  ## Serve the Dagster UI with the demo's data
 
 test: install  ## Run the tests; they start their own servers
 	@$(BIN)/python -m pytest
+
+torture: install  ## Kill refreshes of a year at 50 random moments; SEED=n repeats a run
+	@$(BIN)/python -m sqp_refresh_tests.torture $(if $(SEED),--seed $(SEED))
 
 lint: install  ## Check style, import rules, formatting and types
 	@$(BIN)/ruff check .

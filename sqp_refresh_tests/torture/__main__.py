@@ -1,0 +1,119 @@
+"""`make torture`: many kills of a year's refresh, with servers of its own."""
+
+import os
+import random
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import pyarrow.compute as pc
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from sqp_refresh import migrate
+from sqp_refresh.demo.servers import bigquery_client, embedded_bigquery, embedded_postgres
+from sqp_refresh.demo.source import call_deadline
+from sqp_refresh.demo.year import SUNDAYS, year_of_rows
+from sqp_refresh.settings import Settings
+from sqp_refresh_tests.rows import SourceTable
+from sqp_refresh_tests.torture.rack import Kill, Rack, Survival
+
+DATASET = "torture"
+console = Console()
+
+
+def main(
+    kills: Annotated[int, typer.Option(help="How often to kill.")] = 50,
+    seed: Annotated[int | None, typer.Option(help="That of an earlier run repeats it.")] = None,
+    asins: Annotated[int, typer.Option(help="How many of the year's 85 ASINs.")] = 10,
+    minutes: Annotated[int, typer.Option(help="Start no further kill after so many.")] = 45,
+) -> None:
+    """Kill a refresh of 52 weeks again and again; one more run has to make everything right."""
+    seed = random.SystemRandom().randrange(10**6) if seed is None else seed
+    console.print(f"seed {seed}: `make torture SEED={seed}` repeats these moments")
+    chance = random.Random(seed)
+    began = time.monotonic()
+    with racked(asins) as rack:
+        console.print(f"undisturbed, {len(SUNDAYS)} weeks take {rack.seconds:.0f} s")
+        survived: dict[str, list[Survival]] = defaultdict(list)
+        done = 0
+        while done < kills and time.monotonic() - began < 60 * minutes:
+            kill = rack.choose(chance)
+            survival = _tried(rack, kill)
+            if survival is None:
+                continue  # it was over before it was killed
+            done += 1
+            survived[kill.moment].append(survival)
+            console.print(
+                f"{done:3} of {kills}  {kill!s:26} {survival.before:3} periods published before,"
+                f" {survival.after:3} after"
+            )
+    _show(survived, time.monotonic() - began)
+    if done < kills:
+        console.print(f"only {done} of {kills} kills in {minutes} minutes", style="red")
+        raise typer.Exit(1)
+
+
+def _tried(rack: Rack, kill: Kill) -> Survival | None:
+    try:
+        return rack.survive(kill)
+    except AssertionError as error:
+        console.print(f"killed at {kill}: {error}", style="red", markup=False)
+        raise typer.Exit(1) from None
+
+
+@contextmanager
+def racked(asins: int) -> Iterator[Rack]:
+    """Both servers, the year's source for so many ASINs, and the reference."""
+    with (
+        tempfile.TemporaryDirectory(prefix="sqp_refresh_") as directory,
+        embedded_postgres(Path(directory, "postgres")) as server,
+        embedded_bigquery(project="torture-project") as emulator,
+    ):
+        for name in Settings.model_fields:
+            os.environ.pop(name, None)
+        os.environ |= {
+            "BIGQUERY_PROJECT_ID": emulator.project,
+            "BIGQUERY_DATASET": DATASET,
+            "BIGQUERY_EMULATOR_HOST": emulator.rest_url,
+            "BIGQUERY_STORAGE_EMULATOR_HOST": emulator.storage_host,
+        }
+        with bigquery_client(emulator) as client:
+            client.create_dataset(DATASET, **call_deadline())
+        year = year_of_rows()
+        chosen = pc.call_function("unique", [year["Child ASIN"]]).slice(0, asins)
+        among = pc.call_function("is_in", [year["Child ASIN"]], pc.SetLookupOptions(chosen))
+        delivered = year.filter(among)
+        name = Settings.model_fields["BIGQUERY_SOURCE_TABLE"].default
+        SourceTable(emulator, DATASET, name).write(delivered)
+        rack = Rack(server, "template0", SUNDAYS[0], SUNDAYS[-1])
+        with rack.database() as url:
+            migrate.upgrade(url)
+            rack.template = urlsplit(url).path.removeprefix("/")
+            rack.measure(delivered.to_pylist())
+            yield rack
+
+
+def _show(survived: dict[str, list[Survival]], seconds: float) -> None:
+    shown = Table(title="Killed, and run once more: every table equal, no period copied twice")
+    for column in ("killed in", "times", "published before", "published after"):
+        shown.add_column(column, justify="left" if column == "killed in" else "right")
+    for moment, outcomes in sorted(survived.items()):
+        shown.add_row(
+            moment,
+            str(len(outcomes)),
+            f"{sum(one.before for one in outcomes):,}",
+            f"{sum(one.after for one in outcomes):,}",
+        )
+    console.print(shown)
+    console.print(f"{sum(map(len, survived.values()))} kills in {seconds / 60:.1f} minutes")
+
+
+if __name__ == "__main__":
+    typer.run(main)

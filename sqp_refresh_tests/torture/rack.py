@@ -1,0 +1,211 @@
+"""What a killed refresh must leave behind, and what one more run must make of it."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date
+from urllib.parse import urlsplit
+
+import psycopg
+from psycopg import sql
+
+from sqp_refresh.tables import SCHEMA, TABLES
+from sqp_refresh_tests import oracle
+from sqp_refresh_tests.rows import Row
+from sqp_refresh_tests.torture.victim import MOMENTS
+
+ANYWHERE = "anywhere"
+LONGEST_DELAY_S = 0.03
+ENDS_WITHIN_S = 300
+
+Fingerprints = dict[str, tuple[int, str]]
+Published = tuple[str, str]
+"""Table and first day of a period."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """When a process is killed: so long after a moment has come for the nth time."""
+
+    moment: str
+    number: int
+    delay_s: float
+
+    def __str__(self) -> str:
+        place = "" if self.moment == ANYWHERE else f" {self.number}"
+        return f"{self.moment}{place} + {1000 * self.delay_s:.0f} ms"
+
+
+@dataclass(frozen=True, slots=True)
+class Survival:
+    """What was published before a kill, and by the one run after it, in periods of all tables."""
+
+    before: int
+    after: int
+
+
+@dataclass(slots=True)
+class Rack:
+    """A source, and a migrated database that is copied afresh for each kill.
+
+    Attributes:
+        server: URL of Postgres, as its superuser.
+        template: Name of a migrated database that nobody is connected to.
+        first: First week.
+        last: Last week.
+    """
+
+    server: str
+    template: str
+    first: date
+    last: date
+    reference: Fingerprints = field(default_factory=dict)
+    published: set[Published] = field(default_factory=set)
+    moments: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0
+
+    def measure(self, rows: list[Row]) -> None:
+        """Refresh undisturbed: what every other database must be equal to at its end.
+
+        Args:
+            rows: What the source holds, by which an independent computation holds it to account.
+        """
+        with self.database() as url:
+            began = time.monotonic()
+            self.moments = json.loads(self._run(url, "undisturbed"))
+            self.seconds = time.monotonic() - began
+            self.reference = fingerprints(url)
+            self.published = published_by(url, "undisturbed")
+            with psycopg.connect(url) as connection:
+                for table, expected in oracle.expected_tables(rows).items():
+                    oracle.assert_equal(oracle.read_table(connection, table), expected, table)
+        assert self.moments.keys() == MOMENTS.keys(), "a moment never came"
+
+    def choose(self, chance: random.Random) -> Kill:
+        """Each kind of moment as often as any other, and any time at all as often as those."""
+        moment = chance.choice([*MOMENTS, ANYWHERE])
+        if moment == ANYWHERE:
+            return Kill(moment, 0, chance.uniform(0, self.seconds))
+        number = chance.randint(1, self.moments[moment])
+        return Kill(moment, number, chance.uniform(0, LONGEST_DELAY_S))
+
+    def survive(self, kill: Kill) -> Survival | None:
+        """Refresh a fresh database, kill that, run once more, and check; None if it came too late.
+
+        Raises:
+            AssertionError: something is not as it must be.
+        """
+        with self.database() as url:
+            if not self._killed(url, kill):
+                return None
+            self._run(url, "next")
+            assert_at_rest(url)
+            assert fingerprints(url) == self.reference, "the tables differ from the source"
+            before, after = published_by(url, "killed"), published_by(url, "next")
+            assert not before & after, f"copied again: {sorted(before & after)}"
+            assert before | after == self.published, "the log does not tell of every period"
+            return Survival(len(before), len(after))
+
+    @contextmanager
+    def database(self) -> Iterator[str]:
+        """A copy of the template, dropped at the end."""
+        name = f"rack_{os.getpid()}_{time.monotonic_ns()}"
+        names = {"name": sql.Identifier(name), "template": sql.Identifier(self.template)}
+        with psycopg.connect(self.server, autocommit=True) as connection:
+            connection.execute(
+                sql.SQL("CREATE DATABASE {name} TEMPLATE {template}").format(**names)
+            )
+            try:
+                yield urlsplit(self.server)._replace(path=f"/{name}").geturl()
+            finally:
+                connection.execute(sql.SQL("DROP DATABASE {name} WITH (FORCE)").format(**names))
+
+    def _killed(self, url: str, kill: Kill) -> bool:
+        moment = [] if kill.moment == ANYWHERE else [kill.moment, str(kill.number)]
+        with self._start(url, "killed", *moment) as process:
+            assert process.stdout
+            try:
+                if moment:
+                    assert process.stdout.readline() == "now\n"
+                time.sleep(kill.delay_s)
+            finally:
+                process.kill()
+            return process.wait() != 0
+
+    def _run(self, url: str, run_id: str) -> str:
+        with self._start(url, run_id) as process:
+            said, complaint = process.communicate(timeout=ENDS_WITHIN_S)
+        assert process.returncode == 0, complaint
+        return said
+
+    def _start(self, url: str, run_id: str, *moment: str) -> "subprocess.Popen[str]":
+        command = [sys.executable, "-m", "sqp_refresh_tests.torture.victim"]
+        return subprocess.Popen(
+            [*command, run_id, str(self.first), str(self.last), *moment],
+            env={**os.environ, "DATABASE_URL": url},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+
+def fingerprints(url: str) -> Fingerprints:
+    """Rows and a fingerprint of every value of each table, but for the times of writing."""
+    found = {}
+    with psycopg.connect(url) as connection:
+        for table in TABLES.values():
+            query = sql.SQL(
+                "SELECT count(*), coalesce(sum(hash_record_extended(ROW({columns}), 7)), 0)::text"
+                " FROM {table}"
+            ).format(
+                columns=sql.SQL(", ").join(sql.Identifier(column.name) for column in table.columns),
+                table=sql.Identifier(SCHEMA, table.name),
+            )
+            found[table.name] = connection.execute(query).fetchone()
+    return found
+
+
+def published_by(url: str, run_id: str) -> set[Published]:
+    """Table and period of all that a run published, by its rows in the audit log."""
+    with psycopg.connect(url) as connection:
+        found = connection.execute(
+            "SELECT table_name, jsonb_array_elements_text(sync_metadata->'weeks')"
+            " FROM sqp.refresh_audit_log WHERE sync_metadata->>'run_id' = %s",
+            (run_id,),
+        ).fetchall()
+    assert len(found) == len(set(found)), "a run published a period twice"
+    return set(found)
+
+
+def assert_at_rest(url: str) -> None:
+    """Nothing is running, locked or half done; every refresh has ended, one for each table."""
+    with psycopg.connect(url) as connection:
+        log = connection.execute(
+            "SELECT table_name, sync_metadata->>'run_id', status, refresh_completed_at IS NOT NULL"
+            " FROM sqp.refresh_audit_log ORDER BY id"
+        ).fetchall()
+        active = connection.execute(
+            "SELECT table_name FROM sqp.refresh_checkpoints WHERE status = 'active'"
+        ).fetchall()
+        locks = connection.execute(
+            "SELECT l.locktype FROM pg_locks l JOIN pg_database d ON d.oid = l.database"
+            " WHERE d.datname = current_database() AND l.pid <> pg_backend_pid()"
+            " AND (l.locktype = 'advisory' OR l.relation::regclass::text LIKE 'sqp.%')"
+        ).fetchall()
+    assert all(closed for *_, closed in log), f"not closed: {log}"
+    ended = [(table, status) for table, run, status, _ in log if run == "next"]
+    assert sorted(table for table, _ in ended) == sorted(TABLES), "not one row for each table"
+    assert {status for _, status in ended} <= {"success", "skipped", "warning"}, ended
+    assert {status for _, run, status, _ in log if run == "killed"} <= {
+        "success",
+        "skipped",
+        "failed",
+    }, log
+    assert not active, f"still active: {active}"
+    assert not locks, f"still locked: {locks}"

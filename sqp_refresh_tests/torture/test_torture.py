@@ -1,0 +1,37 @@
+"""The short form of `make torture`: a few weeks, killed at a few moments chosen anew each time."""
+
+import random
+from urllib.parse import urlsplit
+
+import polars as pl
+import pytest
+
+from sqp_refresh.demo.year import SUNDAYS, week_of_rows
+from sqp_refresh_tests.torture.rack import Rack
+
+WEEKS = SUNDAYS[:6]
+ASINS = 4
+KILLS = 3
+
+
+@pytest.mark.timeout(180)
+def test_one_more_run_makes_everything_right_after_a_kill(
+    environment, source, postgres_url, migrated_database
+):
+    weeks = [pl.DataFrame(pl.from_arrow(week_of_rows(sunday))) for sunday in WEEKS]
+    few = pl.concat(weeks).filter(pl.col("Child ASIN").rank("dense") <= ASINS)
+    source.write(few.to_arrow().cast(week_of_rows(WEEKS[0]).schema))
+    seed = random.SystemRandom().randrange(10**6)
+    chance = random.Random(seed)
+    template = urlsplit(migrated_database).path.removeprefix("/")
+    rack = Rack(postgres_url, template, WEEKS[0], WEEKS[-1])
+    rack.measure(few.to_dicts())
+
+    survived = 0
+    while survived < KILLS:
+        kill = rack.choose(chance)
+        try:
+            # None where the refresh was over before it could be killed.
+            survived += rack.survive(kill) is not None
+        except AssertionError as error:
+            raise AssertionError(f"seed {seed}, killed at {kill}: {error}") from error

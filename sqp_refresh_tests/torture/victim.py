@@ -1,0 +1,87 @@
+"""A refresh of the eight tables in a process of its own, which tells when a moment has come.
+
+Its arguments are the run's id, the first and the last week, and, where it is to be killed, the name
+of a moment and how many of those are to pass; it writes a line when that many have, and goes on.
+Without a moment it counts them, and prints the counts as JSON at its end.
+"""
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from sqp_refresh import refresh as refresh_module
+from sqp_refresh.control import audit, checkpoints
+from sqp_refresh.feeds import feed_for
+from sqp_refresh.postgres import Session
+from sqp_refresh.refresh import Order, refresh
+from sqp_refresh.settings import Settings
+from sqp_refresh.tables import TABLES, Table
+from sqp_refresh.weeks import weeks_between
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A call in the middle of which a process can be killed."""
+
+    owner: Any
+    function: str
+    counts: Callable[..., bool] = lambda *_: True
+
+
+def _is_derived(_: Session, table: Table, *__: object) -> bool:
+    return table.source is None
+
+
+MOMENTS = {
+    "copy": Moment(Session, "copy_into_temporary"),
+    "publish": Moment(refresh_module, "publish", lambda *args: not _is_derived(*args)),
+    "rollup": Moment(refresh_module, "publish", _is_derived),
+    "checkpoint": Moment(checkpoints, "save"),
+    "commit": Moment(Session, "commit"),
+    "audit": Moment(audit, "close"),
+}
+
+
+def main() -> None:
+    """Refresh, parents first; what a parent published its children see."""
+    run_id, first, last, *awaited = sys.argv[1:]
+    passed = _observed(*awaited)
+    settings = Settings.read()
+    weeks = list(weeks_between(date.fromisoformat(first), date.fromisoformat(last)))
+    for table in TABLES.values():
+        refresh(settings.database_url, feed_for(settings, table, weeks), Order(run_id))
+    if not awaited:
+        sys.stdout.write(json.dumps(passed))
+
+
+def _observed(moment: str = "", number: str = "0") -> Counter[str]:
+    passed: Counter[str] = Counter()
+
+    def pass_by(name: str) -> None:
+        passed[name] += 1
+        if name == moment and passed[name] == int(number):
+            sys.stdout.write("now\n")
+            sys.stdout.flush()
+
+    for name, place in MOMENTS.items():
+        _observe(name, place, pass_by)
+    return passed
+
+
+def _observe(name: str, place: Moment, pass_by: Callable[[str], None]) -> None:
+    function = getattr(place.owner, place.function)
+
+    def observed(*args: Any, **named: Any) -> Any:
+        if place.counts(*args):
+            pass_by(name)
+        return function(*args, **named)
+
+    setattr(place.owner, place.function, observed)
+
+
+if __name__ == "__main__":
+    main()
