@@ -18,9 +18,9 @@ WEEKS = list(weeks_between(FIRST, LAST))
 class Disturbed(BigQueryFeed):
     """A feed of the three weeks, with what is to happen."""
 
-    happens: Callable[[], None]
+    happens: Callable[[], object]
 
-    def __init__(self, settings: Settings, happens: Callable[[], None]) -> None:
+    def __init__(self, settings: Settings, happens: Callable[[], object]) -> None:
         super().__init__(settings, SEARCH_QUERY_PERFORMANCE, WEEKS)
         self.happens = happens
 
