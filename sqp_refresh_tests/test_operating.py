@@ -100,7 +100,11 @@ def test_force_copies_what_has_not_changed(environment, source):
 
 @pytest.mark.parametrize(
     ("command", "table", "why"),
-    [("stop", QUERIES, "was stopped"), ("disable", QUERIES, "is disabled"), ("stop", "--all", "was stopped")],
+    [
+        ("stop", QUERIES, "was stopped"),
+        ("disable", QUERIES, "is disabled"),
+        ("stop", "--all", "stopped"),
+    ],
 )
 def test_a_refresh_in_flight_stops_at_its_next_week(environment, source, command, table, why):
     source.write(three_weeks())

@@ -55,6 +55,37 @@ def test_a_range_of_weeks_then_one_week_from_the_command_line(environment, sourc
     assert (second[5]["weeks"], second[5]["skipped"]) == ([], ["2025-08-01"])
 
 
+@pytest.mark.timeout(150)
+def test_two_runs_of_the_job_at_once_both_end_and_the_data_are_right_once(
+    environment, source, tmp_path
+):
+    rows = three_weeks()
+    source.write(rows)
+    command = [sys.executable, "-m", "dagster", "job", "execute", "-m", "sqp_refresh.definitions"]
+    tags = json.dumps(range_tags(str(FIRST), str(LAST)))
+    both = [
+        subprocess.Popen(
+            [*command, "-j", "daily_refresh", "--tags", tags],
+            env={**os.environ, "DAGSTER_HOME": str(tmp_path)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+
+    for process in both:
+        _, said = process.communicate()
+        assert process.returncode == 0, said[-3000:]
+
+    for table, expected in oracle.expected_tables(rows).items():
+        oracle.assert_equal(held(environment)[table], expected, table)
+    log = audit(environment.database_url)
+    assert sorted(table for table, *_ in log) == sorted(2 * list(oracle.KEYS))
+    assert {status for _, status, *_ in log} == {"success"}
+    published = [(table, week) for table, *_, how in log for week in how["weeks"]]
+    assert len(published) == len(set(published))
+
+
 @pytest.fixture
 def run_job(instance) -> Callable[[], dg.ExecuteInProcessResult]:
     """Runs the nightly job over the three weeks."""

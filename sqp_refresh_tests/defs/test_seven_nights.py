@@ -1,0 +1,157 @@
+"""Seven nights in a row as they come: weeks late, restated and empty, and nobody at work."""
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+
+import dagster as dg
+import psycopg
+import pytest
+
+from sqp_refresh.definitions import defs
+from sqp_refresh.defs import sensors
+from sqp_refresh.settings import Settings
+from sqp_refresh.tables import TABLES
+from sqp_refresh_tests import oracle
+from sqp_refresh_tests.nights import held, refresh_all
+from sqp_refresh_tests.rows import Row, SourceTable, row
+from sqp_refresh_tests.test_control import execute
+
+JULY_13, JULY_27, AUGUST_3, AUGUST_10, AUGUST_17 = (
+    date(2025, 7, 13) + timedelta(weeks=weeks) for weeks in (0, 2, 3, 4, 5)
+)
+MONDAY = datetime(2025, 8, 18, 2, tzinfo=UTC)
+Weeks = dict[date, list[Row]]
+
+
+def delivered(week: date, volume: int = 800) -> list[Row]:
+    return [
+        row(day=week, asin=asin, query=query, volume=volume)
+        for asin in ("B000000001", "B000000002")
+        for query in ("blue widget", "red widget")
+    ]
+
+
+class Vendor:
+    """What the source holds, and what the tables must hold: a week gone empty stays there."""
+
+    def __init__(self, source: SourceTable) -> None:
+        self._source = source
+        self._weeks: Weeks = {}
+        self._held: Weeks = {}
+
+    def deliver(self, changes: Weeks) -> None:
+        self._weeks |= changes
+        self._held |= {week: rows for week, rows in changes.items() if rows}
+        self._source.replace([one for rows in self._weeks.values() for one in rows])
+
+    @property
+    def expected(self) -> dict[str, oracle.Rows]:
+        return oracle.expected_tables([one for rows in self._held.values() for one in rows])
+
+
+@pytest.fixture
+def vendor(source: SourceTable, environment: Settings) -> Vendor:
+    """Has delivered a week in July, which was refreshed."""
+    vendor = Vendor(source)
+    vendor.deliver({JULY_13: delivered(JULY_13)})
+    refresh_all(environment, JULY_13, JULY_13)
+    return vendor
+
+
+@pytest.fixture
+def launched(monkeypatch, environment) -> Callable[[datetime], int]:
+    """Evaluates the schedule, and an hour later each sensor, and launches all they ask for."""
+    monkeypatch.setenv("REFRESH_LOOKBACK_WEEKS", "3")
+    with dg.instance_for_test() as instance:
+
+        def launch(request: dg.RunRequest) -> None:
+            job = defs().resolve_job_def("daily_refresh")
+            done = job.execute_in_process(
+                instance=instance,
+                tags=dict(request.tags),
+                asset_selection=list(request.asset_selection or ()),
+            )
+            assert done.success
+
+        def night(tick: datetime) -> int:
+            class Clock(datetime):
+                @classmethod
+                def now(cls, tz=None):
+                    return tick + timedelta(hours=1)
+
+            # Postgres goes by its own clock, by which the next slot is years after these nights.
+            due = f"UPDATE sqp.refresh_config SET next_refresh_at = '{tick}'"
+            execute(environment.database_url, due)
+            monkeypatch.setattr(sensors, "datetime", Clock)
+            schedule = defs().resolve_schedule_def("daily_refresh_schedule")
+            context = dg.build_schedule_context(instance=instance, scheduled_execution_time=tick)
+            requests = list(schedule.evaluate_tick(context).run_requests or ())
+            for request in requests:
+                launch(request)
+            for name in ("overdue_refreshes", "failed_refreshes", "restated_weeks"):
+                sensor = defs().resolve_sensor_def(name)
+                context = dg.build_sensor_context(instance=instance, definitions=defs())
+                asked = sensor.evaluate_tick(context).run_requests or ()
+                for request in asked:
+                    launch(request)
+                requests += asked
+            return len(requests)
+
+        yield night
+
+
+def logged(url: str, since: int) -> tuple[int, dict[str, list[str]], set[tuple[str, str]]]:
+    """The newest id, the weeks of queries copied by a run, and each table's statuses."""
+    with psycopg.connect(url) as connection:
+        found = connection.execute(
+            "SELECT id, table_name, status, sync_metadata->>'run_id', sync_metadata->'weeks'"
+            " FROM sqp.refresh_audit_log WHERE id > %s ORDER BY id",
+            (since,),
+        ).fetchall()
+    copied = {run: weeks for _, table, _, run, weeks in found if table == QUERIES}
+    return found[-1][0], copied, {(table, status) for _, table, status, *_ in found}
+
+
+QUERIES = "search_query_performance"
+RESTATED = 1_200
+
+# What the vendor does before each night, and the weeks that each of its runs then copies.
+NIGHTS: list[tuple[str, Weeks, list[list[date]]]] = [
+    (
+        "two weeks are there, and the third, which is late, is on record as empty",
+        {JULY_27: delivered(JULY_27), AUGUST_3: delivered(AUGUST_3)},
+        [[JULY_27, AUGUST_3, AUGUST_10]],
+    ),
+    ("nothing is new", {}, [[]]),
+    ("the late week arrives", {AUGUST_10: delivered(AUGUST_10)}, [[AUGUST_10]]),
+    ("a week is restated", {AUGUST_3: delivered(AUGUST_3, RESTATED)}, [[AUGUST_3]]),
+    ("a week is empty, and its rows are kept", {AUGUST_3: []}, [[AUGUST_3]]),
+    (
+        "it is back, and one before the look-back is restated",
+        {AUGUST_3: delivered(AUGUST_3), JULY_13: delivered(JULY_13, RESTATED)},
+        [[AUGUST_3], [JULY_13]],
+    ),
+    ("the next week has ended", {AUGUST_17: delivered(AUGUST_17)}, [[AUGUST_17]]),
+]
+
+
+@pytest.mark.timeout(150)
+def test_seven_nights_copy_the_right_weeks_and_only_those(vendor, launched, environment):
+    newest, _, _ = logged(environment.database_url, 0)
+
+    for number, (story, changes, copied) in enumerate(NIGHTS):
+        if changes:
+            vendor.deliver(changes)
+        runs = launched(MONDAY + timedelta(days=number))
+        newest, by_run, statuses = logged(environment.database_url, newest)
+
+        expected = [[str(week) for week in weeks] for weeks in copied]
+        assert list(by_run.values()) == expected, story
+        assert runs == len(copied), story
+        assert {table for table, _ in statuses} == set(TABLES), story
+        warned = {QUERIES} if not all(changes.values()) else set()
+        assert warned <= {table for table, status in statuses if status == "warning"}, story
+        assert {status for _, status in statuses} <= {"success", "warning"}, story
+        now = held(environment)
+        for table, rows in vendor.expected.items():
+            oracle.assert_equal(now[table], rows, f"{table} when {story}")
