@@ -103,7 +103,7 @@ def show_outcome(
         failures: What was said of each step that failed; shown where no audit row says it.
     """
     outcome = _outcome(database_url, run_ids)
-    grid = _grid("table", "copied", "rows", *CHANGES, "unchanged", "seconds")
+    grid = _grid("table", "copied", "rows", *CHANGES, "same", "secs")
     for one in outcome:
         counts = (one[name] for name in ("rows", *CHANGES, "unchanged"))
         copied = f"{one['copied'] or 0}/{(one['copied'] or 0) + (one['skipped'] or 0)}"

@@ -63,14 +63,18 @@ def test_two_runs_of_the_job_at_once_both_end_and_the_data_are_right_once(
     source.write(rows)
     command = [sys.executable, "-m", "dagster", "job", "execute", "-m", "sqp_refresh.definitions"]
     tags = json.dumps(range_tags(str(FIRST), str(LAST)))
+    # Nothing but Postgres is common to the two.
+    machines = [tmp_path / "one", tmp_path / "other"]
+    for home in machines:
+        home.mkdir()
     both = [
         subprocess.Popen(
             [*command, "-j", "daily_refresh", "--tags", tags],
-            env={**os.environ, "DAGSTER_HOME": str(tmp_path)},
+            env={**os.environ, "DAGSTER_HOME": str(home)},
             stderr=subprocess.PIPE,
             text=True,
         )
-        for _ in range(2)
+        for home in machines
     ]
 
     for process in both:
