@@ -1,6 +1,6 @@
 """Seven nights in a row as they come: weeks late, restated and empty, and nobody at work."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
@@ -59,7 +59,7 @@ def vendor(source: SourceTable, environment: Settings) -> Vendor:
 
 
 @pytest.fixture
-def launched(monkeypatch, environment) -> Callable[[datetime], int]:
+def launched(monkeypatch, environment) -> Iterator[Callable[[datetime], int]]:
     """Evaluates the schedule, and an hour later each sensor, and launches all they ask for."""
     monkeypatch.setenv("REFRESH_LOOKBACK_WEEKS", "3")
     with dg.instance_for_test() as instance:
