@@ -16,7 +16,7 @@ from sqp_refresh.errors import RefreshError, SettingsError
 from sqp_refresh.postgres import connect
 from sqp_refresh.registered import Description, described, table_from
 from sqp_refresh.settings import Settings
-from sqp_refresh.tables import SCHEMA, TABLES, Dependency, Table
+from sqp_refresh.tables import SCHEMA, TABLES, Dependency, SourceSpec, Table
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +47,15 @@ class Catalog:
         if name not in self.tables:
             raise SettingsError(f"there is no table {name!r}; choose from {', '.join(self.tables)}")
         return self.tables[name]
+
+    def made_from(self, spec: SourceSpec | None) -> list[str]:
+        """The tables that are filled from a source, and those below them."""
+        made: list[str] = []
+        # Parents come before their dependents.
+        for name, table in self.tables.items():
+            if table.source == spec or (table.source is None and set(table.parents) & set(made)):
+                made.append(name)
+        return made
 
 
 def read_catalog(settings: Settings) -> Catalog:

@@ -103,7 +103,7 @@ def show_outcome(
         failures: What was said of each step that failed; shown where no audit row says it.
     """
     outcome = _outcome(database_url, run_ids)
-    grid = _grid("table", "copied", "rows", *CHANGES, "same", "secs")
+    grid = grid_of("table", "copied", "rows", *CHANGES, "same", "secs")
     for one in outcome:
         counts = (one[name] for name in ("rows", *CHANGES, "unchanged"))
         copied = f"{one['copied'] or 0}/{(one['copied'] or 0) + (one['skipped'] or 0)}"
@@ -133,7 +133,7 @@ def outcome_as_json(database_url: str, run_ids: Sequence[str]) -> str:
 
 def show_plan(console: Console, planned: Sequence[Planned]) -> None:
     """Print what would be done: each period that would be copied, and the others in one line."""
-    grid = _grid("table", "period", "rows", "bytes", "why")
+    grid = grid_of("table", "period", "rows", "bytes", "why")
     for table in dict.fromkeys(one.table for one in planned):
         left = [one for one in planned if one.table == table and not one.reason.copies]
         for one in planned:
@@ -175,11 +175,12 @@ def _outcome(database_url: str, run_ids: Sequence[str]) -> list[dict[str, Any]]:
     return [dict(zip(names, row, strict=True)) for row in rows]
 
 
-def _grid(first: str, *others: str) -> Grid:
+def grid_of(first: str, *others: str) -> Grid:
+    """An empty table without lines, by the titles of its columns."""
     grid = Grid(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     grid.add_column(first, no_wrap=True)
     for name in others:
-        is_text = name in ("period", "why")
+        is_text = name in ("period", "why", "week", "what is wrong")
         grid.add_column(name, justify="left" if is_text else "right", no_wrap=True)
     return grid
 

@@ -3,6 +3,7 @@
 import dagster as dg
 
 from sqp_refresh.catalog import read_catalog
+from sqp_refresh.defs.asset_checks import table_checks
 from sqp_refresh.defs.assets import source_assets, table_assets
 from sqp_refresh.defs.io_managers import BigQuerySource, PostgresTables
 from sqp_refresh.defs.jobs import daily_refresh
@@ -18,6 +19,7 @@ def defs() -> dg.Definitions:
     catalog = read_catalog(settings)
     return dg.Definitions(
         assets=[*source_assets(settings, catalog), *table_assets(settings, catalog)],
+        asset_checks=table_checks(settings, catalog),
         jobs=[daily_refresh],
         schedules=[daily_refresh_schedule(settings, catalog)],
         sensors=sensors(settings, catalog),

@@ -12,6 +12,7 @@ RefreshError
     ├── NotFound         a project, dataset, table or schema does not exist
     ├── SchemaMismatch   a column is missing, or its type does not convert
     ├── DataError        a value breaks a rule that holds for every row
+    │   └── Rejected     too many rows of a week break their contract, so none is published
     └── Stopped          an operator disabled the table, or expired its checkpoint
 
 Every message is one line that names the thing and the remedy, and holds no secret. Whatever else is
@@ -19,7 +20,7 @@ raised is a defect in the code: it is not tried again either.
 """
 
 from enum import StrEnum
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class Kind(StrEnum):
@@ -39,6 +40,11 @@ class RefreshError(Exception):
     """Anything that ends a refresh; `str(error)` is one line meant for an operator."""
 
     kind: ClassVar[Kind] = Kind.CODE
+
+    def __init__(self, message: str = "", /, **details: object) -> None:
+        """Say what went wrong in one line; `details` go to the audit log beside it, as JSON."""
+        super().__init__(message)
+        self.details: dict[str, Any] = details
 
 
 class Transient(RefreshError):
@@ -97,6 +103,10 @@ class DataError(Permanent):
     """A value breaks a rule that holds for every row."""
 
     kind = Kind.DATA
+
+
+class Rejected(DataError):
+    """Too many rows of a week break their contract, so none of it is published."""
 
 
 class Stopped(Permanent):

@@ -4,7 +4,7 @@ A feed reads a table's rows part by part. `extract` makes feeds of Arrow batches
 `rollup` feeds of SQL over the tables already in Postgres; `load` publishes either.
 """
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -28,16 +28,32 @@ class Query:
 
 
 @dataclass(frozen=True, slots=True)
+class Raw:
+    """Rows as the source sends them, by its own titles: not yet held against their contract.
+
+    Attributes:
+        schema: Of every batch.
+        batches: Arrow batches, which are read once.
+        constants: The value of a column that the source does not have, by its title.
+    """
+
+    schema: "pa.Schema"
+    batches: "Iterable[pa.RecordBatch]"
+    constants: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Part:
     """All rows of one table in one period: what one transaction publishes.
 
     Attributes:
         period: The week, or the calendar period, that the rows belong to.
-        rows: Arrow batches that are read once, or a query that Postgres runs.
+        rows: Rows as the source sends them, Arrow batches with our names and types that are read
+            once, or a query that Postgres runs.
     """
 
     period: Period
-    rows: "pa.RecordBatchReader | Query"
+    rows: "Raw | pa.RecordBatchReader | Query"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +68,17 @@ class State:
     value: Mapping[str, Any]
     rows: int | None = None
 
+    @property
+    def broken_ratio(self) -> float:
+        """The part of the source's rows that break their contract, from 0 to 1."""
+        rows, broken = self.value.get("source_rows"), self.value.get("broken")
+        return broken / rows if rows and broken else 0.0
+
+    @property
+    def has_fractions(self) -> bool:
+        """Whether the shares are fractions from 0 to 1, told from the counts beside them."""
+        return self.value.get("fractions", 0) > self.value.get("percents", 0)
+
 
 @dataclass(slots=True)
 class Facts:
@@ -61,13 +88,13 @@ class Facts:
         method: The protocol that was used, in words.
         job_id: The BigQuery job, where there was one.
         bytes_billed: What BigQuery charged for; None where nothing was billed by the query.
-        notes: Anything else worth keeping, by name.
+        schema: The source's columns and their types, by title; empty where there is no such thing.
     """
 
     method: str = ""
     job_id: str | None = None
     bytes_billed: int | None = None
-    notes: dict[str, Any] = field(default_factory=dict)
+    schema: dict[str, str] = field(default_factory=dict)
 
     def bill(self, more: int | None) -> None:
         """Add what another job was charged for."""

@@ -15,6 +15,7 @@ from typing import Any
 from psycopg import sql
 
 from sqp_refresh import __version__
+from sqp_refresh.contract import contract_of
 from sqp_refresh.parts import Feed, State
 from sqp_refresh.postgres import Session
 from sqp_refresh.tables import SCHEMA, Table
@@ -28,6 +29,7 @@ class Reason(StrEnum):
     SOURCE_CHANGED = "the source changed"
     TARGET_CHANGED = "the table was changed by somebody else"
     EMPTY = "empty in the source, rows kept"
+    DOUBTED = "it did not equal the source"
     FORCED = "forced"
     PARENT = "a table that it is made from is copied"
     UNCHANGED = "unchanged"
@@ -77,8 +79,14 @@ class Finding:
     source_state: Mapping[str, Any]
     rows: int | None
 
+    @property
+    def state(self) -> State:
+        """What the period is made from, for what it says of its rows."""
+        return State(self.source_state)
+
 
 DEFINITION = "definition"
+DOUBTED = "doubted"
 
 _PUBLISHED = sql.SQL("""
 SELECT period_start, period_end, source_state::text, target_state, row_count
@@ -113,6 +121,16 @@ _NEWEST = sql.SQL("""
 SELECT max(period_start) FROM sqp.refresh_periods
 WHERE table_schema = {schema} AND table_name = {table}
 """)
+_ROW_COUNTS = sql.SQL("""
+SELECT period_start, period_end, row_count FROM sqp.refresh_periods
+WHERE table_schema = {schema} AND table_name = {table} AND row_count > 0
+ORDER BY period_start
+""")
+_DOUBT = sql.SQL("""
+UPDATE sqp.refresh_periods SET source_state = source_state || '{{"doubted": true}}'
+WHERE table_schema = {schema} AND table_name = {table}
+    AND (period_start, period_end) IN (VALUES {wanted})
+""")
 _INPUTS = sql.SQL("""
 SELECT wanted.first, wanted.last, (
     SELECT md5(string_agg(concat_ws(':', period_start, changed_by), ',' ORDER BY period_start))
@@ -132,6 +150,7 @@ def made_from(table: Table, state: State) -> dict[str, Any]:
         table.ratios,
         table.medians,
         sorted(table.kept_when_null),
+        [rule.sql for rule in contract_of(table.source)] if table.source else [],
     ]
     return {**state.value, DEFINITION: _digest(definition)}
 
@@ -163,6 +182,8 @@ def reason_for(
         return Reason.NEW
     if known.source_state is None:
         return Reason.EMPTY
+    if known.source_state.get(DOUBTED):
+        return Reason.DOUBTED
     if known.source_state != source_state:
         return Reason.SOURCE_CHANGED
     if known.target_state != held.state:
@@ -242,7 +263,7 @@ def published(session: Session, table: Table, periods: Sequence[Period]) -> dict
 
 def held(session: Session, table: Table, periods: Iterable[Period]) -> dict[Period, Held]:
     """What the table holds of each of these periods now."""
-    wanted = _values(periods)
+    wanted = period_rows(periods)
     if wanted is None:
         return {}
     within = sql.SQL("true")
@@ -295,6 +316,19 @@ def record(
     )
 
 
+def row_counts(session: Session, table: Table) -> dict[Period, int]:
+    """The rows of every period that has some, in order of time."""
+    found = session.rows(_ROW_COUNTS.format(**_named(table)))
+    return {Period(first, last): rows for first, last, rows in found}
+
+
+def doubt(session: Session, table: Table, periods: Iterable[Period]) -> None:
+    """Have the next refresh make these periods again: they do not hold what their source says."""
+    wanted = period_rows(periods)
+    if wanted is not None:
+        session.run(_DOUBT.format(**_named(table), wanted=wanted))
+
+
 def newest(session: Session, table: Table) -> date | None:
     """First day of the newest period that was ever published; None where none was."""
     (first_day,) = session.row(_NEWEST.format(**_named(table)))
@@ -306,7 +340,7 @@ def inputs(session: Session, table: Table, periods: Iterable[Period]) -> dict[Pe
 
     A parent's week that was published again without a change makes no difference.
     """
-    wanted = _values(periods)
+    wanted = period_rows(periods)
     if wanted is None:
         return {}
     states: dict[Period, dict[str, Any]] = {}
@@ -323,7 +357,7 @@ def _named(table: Table) -> dict[str, sql.Literal]:
     return {"schema": sql.Literal(SCHEMA), "table": sql.Literal(table.name)}
 
 
-def _values(periods: Iterable[Period]) -> sql.Composed | None:
+def period_rows(periods: Iterable[Period]) -> sql.Composed | None:
     """Periods as the rows of VALUES; None for none, which SQL has no VALUES for."""
     rows = [
         sql.SQL("({}::date, {}::date)").format(sql.Literal(one.start), sql.Literal(one.end))

@@ -8,27 +8,35 @@ import logging
 import resource
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from sqp_refresh import published
-from sqp_refresh.control import audit, checkpoints, registry
+from sqp_refresh.control import audit, checkpoints, quality, quarantine, registry
 from sqp_refresh.control.checkpoints import Checkpoint
+from sqp_refresh.control.quality import Recorded
 from sqp_refresh.control.writer import only_writer
-from sqp_refresh.errors import RefreshError
-from sqp_refresh.load import publish
+from sqp_refresh.drift import drift
+from sqp_refresh.errors import RefreshError, Rejected, SchemaMismatch
+from sqp_refresh.load import Counts, publish
 from sqp_refresh.parts import Feed, Part
 from sqp_refresh.postgres import Session, connect
 from sqp_refresh.published import Finding
+from sqp_refresh.reconciliation import differences
 from sqp_refresh.retries import persistently
 from sqp_refresh.summary import Summary
-from sqp_refresh.tables import SCHEMA, Dependency, Table
+from sqp_refresh.tables import SCHEMA, Dependency, Origin, Table
+from sqp_refresh.validate import Refused, Sieve, sieve_for
+from sqp_refresh.validate.metrics import QUARANTINED_RATIO, with_bounds
 from sqp_refresh.weeks import Period
 
 logger = logging.getLogger(__name__)
+
+SAMPLE = 1_000
+"""Bad rows of a rejected week that are kept, to see what is wrong with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +59,8 @@ class Order:
 def refresh(database_url: str, feed: Feed, order: Order) -> Summary:
     """Publish those of a feed's periods that changed, and leave an audit row, whatever happens.
 
-    What is transient is tried again, from the first period not yet published.
+    What is transient is tried again, from the first period not yet published. A week with too many
+    bad rows is left as it was, the others are published, and then the refresh fails.
 
     Raises:
         RefreshError: see `errors`; periods published before it stay published.
@@ -79,6 +88,7 @@ class _Work:
     order: Order
     started: float = field(default_factory=time.monotonic)
     summary: Summary = field(init=False)
+    tolerated: float = 0.0
 
     def __post_init__(self) -> None:
         self.summary = Summary(self.table, self.feed.facts)
@@ -89,12 +99,14 @@ class _Work:
                 self._open(session)
             with session.transaction():
                 checkpoint, findings = self._prepare(session)
-            periods = [one for one, finding in findings.items() if finding.reason.copies]
-            with closing(self.feed.parts(periods)) as parts:
+            with closing(self.feed.parts(self._to_read(findings))) as parts:
                 for part in parts:
                     self._publish(session, part, findings[part.period], checkpoint)
             with session.transaction():
+                self._reconcile(session, findings)
                 self._finish(session, checkpoint, findings)
+        if self.summary.rejection:
+            raise self.summary.rejection
 
     def _open(self, session: Session) -> None:
         if self.summary.audit_id is None:
@@ -104,6 +116,8 @@ class _Work:
     def _prepare(self, session: Session) -> tuple[Checkpoint, Mapping[Period, Finding]]:
         """Find out what is to be done, and open or take over the checkpoint for it."""
         params = registry.require_enabled(session, self.table).params
+        (bounded,) = with_bounds([QUARANTINED_RATIO], params.only(QUARANTINED_RATIO.name))
+        self.tolerated = bounded.maximum or 0.0
         self.feed.batch_size = params.batch_size
         periods = self.feed.periods(session)
         if self.order.tick and params.lookback_weeks and self.table.source:
@@ -115,6 +129,7 @@ class _Work:
         findings = published.examine(
             session, self.table, self.feed, periods, force=self.order.force, resumed=done
         )
+        self._look_at_source(session, findings)
         checkpoint = self._begin(session, findings, broken_off)
         self.summary.resumes = checkpoint.resumes
         self.summary.find(findings)
@@ -137,12 +152,67 @@ class _Work:
             resumed=broken_off,
         )
 
+    def _look_at_source(self, session: Session, findings: Mapping[Period, Finding]) -> None:
+        """Notice what has changed about the source, before anything is written."""
+        if self.table.source and self.feed.facts.schema:
+            before = audit.last_schema(session, self.table)
+            self.summary.drift = drift(self.table.source, before, self.feed.facts.schema)
+        fractions = [str(one) for one, found in findings.items() if found.state.has_fractions]
+        if fractions:
+            raise SchemaMismatch(
+                f"the shares of {', '.join(fractions[:3])} are fractions from 0 to 1, told from "
+                "the counts beside them, where percentages from 0 to 100 were expected; ask the "
+                "vendor, or read a view that multiplies them by 100"
+            )
+
+    def _to_read(self, findings: Mapping[Period, Finding]) -> list[Period]:
+        """The periods to copy; of a week that BigQuery sums up, it has counted the bad rows."""
+        to_copy = [period for period, finding in findings.items() if finding.reason.copies]
+        if self.table.origin is not Origin.SOURCE_AGGREGATE:
+            return to_copy
+        for period in to_copy:
+            state = findings[period].state
+            if state.broken_ratio > self.tolerated:
+                bad, read = state.value["broken"], state.value["source_rows"]
+                self.summary.rejected[period] = self._rejected(period, bad, read, {})
+        return [period for period in to_copy if period not in self.summary.rejected]
+
+    def _rejected(
+        self, period: Period, bad: int, read: int, reasons: Mapping[str, int]
+    ) -> Rejected:
+        often = "; ".join(f"{reason} ({rows:,})" for reason, rows in list(reasons.items())[:3])
+        return Rejected(
+            f"the week of {period} is rejected: {bad:,} of its {read:,} rows break their contract, "
+            f"and {self.tolerated:.2%} may{f': {often}' if often else ''}",
+            bad=bad,
+            read=read,
+            tolerated=self.tolerated,
+            reasons=dict(reasons),
+        )
+
     def _publish(
         self, session: Session, part: Part, finding: Finding, checkpoint: Checkpoint
     ) -> None:
+        sieve = sieve_for(self.table, part)
+        try:
+            self._publish_sifted(session, part, sieve, finding, checkpoint)
+        except Rejected as rejected:
+            self.summary.rejected[part.period] = rejected
+            assert sieve, "only a sieve rejects"
+            with session.transaction():
+                self._quarantine(session, part.period, sieve.refused[:SAMPLE])
+
+    def _publish_sifted(
+        self,
+        session: Session,
+        part: Part,
+        sieve: Sieve | None,
+        finding: Finding,
+        checkpoint: Checkpoint,
+    ) -> None:
         with session.transaction():
             registry.hold(session, self.table)
-            counts = publish(session, self.table, part)
+            counts = self._load(session, part, sieve)
             published.record(
                 session,
                 self.table,
@@ -156,7 +226,36 @@ class _Work:
             self._watch_budget(session)
         # Only what is committed is counted.
         self.summary.periods[part.period] = counts
+        if sieve:
+            self.summary.broken += sieve.reasons
+        elif self.table.source:
+            self.summary.left_out += finding.source_state.get("broken", 0)
         logger.info("%s.%s %s: %s", SCHEMA, self.table.name, part.period, counts)
+
+    def _load(self, session: Session, part: Part, sieve: Sieve | None) -> Counts:
+        """Publish the good rows of a part, and put the bad ones into quarantine."""
+        if sieve is None:
+            return publish(session, self.table, part)
+        landed = publish(session, self.table, Part(part.period, sieve.batches()))
+        if sieve.bad_ratio > self.tolerated:
+            reasons = dict(sieve.reasons.most_common())
+            raise self._rejected(part.period, sieve.bad, sieve.read, reasons)
+        self._quarantine(session, part.period, sieve.refused)
+        counts = replace(landed, read=sieve.read, quarantined=sieve.bad)
+        counts.check_nothing_lost()
+        return counts
+
+    def _quarantine(self, session: Session, period: Period, refused: Sequence[Refused]) -> None:
+        """Settle the rows of a week that waited, and keep those that it has now."""
+        quarantine.settle(session, self.table, period)
+        quarantine.keep(session, self.table, period, refused, audit_id=self.summary.opened)
+
+    def _reconcile(self, session: Session, findings: Mapping[Period, Finding]) -> None:
+        """Hold what was published against what the source says; where they differ, doubt it."""
+        states = {period: findings[period].source_state for period in self.summary.periods}
+        found = differences(session, self.table, states)
+        self.summary.differences = found
+        published.doubt(session, self.table, {one.period for one in found})
 
     def _watch_budget(self, session: Session) -> None:
         budget = self.order.budget_ms
@@ -172,6 +271,9 @@ class _Work:
         if self.order.budget_ms and self.summary.seconds * 1000 > self.order.budget_ms:
             self.summary.over_budget = self.order.budget_ms
         checkpoints.complete(session, checkpoint)
+        if self.summary.rejected:
+            quality.record(session, self.summary.opened, [self._quarantined_ratio()])
+            return
         newest = published.newest(session, self.table)
         registry.mark_refreshed(
             session,
@@ -180,6 +282,12 @@ class _Work:
             is_newest=newest is None or any(period.start >= newest for period in findings),
         )
         self._close(session, self.summary.outcome)
+
+    def _quarantined_ratio(self) -> Recorded:
+        """The metric that rejected a week: no check runs after a refresh that fails."""
+        weeks = [error.details for error in self.summary.rejected.values()]
+        worst = max(week["bad"] / week["read"] for week in weeks)
+        return Recorded(QUARANTINED_RATIO.name, worst, None, None, self.tolerated, False)
 
     def _close(self, session: Session, outcome: dict[str, Any]) -> None:
         columns = self.summary.columns | {"memory_used_mb": _peak_memory_mb()} | outcome

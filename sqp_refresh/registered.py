@@ -144,7 +144,9 @@ def table_from(
         key=tuple(columns[key].target for key in params.key),
         values=tuple(one.target for one in columns.values() if one.name not in params.key),
         priority=priority,
-        source=SourceSpec(tuple(columns.values()), params.week_column, params.source_table),
+        source=SourceSpec(
+            tuple(columns.values()), params.week_column, tuple(params.key), params.source_table
+        ),
         is_stamped=UPDATED_AT in description.types and UPDATED_AT not in columns,
     )
 

@@ -1,12 +1,16 @@
 """What one refresh of one table did, as the audit log, Dagster and a terminal show it."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from sqp_refresh.drift import Drift
+from sqp_refresh.errors import Rejected
 from sqp_refresh.load import Counts
 from sqp_refresh.parts import Facts
 from sqp_refresh.published import Finding, Reason
+from sqp_refresh.reconciliation import Difference
 from sqp_refresh.tables import Table
 from sqp_refresh.weeks import Period
 
@@ -21,6 +25,11 @@ class Summary:
         audit_id: The refresh's row in sqp.refresh_audit_log; None before it is opened.
         periods: The periods that were copied, with what that did to each.
         reasons: Why each period was copied, or was not.
+        rejected: The weeks that were not published, because of too many bad rows.
+        broken: How many rows broke each rule, of those that went into quarantine.
+        left_out: Rows of the source that break their contract, and are in no sum of this table.
+        differences: What the table holds otherwise than its source says; None before it is known.
+        drift: What has changed about the source's columns.
         rows_left: Rows of the periods that were left as they were.
         resumes: The run that broke off, which this one went on from.
         failed_parents: Soft parents whose own last refresh failed.
@@ -33,6 +42,11 @@ class Summary:
     audit_id: int | None = None
     periods: dict[Period, Counts] = field(default_factory=dict)
     reasons: dict[Period, Reason] = field(default_factory=dict)
+    rejected: dict[Period, Rejected] = field(default_factory=dict)
+    broken: Counter[str] = field(default_factory=Counter)
+    left_out: int = 0
+    differences: list[Difference] | None = None
+    drift: Drift = field(default_factory=Drift)
     rows_left: int = 0
     resumes: str | None = None
     failed_parents: list[str] = field(default_factory=list)
@@ -100,7 +114,34 @@ class Summary:
         ]
         if self.over_budget:
             warnings.append(self.budget_warning)
-        return warnings
+        return [*warnings, *self.drift.warnings, *self._of_quality()]
+
+    def _of_quality(self) -> Iterator[str]:
+        if self.counts.quarantined:
+            often = ", ".join(f"{reason} ({rows})" for reason, rows in self.broken.most_common(3))
+            yield (
+                f"{self.counts.quarantined:,} rows are in quarantine: {often}; "
+                f"see `sqp-refresh quarantine list --table {self.table.name}`"
+            )
+        if self.left_out:
+            yield f"{self.left_out:,} rows of the source break their contract and are left out"
+        if self.differences:
+            said = "; ".join(map(str, self.differences[:3]))
+            more = len(self.differences) - 3
+            yield f"it does not equal its source: {said}{f'; and {more} more' if more > 0 else ''}"
+
+    @property
+    def rejection(self) -> Rejected | None:
+        """Why the refresh fails although some weeks may be published; None where it does not."""
+        if not self.rejected:
+            return None
+        first = next(iter(self.rejected.values()))
+        others = len(self.rejected) - 1
+        return Rejected(
+            f"{first}{f', and {others} more weeks' if others else ''}; what was published before "
+            "stays as it is",
+            rejected={str(week): error.details for week, error in self.rejected.items()},
+        )
 
     @property
     def outcome(self) -> dict[str, Any]:
@@ -131,10 +172,33 @@ class Summary:
             "reasons": {str(period): reason for period, reason in self.reasons.items()},
             "resumes": self.resumes,
             "unchanged": counts.unchanged,
-            "quarantined": 0,
+            "quarantined": counts.quarantined,
+            "left_out": self.left_out,
+            "rejected": [str(week) for week in self.rejected],
+            "rerun_changes": sum(
+                counts.changed
+                for period, counts in self.periods.items()
+                if self.reasons.get(period) is Reason.FORCED
+            ),
+            "reconciliation": self._reconciliation,
+            "schema_changes": self.drift.notes + self.drift.warnings,
             "superseded": counts.superseded,
             "retained": counts.retained,
             "bytes_billed": self.facts.bytes_billed,
             "rows_per_second": self.rows_per_second,
             "read_by": self.facts.method,
+        } | ({"source_schema": self.facts.schema} if self.facts.schema else {})
+
+    @property
+    def _reconciliation(self) -> dict[str, Any] | None:
+        """The verdict on every copied period; None where the refresh did not get that far."""
+        if self.differences is None:
+            return None
+        differ = sorted({str(one.period) for one in self.differences})
+        return {
+            "verdict": "FAIL" if differ else "PASS",
+            "weeks": {
+                str(period): "FAIL" if str(period) in differ else "PASS" for period in self.periods
+            },
+            "differences": list(map(str, self.differences)),
         }

@@ -69,11 +69,13 @@ class SourceSpec:
     Attributes:
         columns: What is read, by title, and what it becomes.
         week_title: Title of the column that places a row in its week; None reads all rows at once.
+        key: The columns, by our names, that tell the rows of one week apart.
         name: The table, as an operator registered it; None is the vendor's, which a switch names.
     """
 
     columns: tuple[SourceColumn, ...]
     week_title: str | None
+    key: tuple[str, ...]
     name: str | None = None
 
 
@@ -207,7 +209,7 @@ MEASURES = (
     *(column for title, name in STAGES.items() for column in _stage_columns(title, name)),
 )
 SOURCE_COLUMNS = IDENTITY + TITLES + MEASURES
-SQP_REPORT = SourceSpec(SOURCE_COLUMNS, DATE_TITLE)
+SQP_REPORT = SourceSpec(SOURCE_COLUMNS, DATE_TITLE, ("marketplace", "asin", "search_query"))
 
 
 # -- columns that several targets share ------------------------------------------------------------
@@ -229,6 +231,14 @@ SUMMED_COUNTS = {
     "asin_purchases": "asin_purchase_count",
 }
 OWN_COUNTS = tuple(count for count in SUMMED_COUNTS.values() if count.startswith("asin_"))
+# Each share of a source row: own count and market total.
+SHARES = {
+    f"asin_{stage}_share": (f"asin_{stage}_count", f"total_{market}_count")
+    for stage, market in (
+        ("impression", "query_impression"),
+        *zip(STAGES.values(), STAGES.values(), strict=True),
+    )
+}
 _SUMS = tuple(
     Column(name, COUNT, f"sum of {source} over the queries in the row")
     for name, source in SUMMED_COUNTS.items()

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from enum import StrEnum
+from itertools import pairwise
 from typing import Self
 
 DAYS_IN_WEEK = 7
@@ -90,6 +91,19 @@ def finished_weeks(first: date, today: date) -> list[Period]:
 def periods_touched(weeks: Iterable[Period], grain: Grain) -> list[Period]:
     """The periods of `grain` that hold the Sunday of any of `weeks`, each once, in order."""
     return sorted({Period.containing(week.start, grain) for week in weeks})
+
+
+def stretches(weeks: Iterable[Period]) -> Iterator[list[Period]]:
+    """Weeks in a row, together."""
+    ordered = sorted(weeks)
+    stretch = ordered[:1]
+    for before, week in pairwise(ordered):
+        if (week.start - before.start).days > DAYS_IN_WEEK:
+            yield stretch
+            stretch = []
+        stretch.append(week)
+    if stretch:
+        yield stretch
 
 
 def _add_months(first_of_month: date, months: int) -> date:

@@ -14,9 +14,9 @@ from sqp_refresh.tables import TABLES
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "sqp_refresh"
-VOCABULARY = {"tables", "weeks", "errors"}
-SHARED = VOCABULARY | {"settings", "postgres", "parts", "retries", "published"}
-STEPS = ("extract", "load", "rollup", "control")
+VOCABULARY = {"tables", "weeks", "errors", "contract"}
+SHARED = VOCABULARY | {"settings", "postgres", "parts", "reading", "retries", "published"}
+STEPS = ("extract", "validate", "load", "rollup", "control")
 
 
 def rooms_imported(file: Path) -> set[str]:

@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from sqp_refresh.cli import operating, refreshing, schema
+from sqp_refresh.cli import operating, quality, refreshing, schema
 from sqp_refresh.errors import RefreshError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ for command in (
     schema.downgrade,
     refreshing.refresh,
     refreshing.plan,
+    quality.check,
     operating.disable,
     operating.enable,
     operating.stop,
@@ -29,6 +30,7 @@ for command in (
     refreshing.demo,
 ):
     app.command()(command)
+app.add_typer(quality.quarantine_app, name="quarantine")
 
 
 def main() -> None:

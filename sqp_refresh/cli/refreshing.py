@@ -39,8 +39,10 @@ def refresh(
     json: Json = False,
 ) -> None:
     """Refresh tables now, through the job that the schedule runs; the look-back by default."""
-    settings, catalog = _ready()
-    _refresh(settings, catalog, _weeks(settings, first, last), table or [], force, json)
+    settings, catalog = ready()
+    weeks = weeks_asked(settings, first, last)
+    if not run_refresh(settings, catalog, weeks, table or [], force, json):
+        raise typer.Exit(1)
 
 
 def plan(
@@ -54,9 +56,9 @@ def plan(
     from sqp_refresh.console import plan_as_json, show_plan
     from sqp_refresh.plan import plan as planned
 
-    settings, catalog = _ready()
+    settings, catalog = ready()
     names = _wanted(settings, catalog, table or [])
-    found = planned(settings, catalog, names, _weeks(settings, first, last), force=force)
+    found = planned(settings, catalog, names, weeks_asked(settings, first, last), force=force)
     if json:
         typer.echo(plan_as_json(list(found)))
         return
@@ -81,11 +83,13 @@ def demo(
         if ui:
             serve_ui(console, directory, port)
             return
-        _refresh(settings, read_catalog(settings), weeks_of_demo(), [], force=False, json=False)
+        catalog = read_catalog(settings)
+        if not run_refresh(settings, catalog, weeks_of_demo(), [], force=False, json=False):
+            raise typer.Exit(1)
         console.print("To look at it in the Dagster UI: [bold]make ui[/], or sqp-refresh demo --ui")
 
 
-def _ready() -> tuple[Settings, Catalog]:
+def ready() -> tuple[Settings, Catalog]:
     """The switches and the tables, where there is a migrated database."""
     from sqp_refresh.migrate import require_current
 
@@ -94,14 +98,24 @@ def _ready() -> tuple[Settings, Catalog]:
     return settings, read_catalog(settings)
 
 
-def _refresh(
+def run_refresh(
     settings: Settings,
     catalog: Catalog,
     weeks: Sequence[Period],
     tables: Sequence[str],
     force: bool,
     json: bool,
-) -> None:
+) -> bool:
+    """Refresh through the job that the schedule runs, show what that did, and say if all is well.
+
+    Args:
+        settings: Where the servers are.
+        catalog: The tables that there are.
+        weeks: The first and the last of them bound the range.
+        tables: Names of the tables to refresh; none is every one that is enabled.
+        force: Copy also what has not changed.
+        json: Show JSON, for programs.
+    """
     from sqp_refresh.console import outcome_as_json, show_outcome, watched
 
     names = _wanted(settings, catalog, tables)
@@ -117,26 +131,34 @@ def _refresh(
     else:
         changed = show_outcome(console, database_url, run_ids, names, failures)
         console.print(f"{changed:,} rows changed in weeks {weeks[0]} to {weeks[-1]}")
-    if failures:
-        raise typer.Exit(1)
+    return not failures
 
 
 def _wanted(settings: Settings, catalog: Catalog, tables: Sequence[str]) -> list[str]:
-    """The tables asked for by name, or else every one that is enabled."""
-    from sqp_refresh.control import registry
-    from sqp_refresh.postgres import connect
-
     if tables:
         return [catalog.table(name).name for name in tables]
-    with connect(settings.database_url) as session:
-        known = registry.registered(session)
-    enabled = [name for name in catalog.tables if name in known and known[name].is_enabled]
+    enabled = enabled_tables(settings, catalog)
     if not enabled:
         raise SettingsError("every table is disabled; `sqp-refresh enable --all` to refresh them")
     return enabled
 
 
-def _weeks(settings: Settings, first: datetime | None, last: datetime | None) -> list[Period]:
+def enabled_tables(settings: Settings, catalog: Catalog) -> list[str]:
+    """The tables that may be refreshed, parents first."""
+    from sqp_refresh.control import registry
+    from sqp_refresh.postgres import connect
+
+    with connect(settings.database_url) as session:
+        known = registry.registered(session)
+    return [name for name in catalog.tables if name in known and known[name].is_enabled]
+
+
+def weeks_asked(settings: Settings, first: datetime | None, last: datetime | None) -> list[Period]:
+    """The weeks between two days; the look-back where neither is given.
+
+    Raises:
+        SettingsError: not all of them are finished weeks since REFRESH_START_DATE.
+    """
     finished = finished_weeks(settings.REFRESH_START_DATE, datetime.now(UTC).date())
     if first is None and last is None:
         return finished[-settings.REFRESH_LOOKBACK_WEEKS :]

@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from psycopg import sql
 
 from sqp_refresh.control.writer import is_free
-from sqp_refresh.errors import Died, Transient, kind_of, one_line
+from sqp_refresh.errors import Died, RefreshError, Transient, kind_of, one_line
 from sqp_refresh.postgres import Session
 from sqp_refresh.tables import SCHEMA, Table
 
@@ -41,6 +42,16 @@ SELECT table_name FROM (
 ) AS latest
 WHERE status = 'failed'
 """)
+_LATEST = sql.SQL("""
+SELECT id, sync_metadata::text FROM sqp.refresh_audit_log
+WHERE table_schema = {schema} AND table_name = {table} AND refresh_completed_at IS NOT NULL
+ORDER BY id DESC LIMIT 1
+""")
+_LAST_SCHEMA = sql.SQL("""
+SELECT sync_metadata->>'source_schema' FROM sqp.refresh_audit_log
+WHERE table_schema = {schema} AND table_name = {table} AND sync_metadata ? 'source_schema'
+ORDER BY id DESC LIMIT 1
+""")
 _OPEN = sql.SQL("""
 SELECT run.id, run.table_name, checkpoint_data->>'published'
 FROM sqp.refresh_audit_log AS run
@@ -50,6 +61,30 @@ LEFT JOIN sqp.refresh_checkpoints AS checkpoint
 WHERE refresh_completed_at IS NULL AND run.table_schema = {schema}
 ORDER BY run.id
 """)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One table in one run: the id of its row, and its sync_metadata."""
+
+    id: int
+    metadata: dict[str, Any]
+
+
+def latest(session: Session, table: Table) -> Run | None:
+    """The latest row of a table that is closed."""
+    named = _LATEST.format(schema=sql.Literal(SCHEMA), table=sql.Literal(table.name))
+    for audit_id, metadata in session.rows(named):
+        return Run(audit_id, json.loads(metadata))
+    return None
+
+
+def last_schema(session: Session, table: Table) -> dict[str, str]:
+    """The source's columns and types as the latest run that looked found them; empty for none."""
+    found = session.rows(
+        _LAST_SCHEMA.format(schema=sql.Literal(SCHEMA), table=sql.Literal(table.name))
+    )
+    return json.loads(found[0][0]) if found else {}
 
 
 def failed_last(session: Session, tables: Iterable[str]) -> list[str]:
@@ -103,7 +138,7 @@ def failure(error: BaseException) -> dict[str, Any]:
         "type": type(error).__name__,
         "kind": kind_of(error),
         "retryable": isinstance(error, Transient),
-    }
+    } | (error.details if isinstance(error, RefreshError) else {})
     return {
         "status": "failed",
         "error_message": message,

@@ -8,12 +8,23 @@ from sqp_refresh.errors import SettingsError
 from sqp_refresh.tables import SCHEMA
 
 
+class Bounds(BaseModel):
+    """The thresholds of one quality metric, where they differ from the usual ones."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    min: float | None = None
+    max: float | None = None
+
+
 class SyncParams(BaseModel):
     """What an operator set for one table; everything else has the switch's value.
 
     Attributes:
         batch_size: Rows per Arrow batch.
         lookback_weeks: Weeks before today that every night looks at.
+        quality: Thresholds by the name of a quality metric; `quarantined_ratio` also limits how
+            many bad rows a week may have before all of it is rejected.
         source_table: The table in BigQuery that fills a table registered without code.
         key: Its key columns.
         columns: Title in BigQuery to column in Postgres, for every column that is filled.
@@ -24,10 +35,15 @@ class SyncParams(BaseModel):
 
     batch_size: PositiveInt | None = None
     lookback_weeks: PositiveInt | None = None
+    quality: dict[str, Bounds] = {}
     source_table: str | None = None
     key: list[str] = []
     columns: dict[str, str] = {}
     week_column: str | None = None
+
+    def only(self, metric: str) -> dict[str, Bounds]:
+        """The thresholds of one metric, as `quality` has those of all."""
+        return {name: bounds for name, bounds in self.quality.items() if name == metric}
 
     @classmethod
     def read(cls, table: str, params: dict[str, Any]) -> Self:

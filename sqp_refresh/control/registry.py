@@ -100,11 +100,10 @@ def dependencies(session: Session) -> dict[tuple[str, str], str]:
     return {(parent, dependent): kind for parent, dependent, kind in rows}
 
 
-def require_enabled(session: Session, table: Table) -> Registration:
+def require_registered(session: Session, table: Table) -> Registration:
     """A table's registration.
 
     Raises:
-        Stopped: an operator disabled the table.
         NotFound: the table is not registered.
     """
     found = registered(session).get(table.name)
@@ -112,6 +111,17 @@ def require_enabled(session: Session, table: Table) -> Registration:
         raise NotFound(
             f"{SCHEMA}.{table.name} is not in sqp.refresh_config; run `sqp-refresh migrate`"
         )
+    return found
+
+
+def require_enabled(session: Session, table: Table) -> Registration:
+    """A table's registration, if it may be refreshed.
+
+    Raises:
+        Stopped: an operator disabled the table.
+        NotFound: the table is not registered.
+    """
+    found = require_registered(session, table)
     if not found.is_enabled:
         raise Stopped(
             f"{SCHEMA}.{table.name} is disabled; `sqp-refresh enable {table.name}`, or set "

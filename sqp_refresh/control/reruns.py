@@ -13,7 +13,8 @@ from sqp_refresh.tables import SCHEMA, Dependency
 Parents = Mapping[str, Mapping[str, Dependency]]
 
 _OF_RUN = sql.SQL("""
-SELECT table_name, refresh_completed_at IS NULL, status, error_details::text
+SELECT table_name, refresh_completed_at IS NULL, status, error_details::text,
+    sync_metadata->'reconciliation'->>'verdict' IS NOT DISTINCT FROM 'FAIL'
 FROM sqp.refresh_audit_log
 WHERE table_schema = {schema} AND sync_metadata->>'run_id' = {run_id}
 ORDER BY id
@@ -26,7 +27,8 @@ class Outcome:
 
     Attributes:
         done: Tables that were refreshed.
-        given_up: Tables that failed for a reason that another attempt does not change.
+        given_up: Tables that failed for a reason that another attempt does not change, or that do
+            not equal their source.
         at_work: Tables that it is still refreshing.
         died: Whether its process ended without a word while it refreshed a table.
     """
@@ -41,9 +43,13 @@ def outcome_of(session: Session, run_id: str) -> Outcome:
     """What the audit log says of a run."""
     done, given_up, at_work, died = set(), set(), set(), False
     wanted = _OF_RUN.format(schema=sql.Literal(SCHEMA), run_id=sql.Literal(run_id))
-    for table, is_open, status, details in session.rows(wanted):
+    for table, is_open, status, details, differs in session.rows(wanted):
         if is_open:
             at_work.add(table)
+            continue
+        if status != "failed" and differs:
+            # Its checks block what is downstream, whoever asks for it.
+            given_up.add(table)
             continue
         if status != "failed":
             done.add(table)

@@ -71,14 +71,14 @@ def _from_bigquery(
     source = dg.AssetIn(key=source_key, input_manager_key="bigquery")
 
     def rows(context: dg.AssetExecutionContext, source: BigQueryReader) -> Feed:
-        return source.read(table, weeks_of_run(context), start_of_run(context))
+        return source.read(table, weeks_of_run(context.op_execution_context), start_of_run(context))
 
     return dg.asset(**described, ins={"source": source}, deps=_parents(table))(rows)
 
 
 def _derived(table: Table, described: dict[str, Any]) -> dg.AssetsDefinition:
     def rows(context: dg.AssetExecutionContext) -> Rollup:
-        return Rollup(table, weeks_of_run(context))
+        return Rollup(table, weeks_of_run(context.op_execution_context))
 
     return dg.asset(**described, deps=_parents(table))(rows)
 

@@ -80,8 +80,11 @@ class PostgresTables(dg.ConfigurableIOManager):
 
 
 def _metadata(summary: Summary) -> dict[str, Any]:
-    counts = summary.counts
-    return {
+    counts, metadata = summary.counts, summary.metadata
+    told = {"sqp/reconciliation": (metadata["reconciliation"] or {}).get("verdict", "not judged")}
+    if metadata["schema_changes"]:
+        told["sqp/schema_changes"] = "; ".join(metadata["schema_changes"])
+    return told | {
         "dagster/row_count": summary.rows,
         "dagster/table_name": f"{SCHEMA}.{summary.table.name}",
         "sqp/weeks": len(summary.periods),
@@ -92,6 +95,8 @@ def _metadata(summary: Summary) -> dict[str, Any]:
         "sqp/rows_deleted": counts.deleted,
         "sqp/rows_unchanged": counts.unchanged,
         "sqp/rows_superseded": counts.superseded,
+        "sqp/rows_quarantined": counts.quarantined,
+        "sqp/rows_left_out": summary.left_out,
         "sqp/rows_per_second": summary.rows_per_second,
         "sqp/seconds": round(summary.seconds, 3),
         "sqp/read_by": summary.facts.method or "nothing read",

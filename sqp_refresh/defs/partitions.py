@@ -36,7 +36,7 @@ def tags_of_work(tags: Mapping[str, str]) -> dict[str, str]:
     return work | ({TICK_TAG: tags[TICK_TAG]} if TICK_TAG in tags else {})
 
 
-def weeks_of_run(context: dg.AssetExecutionContext) -> Sequence[Period] | None:
+def weeks_of_run(context: dg.OpExecutionContext) -> Sequence[Period] | None:
     """The weeks that a run covers; None where it was launched for no week in particular.
 
     An asset without partitions learns them from the run's tags: it is refreshed in the same run

@@ -6,11 +6,10 @@
 There is no fallback from one to the other; what was used is in the facts.
 """
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import partial
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -22,17 +21,18 @@ from sqp_refresh.extract.client import (
     storage_client,
     translated_errors,
 )
-from sqp_refresh.extract.conform import RowShape, conform_result
 from sqp_refresh.extract.job import bytes_read, run_query
-from sqp_refresh.extract.query import WEEK, aggregate_query, quoted, rows_query
+from sqp_refresh.extract.query import WEEK, aggregate_query, rows_query
+from sqp_refresh.extract.result import conform_result
 from sqp_refresh.extract.source import Source, describe
 from sqp_refresh.extract.state import source_states, state_of
 from sqp_refresh.extract.storage import open_session, session_batches, session_schema
+from sqp_refresh.extract.typed import quoted
 from sqp_refresh.extract.weekly import by_week, in_batches_of
-from sqp_refresh.parts import Facts, Part, State
+from sqp_refresh.parts import Facts, Part, Raw, State
 from sqp_refresh.postgres import Session
 from sqp_refresh.settings import Settings
-from sqp_refresh.tables import Origin, Table
+from sqp_refresh.tables import MARKETPLACE_TITLE, Origin, Table
 from sqp_refresh.weeks import Period
 
 if TYPE_CHECKING:
@@ -109,8 +109,7 @@ class BigQueryFeed:
         """
         with self._client() as client:
             source = self._described(client)
-            query, _ = self._query(source)
-            return bytes_read(client, self.settings, query, source, periods)
+            return bytes_read(client, self.settings, self._query(source), source, periods)
 
     @contextmanager
     def _client(self) -> "Iterator[Client]":
@@ -121,11 +120,11 @@ class BigQueryFeed:
         assert self.table.source, "a table derived in Postgres is not read from BigQuery"
         if self._source is None:
             self._source = describe(client, self.name, self.table.source, self.instant)
+            self.facts.schema = self._source.schema
         return self._source
 
     def _read_table(self, source: Source, weeks: Sequence[Period]) -> Iterator[Part]:
         self.facts.method = "Storage Read"
-        shape = self._row_shape(source)
         # Empty means all: see `emulator` for why columns are not selected there.
         columns = () if emulator.is_emulated(self.settings) else tuple(source.types)
         with self._storage() as client:
@@ -138,41 +137,31 @@ class BigQueryFeed:
                     columns=columns,
                     instant=source.instant,
                 )
-                batches = session_batches(client, opened)
-                yield self._part(week, session_schema(opened), batches, shape)
+                yield self._part(week, session_schema(opened), session_batches(client, opened))
 
     def _read_result(
         self, client: "Client", source: Source, weeks: Sequence[Period]
     ) -> Iterator[Part]:
-        query, shape = self._query(source)
+        query = self._query(source)
         job = run_query(client, self.settings, query, source, weeks, purpose=self.table.name)
         self.facts.job_id = job.job_id
         self.facts.bill(job.total_bytes_billed)
         with self._result(job) as (schema, batches):
             without_week = schema.remove(schema.get_field_index(WEEK))
             for week, rows in by_week(batches, weeks):
-                yield self._part(week, without_week, rows, shape)
+                yield self._part(week, without_week, rows)
 
-    def _query(self, source: Source) -> tuple[str, Callable[[pa.RecordBatch], pa.RecordBatch]]:
-        """The query that reads the table's rows, and how its batches are brought into shape."""
+    def _query(self, source: Source) -> str:
         if self.table.origin is Origin.SOURCE_ROWS:
-            return rows_query(source), self._row_shape(source)
-        return aggregate_query(source, self.table), partial(conform_result, self.table)
+            return rows_query(source)
+        return aggregate_query(source, self.table)
 
-    def _row_shape(self, source: Source) -> RowShape:
-        return RowShape(source, self.table, self.settings.SQP_MARKETPLACE)
-
-    def _part(
-        self,
-        week: Period,
-        schema: pa.Schema,
-        batches: Iterable[pa.RecordBatch],
-        shape: Callable[[pa.RecordBatch], pa.RecordBatch],
-    ) -> Part:
-        empty = pa.RecordBatch.from_pylist([], schema)
-        size = self.batch_size or self.settings.REFRESH_BATCH_SIZE
-        shaped = map(shape, in_batches_of(size, batches))
-        return Part(week, pa.RecordBatchReader.from_batches(shape(empty).schema, shaped))
+    def _part(self, week: Period, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Part:
+        sized = in_batches_of(self.batch_size or self.settings.REFRESH_BATCH_SIZE, batches)
+        if self.table.origin is Origin.SOURCE_ROWS:
+            constants = {MARKETPLACE_TITLE: self.settings.SQP_MARKETPLACE}
+            return Part(week, Raw(schema, sized, constants))
+        return Part(week, conform_result(self.table, schema, sized))
 
     @contextmanager
     def _result(self, job: "QueryJob") -> Iterator[tuple[pa.Schema, Iterable[pa.RecordBatch]]]:

@@ -9,19 +9,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from sqp_refresh.extract.source import Source
-from sqp_refresh.tables import (
-    CHILD_ASIN_TITLE,
-    COUNT,
-    DATE,
-    MARKETPLACE_TITLE,
-    PARENT_ASIN_TITLE,
-    SUMMED_COUNTS,
-    TEXT,
-    SourceColumn,
-    Table,
-    measures_first,
-    middle_columns,
+from sqp_refresh.extract.typed import (
+    MARKETPLACE_PARAMETER,
+    keeps_contract,
+    quoted,
+    typed_columns,
 )
+from sqp_refresh.tables import SUMMED_COUNTS, TEXT, Table, measures_first, middle_columns
 from sqp_refresh.weeks import ALL_TIME, Period
 
 if TYPE_CHECKING:
@@ -34,7 +28,6 @@ WEEK = "week_start"
 WEEKS_PARAMETER = "weeks"
 FIRST_PARAMETER = "first"
 AFTER_PARAMETER = "after"
-MARKETPLACE_PARAMETER = "marketplace"
 
 
 def rows_query(source: Source) -> str:
@@ -51,8 +44,9 @@ ORDER BY {WEEK}"""
 def aggregate_query(source: Source, table: Table) -> str:
     """The rows of a table that BigQuery aggregates: one for each key, summed over its queries.
 
-    Where rows of one key and period contradict each other, the same one counts as in the table
-    that is filled row by row: the latest date, then the greatest values.
+    Only rows that keep their contract are in it. Where rows of one key and period contradict each
+    other, the same one counts as in the table that is filled row by row: the latest date, then
+    the greatest values.
     """
     key = [WEEK, *_grouping(table)]
     aggregates = ",\n    ".join(
@@ -60,23 +54,18 @@ def aggregate_query(source: Source, table: Table) -> str:
     )
     return f"""
 WITH source AS (
-    SELECT {week_of(source)} AS {WEEK},
-        {_typed_columns(source)}
-    FROM {as_of(source)}
-    WHERE {in_weeks(source)}
+    {typed_rows(source)}
 ), ranked AS (
-    SELECT *, ROW_NUMBER() OVER (
-        PARTITION BY {_list([*key, "search_query"])}
-        ORDER BY {_winner_first(source)}
-    ) AS place{_dated_texts(table, key)}
+    SELECT *, {place([*key, "search_query"], source)} AS place{_dated_texts(table, key)}
     FROM source
+    WHERE {keeps_contract(source)}
 ), counted AS (
     SELECT *{_median_places(table, key)} FROM ranked WHERE place = 1
 )
-SELECT {_list(key)},
+SELECT {listed(key)},
     {aggregates}
 FROM counted
-GROUP BY {_list(key)}
+GROUP BY {listed(key)}
 ORDER BY {WEEK}"""
 
 
@@ -93,12 +82,31 @@ def query_parameters(weeks: Sequence[Period], marketplace: str) -> "list[Paramet
     ]
 
 
-def quoted(name: str) -> str:
-    """A name in backticks; the settings have refused names that hold one."""
-    return f"`{name}`"
+def typed_rows(source: Source, **others: str) -> str:
+    """A SELECT of the weeks' rows with every column under our name, ready to be judged.
+
+    Args:
+        source: Where the rows are.
+        others: Expressions over the source's own columns, by the name they get.
+    """
+    named = typed_columns(source) | others
+    columns = ",\n        ".join(f"{value} AS {quoted(name)}" for name, value in named.items())
+    return f"""SELECT {week_of(source)} AS {WEEK},
+        {columns}
+    FROM {as_of(source)}
+    WHERE {in_weeks(source)}"""
 
 
-def _list(names: list[str]) -> str:
+def place(key: Sequence[str], source: Source) -> str:
+    """The rank of a row among those of one key; the first counts, as it does in Postgres."""
+    return f"""ROW_NUMBER() OVER (
+        PARTITION BY {listed(key)}
+        ORDER BY {_winner_first(source)}
+    )"""
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in backticks, with commas between them."""
     return ", ".join(map(quoted, names))
 
 
@@ -140,38 +148,12 @@ def in_weeks(source: Source) -> str:
     )
 
 
-def _typed_columns(source: Source) -> str:
-    """Each column under its own name and type; the aggregates above work on these."""
-    columns = [
-        f"{_typed(source, column)} AS {quoted(column.name)}"
-        for column in source.columns
-        if column.title not in (CHILD_ASIN_TITLE, MARKETPLACE_TITLE)
-    ]
-    columns.append(f"COALESCE({quoted(CHILD_ASIN_TITLE)}, {quoted(PARENT_ASIN_TITLE)}) AS `asin`")
-    known = MARKETPLACE_TITLE in source.types
-    marketplace = quoted(MARKETPLACE_TITLE) if known else f"@{MARKETPLACE_PARAMETER}"
-    columns.append(f"{marketplace} AS `marketplace`")
-    columns += [
-        f"CAST(NULL AS STRING) AS {quoted(name)}"
-        for name in ("brand", "product_title", "category")
-        if name not in {column.name for column in source.columns}
-    ]
-    return ",\n        ".join(columns)
-
-
-def _typed(source: Source, column: SourceColumn) -> str:
-    name = quoted(column.title)
-    if column.type == DATE:
-        return f"DATE({name})"
-    if column.type != TEXT and source.types[column.title] == "STRING":
-        return f"CAST(TRIM({name}) AS {'INT64' if column.type == COUNT else 'FLOAT64'})"
-    return name
-
-
 def _winner_first(source: Source) -> str:
+    names = [column.name for column in source.columns]
+    latest = ["report_date"] if "report_date" in names else []
     values = measures_first(tuple(column.target for column in source.columns))
-    named = [column.name for column in values if column.name not in ("report_date", "marketplace")]
-    return ", ".join(f"{quoted(name)} DESC" for name in ["report_date", *named])
+    named = [column.name for column in values if column.name not in latest]
+    return ", ".join(f"{quoted(name)} DESC" for name in [*latest, *named])
 
 
 def _median_places(table: Table, key: list[str]) -> str:
@@ -179,9 +161,9 @@ def _median_places(table: Table, key: list[str]) -> str:
     return "".join(
         f""",
         ROW_NUMBER() OVER (
-            PARTITION BY {_list(key)} ORDER BY {quoted(price)} IS NULL, {quoted(price)}
+            PARTITION BY {listed(key)} ORDER BY {quoted(price)} IS NULL, {quoted(price)}
         ) AS `{median}_place`,
-        COUNT({quoted(price)}) OVER (PARTITION BY {_list(key)}) AS `{median}_known`"""
+        COUNT({quoted(price)}) OVER (PARTITION BY {listed(key)}) AS `{median}_known`"""
         for median, price in table.medians.items()
     )
 
@@ -198,7 +180,7 @@ def _dated_texts(table: Table, key: list[str]) -> str:
     return "".join(
         f""",
         MAX(IF({quoted(text)} IS NULL, NULL, CONCAT(CAST(`report_date` AS STRING), {quoted(text)})))
-            OVER (PARTITION BY {_list(key)}) AS `{text}_dated`"""
+            OVER (PARTITION BY {listed(key)}) AS `{text}_dated`"""
         for text in _texts(table)
     )
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from sqp_refresh.errors import SchemaMismatch
 from sqp_refresh.extract.client import call_deadline, start_query, translated_errors
-from sqp_refresh.extract.convert import ACCEPTED, Reading, reading
+from sqp_refresh.reading import ACCEPTED, Reading, reading
 from sqp_refresh.tables import SourceColumn, SourceSpec
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ class Source:
         name: project.dataset.table.
         spec: What is wanted of it.
         types: BigQuery type by column title, only for columns that exist and are needed.
+        schema: BigQuery type by column title, for all that there are.
         instant: When it is read as of; None for a view, which can only be read as it is.
     """
 
@@ -31,6 +32,7 @@ class Source:
     spec: SourceSpec
     types: dict[str, str] = field(hash=False)
     instant: datetime | None
+    schema: dict[str, str] = field(default_factory=dict, hash=False)
 
     @property
     def is_table(self) -> bool:
@@ -67,7 +69,8 @@ def describe(client: "Client", name: str, spec: SourceSpec, instant: datetime | 
         if column.title.lower() in found
     }
     _check(name, spec, types)
-    return Source(name, spec, types, _instant(table, instant or datetime.now(UTC)))
+    schema = {field.name: _type(field) for field in fields}
+    return Source(name, spec, types, _instant(table, instant or datetime.now(UTC)), schema)
 
 
 def _instant(table: "Table", wanted: datetime) -> datetime | None:

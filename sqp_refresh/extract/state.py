@@ -10,22 +10,19 @@ from typing import Any
 
 from sqp_refresh.extract.client import call_deadline, rest_client, translated_errors
 from sqp_refresh.extract.job import run_query
-from sqp_refresh.extract.query import WEEK, as_of, in_weeks, quoted, week_of
+from sqp_refresh.extract.query import WEEK, listed, place, typed_rows
 from sqp_refresh.extract.source import Source
+from sqp_refresh.extract.typed import keeps_contract, quoted
 from sqp_refresh.parts import State
 from sqp_refresh.settings import Settings
-from sqp_refresh.tables import (
-    CHILD_ASIN_TITLE,
-    DATE_TITLE,
-    MARKETPLACE_TITLE,
-    OWN_COUNTS,
-    PARENT_ASIN_TITLE,
-    Origin,
-    Table,
-)
+from sqp_refresh.tables import OWN_COUNTS, SHARES, Origin, Table
 from sqp_refresh.weeks import Grain, Period
 
 FINGERPRINT_PARTS = 3
+
+# Of rows with one key, one lands: of the latest date, and of those the first.
+LANDS_ON_ITS_DAY = "kept AND day_place = 1"
+LANDS = f"{LANDS_ON_ITS_DAY} AND is_latest"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +48,22 @@ def source_states(
 
 
 def state_of(table: Table, week: Period, states: SourceStates, marketplace: str) -> State:
-    """What one week of a table is made from; a week without rows has a state too."""
-    known = states.by_week.get(week.start, {"rows": 0})
-    counted = "rows"
-    if table.origin is Origin.SOURCE_AGGREGATE:
-        counted = "days" if table.grain is Grain.DAY else "asins"
-    return State(known | {"marketplace": marketplace}, known.get(counted, 0))
+    """What one week of a table is made from, and what that must become in the table.
+
+    A week without rows has a state too.
+    """
+    known = states.by_week.get(week.start, {"source_rows": 0, "landing": 0})
+    if table.origin is Origin.SOURCE_ROWS:
+        rows, counted, prefix = known["source_rows"], "landing", ""
+    else:
+        prefix = "day_" if table.grain is Grain.DAY else ""
+        rows = known.get(f"{prefix}asins", 0)
+        counted = f"{prefix}asins"
+    expected = {"row_count": known.get(counted, 0)}
+    if "distinct_asins" in known:
+        expected["distinct_asin_count"] = known["distinct_asins"]
+        expected |= {f"sum_{count}": known[f"{prefix}{count}"] for count in OWN_COUNTS}
+    return State(known | {"marketplace": marketplace, "expected": expected}, rows)
 
 
 def _ask(settings: Settings, source: Source, weeks: tuple[Period, ...]) -> SourceStates:
@@ -73,48 +80,70 @@ def state_query(source: Source) -> str:
     """What each week is made from: rows, distinct keys, exact sums, and a fingerprint of all rows.
 
     Equal numbers make equal rows. Digests are added, not combined by XOR, under which two equal
-    rows would cancel out; each of the three parts has room for two thousand million rows.
+    rows would cancel out; each of the three parts has room for two thousand million rows. The
+    sums are over the rows that land: those that keep their contract and are not superseded.
     """
-    columns = ",\n        ".join(f"{e} AS {quoted(name)}" for name, e in _measured(source).items())
-    parts = (1 + 8 * number for number in range(FINGERPRINT_PARTS))
-    digests = ", ".join(
-        f"SUM(CAST(CONCAT('0x', SUBSTR(`digest`, {start}, 8)) AS INT64)) AS `digest_{start}`"
-        for start in parts
-    )
-    counts = "".join(f", {e} AS {quoted(name)}" for name, e in _counted(source).items())
+    whole = listed([column.title for column in source.columns])
+    rows = typed_rows(source, digest=f"TO_HEX(MD5(TO_JSON_STRING(STRUCT({whole}))))")
+    key = [WEEK, "kept", *source.spec.key]
+    if source.spec.name is None:
+        ranked = f"""{place([*key, "report_date"], source)} AS day_place,
+        MAX(`report_date`) OVER (PARTITION BY {listed(key)}) = `report_date` AS is_latest"""
+    else:
+        ranked = f"{place(key, source)} AS day_place, TRUE AS is_latest"
+    counts = ",\n    ".join(f"{e} AS {quoted(name)}" for name, e in _counted(source).items())
     return f"""
-WITH measured AS (
-    SELECT {week_of(source)} AS {WEEK},
-        {columns}
-    FROM {as_of(source)}
-    WHERE {in_weeks(source)}
+WITH source AS (
+    {rows}
+), judged AS (
+    SELECT *, {keeps_contract(source)} AS kept
+    FROM source
+), ranked AS (
+    SELECT *, {ranked}
+    FROM judged
 )
-SELECT {WEEK}, COUNT(*) AS `rows`{counts},
-    {digests}
-FROM measured
+SELECT {WEEK},
+    {counts}
+FROM ranked
 GROUP BY {WEEK}"""
 
 
-def _measured(source: Source) -> dict[str, str]:
-    """The columns that are counted and summed, and the digest of a row as it is delivered."""
-    whole = ", ".join(quoted(column.title) for column in source.columns)
-    measured = {"digest": f"TO_HEX(MD5(TO_JSON_STRING(STRUCT({whole}))))"}
-    if source.spec.name is not None:
-        return measured
-    names = {column.name: column for column in source.columns}
-    marketplace = [quoted(MARKETPLACE_TITLE)] if MARKETPLACE_TITLE in source.types else []
-    asin = [*marketplace, f"COALESCE({quoted(CHILD_ASIN_TITLE)}, {quoted(PARENT_ASIN_TITLE)})"]
-    day = [f"DATE({quoted(DATE_TITLE)})", *asin]
-    measured["asin"] = f"TO_JSON_STRING(STRUCT({', '.join(asin)}))"
-    measured["day"] = f"TO_JSON_STRING(STRUCT({', '.join(day)}))"
-    return measured | {
-        count: f"SAFE_CAST(TRIM(CAST({quoted(names[count].title)} AS STRING)) AS INT64)"
-        for count in OWN_COUNTS
-    }
-
-
 def _counted(source: Source) -> dict[str, str]:
-    if source.spec.name is not None:
-        return {}
-    distinct = {"asins": "COUNT(DISTINCT `asin`)", "days": "COUNT(DISTINCT `day`)"}
-    return distinct | {count: f"SUM({quoted(count)})" for count in OWN_COUNTS}
+    parts = (1 + 8 * number for number in range(FINGERPRINT_PARTS))
+    counted = {
+        f"digest_{start}": f"SUM(CAST(CONCAT('0x', SUBSTR(`digest`, {start}, 8)) AS INT64))"
+        for start in parts
+    }
+    counted |= {
+        "source_rows": "COUNT(*)",
+        "broken": "COUNTIF(NOT kept)",
+        "landing": f"COUNTIF({LANDS})",
+    }
+    return counted | (_figures() if source.spec.name is None else {})
+
+
+def _figures() -> dict[str, str]:
+    """Keys and sums of the vendor's report, and how many shares look like which scale."""
+    keys = {
+        "distinct_asins": "`asin`",
+        "asins": "TO_JSON_STRING(STRUCT(`marketplace`, `asin`))",
+        "day_asins": "TO_JSON_STRING(STRUCT(`report_date`, `marketplace`, `asin`))",
+    }
+    counted = {name: f"COUNT(DISTINCT IF(kept, {key}, NULL))" for name, key in keys.items()}
+    for prefix, lands in (("", LANDS), ("day_", LANDS_ON_ITS_DAY)):
+        counted |= {
+            f"{prefix}{count}": f"COALESCE(SUM(IF({lands}, {quoted(count)}, 0)), 0)"
+            for count in OWN_COUNTS
+        }
+    scales = {"percents": "100.0", "fractions": "1.0"}
+    for name, other in zip(scales, reversed(scales), strict=True):
+        counted[name] = " + ".join(
+            f"COUNTIF({_error(share, scales[name])} < {_error(share, scales[other])})"
+            for share in SHARES
+        )
+    return counted
+
+
+def _error(share: str, scale: str) -> str:
+    own, total = SHARES[share]
+    return f"ABS(`{share}` - {scale} * `{own}` / NULLIF(`{total}`, 0))"

@@ -18,6 +18,7 @@ class Counts:
         unchanged: Rows that the target held already, value by value.
         deleted: Rows of the target that the source no longer has.
         retained: Rows that the target keeps although the source's period came empty.
+        quarantined: Rows that broke their contract and reached no target.
     """
 
     read: int = 0
@@ -27,6 +28,7 @@ class Counts:
     unchanged: int = 0
     deleted: int = 0
     retained: int = 0
+    quarantined: int = 0
 
     def __add__(self, other: Self) -> "Counts":
         return Counts(
@@ -49,8 +51,9 @@ class Counts:
         Raises:
             DataError: the counts do not add up, so the transaction must not be committed.
         """
-        if self.read != self.landed + self.superseded:
+        if self.read != self.landed + self.superseded + self.quarantined:
             raise DataError(
-                f"{self.read} rows were read, but {self.landed} landed and {self.superseded} were "
-                "superseded; somebody else changed the target meanwhile, run the refresh again"
+                f"{self.read} rows were read, but {self.landed} landed, {self.superseded} were "
+                f"superseded and {self.quarantined} quarantined; somebody else changed the target "
+                "meanwhile, run the refresh again"
             )

@@ -13,7 +13,8 @@ from sqp_refresh.tables import Table
 def publish(session: Session, table: Table, part: Part) -> Counts:
     """Make the target's rows of the part's period equal to the part's, writing only what differs.
 
-    The caller holds the table's lock, and commits. An empty part deletes nothing.
+    The caller has held the rows against their contract, holds the table's lock, and commits. An
+    empty part deletes nothing.
 
     Raises:
         DataError: a value does not fit its column, or rows would be lost.

@@ -5,19 +5,17 @@ import pyarrow as pa
 import pytest
 
 from sqp_refresh.errors import DataError
-from sqp_refresh.extract.conform import RowShape
-from sqp_refresh.extract.convert import convert
-from sqp_refresh.extract.source import Source
+from sqp_refresh.reading import convert, convert_readable
 from sqp_refresh.tables import (
     COUNT,
     DATE,
     PERCENT,
     PRICE,
-    SEARCH_QUERY_PERFORMANCE,
     SOURCE_COLUMNS,
     SQP_REPORT,
     TEXT,
 )
+from sqp_refresh.validate.conform import Conformed, conform
 
 
 @pytest.mark.parametrize(
@@ -67,56 +65,75 @@ def test_what_is_no_number_is_refused_by_name_and_never_becomes_zero(array, kind
         convert(array, kind, "Total Click Count")
 
 
-def rows(**columns: list) -> pa.RecordBatch:
-    return pa.RecordBatch.from_pydict(columns)
+@pytest.mark.parametrize(
+    ("array", "kind", "kept"),
+    [
+        (pa.array(["12", "12,5", None]), COUNT, [12, None, None]),
+        (pa.array([1.0, 0.5, 1e30, float("nan")]), COUNT, [1, None, None, None]),
+        (pa.array(["0.5", "NaN", "-Infinity", ""]), PERCENT, [0.5, None, None, None]),
+        (pa.array([b"fine", b"\xff\xfe"]).view(pa.string()), TEXT, ["fine", None]),
+        (pa.array([b"7", b"\xed\xa0\x80"]).view(pa.string()), COUNT, [7, None]),
+    ],
+)
+def test_what_cannot_be_read_is_null_and_told_apart_from_what_is_null(array, kind, kept):
+    values, lost = convert_readable(array, kind)
 
-
-def shape(without: tuple[str, ...] = ()) -> RowShape:
-    types = {
-        column.title: {COUNT: "INTEGER", PERCENT: "FLOAT", PRICE: "NUMERIC", DATE: "DATE"}.get(
-            column.type, "STRING"
-        )
-        for column in SOURCE_COLUMNS
-        if column.title not in without
-    }
-    return RowShape(
-        Source("p.d.t", SQP_REPORT, types, datetime.now(UTC)), SEARCH_QUERY_PERFORMANCE, "DE"
+    assert values.to_pylist() == kept
+    assert lost is not None
+    known = (
+        [value is not None for value in array.cast(pa.binary()).to_pylist()]
+        if (pa.types.is_string(array.type))
+        else [value is not None for value in array.to_pylist()]
     )
+    assert lost.to_pylist() == [
+        was and value is None for was, value in zip(known, kept, strict=True)
+    ]
+
+
+def conformed(batch: pa.RecordBatch) -> Conformed:
+    return conform(SQP_REPORT, batch, {"Marketplace": "DE"})
 
 
 def source_batch(without: tuple[str, ...] = (), **values: object) -> pa.RecordBatch:
-    defaults = {TEXT: "x", DATE: date(2024, 8, 18), COUNT: 1, PERCENT: 1.0, PRICE: Decimal(1)}
-    return pa.RecordBatch.from_pylist(
-        [
-            {
-                column.title: values.get(column.name, defaults[column.type])
-                for column in SOURCE_COLUMNS
-                if column.title not in without
-            }
-        ]
+    samples = {TEXT: "x", DATE: date(2024, 8, 18), COUNT: 1, PERCENT: 1.0, PRICE: Decimal(1)}
+    return pa.RecordBatch.from_pydict(
+        {
+            column.title: pa.array(
+                [values.get(column.name, samples[column.type])],
+                pa.scalar(samples[column.type]).type,
+            )
+            for column in SOURCE_COLUMNS
+            if column.title not in without
+        }
     )
 
 
 def test_the_parent_stands_in_only_where_the_child_is_null():
-    child = shape()(source_batch(asin="CHILD", parent_asin="PARENT"))
-    orphan = shape()(source_batch(asin=None, parent_asin="PARENT"))
+    child = conformed(source_batch(asin="CHILD", parent_asin="PARENT")).rows
+    orphan = conformed(source_batch(asin=None, parent_asin="PARENT")).rows
 
     assert child["asin"].to_pylist() == ["CHILD"]
     assert orphan["asin"].to_pylist() == ["PARENT"]
 
 
 def test_a_missing_marketplace_is_the_one_of_the_settings():
-    without = ("Marketplace",)
+    batch = source_batch(("Marketplace",))
 
-    assert shape(without)(source_batch(without))["marketplace"].to_pylist() == ["DE"]
+    assert conformed(batch).rows["marketplace"].to_pylist() == ["DE"]
 
 
 def test_a_marketplace_that_is_there_is_kept():
-    assert shape()(source_batch(marketplace="US"))["marketplace"].to_pylist() == ["US"]
+    assert conformed(source_batch(marketplace="US")).rows["marketplace"].to_pylist() == ["US"]
+
+
+def test_a_column_is_found_in_any_case():
+    batch = source_batch(asin="A")
+    shouted = batch.rename_columns([name.upper() for name in batch.schema.names])
+
+    assert conformed(shouted).rows.equals(conformed(batch).rows)
 
 
 def test_an_empty_batch_has_the_columns_of_a_full_one():
-    full = shape()(source_batch(asin="A", parent_asin="B"))
-    empty = shape()(source_batch(asin="A", parent_asin="B").slice(0, 0))
+    batch = source_batch(asin="A", parent_asin="B")
 
-    assert empty.schema == full.schema
+    assert conformed(batch.slice(0, 0)).rows.schema == conformed(batch).rows.schema

@@ -1,0 +1,143 @@
+"""The row contract: what every row of a source must keep before it may reach a table.
+
+A rule is one line of SQL in words that BigQuery and Polars share, so that the rows which land and
+the sums which BigQuery computes are judged by the same text. A rule that is null for a row, because
+a value in it is, does not speak of that row. Where the rules come from: Amazon's report schema,
+real rows of the report, and the widths of the columns in Postgres.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sqp_refresh.tables import DATE, SHARES, STAGES, TEXT, SourceColumn, SourceSpec
+
+SHARE_TOLERANCE = 0.01
+"""Percentage points that a share may be off; Amazon rounds to two decimals, half away from zero."""
+
+MOST = 10**15
+"""A count above it is no count of anything, and the sum of a few thousand such would overflow."""
+
+# An entry of a B-tree holds 2,704 bytes, the dates and the other columns of a key among them.
+_KEY_BYTES = 2400
+_INTEGERS = {"smallint": 2**15, "integer": 2**31}
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What every row keeps.
+
+    Attributes:
+        reason: What is wrong with a row that does not, in the source's own column titles.
+        sql: True, or null, for a row that does, over the names that the columns get here.
+    """
+
+    reason: str
+    sql: str
+
+
+def contract_of(spec: SourceSpec) -> tuple[Rule, ...]:
+    """The rules for the rows of a source: those of the vendor's report, or of a registered table.
+
+    That each value can be read as what its column is comes before all of them.
+    """
+    if spec.name is not None:
+        return (*_key_is_there(spec), *_texts_are_texts(spec), *_values_fit(spec))
+    return (
+        *_key_is_there(spec),
+        *_texts_are_texts(spec),
+        *_figures_are_amazons(spec),
+        *_values_fit(spec),
+    )
+
+
+def _key_is_there(spec: SourceSpec) -> Iterator[Rule]:
+    keys = [column for column in spec.columns if column.name in spec.key]
+    texts = [column for column in keys if _is_text(column)]
+    for column in keys:
+        yield Rule(f"{column.title} is missing", f"`{column.name}` IS NOT NULL")
+    for column in texts:
+        # A registered table may well have an empty text in its key.
+        if spec.name is None:
+            yield Rule(f"{column.title} is empty", f"`{column.name}` <> ''")
+        room = _KEY_BYTES // len(texts)
+        yield Rule(
+            f"{column.title} is longer than the {room} bytes that a key has room for",
+            f"OCTET_LENGTH(`{column.name}`) <= {room}",
+        )
+
+
+def _texts_are_texts(spec: SourceSpec) -> Iterator[Rule]:
+    for column in filter(_is_text, spec.columns):
+        # Postgres stores no NUL byte.
+        yield Rule(f"{column.title} holds a NUL byte", rf"NOT REGEXP_LIKE(`{column.name}`, '\x00')")
+        # In BigQuery a title in double quotes is a text, which once filled a whole table.
+        titles = [other.title for other in spec.columns if spec.name is None or other is column]
+        plain = "|".join(title for title in titles if title.replace(" ", "").isalnum())
+        if plain:
+            yield Rule(
+                f"{column.title} is the name of a column",
+                f"NOT REGEXP_LIKE(`{column.name}`, '^({plain})$')",
+            )
+
+
+def _figures_are_amazons(spec: SourceSpec) -> Iterator[Rule]:
+    """What holds for the figures of every seller and every week."""
+    title = {column.name: column.title for column in spec.columns}
+    yield Rule(
+        f"{title['asin']} is not ten capital letters and digits",
+        "REGEXP_LIKE(`asin`, '^[A-Z0-9]{10}$')",
+    )
+    for name in title:
+        if name.endswith(("_count", "_volume", "_score")):
+            least = 1 if name.endswith("_score") else 0
+            yield Rule(
+                f"{title[name]} is not between {least} and 10^15",
+                f"`{name}` BETWEEN {least} AND {MOST}",
+            )
+        if name.endswith("_price"):
+            yield Rule(f"{title[name]} is not above 0", f"`{name}` > 0")
+    for share, (own, total) in SHARES.items():
+        yield from _share(title, share, own, total)
+    for stage in STAGES.values():
+        total = f"total_{stage}_count"
+        speeds = (f"total_{speed}_day_shipping_{stage}_count" for speed in ("same", "one", "two"))
+        # As floating point, which a sum of impossible counts cannot overflow.
+        fast = " + ".join(f"1.0 * COALESCE(`{speed}`, 0)" for speed in speeds)
+        yield Rule(f"the shipping counts under {title[total]} exceed it", f"{fast} <= `{total}`")
+
+
+def _share(title: dict[str, str], share: str, own: str, total: str) -> Iterator[Rule]:
+    yield Rule(f"{title[own]} is above {title[total]}", f"`{own}` <= `{total}`")
+    yield Rule(f"{title[share]} is not between 0 and 100", f"`{share}` BETWEEN 0 AND 100")
+    yield Rule(
+        f"{title[share]} is not 100 * {title[own]} / {title[total]}",
+        f"ABS(`{share}` - 100.0 * `{own}` / NULLIF(`{total}`, 0)) <= {SHARE_TOLERANCE} + 1e-9",
+    )
+    yield Rule(
+        f"{title[share]} is a share of nothing, because {title[total]} is 0",
+        f"`{total}` <> 0 OR COALESCE(`{share}`, 0) = 0",
+    )
+
+
+def _values_fit(spec: SourceSpec) -> Iterator[Rule]:
+    """What Postgres would refuse, and with it the whole week."""
+    for column in spec.columns:
+        base = column.type.partition("(")[0]
+        sizes = [int(size) for size in re.findall(r"\d+", column.type)]
+        fits = None
+        if base == "numeric" and sizes:
+            digits = sizes[0] - sum(sizes[1:])
+            fits = f"ABS(`{column.name}`) <= {10**digits - 1}"
+        elif base in _INTEGERS:
+            fits = f"`{column.name}` BETWEEN {-_INTEGERS[base]} AND {_INTEGERS[base] - 1}"
+        elif base.startswith("character") and sizes:
+            fits = f"LENGTH(`{column.name}`) <= {sizes[0]}"
+        elif column.type == DATE:
+            fits = f"EXTRACT(YEAR FROM `{column.name}`) BETWEEN 1 AND 9999"
+        if fits:
+            yield Rule(f"{column.title} does not fit into {column.type}", fits)
+
+
+def _is_text(column: SourceColumn) -> bool:
+    return column.type == TEXT or column.type.startswith("character")

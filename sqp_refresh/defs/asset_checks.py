@@ -1,0 +1,109 @@
+"""What every table is checked for whenever it is refreshed, and alone: one asset check each."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from itertools import groupby
+from typing import Any
+
+import dagster as dg
+
+from sqp_refresh.catalog import Catalog
+from sqp_refresh.defs.partitions import weekly_partitions, weeks_of_run
+from sqp_refresh.postgres import connect
+from sqp_refresh.quality import check, metrics_of
+from sqp_refresh.retries import persistently
+from sqp_refresh.settings import Settings
+from sqp_refresh.tables import SCHEMA, Table
+from sqp_refresh.validate.metrics import Metric, Weight
+from sqp_refresh.validate.verdicts import Verdict
+from sqp_refresh.weeks import Grain, Period
+
+_BY_PERIOD = dg.TableSchema(
+    [
+        dg.TableColumn("period", description="First day of the week or period"),
+        dg.TableColumn("metric", description="As in sqp.refresh_data_quality"),
+        dg.TableColumn("value", description="What the table holds"),
+        dg.TableColumn("expected", description="What the source says"),
+        dg.TableColumn("verdict"),
+    ]
+)
+
+
+def table_checks(settings: Settings, catalog: Catalog) -> list[dg.AssetChecksDefinition]:
+    """The checks of all tables; those of one table are one step."""
+    return [_checks(table, settings) for table in catalog.tables.values()]
+
+
+def _checks(table: Table, settings: Settings) -> dg.AssetChecksDefinition:
+    weekly = table.grain.published is Grain.WEEK
+    weeks = weekly_partitions(settings.REFRESH_START_DATE) if weekly else None
+    with warnings.catch_warnings():
+        # A check of a range of weeks depends on it, preview or not.
+        warnings.filterwarnings("ignore", "Specifying a partitions_def", dg.PreviewWarning)
+        specs = [
+            _spec(table, name, list(metrics), weeks)
+            for name, metrics in groupby(metrics_of(table), key=lambda metric: metric.check)
+        ]
+
+    @dg.multi_asset_check(name=f"{table.name}_checks", specs=specs, can_subset=True)
+    def checks(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+        wanted = {key.name for key in context.selected_asset_check_keys}
+        verdicts = _judged(table, weeks_of_run(context.op_execution_context), wanted)
+        for name, of_check in groupby(verdicts, key=lambda verdict: verdict.metric.check):
+            yield _result(name, list(of_check))
+
+    return checks
+
+
+def _spec(
+    table: Table, name: str, metrics: Sequence[Metric], weeks: dg.PartitionsDefinition | None
+) -> dg.AssetCheckSpec:
+    measured = "; ".join(dict.fromkeys(metric.about for metric in metrics))
+    return dg.AssetCheckSpec(
+        name,
+        asset=dg.AssetKey([SCHEMA, table.name]),
+        description=f"Measures {measured}. Where it fails, it {metrics[0].weight}.",
+        blocking=metrics[0].weight is Weight.BLOCKS,
+        partitions_def=weeks,
+    )
+
+
+def _judged(table: Table, weeks: Sequence[Period] | None, wanted: set[str]) -> list[Verdict]:
+    url, today = Settings.read().database_url, datetime.now(UTC).date()
+    for attempt in persistently(lambda: 0):
+        with attempt, connect(url) as session, session.transaction():
+            return check(session, table, weeks, today=today, only=wanted)
+    raise AssertionError("the last attempt either returns or raises")
+
+
+def _result(name: str, verdicts: Sequence[Verdict]) -> dg.AssetCheckResult:
+    failing = [verdict for verdict in verdicts if verdict.ok is False]
+    is_error = any(verdict.is_error for verdict in failing)
+    metadata: dict[str, Any] = {}
+    for verdict in verdicts:
+        if verdict.value is not None:
+            metadata[f"sqp/{verdict.metric.name}"] = verdict.value
+        if verdict.expected is not None:
+            metadata[f"sqp/{verdict.metric.name}_expected"] = verdict.expected
+    records = [record for verdict in verdicts for record in _records(verdict)]
+    return dg.AssetCheckResult(
+        check_name=name,
+        passed=not failing,
+        severity=dg.AssetCheckSeverity.ERROR if is_error else dg.AssetCheckSeverity.WARN,
+        description="; ".join(map(str, failing)) or None,
+        metadata=metadata | {"sqp/by_period": dg.TableMetadataValue(records, _BY_PERIOD)},
+    )
+
+
+def _records(verdict: Verdict) -> Iterator[dg.TableRecord]:
+    for one in verdict.measurements:
+        yield dg.TableRecord(
+            {
+                "period": one.period,
+                "metric": one.metric,
+                "value": one.value,
+                "expected": one.expected,
+                "verdict": verdict.of(one),
+            }
+        )

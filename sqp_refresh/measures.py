@@ -1,0 +1,177 @@
+"""What a table holds of each period, in numbers, and what it must hold to equal its source.
+
+Measured in Postgres, row by row, whatever any other step believes. What a table that BigQuery fills
+must hold, BigQuery said at the instant the period was read as of, and the ledger keeps; what a
+derived table must hold follows from the rows of `search_query_performance`.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import pairwise
+from typing import Any
+
+from psycopg import sql
+
+from sqp_refresh.contract import SHARE_TOLERANCE
+from sqp_refresh.postgres import Session
+from sqp_refresh.published import period_rows
+from sqp_refresh.tables import (
+    OWN_COUNTS,
+    SCHEMA,
+    SEARCH_QUERY_PERFORMANCE,
+    SHARES,
+    STAGES,
+    SUMMED_COUNTS,
+    Table,
+)
+from sqp_refresh.weeks import Period
+
+ROW_COUNT = "row_count"
+DISTINCT_ASIN_COUNT = "distinct_asin_count"
+SUMS = {f"sum_{count}": count for count in OWN_COUNTS}
+"""The sums that are compared with the source, and the count that each adds up."""
+
+_RATIOS = ("null_ratio", "rate_agreement")
+
+Measured = dict[Period, dict[str, Any]]
+
+_MEASURE = sql.SQL("""
+SELECT wanted.first, wanted.last, measured.*
+FROM (VALUES {wanted}) AS wanted (first, last)
+CROSS JOIN LATERAL (SELECT {measures} FROM {table} WHERE {within}) AS measured
+""")
+_TOLERANCE = sql.Literal(SHARE_TOLERANCE)
+_VOTE = sql.SQL(
+    "coalesce(sum(sign("
+    "abs({share} - 100.0 * {own} / nullif({total}, 0))"
+    " - abs({share} - 1.0 * {own} / nullif({total}, 0))"
+    ")), 0)"
+)
+
+
+def measured(session: Session, table: Table, periods: Iterable[Period]) -> Measured:
+    """The numbers of each period as the table has them."""
+    return _asked(session, table, table.scope, periods, dict(_measures(table)))
+
+
+def derived(session: Session, table: Table, periods: Iterable[Period]) -> Measured:
+    """The numbers that a derived table must have, from the rows that it is made of."""
+    queries = SEARCH_QUERY_PERFORMANCE
+    # One row of a period is one ASIN on one query, however many weeks it was seen in.
+    rows = sql.SQL("count(DISTINCT (marketplace, asin, search_query))")
+    compared = {ROW_COUNT: rows} | {
+        name: measure
+        for name, measure in _measures(queries)
+        if name in SUMS or name == DISTINCT_ASIN_COUNT
+    }
+    return _asked(session, queries, queries.scope, periods, compared)
+
+
+def names_of(table: Table) -> set[str]:
+    """The measures that a table's columns allow."""
+    return {name for name, _ in _measures(table)}
+
+
+def _asked(
+    session: Session,
+    table: Table,
+    scope: str | None,
+    periods: Iterable[Period],
+    measures: Mapping[str, sql.Composable],
+) -> Measured:
+    wanted = period_rows(periods)
+    if wanted is None:
+        return {}
+    within = sql.SQL("true")
+    if scope:
+        within = sql.SQL("{} BETWEEN wanted.first AND wanted.last").format(sql.Identifier(scope))
+    listed = sql.SQL(", ").join(
+        sql.SQL("({})::float8 AS {}").format(measure, sql.Identifier(name))
+        if name in _RATIOS
+        else sql.SQL("({})::bigint AS {}").format(measure, sql.Identifier(name))
+        for name, measure in measures.items()
+    )
+    found = session.rows(
+        _MEASURE.format(
+            wanted=wanted,
+            measures=listed,
+            table=sql.Identifier(SCHEMA, table.name),
+            within=within,
+        )
+    )
+    return {
+        Period(first, last): dict(zip(measures, values, strict=True))
+        for first, last, *values in found
+    }
+
+
+def _measures(table: Table) -> Iterator[tuple[str, sql.Composable]]:
+    """Every measure that the columns of a table allow, as an aggregate."""
+    names = {column.name for column in table.columns}
+    yield ROW_COUNT, sql.SQL("count(*)")
+    own = _own(names)
+    if not own:
+        return
+    yield DISTINCT_ASIN_COUNT, sql.SQL("count(DISTINCT asin)")
+    for name, count in SUMS.items():
+        yield name, sql.SQL("coalesce(sum({}), 0)").format(own[count])
+    key_measures = [*own.values(), *map(sql.Identifier, names & {"search_query_volume"})]
+    yield (
+        "null_ratio",
+        sql.SQL("sum(num_nulls({}))::numeric / nullif(count(*) * {}, 0)").format(
+            sql.SQL(", ").join(key_measures), sql.Literal(len(key_measures))
+        ),
+    )
+    total = sql.SQL(" + ").join(sql.SQL("coalesce(sum({}), 0)").format(one) for one in own.values())
+    yield "all_zero_measures", sql.SQL("(count(*) > 0 AND {} = 0)::integer").format(total)
+    yield "funnel_violations", sql.SQL("count(*) FILTER (WHERE {})").format(_widening(names))
+    if "total_click_rate" in names:
+        yield "rate_agreement", _rate_agreement()
+    if names >= SHARES.keys():
+        yield "fraction_scale_detected", _fractions()
+
+
+def _own(names: set[str]) -> dict[str, sql.Identifier]:
+    """The column that holds each of an ASIN's own counts, or their sum."""
+    summed = {count: name for name, count in SUMMED_COUNTS.items()}
+    columns = {count: count if count in names else summed[count] for count in OWN_COUNTS}
+    if not names >= set(columns.values()):
+        return {}
+    return {count: sql.Identifier(name) for count, name in columns.items()}
+
+
+def _widening(names: set[str]) -> sql.Composed:
+    """Whether a row's funnel gets wider on its way down, own or market."""
+    summed = {count: name for name, count in SUMMED_COUNTS.items()}
+    steps: list[sql.Composable] = []
+    for side, first in (("asin", "impression"), ("total", "query_impression")):
+        stages = (first, *STAGES.values())
+        counts = [f"{side}_{stage}_count" for stage in stages]
+        columns = [count if count in names else summed[count] for count in counts]
+        steps += [
+            sql.SQL("{} > {}").format(sql.Identifier(lower), sql.Identifier(upper))
+            for upper, lower in pairwise(columns)
+        ]
+    return sql.SQL(" OR ").join(steps)
+
+
+def _rate_agreement() -> sql.Composable:
+    """The part of the rates that are 100 * total / search volume, as Amazon defines them."""
+    known, agree = [], []
+    for stage in STAGES.values():
+        rate, total = sql.Identifier(f"total_{stage}_rate"), sql.Identifier(f"total_{stage}_count")
+        off = sql.SQL("abs({} - 100.0 * {} / nullif(search_query_volume, 0))").format(rate, total)
+        known.append(sql.SQL("count({})").format(off))
+        agree.append(sql.SQL("count(*) FILTER (WHERE {} <= {})").format(off, _TOLERANCE))
+    plus = sql.SQL(" + ")
+    return sql.SQL("({})::numeric / nullif({}, 0)").format(plus.join(agree), plus.join(known))
+
+
+def _fractions() -> sql.Composable:
+    """1 where more shares look like fractions than like percentages, told from their counts."""
+    votes = [
+        _VOTE.format(
+            share=sql.Identifier(share), own=sql.Identifier(own), total=sql.Identifier(total)
+        )
+        for share, (own, total) in SHARES.items()
+    ]
+    return sql.SQL("({} > 0)::integer").format(sql.SQL(" + ").join(votes))

@@ -1,0 +1,181 @@
+"""What a column is read as: one column of Arrow into a type that staging has, nothing rounded.
+
+Shares and prices keep the type the source gave them, and become NUMERIC in Postgres, once.
+"""
+
+import re
+from enum import StrEnum
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sqp_refresh.errors import DataError, one_line
+
+
+class Reading(StrEnum):
+    """What a column is read as; the value says it to a person."""
+
+    TEXT = "text in UTF-8"
+    DATE = "a date"
+    WHOLE = "a whole number"
+    NUMBER = "a number"
+    FLAG = "true or false"
+    INSTANT = "a point in time"
+
+
+_NUMBERS = frozenset({"INTEGER", "FLOAT", "NUMERIC", "BIGNUMERIC", "STRING"})
+ACCEPTED = {
+    Reading.TEXT: frozenset({"STRING"}),
+    Reading.DATE: frozenset({"TIMESTAMP", "DATE", "DATETIME"}),
+    Reading.WHOLE: _NUMBERS,
+    Reading.NUMBER: _NUMBERS,
+    Reading.FLAG: frozenset({"BOOLEAN", "BOOL"}),
+    Reading.INSTANT: frozenset({"TIMESTAMP"}),
+}
+"""The BigQuery types that convert."""
+
+_READINGS = {
+    "date": Reading.DATE,
+    "smallint": Reading.WHOLE,
+    "integer": Reading.WHOLE,
+    "bigint": Reading.WHOLE,
+    "numeric": Reading.NUMBER,
+    "real": Reading.NUMBER,
+    "double precision": Reading.NUMBER,
+    "boolean": Reading.FLAG,
+    "timestamp with time zone": Reading.INSTANT,
+}
+_INT64 = 2**63
+TEXT_OF = {
+    Reading.WHOLE: "[+-]?[0-9]+",
+    Reading.NUMBER: "[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]+)?",
+}
+"""How a text says a number, as a regular expression; any other text is not zero but no number."""
+
+
+def reading(postgres_type: str) -> Reading:
+    """How a column of this Postgres type is read; any other type is read as text."""
+    return _READINGS.get(postgres_type.partition("(")[0], Reading.TEXT)
+
+
+def convert(array: pa.Array, postgres_type: str, title: str) -> pa.Array:
+    """One column in a type that staging has, every value of it.
+
+    Raises:
+        DataError: a value cannot be read as what the column is; it is named.
+    """
+    wanted = reading(postgres_type)
+    try:
+        return _converted(array, wanted)
+    except pa.ArrowInvalid as error:
+        raise DataError(
+            f"column {title!r} of the source holds a value that is not {wanted}: {one_line(error)}"
+        ) from None
+
+
+def convert_readable(
+    array: pa.Array, postgres_type: str
+) -> tuple[pa.Array, pa.BooleanArray | None]:
+    """One column in a type that staging has; what cannot be read as such becomes null.
+
+    Returns:
+        The column, and which of its values were not readable; None where all were.
+    """
+    wanted = reading(postgres_type)
+    try:
+        return _converted(array, wanted), None
+    except pa.ArrowInvalid:
+        readable = _readable(array, wanted)
+    known = pc.call_function("is_valid", [array])
+    lost = pc.call_function("and_not", [known, pc.call_function("is_valid", [readable])])
+    return _converted(readable, wanted), lost
+
+
+def _converted(array: pa.Array, wanted: Reading) -> pa.Array:
+    match wanted:
+        case Reading.TEXT:
+            # A block may hold bytes that are no UTF-8, which nothing after this expects.
+            array.validate(full=True)
+            return array.cast(pa.string())
+        case Reading.DATE:
+            return array.cast(pa.date32(), safe=False)  # a time of day is dropped, in UTC
+        case Reading.WHOLE:
+            return _digits(_trimmed(array)).cast(pa.int64())
+        case Reading.NUMBER:
+            return _finite(_fraction(array))
+        case Reading.FLAG:
+            return array.cast(pa.bool_())
+        case Reading.INSTANT:
+            return array.cast(pa.timestamp("us", "UTC"))
+
+
+def _readable(array: pa.Array, wanted: Reading) -> pa.Array:
+    """The values that can be read, null for the others; value by value, for the rare bad batch."""
+    if pa.types.is_string(array.type):
+        texts = [_text(value) for value in array.cast(pa.binary()).to_pylist()]
+        array = pa.array(texts, pa.string())
+    if wanted is Reading.TEXT:
+        return array
+    if wanted not in (Reading.WHOLE, Reading.NUMBER):
+        return pa.nulls(len(array), array.type)
+    return pa.array([_number(value, wanted) for value in array.to_pylist()], array.type)
+
+
+def _text(value: bytes | None) -> str | None:
+    try:
+        return None if value is None else value.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _number(value: Any, wanted: Reading) -> object:  # noqa: ANN401, whatever a column holds
+    """The value where it is a number of that kind, a text that says one in Arrow's own way."""
+    is_text = isinstance(value, str)
+    if value is None or (is_text and not re.fullmatch(TEXT_OF[wanted], value.strip(), re.ASCII)):
+        return None
+    number = (int if is_text and wanted is Reading.WHOLE else float)(value)
+    if abs(number) == float("inf") or number != number:
+        return None
+    if wanted is Reading.WHOLE and not (-_INT64 <= number < _INT64 and number == int(number)):
+        return None
+    return repr(number) if is_text else value
+
+
+def _fraction(array: pa.Array) -> pa.Array:
+    if pa.types.is_string(array.type):
+        # Fifteen digits survive, far more than a share or a price has.
+        return _trimmed(array).cast(pa.float64())
+    if pa.types.is_decimal256(array.type):
+        return array.cast(pa.string())
+    return array
+
+
+def _trimmed(array: pa.Array) -> pa.Array:
+    if not pa.types.is_string(array.type):
+        return array
+    return pc.call_function("utf8_trim_whitespace", [array])
+
+
+def _digits(array: pa.Array) -> pa.Array:
+    # Arrow would also read hexadecimal, which BigQuery's sums know nothing of.
+    if pa.types.is_string(array.type):
+        matches = pc.call_function(
+            "match_substring_regex",
+            [array],
+            pc.MatchSubstringOptions(rf"^{TEXT_OF[Reading.WHOLE]}$"),
+        )
+        if _has_false(matches):
+            raise pa.ArrowInvalid("not only digits")
+    return array
+
+
+def _finite(array: pa.Array) -> pa.Array:
+    # Postgres would store NaN in a NUMERIC column.
+    if pa.types.is_floating(array.type) and _has_false(pc.call_function("is_finite", [array])):
+        raise pa.ArrowInvalid("NaN or Infinity")
+    return array
+
+
+def _has_false(flags: pa.BooleanArray) -> bool:
+    return flags.false_count > 0

@@ -1,0 +1,59 @@
+"""Source batches into the batches that staging takes: our names, and types Postgres has too."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sqp_refresh.reading import convert_readable, reading
+from sqp_refresh.tables import CHILD_ASIN_TITLE, PARENT_ASIN_TITLE, SourceColumn, SourceSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Conformed:
+    """One batch in our names and types.
+
+    Attributes:
+        rows: All columns of the source that are known here; null what could not be read.
+        unreadable: Which rows hold a value that could not be read, by the column's title.
+    """
+
+    rows: pa.RecordBatch
+    unreadable: dict[str, pa.BooleanArray] = field(default_factory=dict)
+
+    def reasons(self, spec: SourceSpec) -> dict[str, pa.BooleanArray]:
+        """What is wrong with the values that could not be read, and in which rows."""
+        kinds = {column.title: reading(column.type) for column in spec.columns}
+        return {f"{title} is not {kinds[title]}": mask for title, mask in self.unreadable.items()}
+
+
+def conform(spec: SourceSpec, batch: pa.RecordBatch, constants: Mapping[str, str]) -> Conformed:
+    """Rename, convert and complete one batch.
+
+    Args:
+        spec: The columns that are wanted.
+        batch: Rows by title, in the types of the source.
+        constants: The value of a column that the source does not have, by its title.
+    """
+    # To BigQuery, a column's name is the same in any case.
+    found = {name.lower(): batch.column(number) for number, name in enumerate(batch.schema.names)}
+    columns: dict[str, pa.Array] = {}
+    unreadable: dict[str, pa.BooleanArray] = {}
+    for column in spec.columns:
+        array = _raw(spec, column, found)
+        if array is None:
+            value = constants.get(column.title)
+            columns[column.name] = pa.array([value] * batch.num_rows, pa.string())
+            continue
+        columns[column.name], lost = convert_readable(array, column.type)
+        if lost is not None:
+            unreadable[column.title] = lost
+    return Conformed(pa.RecordBatch.from_pydict(columns), unreadable)
+
+
+def _raw(spec: SourceSpec, column: SourceColumn, found: dict[str, pa.Array]) -> pa.Array | None:
+    array = found.get(column.title.lower())
+    if array is not None and spec.name is None and column.title == CHILD_ASIN_TITLE:
+        return pc.call_function("coalesce", [array, found[PARENT_ASIN_TITLE.lower()]])
+    return array

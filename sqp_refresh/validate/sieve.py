@@ -1,0 +1,131 @@
+"""A part's rows held against their contract on their way: good ones go on, bad ones are kept."""
+
+import base64
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import date, time
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+
+from sqp_refresh.parts import Part, Raw
+from sqp_refresh.tables import SourceSpec, Table
+from sqp_refresh.validate.conform import conform
+
+# More bad rows of one week than this are counted, but no longer kept: such a week is rejected.
+MOST_KEPT = 10_000
+
+
+Refused = tuple[dict[str, Any], list[str]]
+"""A row's values as the source sent them, by title, as JSON can hold them; and what is wrong."""
+
+
+@dataclass(slots=True)
+class Sieve:
+    """One part on its way; what it has counted is complete once its rows are read.
+
+    Attributes:
+        table: Where the good rows go.
+        raw: The rows.
+        read: How many came.
+        bad: How many broke the contract.
+        refused: Those that did.
+        reasons: How many rows broke each rule.
+    """
+
+    table: Table
+    raw: Raw
+    read: int = 0
+    bad: int = 0
+    refused: list[Refused] = field(default_factory=list)
+    reasons: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def spec(self) -> SourceSpec:
+        """The columns that the contract speaks of."""
+        assert self.table.source, "only rows of a source have a contract"
+        return self.table.source
+
+    def batches(self) -> pa.RecordBatchReader:
+        """The good rows, in our names and types, as they are read."""
+        empty = pa.RecordBatch.from_pylist([], self.raw.schema)
+        return pa.RecordBatchReader.from_batches(
+            self._projected(conform(self.spec, empty, self.raw.constants).rows).schema,
+            map(self._sifted, self.raw.batches),
+        )
+
+    @property
+    def bad_ratio(self) -> float:
+        """The part of the rows that broke the contract, from 0 to 1."""
+        return self.bad / self.read if self.read else 0.0
+
+    def _sifted(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        # Pandera takes seconds to import, and only rows need it.
+        from sqp_refresh.validate.model import model_of
+
+        conformed = conform(self.spec, batch, self.raw.constants)
+        unreadable = conformed.reasons(self.spec)
+        reasons = model_of(self.spec).reasons(conformed.rows)
+        for reason, mask in unreadable.items():
+            for place in (number for number, lost in enumerate(mask.to_pylist()) if lost):
+                missing = f"{reason.rpartition(' is not ')[0]} is missing"
+                known = [one for one in reasons.get(place, ()) if one != missing]
+                reasons[place] = [reason, *known]
+        self.read += batch.num_rows
+        rows = self._projected(conformed.rows)
+        if not reasons:
+            return rows
+        self._refuse(batch, reasons)
+        return rows.filter(pa.array([place not in reasons for place in range(rows.num_rows)]))
+
+    def _refuse(self, batch: pa.RecordBatch, reasons: dict[int, list[str]]) -> None:
+        self.bad += len(reasons)
+        for place in sorted(reasons):
+            self.reasons.update(reasons[place])
+            if len(self.refused) < MOST_KEPT:
+                row = as_json(batch.slice(place, 1))
+                self.refused.append((row, reasons[place]))
+
+    def _projected(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+        # `report_date` tells which of two rows with one key is the later one.
+        wanted = {column.name for column in self.table.columns} | {"report_date"}
+        return rows.select([name for name in rows.schema.names if name in wanted])
+
+
+def sieve_for(table: Table, part: Part) -> Sieve | None:
+    """The sieve that a part's rows must pass; None where Postgres or BigQuery computed them."""
+    return Sieve(table, part.rows) if isinstance(part.rows, Raw) else None
+
+
+def as_json(row: pa.RecordBatch) -> dict[str, Any]:
+    """The one row of a batch as JSON, and Postgres's jsonb, can hold it."""
+    return {
+        _plain(title): _plain(_value(row.column(number)))
+        for number, title in enumerate(row.schema.names)
+    }
+
+
+def _value(column: pa.Array) -> object:
+    if pa.types.is_string(column.type):
+        raw = column.cast(pa.binary())[0].as_py()
+        return None if raw is None else raw.decode(errors="backslashreplace")
+    return column[0].as_py()
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401, JSON in, JSON out
+    match value:
+        case str():
+            # jsonb has no NUL.
+            return value.replace("\0", "\\u0000")
+        case float() if value != value or abs(value) == float("inf"):
+            return str(value)
+        case Decimal() | date() | time():
+            return str(value) if isinstance(value, Decimal) else value.isoformat()
+        case bytes():
+            return base64.b64encode(value).decode()
+        case dict():
+            return {_plain(key): _plain(inner) for key, inner in value.items()}
+        case list():
+            return [_plain(inner) for inner in value]
+    return value
