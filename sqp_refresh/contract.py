@@ -10,17 +10,20 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sqp_refresh.tables import DATE, SHARES, STAGES, TEXT, SourceColumn, SourceSpec
+from sqp_refresh.tables import SHARES, STAGES, TEXT, SourceColumn, SourceSpec
 
 SHARE_TOLERANCE = 0.01
 """Percentage points that a share may be off; Amazon rounds to two decimals, half away from zero."""
 
-MOST = 10**15
-"""A count above it is no count of anything, and the sum of a few thousand such would overflow."""
+MOST = 10**12
+"""A count above it is no count of anything, and the sum of millions of such would overflow."""
 
 # An entry of a B-tree holds 2,704 bytes, the dates and the other columns of a key among them.
 _KEY_BYTES = 2400
 _INTEGERS = {"smallint": 2**15, "integer": 2**31}
+# As many digits as survive in floating point, and in Postgres's cast of it.
+_DIGITS = 14
+_HAS_INK = r"[^ \t\r\n]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +57,14 @@ def contract_of(spec: SourceSpec) -> tuple[Rule, ...]:
 def _key_is_there(spec: SourceSpec) -> Iterator[Rule]:
     keys = [column for column in spec.columns if column.name in spec.key]
     texts = [column for column in keys if _is_text(column)]
-    for column in keys:
-        yield Rule(f"{column.title} is missing", f"`{column.name}` IS NOT NULL")
+    for column in spec.columns:
+        if column in keys or column.title == spec.week_title:
+            yield Rule(f"{column.title} is missing", f"`{column.name}` IS NOT NULL")
     for column in texts:
         # A registered table may well have an empty text in its key.
         if spec.name is None:
-            yield Rule(f"{column.title} is empty", f"`{column.name}` <> ''")
+            inked = f"REGEXP_LIKE(`{column.name}`, '{_HAS_INK}')"
+            yield Rule(f"{column.title} is empty", inked)
         room = _KEY_BYTES // len(texts)
         yield Rule(
             f"{column.title} is longer than the {room} bytes that a key has room for",
@@ -92,11 +97,12 @@ def _figures_are_amazons(spec: SourceSpec) -> Iterator[Rule]:
         if name.endswith(("_count", "_volume", "_score")):
             least = 1 if name.endswith("_score") else 0
             yield Rule(
-                f"{title[name]} is not between {least} and 10^15",
+                f"{title[name]} is not between {least} and 10^12",
                 f"`{name}` BETWEEN {least} AND {MOST}",
             )
         if name.endswith("_price"):
-            yield Rule(f"{title[name]} is not above 0", f"`{name}` > 0")
+            # Half a cent is the least that is not rounded to nothing.
+            yield Rule(f"{title[name]} is not above 0", f"`{name}` >= 0.005")
     for share, (own, total) in SHARES.items():
         yield from _share(title, share, own, total)
     for stage in STAGES.values():
@@ -123,20 +129,25 @@ def _share(title: dict[str, str], share: str, own: str, total: str) -> Iterator[
 def _values_fit(spec: SourceSpec) -> Iterator[Rule]:
     """What Postgres would refuse, and with it the whole week."""
     for column in spec.columns:
-        base = column.type.partition("(")[0]
-        sizes = [int(size) for size in re.findall(r"\d+", column.type)]
-        fits = None
-        if base == "numeric" and sizes:
-            digits = sizes[0] - sum(sizes[1:])
-            fits = f"ABS(`{column.name}`) <= {10**digits - 1}"
-        elif base in _INTEGERS:
-            fits = f"`{column.name}` BETWEEN {-_INTEGERS[base]} AND {_INTEGERS[base] - 1}"
-        elif base.startswith("character") and sizes:
-            fits = f"LENGTH(`{column.name}`) <= {sizes[0]}"
-        elif column.type == DATE:
-            fits = f"EXTRACT(YEAR FROM `{column.name}`) BETWEEN 1 AND 9999"
-        if fits:
+        if fits := _fits(f"`{column.name}`", column.type):
             yield Rule(f"{column.title} does not fit into {column.type}", fits)
+
+
+def _fits(name: str, type_: str) -> str | None:
+    base = type_.partition("(")[0]
+    sizes = [int(size) for size in re.findall(r"-?\d+", type_)]
+    if base == "numeric" and sizes:
+        scale = sum(sizes[1:])
+        nines = min(sizes[0], _DIGITS)
+        most = f"{'9' * nines}e{sizes[0] - nines - scale}"
+        return f"{name} BETWEEN -{most} AND {most}"
+    if base in _INTEGERS:
+        return f"{name} BETWEEN {-_INTEGERS[base]} AND {_INTEGERS[base] - 1}"
+    if base.startswith("character") and sizes:
+        return f"LENGTH({name}) <= {sizes[0]}"
+    if base == "real":
+        return f"{name} = 0 OR ABS({name}) BETWEEN 1.2e-38 AND 3.4e38"
+    return None
 
 
 def _is_text(column: SourceColumn) -> bool:

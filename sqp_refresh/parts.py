@@ -89,12 +89,14 @@ class Facts:
         job_id: The BigQuery job, where there was one.
         bytes_billed: What BigQuery charged for; None where nothing was billed by the query.
         schema: The source's columns and their types, by title; empty where there is no such thing.
+        undated: Rows of the source that belong to no week, because they have no date.
     """
 
     method: str = ""
     job_id: str | None = None
     bytes_billed: int | None = None
     schema: dict[str, str] = field(default_factory=dict)
+    undated: int = 0
 
     def bill(self, more: int | None) -> None:
         """Add what another job was charged for."""

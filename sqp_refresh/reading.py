@@ -4,6 +4,7 @@ Shares and prices keep the type the source gave them, and become NUMERIC in Post
 """
 
 import re
+from datetime import date
 from enum import StrEnum
 from typing import Any
 
@@ -17,11 +18,11 @@ class Reading(StrEnum):
     """What a column is read as; the value says it to a person."""
 
     TEXT = "text in UTF-8"
-    DATE = "a date"
+    DATE = "a date of the years 1 to 9999"
     WHOLE = "a whole number"
     NUMBER = "a number"
     FLAG = "true or false"
-    INSTANT = "a point in time"
+    INSTANT = "a point in time of the years 1 to 9999"
 
 
 _NUMBERS = frozenset({"INTEGER", "FLOAT", "NUMERIC", "BIGNUMERIC", "STRING"})
@@ -46,6 +47,14 @@ _READINGS = {
     "boolean": Reading.FLAG,
     "timestamp with time zone": Reading.INSTANT,
 }
+_ARROW_TYPES = {
+    Reading.TEXT: pa.string(),
+    Reading.DATE: pa.date32(),
+    Reading.WHOLE: pa.int64(),
+    Reading.NUMBER: pa.float64(),
+    Reading.FLAG: pa.bool_(),
+    Reading.INSTANT: pa.timestamp("us", "UTC"),
+}
 _INT64 = 2**63
 TEXT_OF = {
     Reading.WHOLE: "[+-]?[0-9]+",
@@ -57,6 +66,11 @@ TEXT_OF = {
 def reading(postgres_type: str) -> Reading:
     """How a column of this Postgres type is read; any other type is read as text."""
     return _READINGS.get(postgres_type.partition("(")[0], Reading.TEXT)
+
+
+def unknown(rows: int, postgres_type: str) -> pa.Array:
+    """A column of which nothing is known, in a type that staging has."""
+    return pa.nulls(rows, _ARROW_TYPES[reading(postgres_type)])
 
 
 def convert(array: pa.Array, postgres_type: str, title: str) -> pa.Array:
@@ -99,7 +113,8 @@ def _converted(array: pa.Array, wanted: Reading) -> pa.Array:
             array.validate(full=True)
             return array.cast(pa.string())
         case Reading.DATE:
-            return array.cast(pa.date32(), safe=False)  # a time of day is dropped, in UTC
+            # A time of day is dropped, in UTC.
+            return _in_calendar(array.cast(pa.date32(), safe=False))
         case Reading.WHOLE:
             return _digits(_trimmed(array)).cast(pa.int64())
         case Reading.NUMBER:
@@ -107,7 +122,7 @@ def _converted(array: pa.Array, wanted: Reading) -> pa.Array:
         case Reading.FLAG:
             return array.cast(pa.bool_())
         case Reading.INSTANT:
-            return array.cast(pa.timestamp("us", "UTC"))
+            return _in_calendar(array.cast(pa.timestamp("us", "UTC")))
 
 
 def _readable(array: pa.Array, wanted: Reading) -> pa.Array:
@@ -117,8 +132,8 @@ def _readable(array: pa.Array, wanted: Reading) -> pa.Array:
         array = pa.array(texts, pa.string())
     if wanted is Reading.TEXT:
         return array
-    if wanted not in (Reading.WHOLE, Reading.NUMBER):
-        return pa.nulls(len(array), array.type)
+    if wanted in (Reading.DATE, Reading.INSTANT):
+        return pc.call_function("if_else", [_is_in_calendar(array), array, pa.scalar(None)])
     return pa.array([_number(value, wanted) for value in array.to_pylist()], array.type)
 
 
@@ -175,6 +190,20 @@ def _finite(array: pa.Array) -> pa.Array:
     if pa.types.is_floating(array.type) and _has_false(pc.call_function("is_finite", [array])):
         raise pa.ArrowInvalid("NaN or Infinity")
     return array
+
+
+def _in_calendar(array: pa.Array) -> pa.Array:
+    # Arrow counts days and microseconds far beyond the calendars of BigQuery and of Python.
+    if _has_false(_is_in_calendar(array)):
+        raise pa.ArrowInvalid("year out of range")
+    return array
+
+
+def _is_in_calendar(array: pa.Array) -> pa.BooleanArray:
+    days = array.cast(pa.date32(), safe=False)
+    from_first = pc.call_function("greater_equal", [days, pa.scalar(date.min)])
+    to_last = pc.call_function("less_equal", [days, pa.scalar(date.max)])
+    return pc.call_function("and", [from_first, to_last])
 
 
 def _has_false(flags: pa.BooleanArray) -> bool:

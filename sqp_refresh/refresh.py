@@ -5,6 +5,7 @@ any of them.
 """
 
 import logging
+import math
 import resource
 import sys
 import time
@@ -20,7 +21,7 @@ from sqp_refresh.control.checkpoints import Checkpoint
 from sqp_refresh.control.quality import Recorded
 from sqp_refresh.control.writer import only_writer
 from sqp_refresh.drift import drift
-from sqp_refresh.errors import RefreshError, Rejected, SchemaMismatch
+from sqp_refresh.errors import RefreshError, Rejected, SchemaMismatch, Transient
 from sqp_refresh.load import Counts, publish
 from sqp_refresh.parts import Feed, Part
 from sqp_refresh.postgres import Session, connect
@@ -94,6 +95,7 @@ class _Work:
         self.summary = Summary(self.table, self.feed.facts)
 
     def attempt(self) -> None:
+        self.summary.rejected.clear()
         with connect(self.database_url) as session:
             with session.transaction():
                 self._open(session)
@@ -125,17 +127,26 @@ class _Work:
         broken_off = checkpoints.active(session, self.table)
         if broken_off and self.order.force and not broken_off.forced:
             broken_off = None
-        done = broken_off.published if broken_off else []
-        findings = published.examine(
-            session, self.table, self.feed, periods, force=self.order.force, resumed=done
-        )
-        self._look_at_source(session, findings)
+        findings = self._examine(session, periods, broken_off)
         checkpoint = self._begin(session, findings, broken_off)
         self.summary.resumes = checkpoint.resumes
         self.summary.find(findings)
         soft = [name for name, how in self.table.parents.items() if how is Dependency.SOFT]
         self.summary.failed_parents = audit.failed_last(session, soft)
         return checkpoint, findings
+
+    def _examine(
+        self, session: Session, periods: Sequence[Period], broken_off: Checkpoint | None
+    ) -> Mapping[Period, Finding]:
+        done = broken_off.published if broken_off else []
+        try:
+            findings = published.examine(
+                session, self.table, self.feed, periods, force=self.order.force, resumed=done
+            )
+        except SchemaMismatch as mismatch:
+            raise self._with_changes(session, mismatch) from None
+        self._look_at_source(session, findings)
+        return findings
 
     def _begin(
         self, session: Session, findings: Mapping[Period, Finding], broken_off: Checkpoint | None
@@ -151,6 +162,17 @@ class _Work:
             forced=self.order.force,
             resumed=broken_off,
         )
+
+    def _with_changes(self, session: Session, mismatch: SchemaMismatch) -> SchemaMismatch:
+        """The same error, with what has changed about the source since the last refresh."""
+        found = mismatch.details.get("source_schema")
+        if not found or not self.table.source:
+            return mismatch
+        changes = drift(self.table.source, audit.last_schema(session, self.table), found)
+        if not (changes.notes or changes.warnings):
+            return mismatch
+        said = "; ".join(changes.warnings + changes.notes)
+        return SchemaMismatch(f"{mismatch}; since the last refresh: {said}", **mismatch.details)
 
     def _look_at_source(self, session: Session, findings: Mapping[Period, Finding]) -> None:
         """Notice what has changed about the source, before anything is written."""
@@ -193,7 +215,7 @@ class _Work:
     def _publish(
         self, session: Session, part: Part, finding: Finding, checkpoint: Checkpoint
     ) -> None:
-        sieve = sieve_for(self.table, part)
+        sieve = sieve_for(self.table, part, self._most_refused(finding))
         try:
             self._publish_sifted(session, part, sieve, finding, checkpoint)
         except Rejected as rejected:
@@ -201,6 +223,12 @@ class _Work:
             assert sieve, "only a sieve rejects"
             with session.transaction():
                 self._quarantine(session, part.period, sieve.refused[:SAMPLE])
+
+    def _most_refused(self, finding: Finding) -> int | None:
+        """How many bad rows are worth keeping: with more of them, the week is rejected."""
+        if finding.rows is None:
+            return None
+        return max(SAMPLE, math.ceil(self.tolerated * finding.rows))
 
     def _publish_sifted(
         self,
@@ -240,6 +268,8 @@ class _Work:
         if sieve.bad_ratio > self.tolerated:
             reasons = dict(sieve.reasons.most_common())
             raise self._rejected(part.period, sieve.bad, sieve.read, reasons)
+        if len(sieve.refused) < sieve.bad:
+            raise Transient(f"the source changed while the week of {part.period} was read")
         self._quarantine(session, part.period, sieve.refused)
         counts = replace(landed, read=sieve.read, quarantined=sieve.bad)
         counts.check_nothing_lost()

@@ -125,6 +125,8 @@ class Summary:
             )
         if self.left_out:
             yield f"{self.left_out:,} rows of the source break their contract and are left out"
+        if self.facts.undated:
+            yield f"{self.facts.undated:,} rows of the source have no date, and reach no week"
         if self.differences:
             said = "; ".join(map(str, self.differences[:3]))
             more = len(self.differences) - 3
@@ -174,6 +176,7 @@ class Summary:
             "unchanged": counts.unchanged,
             "quarantined": counts.quarantined,
             "left_out": self.left_out,
+            "undated": self.facts.undated,
             "rejected": [str(week) for week in self.rejected],
             "rerun_changes": sum(
                 counts.changed

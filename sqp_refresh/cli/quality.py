@@ -21,6 +21,7 @@ from sqp_refresh.cli.refreshing import (
 )
 from sqp_refresh.console import grid_of
 from sqp_refresh.control import quarantine
+from sqp_refresh.errors import NotFound, Stopped
 from sqp_refresh.postgres import connect
 from sqp_refresh.settings import Settings
 from sqp_refresh.weeks import Grain, Period, finished_weeks, stretches
@@ -47,8 +48,13 @@ def check(table: Tables = None, first: From = None, last: To = None, json: Json 
     weeks = weeks_asked(settings, first, last) if first or last else None
     today, verdicts = datetime.now(UTC).date(), {}
     for name in _named(catalog, table):
-        with connect(settings.database_url) as session, session.transaction():
-            verdicts[name] = judged(session, catalog.tables[name], weeks, today=today)
+        try:
+            with connect(settings.database_url) as session, session.transaction():
+                verdicts[name] = judged(session, catalog.tables[name], weeks, today=today)
+        except NotFound:
+            # Of all tables, those that were never refreshed have nothing to judge.
+            if table:
+                raise
     if json:
         found = [{"table": name} | one.as_json() for name in verdicts for one in verdicts[name]]
         typer.echo(json_format.dumps(found, indent=2))
@@ -142,6 +148,8 @@ def _read_again(settings: Settings, catalog: Catalog, waiting: Waiting) -> bool:
     well = True
     for name in dict.fromkeys(name for name, _ in waiting):
         table = catalog.table(name)
+        if name not in enabled:
+            raise Stopped(f"{name} is disabled; `sqp-refresh enable {name}` to replay its rows")
         tables = [made for made in catalog.made_from(table.source) if made in enabled]
         days = [day for of, day in waiting if of == name]
         whole = table.grain is Grain.TABLE

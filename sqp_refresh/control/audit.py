@@ -50,6 +50,7 @@ ORDER BY id DESC LIMIT 1
 _LAST_SCHEMA = sql.SQL("""
 SELECT sync_metadata->>'source_schema' FROM sqp.refresh_audit_log
 WHERE table_schema = {schema} AND table_name = {table} AND sync_metadata ? 'source_schema'
+    AND status <> 'failed'
 ORDER BY id DESC LIMIT 1
 """)
 _OPEN = sql.SQL("""
@@ -80,7 +81,7 @@ def latest(session: Session, table: Table) -> Run | None:
 
 
 def last_schema(session: Session, table: Table) -> dict[str, str]:
-    """The source's columns and types as the latest run that looked found them; empty for none."""
+    """The source's columns and types as the latest run that did not fail found them, if any did."""
     found = session.rows(
         _LAST_SCHEMA.format(schema=sql.Literal(SCHEMA), table=sql.Literal(table.name))
     )

@@ -5,7 +5,7 @@ the source, or refused once more and then waits anew. None is ever deleted.
 """
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -17,8 +17,8 @@ from sqp_refresh.postgres import Session
 from sqp_refresh.tables import SCHEMA, Table
 from sqp_refresh.weeks import Period
 
-# Rows of one INSERT; a raw row is one or two kB.
-_AT_ONCE = 500
+# Characters of one INSERT; a raw row is one or two kB, and may be as large as BigQuery lets it.
+_AT_ONCE = 2**20
 
 _SETTLE = sql.SQL("""
 UPDATE sqp.refresh_quarantine SET replayed_at = now()
@@ -115,18 +115,28 @@ def keep(
         refused: Each row's values by title, as JSON can hold them, and what is wrong with it.
         audit_id: The run that refuses them.
     """
-    for first in range(0, len(refused), _AT_ONCE):
-        rows = [
-            {"row": row, "reasons": reasons} for row, reasons in refused[first : first + _AT_ONCE]
-        ]
+    for rows in _together(refused):
         session.run(
             _KEEP.format(
                 audit_id=sql.Literal(audit_id),
                 table=sql.Literal(table.name),
                 first=sql.Literal(period.start),
-                rows=sql.Literal(json.dumps(rows)),
+                rows=sql.Literal(f"[{','.join(rows)}]"),
             )
         )
+
+
+def _together(refused: Sequence[tuple[dict[str, Any], list[str]]]) -> Iterator[list[str]]:
+    rows: list[str] = []
+    size = 0
+    for raw, reasons in refused:
+        rows.append(json.dumps({"row": raw, "reasons": reasons}))
+        size += len(rows[-1])
+        if size > _AT_ONCE:
+            yield rows
+            rows, size = [], 0
+    if rows:
+        yield rows
 
 
 def groups(session: Session, tables: Collection[str]) -> list[Group]:

@@ -81,6 +81,7 @@ class BigQueryFeed:
         with self._client() as client:
             source = self._described(client)
         states, asked = source_states(self.settings, source, tuple(periods))
+        self.facts.undated = states.undated
         if asked:
             self.facts.bill(states.bytes_billed)
         marketplace = self.settings.SQP_MARKETPLACE

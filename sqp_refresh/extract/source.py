@@ -56,7 +56,8 @@ def describe(client: "Client", name: str, spec: SourceSpec, instant: datetime | 
 
     Raises:
         NotFound: there is no such project, dataset or table.
-        SchemaMismatch: a required column is missing, or a type does not convert.
+        SchemaMismatch: a required column is missing, or a type does not convert; `source_schema` of
+            its details is what there is instead.
     """
     with translated_errors(name):
         table = client.get_table(name, **call_deadline())
@@ -68,8 +69,8 @@ def describe(client: "Client", name: str, spec: SourceSpec, instant: datetime | 
         for column in spec.columns
         if column.title.lower() in found
     }
-    _check(name, spec, types)
     schema = {field.name: _type(field) for field in fields}
+    _check(name, spec, types, schema)
     return Source(name, spec, types, _instant(table, instant or datetime.now(UTC)), schema)
 
 
@@ -93,21 +94,23 @@ def _type(field: "SchemaField") -> str:
     return _ALIASES.get(field.field_type, field.field_type)
 
 
-def _check(name: str, spec: SourceSpec, types: dict[str, str]) -> None:
+def _check(name: str, spec: SourceSpec, types: dict[str, str], schema: dict[str, str]) -> None:
     missing = [
         column.title for column in spec.columns if column.title not in types and not column.optional
     ]
     if missing:
         raise SchemaMismatch(
             f"{name} has no column {', '.join(map(repr, missing))}; ask the vendor for it, or set "
-            "BIGQUERY_SOURCE_TABLE to a view that has it"
+            "BIGQUERY_SOURCE_TABLE to a view that has it",
+            source_schema=schema,
         )
     for column in spec.columns:
         found, accepted = types.get(column.title), ACCEPTED[_reading(spec, column)]
         if found and found not in accepted:
             raise SchemaMismatch(
                 f"column {column.title!r} of {name} is {found}, which does not convert to "
-                f"{column.type}; expected one of {', '.join(sorted(accepted))}"
+                f"{column.type}; expected one of {', '.join(sorted(accepted))}",
+                source_schema=schema,
             )
 
 

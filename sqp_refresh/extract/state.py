@@ -10,7 +10,7 @@ from typing import Any
 
 from sqp_refresh.extract.client import call_deadline, rest_client, translated_errors
 from sqp_refresh.extract.job import run_query
-from sqp_refresh.extract.query import WEEK, listed, place, typed_rows
+from sqp_refresh.extract.query import WEEK, as_of, listed, place, typed_rows
 from sqp_refresh.extract.source import Source
 from sqp_refresh.extract.typed import keeps_contract, quoted
 from sqp_refresh.parts import State
@@ -27,9 +27,16 @@ LANDS = f"{LANDS_ON_ITS_DAY} AND is_latest"
 
 @dataclass(frozen=True, slots=True)
 class SourceStates:
-    """The state of every week that has rows, by its Sunday, and what asking for them cost."""
+    """What the source holds, and what asking for it cost.
+
+    Attributes:
+        by_week: The state of every week that has rows, by its Sunday.
+        undated: Rows without a date, which no week can claim.
+        bytes_billed: By all queries together.
+    """
 
     by_week: dict[date, dict[str, Any]]
+    undated: int
     bytes_billed: int
 
 
@@ -68,9 +75,18 @@ def state_of(table: Table, week: Period, states: SourceStates, marketplace: str)
 
 def _ask(settings: Settings, source: Source, weeks: tuple[Period, ...]) -> SourceStates:
     with translated_errors(source.name), rest_client(settings) as client:
-        job = run_query(client, settings, state_query(source), source, weeks, purpose="state")
-        rows = [dict(row.items()) for row in job.result(**call_deadline())]
-    return SourceStates({row.pop(WEEK): row for row in rows}, job.total_bytes_billed or 0)
+        asked = [run_query(client, settings, state_query(source), source, weeks, purpose="state")]
+        if source.spec.week_title:
+            query = undated_query(source)
+            asked.append(run_query(client, settings, query, source, weeks, purpose="undated"))
+        weekly, *undated = [
+            [dict(row.items()) for row in job.result(**call_deadline())] for job in asked
+        ]
+    return SourceStates(
+        by_week={row.pop(WEEK): row for row in weekly},
+        undated=sum(row["undated"] for (row,) in undated),
+        bytes_billed=sum(job.total_bytes_billed or 0 for job in asked),
+    )
 
 
 _ask_once = lru_cache(maxsize=4)(_ask)
@@ -106,6 +122,13 @@ SELECT {WEEK},
     {counts}
 FROM ranked
 GROUP BY {WEEK}"""
+
+
+def undated_query(source: Source) -> str:
+    """How many rows have no date: no week is asked for them, so they would be lost silently."""
+    assert source.spec.week_title, "a table without weeks is read whole"
+    title = quoted(source.spec.week_title)
+    return f"SELECT COUNT(*) AS undated FROM {as_of(source)} WHERE {title} IS NULL"
 
 
 def _counted(source: Source) -> dict[str, str]:

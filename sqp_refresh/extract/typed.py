@@ -20,6 +20,14 @@ MARKETPLACE_PARAMETER = "marketplace"
 READABLE = "readable"
 
 _INT64 = "9223372036854775807"
+_TYPES = {
+    Reading.TEXT: "STRING",
+    Reading.DATE: "DATE",
+    Reading.WHOLE: "INT64",
+    Reading.NUMBER: "FLOAT64",
+    Reading.FLAG: "BOOL",
+    Reading.INSTANT: "TIMESTAMP",
+}
 
 
 def quoted(name: str) -> str:
@@ -53,7 +61,8 @@ def _in_bigquery(rule: str) -> str:
 def _column(source: Source, column: SourceColumn) -> str:
     if column.title not in source.types:
         known = column.title == MARKETPLACE_TITLE
-        return f"@{MARKETPLACE_PARAMETER}" if known else "CAST(NULL AS STRING)"
+        unknown = f"CAST(NULL AS {_TYPES[reading(column.type)]})"
+        return f"@{MARKETPLACE_PARAMETER}" if known else unknown
     if source.spec.name is None and column.title == CHILD_ASIN_TITLE:
         return f"COALESCE({quoted(CHILD_ASIN_TITLE)}, {quoted(PARENT_ASIN_TITLE)})"
     return _typed(source, column)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sqp_refresh.reading import convert_readable, reading
+from sqp_refresh.reading import convert_readable, reading, unknown
 from sqp_refresh.tables import CHILD_ASIN_TITLE, PARENT_ASIN_TITLE, SourceColumn, SourceSpec
 
 
@@ -43,13 +43,18 @@ def conform(spec: SourceSpec, batch: pa.RecordBatch, constants: Mapping[str, str
     for column in spec.columns:
         array = _raw(spec, column, found)
         if array is None:
-            value = constants.get(column.title)
-            columns[column.name] = pa.array([value] * batch.num_rows, pa.string())
+            columns[column.name] = _stand_in(column, constants, batch.num_rows)
             continue
         columns[column.name], lost = convert_readable(array, column.type)
         if lost is not None:
             unreadable[column.title] = lost
     return Conformed(pa.RecordBatch.from_pydict(columns), unreadable)
+
+
+def _stand_in(column: SourceColumn, constants: Mapping[str, str], rows: int) -> pa.Array:
+    if column.title in constants:
+        return pa.array([constants[column.title]] * rows, pa.string())
+    return unknown(rows, column.type)
 
 
 def _raw(spec: SourceSpec, column: SourceColumn, found: dict[str, pa.Array]) -> pa.Array | None:

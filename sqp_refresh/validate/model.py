@@ -9,6 +9,7 @@ import polars as pl
 from pandera.errors import SchemaErrors
 
 from sqp_refresh.contract import Rule, contract_of
+from sqp_refresh.reading import Reading, reading
 from sqp_refresh.tables import SourceSpec
 
 if TYPE_CHECKING:
@@ -26,14 +27,16 @@ class Model:
     Attributes:
         gate: Whether every rule holds; which rows it fails for.
         rules: The same rules one by one, to say of those rows what is wrong.
+        numbers: The columns of numbers as numbers; BIGNUMERIC comes as text, to stay exact.
     """
 
     gate: pa.DataFrameSchema
     rules: pa.DataFrameSchema
+    numbers: list[pl.Expr]
 
     def reasons(self, batch: "RecordBatch") -> dict[int, list[str]]:
         """What is wrong with each row that breaks a rule, by its place in the batch."""
-        rows = pl.DataFrame(batch)
+        rows = pl.DataFrame(batch).with_columns(self.numbers)
         broken = sorted({place for place, _ in _failures(self.gate, rows)})
         found: dict[int, list[str]] = {place: [] for place in broken}
         if broken:
@@ -56,6 +59,11 @@ def model_of(spec: SourceSpec) -> Model:
     return Model(
         pa.DataFrameSchema(checks=[_check(_ALL, every)]),
         pa.DataFrameSchema(columns, checks=[_check(rule.reason, _kept(rule)) for rule in rules]),
+        [
+            pl.col(column.name).cast(pl.Float64)
+            for column in spec.columns
+            if reading(column.type) is Reading.NUMBER
+        ],
     )
 
 

@@ -13,10 +13,6 @@ from sqp_refresh.parts import Part, Raw
 from sqp_refresh.tables import SourceSpec, Table
 from sqp_refresh.validate.conform import conform
 
-# More bad rows of one week than this are counted, but no longer kept: such a week is rejected.
-MOST_KEPT = 10_000
-
-
 Refused = tuple[dict[str, Any], list[str]]
 """A row's values as the source sent them, by title, as JSON can hold them; and what is wrong."""
 
@@ -28,6 +24,7 @@ class Sieve:
     Attributes:
         table: Where the good rows go.
         raw: The rows.
+        most: How many bad rows are kept; more are only counted. None keeps them all.
         read: How many came.
         bad: How many broke the contract.
         refused: Those that did.
@@ -36,6 +33,7 @@ class Sieve:
 
     table: Table
     raw: Raw
+    most: int | None = None
     read: int = 0
     bad: int = 0
     refused: list[Refused] = field(default_factory=list)
@@ -83,7 +81,7 @@ class Sieve:
         self.bad += len(reasons)
         for place in sorted(reasons):
             self.reasons.update(reasons[place])
-            if len(self.refused) < MOST_KEPT:
+            if self.most is None or len(self.refused) < self.most:
                 row = as_json(batch.slice(place, 1))
                 self.refused.append((row, reasons[place]))
 
@@ -93,9 +91,9 @@ class Sieve:
         return rows.select([name for name in rows.schema.names if name in wanted])
 
 
-def sieve_for(table: Table, part: Part) -> Sieve | None:
+def sieve_for(table: Table, part: Part, most: int | None = None) -> Sieve | None:
     """The sieve that a part's rows must pass; None where Postgres or BigQuery computed them."""
-    return Sieve(table, part.rows) if isinstance(part.rows, Raw) else None
+    return Sieve(table, part.rows, most) if isinstance(part.rows, Raw) else None
 
 
 def as_json(row: pa.RecordBatch) -> dict[str, Any]:
@@ -110,7 +108,10 @@ def _value(column: pa.Array) -> object:
     if pa.types.is_string(column.type):
         raw = column.cast(pa.binary())[0].as_py()
         return None if raw is None else raw.decode(errors="backslashreplace")
-    return column[0].as_py()
+    try:
+        return column[0].as_py()
+    except OverflowError:  # a date that Python has none for
+        return column.cast(pa.string())[0].as_py()
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401, JSON in, JSON out
