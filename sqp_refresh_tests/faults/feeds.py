@@ -1,12 +1,12 @@
 """Feeds during which something happens, once: between two weeks, or in the middle of one."""
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import pyarrow as pa
 
 from sqp_refresh.extract import BigQueryFeed
-from sqp_refresh.parts import Part, Query
+from sqp_refresh.parts import Part, Raw
 from sqp_refresh.settings import Settings
 from sqp_refresh.tables import SEARCH_QUERY_PERFORMANCE
 from sqp_refresh.weeks import Period, weeks_between
@@ -46,11 +46,10 @@ class DisturbedWithinAWeek(Disturbed):
             yield self._disturbed(part) if part.period == WEEKS[1] else part
 
     def _disturbed(self, part: Part) -> Part:
-        assert not isinstance(part.rows, Query)
-        batches = pa.RecordBatchReader.from_batches(part.rows.schema, self._halted(part.rows))
-        return replace(part, rows=batches)
+        assert isinstance(part.rows, Raw)
+        return replace(part, rows=replace(part.rows, batches=self._halted(part.rows.batches)))
 
-    def _halted(self, batches: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+    def _halted(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             yield batch
             self.happen()

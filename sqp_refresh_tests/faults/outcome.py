@@ -20,7 +20,7 @@ from sqp_refresh_tests.test_control import rows
 from sqp_refresh_tests.test_refresh import three_weeks
 
 TABLE = "search_query_performance"
-LONGEST_S = 10
+LONGEST_S = 30
 
 
 def refreshed(run_id: str, weeks: Sequence[Period] = WEEKS, feed: Feed | None = None) -> Summary:

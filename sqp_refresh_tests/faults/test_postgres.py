@@ -23,7 +23,7 @@ from sqp_refresh_tests.faults.proxies import TcpProxy, postgres_connector, tcp_p
 from sqp_refresh_tests.test_control import rows
 
 MOMENTS = [DisturbedAfterAWeek, DisturbedWithinAWeek]
-pytestmark = pytest.mark.timeout(40)
+pytestmark = pytest.mark.timeout(90)
 
 
 @pytest.fixture(autouse=True)

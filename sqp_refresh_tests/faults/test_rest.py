@@ -13,7 +13,7 @@ from sqp_refresh_tests.faults.outcome import (
 from sqp_refresh_tests.faults.proxies import Fault
 
 TABLE, INSERT, RESULT = "GET /bigquery/v2/projects/test-project/datasets", "POST ", "/queries/"
-pytestmark = pytest.mark.timeout(20)
+pytestmark = pytest.mark.timeout(90)
 
 # Each fault once where a job is started, and the worst of them everywhere.
 STRIKES = [

@@ -15,7 +15,7 @@ from sqp_refresh_tests.faults.proxies import Fault
 
 FAULTS = [fault for fault in Fault if fault is not Fault.QUOTA_AS_403]
 SESSION, ROWS = "/CreateReadSession", "/ReadRows"
-pytestmark = pytest.mark.timeout(20)
+pytestmark = pytest.mark.timeout(90)
 
 
 @pytest.mark.parametrize("fault", FAULTS)

@@ -20,7 +20,8 @@ COLUMNS = {
     "last_processed_row total_rows status created_at updated_at expires_at",
     "refresh_data_quality": "id audit_log_id metric_name metric_value expected_value threshold_min "
     "threshold_max is_within_threshold created_at",
-    "refresh_quarantine": "id audit_log_id table_name raw_row reasons created_at replayed_at",
+    "refresh_quarantine": "id audit_log_id table_name raw_row reasons created_at replayed_at "
+    "period_start",
     "refresh_periods": "table_schema table_name period_start period_end source_state target_state "
     "row_count changed_by published_by published_at",
     "refresh_success_rate": "table_name success_rate avg_execution_time_ms last_successful_refresh",

@@ -12,9 +12,7 @@ from sqlalchemy import create_engine
 from sqp_refresh import migrate
 from sqp_refresh.errors import AccessDenied, NotFound, Permanent
 from sqp_refresh_tests.migrations.catalog import content, traces
-from sqp_refresh_tests.migrations.conftest import Database, Server
-
-VERSIONS = ["0001", "0002", "0003", "0004", "0005", "0006"]
+from sqp_refresh_tests.migrations.conftest import VERSIONS, Database, Server
 
 
 def test_a_second_run_does_nothing(database: Database):
@@ -174,10 +172,11 @@ def test_current_and_require_current(database_18: Database):
         migrate.require_current(database.url)
     assert traces(database) == before, "looking changes nothing"
 
-    migrate.upgrade(database.url, "0005")
-    assert migrate.current(database.url) == "0005"
+    *_, before_last, last = VERSIONS
+    migrate.upgrade(database.url, before_last)
+    assert migrate.current(database.url) == before_last
     assert not migrate.is_current(database.url)
-    with pytest.raises(NotFound, match="it is at 0005, this release needs 0006"):
+    with pytest.raises(NotFound, match=f"it is at {before_last}, this release needs {last}"):
         migrate.require_current(database.url)
 
     migrate.upgrade(database.url)
@@ -207,7 +206,7 @@ def test_the_folder_may_have_a_percent_sign_in_its_path(
     moved = tmp_path / "100%s"
     moved.symlink_to(migrate.FOLDER)
     monkeypatch.setattr(migrate, "FOLDER", moved)
-    assert migrate.newest() == "0006"
+    assert migrate.newest() == VERSIONS[-1]
 
 
 def test_sql_is_run_as_it_stands(tmp_path: Path, database_18: Database):
