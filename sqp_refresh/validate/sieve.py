@@ -78,12 +78,13 @@ class Sieve:
         return rows.filter(pa.array([place not in reasons for place in range(rows.num_rows)]))
 
     def _refuse(self, batch: pa.RecordBatch, reasons: dict[int, list[str]]) -> None:
-        self.bad += len(reasons)
-        for place in sorted(reasons):
-            self.reasons.update(reasons[place])
-            if self.most is None or len(self.refused) < self.most:
-                row = as_json(batch.slice(place, 1))
-                self.refused.append((row, reasons[place]))
+        places = sorted(reasons)
+        self.bad += len(places)
+        self.reasons.update(reason for place in places for reason in reasons[place])
+        if self.most is not None:
+            places = places[: self.most - len(self.refused)]
+        raw = as_json(batch.take(pa.array(places, pa.int64())))
+        self.refused += zip(raw, (reasons[place] for place in places), strict=True)
 
     def _projected(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         # `report_date` tells which of two rows with one key is the later one.
@@ -96,22 +97,21 @@ def sieve_for(table: Table, part: Part, most: int | None = None) -> Sieve | None
     return Sieve(table, part.rows, most) if isinstance(part.rows, Raw) else None
 
 
-def as_json(row: pa.RecordBatch) -> dict[str, Any]:
-    """The one row of a batch as JSON, and Postgres's jsonb, can hold it."""
-    return {
-        _plain(title): _plain(_value(row.column(number)))
-        for number, title in enumerate(row.schema.names)
-    }
+def as_json(rows: pa.RecordBatch) -> list[dict[str, Any]]:
+    """The rows of a batch as JSON, and Postgres's jsonb, can hold them."""
+    titles = list(map(_plain, rows.schema.names))
+    columns = [map(_plain, _values(column)) for column in rows.columns]
+    return [dict(zip(titles, values, strict=True)) for values in zip(*columns, strict=True)]
 
 
-def _value(column: pa.Array) -> object:
+def _values(column: pa.Array) -> list[Any]:
     if pa.types.is_string(column.type):
-        raw = column.cast(pa.binary())[0].as_py()
-        return None if raw is None else raw.decode(errors="backslashreplace")
+        raw = column.cast(pa.binary()).to_pylist()
+        return [None if one is None else one.decode(errors="backslashreplace") for one in raw]
     try:
-        return column[0].as_py()
+        return column.to_pylist()
     except OverflowError:  # a date that Python has none for
-        return column.cast(pa.string())[0].as_py()
+        return column.cast(pa.string()).to_pylist()
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401, JSON in, JSON out
