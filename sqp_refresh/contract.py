@@ -78,11 +78,11 @@ def _texts_are_texts(spec: SourceSpec) -> Iterator[Rule]:
         yield Rule(f"{column.title} holds a NUL byte", rf"NOT REGEXP_LIKE(`{column.name}`, '\x00')")
         # In BigQuery a title in double quotes is a text, which once filled a whole table.
         titles = [other.title for other in spec.columns if spec.name is None or other is column]
-        plain = "|".join(title for title in titles if title.replace(" ", "").isalnum())
+        plain = [f"'{title}'" for title in titles if title.replace(" ", "").isalnum()]
         if plain:
             yield Rule(
                 f"{column.title} is the name of a column",
-                f"NOT REGEXP_LIKE(`{column.name}`, '^({plain})$')",
+                f"`{column.name}` NOT IN ({', '.join(plain)})",
             )
 
 
@@ -109,7 +109,7 @@ def _figures_are_amazons(spec: SourceSpec) -> Iterator[Rule]:
         total = f"total_{stage}_count"
         speeds = (f"total_{speed}_day_shipping_{stage}_count" for speed in ("same", "one", "two"))
         # As floating point, which a sum of impossible counts cannot overflow.
-        fast = " + ".join(f"1.0 * COALESCE(`{speed}`, 0)" for speed in speeds)
+        fast = " + ".join(f"1e0 * COALESCE(`{speed}`, 0)" for speed in speeds)
         yield Rule(f"the shipping counts under {title[total]} exceed it", f"{fast} <= `{total}`")
 
 
@@ -118,7 +118,7 @@ def _share(title: dict[str, str], share: str, own: str, total: str) -> Iterator[
     yield Rule(f"{title[share]} is not between 0 and 100", f"`{share}` BETWEEN 0 AND 100")
     yield Rule(
         f"{title[share]} is not 100 * {title[own]} / {title[total]}",
-        f"ABS(`{share}` - 100.0 * `{own}` / NULLIF(`{total}`, 0)) <= {SHARE_TOLERANCE} + 1e-9",
+        f"ABS(`{share}` - 1e2 * `{own}` / NULLIF(`{total}`, 0)) <= {SHARE_TOLERANCE} + 1e-9",
     )
     yield Rule(
         f"{title[share]} is a share of nothing, because {title[total]} is 0",
