@@ -55,11 +55,12 @@ class Model:
 @lru_cache
 def model_of(spec: SourceSpec) -> Model:
     """The model of a source table."""
+    kept = {rule.reason: pl.sql_expr(rule.sql) for rule in contract_of(spec)}
     # A rule that is null does not speak of the row.
-    kept = {rule.reason: pl.sql_expr(rule.sql).fill_null(value=True) for rule in contract_of(spec)}
+    all_kept = pl.all_horizontal(*kept.values()).fill_null(value=True)
 
     def keeps_all(data: "PolarsData") -> pl.LazyFrame:
-        return data.lazyframe.select(pl.all_horizontal(*kept.values()).alias("kept"))
+        return data.lazyframe.select(all_kept.alias("kept"))
 
     return Model(
         pa.DataFrameSchema(
