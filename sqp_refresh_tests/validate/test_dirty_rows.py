@@ -5,7 +5,7 @@ from datetime import date
 from random import Random
 
 import psycopg
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from sqp_refresh.refresh import Order, refresh
@@ -40,6 +40,8 @@ def test_there_are_enough_kinds_and_rows():
 @settings(
     max_examples=EXAMPLES,
     deadline=None,
+    # A failure names its rows; to look for fewer of them would take minutes.
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_every_bad_row_is_refused_for_what_is_wrong_and_every_good_one_lands(
