@@ -63,11 +63,11 @@ def deliver(url: str, rows: Sequence[Row], *weeks: Period) -> Summary:
     return refresh(url, Delivery(batches), Order("delivery"))
 
 
-def tolerate(url: str, ratio: float) -> None:
-    """Set the part of a week's rows that may be bad."""
+def tolerate(url: str, most: float, metric: str = "quarantined_ratio") -> None:
+    """Set the most that a quality metric of any table may be; bad rows of a week by default."""
     with psycopg.connect(url) as connection:
         connection.execute(
             "UPDATE sqp.refresh_config SET custom_sync_params = jsonb_build_object('quality',"
-            " jsonb_build_object('quarantined_ratio', jsonb_build_object('max', %s::float8)))",
-            [ratio],
+            " jsonb_build_object(%s::text, jsonb_build_object('max', %s::float8)))",
+            [metric, most],
         )
