@@ -135,7 +135,7 @@ NIGHTS: list[tuple[str, Weeks, list[list[date]]]] = [
 ]
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(400)
 def test_seven_nights_copy_the_right_weeks_and_only_those(vendor, launched, environment):
     newest, _, _ = logged(environment.database_url, 0)
 

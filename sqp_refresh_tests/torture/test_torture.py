@@ -14,7 +14,7 @@ ASINS = 3
 KILLS = 3
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(400)
 def test_one_more_run_makes_everything_right_after_a_kill(
     environment, source, postgres_url, migrated_database
 ):
