@@ -1,0 +1,198 @@
+"""The checks as Dagster runs them: with every refresh, over a range of weeks, and alone."""
+
+from collections.abc import Mapping
+from datetime import date, timedelta
+
+import dagster as dg
+import pytest
+
+from sqp_refresh.definitions import defs
+from sqp_refresh.defs.nights import asset_keys
+from sqp_refresh.defs.partitions import range_tags
+from sqp_refresh.settings import Settings
+from sqp_refresh.validate.metrics import METRICS
+from sqp_refresh_tests.deliveries import tolerate
+from sqp_refresh_tests.nights import LAST, held
+from sqp_refresh_tests.rows import Row, row
+from sqp_refresh_tests.test_control import execute, rows
+from sqp_refresh_tests.test_quality import audit
+
+QUERIES = "search_query_performance"
+SUMMARY = "weekly_summary"
+ASINS = "asin_performance_data"
+SUNDAYS = [LAST - timedelta(weeks=before) for before in range(5, -1, -1)]
+
+Evaluations = dict[tuple[str, str], dg.AssetCheckEvaluation]
+"""By table and name."""
+
+WATERED_DOWN = f"""
+CREATE FUNCTION sqp.one_more() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN NEW.asin_click_count := NEW.asin_click_count + 1; RETURN NEW; END $$;
+CREATE TRIGGER one_more BEFORE INSERT ON sqp.{QUERIES} FOR EACH ROW
+    WHEN (NEW.start_date = '{LAST}') EXECUTE FUNCTION sqp.one_more();
+"""
+
+
+def six_weeks(**changes: object) -> list[Row]:
+    return [
+        row(day=day, query=query, **changes)  # type: ignore[arg-type]
+        for day in SUNDAYS
+        for query in ("blue widget", "red widget")
+    ]
+
+
+def run(
+    instance: dg.DagsterInstance, *tables: str, first: date = SUNDAYS[0]
+) -> dg.ExecuteInProcessResult:
+    return (
+        defs()
+        .resolve_job_def("daily_refresh")
+        .execute_in_process(
+            instance=instance,
+            tags=range_tags(str(first), str(LAST)),
+            asset_selection=asset_keys(tables),
+            raise_on_error=False,
+        )
+    )
+
+
+def evaluations(result: dg.ExecuteInProcessResult) -> Evaluations:
+    found = result.get_asset_check_evaluations()
+    return {(one.asset_key.path[-1], one.check_name): one for one in found}
+
+
+def by_period(evaluation: dg.AssetCheckEvaluation) -> Mapping[tuple[str, str], str]:
+    shown = evaluation.metadata["sqp/by_period"]
+    assert isinstance(shown, dg.TableMetadataValue)
+    return {
+        (str(one.data["period"]), str(one.data["metric"])): str(one.data["verdict"])
+        for one in shown.records
+    }
+
+
+def materialized(result: dg.ExecuteInProcessResult) -> set[str]:
+    return {
+        event.asset_key.path[-1]
+        for event in result.get_asset_materialization_events()
+        if event.asset_key
+    }
+
+
+@pytest.fixture
+def fresh(environment: Settings) -> Settings:
+    """The rows of these tests are from years ago."""
+    tolerate(environment.database_url, 10_000, "freshness_days")
+    return environment
+
+
+def test_a_week_broken_by_hand_blocks_the_summaries_keeps_the_last_good_and_says_why(
+    fresh, source, instance
+):
+    source.write(six_weeks())
+    first = run(instance, QUERIES, ASINS, SUMMARY)
+    before = held(fresh)
+
+    assert first.success
+    judged = evaluations(first)
+    assert {table for table, _ in judged} == {QUERIES, ASINS, SUMMARY}
+    assert all(one.passed for one in judged.values())
+    verdicts = by_period(judged[QUERIES, "sums_match_source"])
+    assert set(verdicts.values()) == {"PASS"}
+    assert {week for week, _ in verdicts} == set(map(str, SUNDAYS))
+    assert_tied_to_the_audit_row(fresh)
+    overview = rows(fresh.database_url, "SELECT * FROM sqp.data_quality_overview")
+    assert {name for name, _, _ in overview} == METRICS.keys()
+    assert {passed for _, passed, _ in overview} == {100}
+
+    broken = [
+        one | {"ASIN Click Count": one["Total Click Count"] + 1} if one["Date"] == LAST else one
+        for one in six_weeks()
+    ]
+    source.replace(broken)
+    second = run(instance, QUERIES, ASINS, SUMMARY)
+
+    assert not second.success
+    assert held(fresh) == before
+    assert not materialized(second)
+    status, message, details, _ = audit(fresh)
+    assert (status, list(details["rejected"])) == ("failed", [str(LAST)])
+    assert message is not None
+    assert "ASIN Click Count is above Total Click Count (2)" in message
+    shown = {
+        event.step_key: str(event.step_failure_data.error)
+        for event in second.all_events
+        if event.is_step_failure
+    }
+    assert shown.keys() == {f"sqp__{QUERIES}", f"sqp__{ASINS}"}
+    assert message in shown[f"sqp__{QUERIES}"]
+
+
+def assert_tied_to_the_audit_row(settings: Settings) -> None:
+    """Each table's metrics belong to its own run, with what was expected of them."""
+    recorded = rows(
+        settings.database_url,
+        "SELECT run.table_name, metric_value::int, expected_value::int, is_within_threshold"
+        " FROM sqp.refresh_data_quality AS quality"
+        " JOIN sqp.refresh_audit_log AS run ON run.id = quality.audit_log_id"
+        " WHERE metric_name = 'row_count' ORDER BY 1",
+    )
+    assert recorded == [(ASINS, 6, 6, True), (QUERIES, 12, 12, True), (SUMMARY, 12, 12, True)]
+
+
+def test_a_table_that_does_not_equal_its_source_blocks_what_is_below_until_it_is_mended(
+    fresh, source, instance
+):
+    source.write(six_weeks())
+    execute(fresh.database_url, WATERED_DOWN)
+
+    first = run(instance, QUERIES, SUMMARY)
+
+    assert not first.success
+    assert materialized(first) == {QUERIES}
+    judged = evaluations(first)
+    failed = [name for (_, name), one in judged.items() if not one.passed]
+    assert failed == ["sums_match_source"]
+    check = judged[QUERIES, "sums_match_source"]
+    assert check.blocking
+    assert check.severity is dg.AssetCheckSeverity.ERROR
+    assert check.description == (f"sum_asin_click_count is 12 in {LAST} where the source says 10")
+    verdicts = by_period(check)
+    assert verdicts[str(LAST), "sum_asin_click_count"] == "FAIL"
+    assert list(verdicts.values()).count("FAIL") == 1
+    status, message, _, metadata = audit(fresh)
+    assert status == "warning"
+    assert message is not None
+    assert f"sum_asin_click_count of {LAST} is 12, should be 10" in message
+    assert metadata["reconciliation"]["weeks"] == {
+        str(day): "FAIL" if day == LAST else "PASS" for day in SUNDAYS
+    }
+
+    execute(fresh.database_url, "DROP FUNCTION sqp.one_more() CASCADE")
+    second = run(instance, QUERIES, SUMMARY)
+
+    assert second.success
+    assert audit(fresh)[3]["reasons"][str(LAST)] == "it did not equal the source"
+    assert materialized(second) == {QUERIES, SUMMARY}
+
+
+def test_checks_are_made_alone_over_the_weeks_that_are_asked_for(fresh, source, instance):
+    source.write(six_weeks())
+    assert run(instance, QUERIES).success
+    execute(
+        fresh.database_url,
+        f"DELETE FROM sqp.{QUERIES} WHERE start_date = '{LAST}' AND search_query = 'red widget'",
+    )
+    runs = len(rows(fresh.database_url, "SELECT id FROM sqp.refresh_audit_log"))
+    wanted = dg.AssetCheckKey(dg.AssetKey(["sqp", QUERIES]), "row_count_matches_source")
+
+    job = dg.define_asset_job("alone", selection=dg.AssetSelection.checks(wanted))
+    result = job.resolve(asset_graph=defs().resolve_asset_graph()).execute_in_process(
+        instance=instance, raise_on_error=False
+    )
+
+    (alone,) = result.get_asset_check_evaluations()
+
+    assert alone.check_name == "row_count_matches_source"
+    assert alone.description == f"row_count is 1 in {LAST} where the source says 2"
+    assert len(by_period(alone)) == len(SUNDAYS)
+    assert len(rows(fresh.database_url, "SELECT id FROM sqp.refresh_audit_log")) == runs

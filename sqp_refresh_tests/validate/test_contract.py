@@ -1,0 +1,143 @@
+"""What the contract accepts: Amazon's rounding, and whatever else is odd but true."""
+
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from sqp_refresh.contract import contract_of
+from sqp_refresh.parts import Raw
+from sqp_refresh.tables import (
+    SEARCH_QUERY_PERFORMANCE,
+    TEXT,
+    Column,
+    Origin,
+    SourceColumn,
+    SourceSpec,
+    Table,
+)
+from sqp_refresh.validate import Sieve
+from sqp_refresh.validate.model import model_of
+from sqp_refresh.weeks import Grain
+from sqp_refresh_tests.rows import Row, row, source_table
+
+
+def refused(table: Table, batch: pa.RecordBatch) -> list[list[str]]:
+    sieve = Sieve(table, Raw(batch.schema, [batch], {"Marketplace": "US"}))
+    sieve.batches().read_all()
+    assert sieve.read == batch.num_rows
+    return [reasons for _, reasons in sieve.refused]
+
+
+def reasons_of(*rows: Row) -> list[list[str]]:
+    (batch,) = source_table(rows).to_batches()
+    return refused(SEARCH_QUERY_PERFORMANCE, batch)
+
+
+@pytest.mark.parametrize(
+    "accepted",
+    [
+        row({"ASIN Impression Share": 1.14}, impressions=(20_110, 230)),
+        row({"ASIN Click Share": 0.92}, clicks=(542, 5)),
+        row({"Total Click Rate": 34.21}, volume=266, clicks=(91, 0)),
+        row({"Total Cart Add Rate": 22.18, "Total Purchase Rate": 11.28}, volume=266),
+        row({"ASIN Impression Share": 0.1}, impressions=(8405, 8)),
+        row({"ASIN Cart Add Share": 0.0}, cart_adds=(11, 0)),
+        row({"ASIN Cart Add Share": None}, cart_adds=(0, 0)),
+        row({"ASIN Cart Add Share": 0.0}, cart_adds=(0, 0)),
+        row({"Total Click Rate": 340.21, "Total Purchase Rate": 100.01}, volume=2),
+        row({"ASIN Impression Share": 100.0}, impressions=(7, 7)),
+        row({"ASIN Median Click Price Amount": Decimal("0.01")}),
+        row(query="date"),
+        row(query="x" * 800),
+        row(query="鞋 café 🦄 \\x00 'quoted' \"twice\""),
+        row({"Parent ASIN": None, "Client Name": None, "Product Name": None, "Category": None}),
+        row({"Child ASIN": None}),
+        row({"Search Query Score": None, "Total Click Count": None, "ASIN Click Share": None}),
+    ],
+)
+def test_what_is_odd_but_true_is_accepted(accepted):
+    assert reasons_of(accepted) == []
+
+
+@pytest.mark.parametrize("off", [0.0099, -0.0099])
+def test_a_share_may_be_off_by_a_hundredth_of_a_point(off):
+    exact = 100 * 230 / 20_110
+    assert reasons_of(row({"ASIN Impression Share": exact + off})) == []
+    assert reasons_of(row({"ASIN Impression Share": exact + 3 * off})) != []
+
+
+def test_a_model_can_be_read_as_documentation():
+    spec = SEARCH_QUERY_PERFORMANCE.source
+    assert spec is not None
+    schema = model_of(spec).schema
+
+    assert [column.title for column in schema.columns.values()] == [
+        column.title for column in spec.columns
+    ]
+    (check,) = schema.checks
+    for rule in contract_of(spec):
+        assert rule.reason in check.description
+
+
+def test_numbers_too_long_for_a_decimal_are_judged_too():
+    delivered = source_table([row(), row({"ASIN Click Share": 55.0}), row(price="0")])
+    wide = pa.decimal256(76, 38)
+    for title in ("ASIN Click Share", "ASIN Median Click Price Amount"):
+        place = delivered.schema.get_field_index(title)
+        values = [
+            None if one is None else Decimal(str(one)) for one in delivered[title].to_pylist()
+        ]
+        delivered = delivered.set_column(place, title, pa.array(values, wide))
+    (batch,) = delivered.to_batches()
+
+    assert refused(SEARCH_QUERY_PERFORMANCE, batch) == [
+        ["ASIN Click Share is not 100 * ASIN Click Count / Total Click Count"],
+        [
+            f"ASIN Median {stage} Price Amount is not above 0"
+            for stage in ("Click", "Cart Add", "Purchase")
+        ],
+    ]
+
+
+def registered(type_: str) -> Table:
+    """A table that an operator registered: a text as key, and one value."""
+    columns = (SourceColumn("Key", "key", TEXT, ""), SourceColumn("Value", "value", type_, ""))
+    key, value = (column.target for column in columns)
+    return Table(
+        name="registered",
+        row="",
+        origin=Origin.SOURCE_ROWS,
+        grain=Grain.TABLE,
+        scope=None,
+        key=(key,),
+        values=(Column(value.name, type_, ""),),
+        priority=0,
+        source=SourceSpec(columns, None, ("key",), "registered"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("type_", "fits", "does_not"),
+    [
+        ("smallint", [32767, -32768], [32768]),
+        ("integer", [2**31 - 1], [2**31, -(2**31) - 1]),
+        ("numeric(3,2)", [9.99, -9.99], [9.995, 10.0, -11.0]),
+        ("numeric(4,4)", [0.5, 0.9999], [1.0]),
+        ("numeric(5,0)", [99_999.0], [100_000.0]),
+        ("numeric(38,9)", [1e28], [1e29, 1e300]),
+        ("numeric(38,9)", [2**62, -(2**63)], []),
+        ("numeric", [1e300], []),
+        ("real", [0.0, 1.5, -3e38], [1e39, 1e-46]),
+        ("character varying(3)", ["abc", "鞋鞋鞋"], ["abcd"]),
+        (TEXT, ["", " ", "Key"], ["Value", "a\0"]),
+    ],
+)
+def test_a_registered_table_takes_what_its_columns_have_room_for(type_, fits, does_not):
+    values: list[Any] = [*fits, *does_not, None]
+    batch = pa.RecordBatch.from_pydict(
+        {"Key": [f"k{place}" for place in range(len(values))], "Value": values}
+    )
+
+    assert len(refused(registered(type_), batch)) == len(does_not)
