@@ -11,6 +11,7 @@ from typer.main import get_command
 from sqp_refresh.cli import app
 from sqp_refresh.settings import Settings
 from sqp_refresh.tables import TABLES
+from sqp_refresh.validate.metrics import METRICS
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "sqp_refresh"
@@ -73,6 +74,14 @@ def test_the_readme_states_the_defaults_that_are():
 
     for name, default in re.findall(r"^\| `([A-Z_]+)` \| `(.+?)` \|", readme, re.MULTILINE):
         assert str(Settings.model_fields[name].default) == default, name
+
+
+def test_the_quality_page_names_every_check_and_metric():
+    page = (ROOT / "docs" / "quality.md").read_text()
+
+    for metric in METRICS.values():
+        assert f"`{metric.check}`" in page
+        assert f"`{metric.name}`" in page
 
 
 def test_constraints_are_pins_and_nothing_else():
