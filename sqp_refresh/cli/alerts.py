@@ -1,0 +1,71 @@
+"""Commands that look after alerts: whether they arrive, and which have not."""
+
+import json as json_format
+from dataclasses import asdict
+
+import typer
+from rich.console import Console
+
+from sqp_refresh.cli.refreshing import Json
+from sqp_refresh.console import grid_of
+from sqp_refresh.control import outbox
+from sqp_refresh.errors import SettingsError
+from sqp_refresh.migrate import require_current
+from sqp_refresh.postgres import connect
+from sqp_refresh.settings import Settings
+
+console = Console()
+
+alerts_app = typer.Typer(
+    help="Send a test to everybody who receives alerts; list those not delivered.",
+    no_args_is_help=True,
+)
+
+
+@alerts_app.command()
+def test() -> None:
+    """Send a test to every receiver now; exit status 1 where one did not accept it."""
+    from sqp_refresh.alerts.delivery import tested
+
+    settings = Settings.read()
+    require_current(settings.database_url)
+    with connect(settings.database_url) as session:
+        outcome = list(tested(session, settings))
+    if not outcome:
+        raise SettingsError(
+            "nobody receives alerts; set REFRESH_WEBHOOK_URL or REFRESH_NOTIFY_URLS, or insert a "
+            "row into sqp.webhook_configs"
+        )
+    for receiver, answer in outcome:
+        _say(receiver.name, answer.error or "accepted", "red" if answer.error else "green")
+    if settings.REFRESH_WEBHOOK_SECRET is None and any(one.is_webhook for one, _ in outcome):
+        _say("webhooks", "not signed; set REFRESH_WEBHOOK_SECRET to sign them", "yellow")
+    if any(answer.error for _, answer in outcome):
+        raise typer.Exit(1)
+
+
+@alerts_app.command("list")
+def list_(json: Json = False) -> None:
+    """List the alerts that were not delivered: those tried again, and those given up."""
+    settings = Settings.read()
+    require_current(settings.database_url)
+    with connect(settings.database_url) as session:
+        found = outbox.unsettled(session)
+    if json:
+        typer.echo(json_format.dumps([asdict(one) for one in found], indent=2, default=str))
+        return
+    if not found:
+        console.print("every alert was delivered")
+        return
+    grid = grid_of("receiver", "event", "table", "attempts", "next", "why")
+    for one in found:
+        due = one.next_attempt_at
+        again = f"{due:%Y-%m-%d %H:%M} UTC" if due else "given up"
+        told = (one.receiver, one.event, one.table_name or "", str(one.attempts), again)
+        grid.add_row(*told, one.last_error or "")
+    console.print(grid)
+
+
+def _say(about: str, said: str, style: str) -> None:
+    mark = {"green": "ok", "red": "!!", "yellow": "--"}[style]
+    console.print(f"{mark}  {about}: {said}", style=style, markup=False, soft_wrap=True)
