@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from sqp_refresh.control.outbox import Answer
 from sqp_refresh.events import Event, Severity
 
-DEADLINE_S = 15
-
 _SUBJECT = {
     Event.FAILED: "the refresh of {} failed",
     Event.WARNING: "the refresh of {} needs a look",
@@ -34,7 +32,10 @@ def notify(url: str, payload: str) -> Answer:
         if not service.add(url):
             return Answer("is not an address that Apprise understands", is_final=True)
         sent = service.notify(
-            body=body, title=title, notify_type=types[severity], timeout=DEADLINE_S
+            body=body,
+            title=title,
+            notify_type=types[severity],
+            body_format=apprise.NotifyFormat.TEXT,
         )
     if sent:
         return Answer()

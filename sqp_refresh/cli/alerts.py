@@ -7,7 +7,6 @@ import typer
 from rich.console import Console
 
 from sqp_refresh.cli.refreshing import Json
-from sqp_refresh.console import grid_of
 from sqp_refresh.control import outbox
 from sqp_refresh.errors import SettingsError
 from sqp_refresh.migrate import require_current
@@ -57,13 +56,9 @@ def list_(json: Json = False) -> None:
     if not found:
         console.print("every alert was delivered")
         return
-    grid = grid_of("receiver", "event", "table", "attempts", "next", "why")
     for one in found:
-        due = one.next_attempt_at
-        again = f"{due:%Y-%m-%d %H:%M} UTC" if due else "given up"
-        told = (one.receiver, one.event, one.table_name or "", str(one.attempts), again)
-        grid.add_row(*told, one.last_error or "")
-    console.print(grid)
+        style = "yellow" if one.next_attempt_at else "red"
+        console.print(str(one), style=style, markup=False, soft_wrap=True)
 
 
 def _say(about: str, said: str, style: str) -> None:

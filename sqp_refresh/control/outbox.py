@@ -157,6 +157,16 @@ class Unsettled:
     response_status: int | None
     last_error: str | None
 
+    def __str__(self) -> str:
+        """All of it in one line."""
+        due = self.next_attempt_at
+        again = f"tried again at {due:%Y-%m-%d %H:%M} UTC" if due else "given up"
+        return (
+            f"{self.created_at:%Y-%m-%d %H:%M} UTC {self.event} of {self.table_name} to "
+            f"{self.receiver}: {self.last_error or 'not sent yet'}; {self.attempts} attempts, "
+            f"{again}"
+        )
+
 
 def put(session: Session, alert: Alert) -> None:
     """Write an alert down for each receiver that listens to it and was not told of it yet."""
