@@ -45,7 +45,7 @@ def resolved(host: str, port: int, *, allow_private: bool) -> list[str]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError:
-        raise httpcore.ConnectError(f"{host} cannot be found") from None
+        raise httpcore.ConnectError(f"no address of {host} is known") from None
     addresses = list(dict.fromkeys(str(at[0]) for *_, at in found))
     for address in addresses:
         if not allow_private and not is_public(address):
@@ -78,7 +78,7 @@ class GuardedNetwork(httpcore.NetworkBackend):
         Raises:
             Refused: the host has an address that is not public.
         """
-        failure: Exception = httpcore.ConnectError(f"{host} cannot be found")
+        failure: Exception = httpcore.ConnectError(f"no address of {host} is known")
         for address in resolved(host, port, allow_private=self._allow_private):
             try:
                 limit = _limited(timeout, self._ends, httpcore.ConnectTimeout)

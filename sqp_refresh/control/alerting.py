@@ -40,16 +40,23 @@ SELECT id, error_message FROM (
 ) AS latest
 WHERE status = 'failed'
 """)
-# While a refresh is at work, the rest of the night may still come; one that failed was told of.
+# While a refresh is at work, the rest of the night may still come. A table that failed, or that
+# does not equal its source, was told of, and so was why nothing below it was refreshed.
 _OVERDUE = sql.SQL("""
-SELECT table_name, next_refresh_at, last_refresh_at FROM sqp.refresh_config AS config
+WITH RECURSIVE told AS (
+    SELECT config.id FROM sqp.refresh_config AS config
+    JOIN sqp.refresh_audit_log AS run USING (table_schema, table_name)
+    WHERE refresh_started_at >= {tick}
+        AND (status = 'failed' OR sync_metadata->'reconciliation'->>'verdict' = 'FAIL')
+    UNION
+    SELECT dependent_config_id FROM sqp.refresh_dependencies
+    JOIN told ON told.id = parent_config_id
+    WHERE dependency_type = 'hard'
+)
+SELECT table_name, next_refresh_at, last_refresh_at FROM sqp.refresh_config
 WHERE table_schema = {schema} AND is_enabled AND next_refresh_at <= {tick}
+    AND id NOT IN (SELECT id FROM told)
     AND NOT EXISTS (SELECT FROM sqp.refresh_audit_log WHERE refresh_completed_at IS NULL)
-    AND NOT EXISTS (
-        SELECT FROM sqp.refresh_audit_log AS run
-        WHERE run.table_schema = config.table_schema AND run.table_name = config.table_name
-            AND status = 'failed' AND refresh_started_at >= {tick}
-    )
 ORDER BY priority DESC, table_name
 """)
 
@@ -133,7 +140,7 @@ def overdue(session: Session, tick: datetime, at: datetime) -> list[str]:
         said = (
             f"it was due at {due:%Y-%m-%d %H:%M} UTC and was not refreshed; the last time was "
             f"{f'{last:%Y-%m-%d %H:%M} UTC' if last else 'never'}; look for runs that are queued, "
-            "a schedule that is off, or a parent that failed"
+            "or a schedule that is off"
         )
         put(session, Alert(Event.OVERDUE, table, said, tick.isoformat(), at))
     return [table for table, *_ in found]

@@ -9,7 +9,7 @@ import json
 import random
 import uuid
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -123,7 +123,7 @@ class Delivery:
     attempts: int
     max_attempts: int
     is_registered: bool
-    url: str | None
+    url: str | None = field(repr=False)
     is_enabled: bool | None
 
 

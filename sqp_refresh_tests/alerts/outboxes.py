@@ -7,7 +7,7 @@ from sqp_refresh.control import audit
 from sqp_refresh.errors import Unavailable
 from sqp_refresh.postgres import connect
 from sqp_refresh.settings import Settings
-from sqp_refresh.tables import DAILY_SQP_DATA
+from sqp_refresh.tables import DAILY_SQP_DATA, Table
 from sqp_refresh_tests.test_control import execute, rows
 
 TABLE = DAILY_SQP_DATA.name
@@ -33,10 +33,17 @@ class Outbox:
     def succeed(self, run_id: str = "s", **outcome: Any) -> int:
         return self.end(run_id, SUCCESS | outcome)
 
-    def end(self, run_id: str, outcome: dict[str, Any], root: str | None = None) -> int:
+    def end(
+        self,
+        run_id: str,
+        outcome: dict[str, Any],
+        root: str | None = None,
+        table: Table = DAILY_SQP_DATA,
+        **metadata: Any,
+    ) -> int:
         with connect(self.url) as session, session.transaction():
-            audit_id = audit.begin(session, DAILY_SQP_DATA, run_id=run_id, root_run_id=root)
-            audit.close(session, audit_id, outcome, {})
+            audit_id = audit.begin(session, table, run_id=run_id, root_run_id=root)
+            audit.close(session, audit_id, outcome, metadata)
         return audit_id
 
     def deliver(self) -> list[Attempt]:

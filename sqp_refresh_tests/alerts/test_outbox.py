@@ -10,7 +10,7 @@ from sqp_refresh.extract import BigQueryFeed
 from sqp_refresh.postgres import connect
 from sqp_refresh.quality import check
 from sqp_refresh.refresh import Order, refresh
-from sqp_refresh.tables import DAILY_SQP_DATA
+from sqp_refresh.tables import DAILY_SQP_DATA, TABLES
 from sqp_refresh_tests.alerts.outboxes import SUCCESS, TABLE, Outbox
 from sqp_refresh_tests.test_control import WEEKS, execute, rows
 from sqp_refresh_tests.test_refresh import three_weeks
@@ -200,6 +200,21 @@ def test_a_table_that_failed_is_not_overdue_too(late):
     late.fail()
 
     assert overdue(late) == []
+
+
+@pytest.mark.parametrize(
+    ("outcome", "metadata"),
+    [
+        (audit.failure(NotFound("gone")), {}),
+        (SUCCESS | {"status": "warning"}, {"reconciliation": {"verdict": "FAIL"}}),
+    ],
+)
+def test_what_hangs_on_a_table_that_was_told_of_is_not_overdue_too(late, outcome, metadata):
+    due = "UPDATE sqp.refresh_config SET is_enabled = true, next_refresh_at = '{}'"
+    execute(late.url, due.format(TICK) + " WHERE table_name <> 'search_query_performance'")
+    late.end("r", outcome, table=TABLES["search_query_performance"], **metadata)
+
+    assert overdue(late) == ["asin_performance_data", TABLE]
 
 
 def test_nothing_is_overdue_while_a_refresh_is_at_work(late):

@@ -103,7 +103,7 @@ def test_nobody_at_the_address_is_said_so(monkeypatch):
     refused, unknown = post("http://127.0.0.1:1/"), post("http://nowhere.invalid/")
 
     assert str(refused.error).startswith("cannot be reached: [Errno 111]")
-    assert unknown.error == "cannot be reached: nowhere.invalid cannot be found"
+    assert unknown.error == "cannot be reached: no address of nowhere.invalid is known"
 
 
 def test_credentials_and_query_of_the_url_reach_the_receiver(receiver):

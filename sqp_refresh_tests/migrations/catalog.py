@@ -30,7 +30,7 @@ SELECT 'column', concat_ws(' ', attrelid::regclass, attnum), concat_ws(
 FROM pg_attribute
 JOIN pg_class ON pg_class.oid = attrelid
 LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
-WHERE relnamespace = 'sqp'::regnamespace AND attnum > 0
+WHERE relnamespace = 'sqp'::regnamespace AND attnum > 0 AND NOT attisdropped
 UNION ALL
 SELECT 'constraint', concat_ws(' ', conrelid::regclass, conname), pg_get_constraintdef(oid)
 FROM pg_constraint WHERE connamespace = 'sqp'::regnamespace
