@@ -49,8 +49,9 @@ def resolved(host: str, port: int, *, allow_private: bool) -> list[str]:
     addresses = list(dict.fromkeys(str(at[0]) for *_, at in found))
     for address in addresses:
         if not allow_private and not is_public(address):
+            where = host if host == address else f"{host} is at {address}, which"
             raise Refused(
-                f"{host} is at {address}, which is not a public address; "
+                f"{where} is not a public address; "
                 "set REFRESH_WEBHOOK_ALLOW_PRIVATE=true to allow it"
             )
     return addresses

@@ -6,12 +6,10 @@ from dataclasses import asdict
 import typer
 from rich.console import Console
 
-from sqp_refresh.cli.refreshing import Json
+from sqp_refresh.cli.refreshing import Json, ready
 from sqp_refresh.control import outbox
 from sqp_refresh.errors import SettingsError
-from sqp_refresh.migrate import require_current
 from sqp_refresh.postgres import connect
-from sqp_refresh.settings import Settings
 
 console = Console()
 
@@ -26,8 +24,7 @@ def test() -> None:
     """Send a test to every receiver now; exit status 1 where one did not accept it."""
     from sqp_refresh.alerts.delivery import tested
 
-    settings = Settings.read()
-    require_current(settings.database_url)
+    settings, _ = ready()
     with connect(settings.database_url) as session:
         outcome = list(tested(session, settings))
     if not outcome:
@@ -46,8 +43,7 @@ def test() -> None:
 @alerts_app.command("list")
 def list_(json: Json = False) -> None:
     """List the alerts that were not delivered: those tried again, and those given up."""
-    settings = Settings.read()
-    require_current(settings.database_url)
+    settings, _ = ready()
     with connect(settings.database_url) as session:
         found = outbox.unsettled(session)
     if json:
@@ -58,9 +54,13 @@ def list_(json: Json = False) -> None:
         return
     for one in found:
         style = "yellow" if one.next_attempt_at else "red"
-        console.print(str(one), style=style, markup=False, soft_wrap=True)
+        _print(str(one), style)
 
 
 def _say(about: str, said: str, style: str) -> None:
     mark = {"green": "ok", "red": "!!", "yellow": "--"}[style]
-    console.print(f"{mark}  {about}: {said}", style=style, markup=False, soft_wrap=True)
+    _print(f"{mark}  {about}: {said}", style)
+
+
+def _print(line: str, style: str) -> None:
+    console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)

@@ -160,10 +160,10 @@ class Unsettled:
     def __str__(self) -> str:
         """All of it in one line."""
         due = self.next_attempt_at
-        again = f"tried again at {due:%Y-%m-%d %H:%M} UTC" if due else "given up"
+        again = f"tried again at {due:%Y-%m-%d %H:%M:%S} UTC" if due else "given up"
         return (
             f"{self.created_at:%Y-%m-%d %H:%M} UTC {self.event} of {self.table_name} to "
-            f"{self.receiver}: {self.last_error or 'not sent yet'}; {self.attempts} attempts, "
+            f"{self.receiver}: {self.last_error or 'not sent yet'} (attempts: {self.attempts}), "
             f"{again}"
         )
 

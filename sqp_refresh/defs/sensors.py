@@ -148,4 +148,4 @@ def _alerts(context: dg.SensorEvaluationContext, settings: Settings) -> Evaluati
             sent += attempt.answer.error is None
             if attempt.answer.error:
                 context.log.warning(str(attempt))
-    yield dg.SkipReason(f"{sent} alerts were delivered")
+    yield dg.SkipReason(f"alerts delivered: {sent}")

@@ -61,10 +61,10 @@ def test_the_list_shows_what_was_not_delivered(undelivered):
     given_up, pending = said("alerts", "list").splitlines()
 
     assert given_up.endswith(
-        f" UTC refresh.failed of {TABLE} to gone: answered 410: it wants no more of this; "
-        "1 attempts, given up"
+        f" UTC refresh.failed of {TABLE} to gone: answered 410: it wants no more of this "
+        "(attempts: 1), given up"
     )
-    assert f"{TABLE} to REFRESH_WEBHOOK_URL: answered 500; 1 attempts, tried again at" in pending
+    assert f"{TABLE} to REFRESH_WEBHOOK_URL: answered 500 (attempts: 1), tried again at" in pending
 
 
 def test_the_list_is_there_for_programs_too(undelivered):

@@ -29,8 +29,8 @@ def test_the_sensor_sends_what_is_due_and_asks_for_no_run(instance, environment,
     first, second = sense(instance), sense(instance)
 
     assert (first.skip_message, second.skip_message) == (
-        "1 alerts were delivered",
-        "0 alerts were delivered",
+        "alerts delivered: 1",
+        "alerts delivered: 0",
     )
     assert not first.run_requests
     assert [request.alert["event"] for request in receiver.requests] == ["refresh.failed"]
