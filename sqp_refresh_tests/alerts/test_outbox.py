@@ -1,8 +1,13 @@
 """What refreshes write into the outbox: in the same transaction, and once for one cause."""
 
+from collections import Counter
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from psycopg import sql
 
 from sqp_refresh.control import alerting, audit
 from sqp_refresh.errors import NotFound, Rejected
@@ -113,6 +118,38 @@ def test_reruns_that_fail_for_the_same_reason_are_one_alert(listened):
     listened.fail("third re-run", root="night", error=Rejected("the week is rejected"))
     listened.fail("another night")
     assert listened.events() == ["refresh.failed"] * 3
+
+
+OUTCOMES = {
+    "failed": audit.failure(NotFound("gone")),
+    "warning": SUCCESS | {"status": "warning", "error_message": "x is new"},
+    "success": SUCCESS,
+}
+
+
+@settings(
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(runs=st.lists(st.tuples(st.sampled_from(list(OUTCOMES)), st.sampled_from("ab")), max_size=8))
+def test_whatever_runs_come_to_each_cause_is_told_once(listened, runs):
+    with connect(listened.url) as session:
+        for status, root in runs:
+            audit_id = audit.begin(session, DAILY_SQP_DATA, run_id="r", root_run_id=root)
+            audit.close(session, audit_id, OUTCOMES[status], {})
+        events = sql.SQL("SELECT event FROM sqp.webhook_deliveries")
+        told = Counter(event for (event,) in session.rows(events))
+        session.rollback()
+
+    statuses = [status for status, _ in runs]
+    assert told == Counter(
+        {
+            "refresh.failed": len({root for status, root in runs if status == "failed"}),
+            "refresh.warning": len({root for status, root in runs if status == "warning"}),
+            "refresh.recovered": sum(
+                before == "failed" != after for before, after in pairwise(statuses)
+            ),
+        }
+    )
 
 
 def test_a_recovery_is_told_once(listened):
