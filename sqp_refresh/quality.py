@@ -1,11 +1,11 @@
 """A table judged by its checks: measured, compared, and every metric recorded."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from datetime import date
+from datetime import UTC, date, datetime
 from statistics import median
 
 from sqp_refresh import measures
-from sqp_refresh.control import audit, quality, registry
+from sqp_refresh.control import alerting, audit, quality, registry
 from sqp_refresh.control.audit import Run
 from sqp_refresh.control.quality import Recorded
 from sqp_refresh.errors import NotFound
@@ -46,6 +46,8 @@ def check(
 ) -> list[Verdict]:
     """Judge a table's periods, and record what every metric says of them for its latest refresh.
 
+    Where one says that there is an error, receivers of alerts are told so.
+
     Args:
         session: A session in a transaction.
         table: The table.
@@ -70,6 +72,14 @@ def check(
         if not only or metric.check in only
     ]
     quality.record(session, run.id, map(_recorded, verdicts))
+    alerting.judged(
+        session,
+        table,
+        [str(verdict) for verdict in verdicts if verdict.ok is False and verdict.is_error],
+        audit_id=run.id,
+        metadata=run.metadata,
+        at=datetime.now(UTC),
+    )
     return verdicts
 
 

@@ -46,12 +46,14 @@ class Order:
 
     Attributes:
         run_id: The run that it belongs to.
+        root_run_id: The run that that one is a re-run of, however often; None where it is none.
         force: Copy also what has not changed.
         tick: The tick of the schedule that asks for it; None where somebody else does.
         budget_ms: Milliseconds after which it is marked as a warning, and goes on.
     """
 
     run_id: str
+    root_run_id: str | None = None
     force: bool = False
     tick: datetime | None = None
     budget_ms: int | None = None
@@ -113,7 +115,13 @@ class _Work:
     def _open(self, session: Session) -> None:
         if self.summary.audit_id is None:
             audit.close_dead(session, held=self.table)
-            self.summary.audit_id = audit.begin(session, self.table, run_id=self.order.run_id)
+            self._begin_audit(session)
+
+    def _begin_audit(self, session: Session) -> None:
+        order = self.order
+        self.summary.audit_id = audit.begin(
+            session, self.table, run_id=order.run_id, root_run_id=order.root_run_id
+        )
 
     def _prepare(self, session: Session) -> tuple[Checkpoint, Mapping[Period, Finding]]:
         """Find out what is to be done, and open or take over the checkpoint for it."""
@@ -292,7 +300,7 @@ class _Work:
         if budget is None or self.summary.over_budget or self._elapsed() * 1000 <= budget:
             return
         self.summary.over_budget = budget
-        audit.warn(session, self.summary.opened, f"{self.summary.budget_warning}; it goes on")
+        audit.warn(session, self.summary.opened, self.summary.budget_warning)
 
     def _finish(
         self, session: Session, checkpoint: Checkpoint, findings: Mapping[Period, Finding]
@@ -330,9 +338,7 @@ class _Work:
         try:
             with connect(self.database_url) as session, session.transaction():
                 if self.summary.audit_id is None:
-                    self.summary.audit_id = audit.begin(
-                        session, self.table, run_id=self.order.run_id
-                    )
+                    self._begin_audit(session)
                 self._close(session, audit.failure(error))
         except RefreshError as unreachable:
             logger.warning("the failure of %s is not in the log: %s", self.table.name, unreachable)

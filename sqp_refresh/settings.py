@@ -4,6 +4,11 @@ Nothing else in the package reads the environment. A secret is a `SecretStr`, so
 settings, or an error about them, never shows it.
 """
 
+import base64
+import binascii
+import re
+from collections import Counter
+from collections.abc import Iterator
 from datetime import date
 from typing import Self
 
@@ -11,7 +16,14 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from sqp_refresh.errors import SettingsError
+from sqp_refresh.events import SUBSCRIBABLE
 from sqp_refresh.weeks import Period
+
+WEBHOOK = "REFRESH_WEBHOOK_URL"
+"""The switch that names a webhook, by which that receiver goes in the outbox too."""
+
+BASE64_SECRET = "whsec_"
+"""What a secret begins with that is written in base64, as the Standard Webhooks have it."""
 
 
 class Settings(BaseSettings):
@@ -61,6 +73,16 @@ class Settings(BaseSettings):
     )
     REFRESH_WEBHOOK_URL: SecretStr | None = Field(default=None, description="receiver of alerts")
     REFRESH_WEBHOOK_SECRET: SecretStr | None = Field(default=None, description="signs the alerts")
+    REFRESH_WEBHOOK_ALLOW_PRIVATE: bool = Field(
+        default=False, description="whether webhooks may go to addresses that are not public"
+    )
+    REFRESH_NOTIFY_URLS: SecretStr | None = Field(
+        default=None, description="Slack, e-mail and other services, as Apprise addresses them"
+    )
+    REFRESH_ALERT_EVENTS: str = Field(
+        default="refresh.failed,refresh.warning,quality.failed,refresh.overdue,refresh.recovered",
+        description="the events that the receivers of these switches are told of",
+    )
 
     @field_validator("REFRESH_START_DATE")
     @classmethod
@@ -75,6 +97,40 @@ class Settings(BaseSettings):
         if secret and not secret.get_secret_value().startswith(("postgresql://", "postgres://")):
             raise ValueError("must start with postgresql://")
         return secret
+
+    @field_validator("REFRESH_WEBHOOK_URL")
+    @classmethod
+    def _is_a_web_address(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret and not secret.get_secret_value().startswith(("https://", "http://")):
+            raise ValueError("must start with https://")
+        return secret
+
+    @field_validator("REFRESH_WEBHOOK_SECRET")
+    @classmethod
+    def _can_sign(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret and secret.get_secret_value().startswith(BASE64_SECRET):
+            try:
+                base64.b64decode(
+                    secret.get_secret_value().removeprefix(BASE64_SECRET), validate=True
+                )
+            except binascii.Error:
+                raise ValueError(f"must be base64 after {BASE64_SECRET}") from None
+        return secret
+
+    @field_validator("REFRESH_NOTIFY_URLS")
+    @classmethod
+    def _are_addresses(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret and not all(re.match(r"\w+://.", url) for url in _addresses(secret)):
+            raise ValueError("must be addresses like slack://… or mailto://…, separated by spaces")
+        return secret
+
+    @field_validator("REFRESH_ALERT_EVENTS")
+    @classmethod
+    def _are_events(cls, names: str) -> str:
+        unknown = [name for name in _words(names) if name not in SUBSCRIBABLE]
+        if unknown:
+            raise ValueError(f"knows no {unknown[0]!r}; choose from {', '.join(SUBSCRIBABLE)}")
+        return names
 
     @field_validator("BIGQUERY_DATASET", "BIGQUERY_SOURCE_TABLE")
     @classmethod
@@ -132,6 +188,35 @@ class Settings(BaseSettings):
         known = [self.BIGQUERY_PROJECT_ID, self.BIGQUERY_DATASET]
         given = name.rsplit(".", 2)
         return ".".join([*known[: 3 - len(given)], *given])
+
+    @property
+    def alert_events(self) -> frozenset[str]:
+        """The events that the receivers of these switches are told of."""
+        return frozenset(_words(self.REFRESH_ALERT_EVENTS))
+
+    @property
+    def receivers(self) -> dict[str, SecretStr]:
+        """The receivers of alerts that switches name, by a name that gives nothing away."""
+        webhook = {WEBHOOK: self.REFRESH_WEBHOOK_URL} if self.REFRESH_WEBHOOK_URL else {}
+        return webhook | dict(_services(self.REFRESH_NOTIFY_URLS))
+
+
+def _services(notify_urls: SecretStr | None) -> Iterator[tuple[str, SecretStr]]:
+    """Each address under its service's name, with a number where there are several of one."""
+    met: Counter[str] = Counter()
+    for url in _addresses(notify_urls) if notify_urls else ():
+        service = url.partition("://")[0].lower()
+        met[service] += 1
+        yield f"{service} {met[service]}" if met[service] > 1 else service, SecretStr(url)
+
+
+def _addresses(notify_urls: SecretStr) -> list[str]:
+    # A comma may also be part of an address, which then goes on without a scheme.
+    return re.split(r"[\s,]+(?=\w+://)", notify_urls.get_secret_value().strip(" ,\n"))
+
+
+def _words(listed: str) -> list[str]:
+    return listed.replace(",", " ").split()
 
 
 def _missing(name: str, example: str) -> SettingsError:

@@ -37,6 +37,10 @@ def test_an_empty_variable_counts_as_not_set(monkeypatch):
         ("BIGQUERY_MAX_BYTES_BILLED", "1e9x", "valid integer"),
         ("BIGQUERY_DATASET", "dataset.", "bare name"),
         ("BIGQUERY_SOURCE_TABLE", "a`b", "bare name"),
+        ("REFRESH_WEBHOOK_URL", f"ftp://u:{PASSWORD}@h", "must start with https://"),
+        ("REFRESH_WEBHOOK_SECRET", f"whsec_{PASSWORD}!", "must be base64 after whsec_"),
+        ("REFRESH_NOTIFY_URLS", PASSWORD, "must be addresses like slack://"),
+        ("REFRESH_ALERT_EVENTS", "refresh.fail", "knows no 'refresh.fail'; choose from refresh."),
         ("DATABASE_URL", f"mysql://u:{PASSWORD}@h/d", "must start with postgresql://"),
     ],
 )
@@ -63,6 +67,30 @@ def test_a_secret_is_never_shown(monkeypatch):
     monkeypatch.setenv("DATABASE_URL", f"postgresql://u:{PASSWORD}@h/d")
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS_JSON", f'{{"private_key": "{PASSWORD}"}}')
     monkeypatch.setenv("REFRESH_WEBHOOK_SECRET", PASSWORD)
+    monkeypatch.setenv("REFRESH_WEBHOOK_URL", f"https://u:{PASSWORD}@h")
+    monkeypatch.setenv("REFRESH_NOTIFY_URLS", f"mailto://u:{PASSWORD}@h")
 
     assert PASSWORD not in repr(Settings.read())
     assert PASSWORD not in str(Settings.read())
+    assert PASSWORD not in repr(Settings.read().receivers)
+
+
+@pytest.mark.parametrize("separator", [" ", ",", " , ", "\n"])
+def test_receivers_are_named_after_their_service(monkeypatch, separator):
+    urls = ["slack://a/b", "mailto://u:p@h?to=x@h,y@h", "Slack://c/d", "https://discord.example/w"]
+    monkeypatch.setenv("REFRESH_WEBHOOK_URL", "https://h/hook")
+    monkeypatch.setenv("REFRESH_NOTIFY_URLS", separator.join(urls))
+
+    found = {name: url.get_secret_value() for name, url in Settings.read().receivers.items()}
+
+    assert found == dict(
+        zip(
+            ["REFRESH_WEBHOOK_URL", "slack", "mailto", "slack 2", "https"],
+            ["https://h/hook", *urls],
+            strict=True,
+        )
+    )
+
+
+def test_nobody_is_told_where_no_receiver_is_named():
+    assert Settings.read().receivers == {}

@@ -15,7 +15,7 @@ from sqp_refresh.validate.metrics import METRICS
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "sqp_refresh"
-VOCABULARY = {"tables", "weeks", "errors", "contract"}
+VOCABULARY = {"tables", "weeks", "errors", "contract", "events"}
 SHARED = VOCABULARY | {"settings", "postgres", "parts", "reading", "retries", "published"}
 STEPS = ("extract", "validate", "load", "rollup", "control")
 
@@ -41,7 +41,15 @@ def test_a_step_imports_no_other_step(step):
         assert rooms_imported(file) <= SHARED | {step}, file.name
 
 
-@pytest.mark.parametrize("step", [*STEPS, "demo"])
+def test_alerts_go_out_of_the_outbox_and_nothing_else_sends_them():
+    allowed = VOCABULARY | {"settings", "postgres", "control", "alerts", "__version__"}
+    for file in (PACKAGE / "alerts").glob("*.py"):
+        assert rooms_imported(file) <= allowed, file.name
+    senders = {file for file in PACKAGE.rglob("*.py") if "alerts" in rooms_imported(file)}
+    assert {str(file.parent.relative_to(PACKAGE)) for file in senders} == {"alerts", "cli", "defs"}
+
+
+@pytest.mark.parametrize("step", [*STEPS, "demo", "alerts"])
 def test_no_step_knows_who_runs_it(step):
     for file in (PACKAGE / step).glob("*.py"):
         assert rooms_imported(file).isdisjoint(

@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from sqp_refresh.cli import operating, quality, refreshing, schema
+from sqp_refresh.cli import alerts, operating, quality, refreshing, schema
 from sqp_refresh.errors import RefreshError
 
 app = typer.Typer(
@@ -31,6 +31,7 @@ for command in (
 ):
     app.command()(command)
 app.add_typer(quality.quarantine_app, name="quarantine")
+app.add_typer(alerts.alerts_app, name="alerts")
 
 
 def main() -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 from psycopg import sql
 
+from sqp_refresh.control import alerting
+from sqp_refresh.control.alerting import Refreshed
 from sqp_refresh.control.writer import is_free
 from sqp_refresh.errors import Died, RefreshError, Transient, kind_of, one_line
 from sqp_refresh.postgres import Session
@@ -29,10 +31,12 @@ SET {assignments},
         round(1000 * extract(epoch FROM clock_timestamp() - refresh_started_at))::bigint,
     sync_metadata = sync_metadata || {metadata}::jsonb
 WHERE id = {id}
+{as_told}
 """)
 _WARN = sql.SQL("""
 UPDATE sqp.refresh_audit_log SET status = 'warning', error_message = {message}
 WHERE id = {id} AND refresh_completed_at IS NULL
+{as_told}
 """)
 _FAILED_LAST = sql.SQL("""
 SELECT table_name FROM (
@@ -97,38 +101,56 @@ def failed_last(session: Session, tables: Iterable[str]) -> list[str]:
     return [table for (table,) in session.rows(latest)]
 
 
-def begin(session: Session, table: Table, *, run_id: str) -> int:
-    """Open the row of one table in one run, as running; returns its id."""
+def begin(session: Session, table: Table, *, run_id: str, root_run_id: str | None = None) -> int:
+    """Open the row of one table in one run, as running; returns its id.
+
+    Args:
+        session: A session in a transaction.
+        table: The table.
+        run_id: The run.
+        root_run_id: The run that it is a re-run of, however often; None where it is none.
+    """
+    metadata = {"run_id": run_id} | ({"root_run_id": root_run_id} if root_run_id else {})
     (audit_id,) = session.row(
         _BEGIN.format(
             schema=sql.Literal(SCHEMA),
             table=sql.Literal(table.name),
-            metadata=sql.Literal(json.dumps({"run_id": run_id})),
+            metadata=sql.Literal(json.dumps(metadata)),
         )
     )
     return audit_id
 
 
 def warn(session: Session, audit_id: int, message: str) -> None:
-    """Mark a row that is still open as a warning; the refresh goes on."""
-    session.run(_WARN.format(message=sql.Literal(message), id=sql.Literal(audit_id)))
+    """Mark a row that is still open as a warning, and tell of it; the refresh goes on."""
+    marked = _WARN.format(
+        message=sql.Literal(message + alerting.GOES_ON),
+        id=sql.Literal(audit_id),
+        as_told=alerting.AS_TOLD,
+    )
+    for row in session.rows(marked):
+        alerting.marked(session, Refreshed(*row))
 
 
 def close(
     session: Session, audit_id: int, columns: dict[str, Any], metadata: dict[str, Any]
 ) -> None:
-    """Close the row: `columns` of the table are set, `metadata` is added to sync_metadata."""
+    """Close the row, and tell of how the refresh ended.
+
+    `columns` of the table are set, `metadata` is added to sync_metadata.
+    """
     assignments = sql.SQL(", ").join(
         sql.SQL("{} = {}").format(sql.Identifier(name), sql.Literal(value))
         for name, value in columns.items()
     )
-    session.run(
-        _CLOSE.format(
-            assignments=assignments,
-            metadata=sql.Literal(json.dumps(metadata)),
-            id=sql.Literal(audit_id),
-        )
+    closed = _CLOSE.format(
+        assignments=assignments,
+        metadata=sql.Literal(json.dumps(metadata)),
+        id=sql.Literal(audit_id),
+        as_told=alerting.AS_TOLD,
     )
+    for row in session.rows(closed):
+        alerting.closed(session, Refreshed(*row))
 
 
 def failure(error: BaseException) -> dict[str, Any]:

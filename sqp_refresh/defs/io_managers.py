@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from sqp_refresh.defs.partitions import tick_of_run
+from sqp_refresh.defs.partitions import root_of_run, tick_of_run
 from sqp_refresh.errors import Permanent
 from sqp_refresh.feeds import feed_for
 from sqp_refresh.parts import Feed
@@ -60,11 +60,12 @@ class PostgresTables(dg.ConfigurableIOManager):
 
     def handle_output(self, context: dg.OutputContext, obj: Feed) -> None:
         """Refresh the table from what the asset returned."""
-        settings = Settings.read()
+        settings, tags = Settings.read(), context.step_context.dagster_run.tags
         order = Order(
             context.run_id,
+            root_run_id=root_of_run(tags),
             force=self.force,
-            tick=tick_of_run(context.step_context.dagster_run.tags),
+            tick=tick_of_run(tags),
             budget_ms=settings.REFRESH_TIMEOUT_WARNING_MS,
         )
         try:

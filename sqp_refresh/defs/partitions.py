@@ -8,6 +8,7 @@ from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
     PARTITION_NAME_TAG,
+    ROOT_RUN_ID_TAG,
 )
 
 from sqp_refresh.weeks import Period, weeks_between
@@ -54,6 +55,11 @@ def weeks_of_run(context: dg.OpExecutionContext) -> Sequence[Period] | None:
 def tick_of_run(tags: Mapping[str, str]) -> datetime | None:
     """The tick of the schedule that a run serves; None where it serves none."""
     return datetime.fromisoformat(tags[TICK_TAG]) if TICK_TAG in tags else None
+
+
+def root_of_run(tags: Mapping[str, str]) -> str | None:
+    """The run that a run is a re-run of, however often; None where it is none."""
+    return tags.get(ROOT_RUN_ID_TAG)
 
 
 def start_of_run(context: dg.AssetExecutionContext) -> datetime | None:

@@ -1,7 +1,7 @@
-"""What keeps the nights whole without a person: late ones, failed runs, restated weeks.
+"""What keeps the nights whole without a person: late ones, failed runs, restated weeks, alerts.
 
-Each sensor only asks for runs of the nightly job; a run that turns out to have nothing to do costs
-a query. None of them asks for anything while Postgres cannot be reached, and none forgets.
+All but the last only ask for runs of the nightly job; a run that turns out to have nothing to do
+costs a query. None of them does anything while Postgres cannot be reached, and none forgets.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,7 +11,7 @@ import dagster as dg
 from dagster._utils.schedules import reverse_cron_string_iterator
 
 from sqp_refresh.catalog import Catalog
-from sqp_refresh.control import audit
+from sqp_refresh.control import alerting, audit
 from sqp_refresh.defs.jobs import daily_refresh
 from sqp_refresh.defs.nights import night_request
 from sqp_refresh.defs.partitions import TICK_TAG
@@ -26,6 +26,9 @@ Evaluation = Iterator[dg.RunRequest | dg.SkipReason]
 
 # The schedule's own tick is given this long before a night counts as late.
 GRACE = timedelta(minutes=3)
+# By then the re-runs of a night that failed are done, and whatever is missing is missing.
+OVERDUE_AFTER = timedelta(hours=1)
+OFTEN_S = 30
 EVERY_MINUTE_S = 60
 TWICE_A_DAY_S = 12 * 3600
 
@@ -52,11 +55,23 @@ def sensors(settings: Settings, catalog: Catalog) -> list[dg.SensorDefinition]:
             TWICE_A_DAY_S,
             lambda context: _restated(context, settings, catalog),
         ),
+        _sensor(
+            "alert_delivery",
+            "Sends the alerts that are due, and finds tables that a night has passed by.",
+            OFTEN_S,
+            lambda context: _alerts(context, settings),
+            asks_for_runs=False,
+        ),
     ]
 
 
 def _sensor(
-    name: str, about: str, interval_s: int, evaluate: Callable[..., Evaluation]
+    name: str,
+    about: str,
+    interval_s: int,
+    evaluate: Callable[..., Evaluation],
+    *,
+    asks_for_runs: bool = True,
 ) -> dg.SensorDefinition:
     def evaluation(context: dg.SensorEvaluationContext) -> Evaluation:
         try:
@@ -66,7 +81,7 @@ def _sensor(
 
     return dg.SensorDefinition(
         name=name,
-        job=daily_refresh,
+        job=daily_refresh if asks_for_runs else None,
         evaluation_fn=evaluation,
         minimum_interval_seconds=interval_s,
         description=about,
@@ -119,3 +134,18 @@ def _restated(
         requests = list(restatements(session, settings, catalog, older))
     none = f"none of {len(older)} weeks before the look-back was restated"
     yield from requests or [dg.SkipReason(none)]
+
+
+def _alerts(context: dg.SensorEvaluationContext, settings: Settings) -> Evaluation:
+    # The HTTP client is imported by whoever sends something.
+    from sqp_refresh.alerts.delivery import deliver_due
+
+    now, sent = datetime.now(UTC), 0
+    with connect(settings.database_url) as session:
+        with session.transaction():
+            alerting.overdue(session, last_tick(settings, now - OVERDUE_AFTER), now)
+        for attempt in deliver_due(session, settings):
+            sent += attempt.answer.error is None
+            if attempt.answer.error:
+                context.log.warning(str(attempt))
+    yield dg.SkipReason(f"alerts delivered: {sent}")

@@ -24,6 +24,9 @@ COLUMNS = {
     "period_start",
     "refresh_periods": "table_schema table_name period_start period_end source_state target_state "
     "row_count changed_by published_by published_at",
+    "webhook_configs": "id name url events is_enabled max_attempts created_at updated_at",
+    "webhook_deliveries": "id webhook_config_id audit_log_id event payload status attempts "
+    "next_retry_at response_status last_error created_at delivered_at event_id receiver cause",
     "refresh_success_rate": "table_name success_rate avg_execution_time_ms last_successful_refresh",
     "data_quality_overview": "metric_name pass_rate total_checks",
 }
@@ -47,6 +50,7 @@ IMPOSSIBLE: tuple[LiteralString, ...] = (
     "INSERT INTO sqp.refresh_quarantine (audit_log_id, table_name, raw_row, reasons) "
     "VALUES (1, 'weekly_summary', '{}', '{}')",
     "INSERT INTO sqp.webhook_configs (name, url) VALUES ('chat', 'file:///etc/passwd')",
+    "INSERT INTO sqp.webhook_configs (name, url, events) VALUES ('x', 'https://x', '{failed}')",
     "INSERT INTO sqp.webhook_deliveries (event, payload, status) VALUES ('x', '{}', 'sent')",
 )
 STATUSES = {
@@ -149,3 +153,16 @@ def test_a_run_can_be_archived_with_its_metrics(control: Database):
     assert control.rows(
         "SELECT table_name, data_quality -> 0 ->> 'metric_name' FROM sqp.refresh_audit_log_archive"
     ) == [("weekly_summary", "row_count")]
+
+
+def test_a_receiver_is_told_of_one_cause_once(control: Database):
+    told = "INSERT INTO sqp.webhook_deliveries (event, payload, cause, webhook_config_id, receiver)"
+    control.run(
+        "INSERT INTO sqp.webhook_configs (name, url) VALUES ('one', 'https://x')",
+        f"{told} VALUES ('e', '{{}}', 'c', NULL, 'slack'), ('e', '{{}}', 'c', NULL, 'mailto'),"
+        " ('e', '{}', 'c', 1, 'one'), ('e', '{}', NULL, 1, 'one'), ('e', '{}', NULL, 1, 'one')",
+    )
+    for receiver in ("NULL, 'slack'", "1, 'renamed'"):
+        with pytest.raises(psycopg.errors.UniqueViolation, match="one_for_a_cause"):
+            control.run(f"{told} VALUES ('e', '{{}}', 'c', {receiver})")
+    assert control.rows("SELECT count(DISTINCT event_id) FROM sqp.webhook_deliveries") == [(5,)]

@@ -1,0 +1,42 @@
+"""What alerts tell of, and how much each matters."""
+
+from enum import StrEnum
+
+
+class Severity(StrEnum):
+    """How soon somebody has to look."""
+
+    HIGH = "high"
+    MEDIUM = "medium"
+    LOW = "low"
+
+
+class Event(StrEnum):
+    """One thing that an alert tells of, by the name that receivers know it by."""
+
+    FAILED = "refresh.failed"
+    WARNING = "refresh.warning"
+    COMPLETED = "refresh.completed"
+    QUALITY_FAILED = "quality.failed"
+    OVERDUE = "refresh.overdue"
+    RECOVERED = "refresh.recovered"
+    TEST = "alerts.test"
+
+    @property
+    def severity(self) -> Severity:
+        """How soon somebody has to look."""
+        return _SEVERITY[self]
+
+
+_SEVERITY = {
+    Event.FAILED: Severity.HIGH,
+    Event.WARNING: Severity.MEDIUM,
+    Event.COMPLETED: Severity.LOW,
+    Event.QUALITY_FAILED: Severity.HIGH,
+    Event.OVERDUE: Severity.HIGH,
+    Event.RECOVERED: Severity.LOW,
+    Event.TEST: Severity.LOW,
+}
+
+SUBSCRIBABLE = tuple(event for event in Event if event is not Event.TEST)
+"""The events that a receiver can choose from; a test goes to every receiver."""

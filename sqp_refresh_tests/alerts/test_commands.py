@@ -1,0 +1,81 @@
+"""`sqp-refresh alerts` as an operator meets it."""
+
+import json
+
+import pytest
+
+from sqp_refresh_tests.alerts.outboxes import TABLE, Outbox
+from sqp_refresh_tests.test_cli import one_line
+from sqp_refresh_tests.test_operating import said, sqp_refresh
+
+TOKEN = "hunter2-of-the-url"
+
+
+def test_a_test_reaches_everybody_and_says_who_did_not_take_it(outbox, receiver, monkeypatch):
+    monkeypatch.setenv("REFRESH_WEBHOOK_URL", receiver.url(f"/204?token={TOKEN}"))
+    monkeypatch.setenv("REFRESH_NOTIFY_URLS", f"json://127.0.0.1:{receiver.port}/{TOKEN}")
+    outbox.subscribe("broken", receiver.url(f"/{TOKEN}/500"), events="'{refresh.completed}'")
+    outbox.subscribe("off", receiver.url(), enabled=False)
+
+    done = sqp_refresh("alerts", "test")
+
+    assert done.returncode == 1
+    assert done.stdout.splitlines() == [
+        "!!  broken: answered 500",
+        "ok  REFRESH_WEBHOOK_URL: accepted",
+        "ok  json: accepted",
+        "--  webhooks: not signed; set REFRESH_WEBHOOK_SECRET to sign them",
+    ]
+    assert len(receiver.requests) == 3
+    posted = receiver.requests[0].alert
+    assert posted["event"] == "alerts.test"
+    assert (posted["table_name"], posted["audit_log_id"]) == ("alerts", None)
+    assert posted["error_message"] == "this is a test; nothing is wrong"
+    assert outbox.deliveries() == []
+
+
+def test_a_test_that_all_accept_succeeds(outbox, receiver, monkeypatch):
+    monkeypatch.setenv("REFRESH_WEBHOOK_URL", receiver.url())
+    monkeypatch.setenv("REFRESH_WEBHOOK_SECRET", "secret")
+
+    assert said("alerts", "test") == "ok  REFRESH_WEBHOOK_URL: accepted"
+
+
+def test_a_test_of_nobody_says_how_to_name_somebody(outbox):
+    assert "nobody receives alerts; set REFRESH_WEBHOOK_URL" in one_line(
+        sqp_refresh("alerts", "test")
+    )
+
+
+@pytest.fixture
+def undelivered(outbox: Outbox, receiver, monkeypatch) -> Outbox:
+    """One alert that is tried again, and one that was given up."""
+    monkeypatch.setenv("REFRESH_WEBHOOK_URL", receiver.url("/500"))
+    outbox.subscribe("gone", receiver.url("/410"))
+    outbox.fail()
+    outbox.deliver()
+    return outbox
+
+
+def test_the_list_shows_what_was_not_delivered(undelivered):
+    given_up, pending = said("alerts", "list").splitlines()
+
+    assert given_up.endswith(
+        f" UTC refresh.failed of {TABLE} to gone: answered 410: it wants no more of this "
+        "(attempts: 1), given up"
+    )
+    assert f"{TABLE} to REFRESH_WEBHOOK_URL: answered 500 (attempts: 1), tried again at" in pending
+
+
+def test_the_list_is_there_for_programs_too(undelivered):
+    given_up, pending = json.loads(said("alerts", "list", "--json"))
+
+    assert (given_up["status"], given_up["next_attempt_at"]) == ("exhausted", None)
+    assert given_up["response_status"] == 410
+    assert (pending["status"], pending["last_error"]) == ("pending", "answered 500")
+    assert pending["id"] == given_up["id"]
+
+
+def test_an_empty_list_says_so(outbox):
+    assert said("alerts", "list") == "every alert was delivered"
+    assert json.loads(said("alerts", "list", "--json")) == []

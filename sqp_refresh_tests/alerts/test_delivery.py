@@ -1,0 +1,285 @@
+"""The way from the outbox to receivers: each alert arrives, whoever dies on the way."""
+
+import signal
+import subprocess
+import sys
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import pytest
+
+from sqp_refresh.alerts import notification, webhook
+from sqp_refresh.control.outbox import MAX_ATTEMPTS, PAUSES_S
+from sqp_refresh_tests.alerts.outboxes import TABLE, Outbox
+from sqp_refresh_tests.alerts.receiver import Receiver
+from sqp_refresh_tests.test_control import execute, rows
+
+PLACE = "sqp_refresh_tests.alerts.outboxes"
+COMMITS_AND_DIES = f"""
+import os, signal
+from {PLACE} import Outbox
+Outbox(os.environ["DATABASE_URL"]).fail()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+SENDS_AND_DIES = f"""
+import os, signal
+from sqp_refresh.control import outbox
+from {PLACE} import Outbox
+outbox.settle = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+Outbox(os.environ["DATABASE_URL"]).deliver()
+"""
+
+
+@pytest.fixture
+def told(outbox: Outbox, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> Outbox:
+    """An outbox whose receiver accepts everything."""
+    monkeypatch.setenv("REFRESH_WEBHOOK_URL", receiver.url())
+    return outbox
+
+
+def dies(program: str) -> None:
+    died = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert died.returncode == -signal.SIGKILL, died.stderr
+
+
+# -- at least once, and once where the receiver remembers ------------------------------------------
+
+
+def test_an_alert_survives_a_kill_between_the_commit_and_its_delivery(told, receiver):
+    dies(COMMITS_AND_DIES)
+    assert receiver.requests == []
+
+    told.deliver()
+    told.deliver()
+
+    (request,) = receiver.requests
+    assert request.alert["event"] == "refresh.failed"
+    assert request.alert["table_name"] == TABLE
+    assert told.deliveries() == [("delivered", 1, 204, None)]
+
+
+def test_an_alert_whose_sender_died_is_sent_again_under_the_same_id(told, receiver):
+    told.fail()
+
+    dies(SENDS_AND_DIES)
+    told.deliver()
+
+    assert len(receiver.requests) == 2
+    assert len(set(receiver.ids)) == len(receiver.processed) == 1
+    assert told.deliveries("event_id, status") == [(receiver.ids[0], "delivered")]
+
+
+def test_two_daemons_never_send_the_same_alert(told, receiver):
+    for number in range(12):
+        told.fail(f"run {number}")
+
+    with ThreadPoolExecutor(3) as daemons:
+        list(daemons.map(lambda _: told.deliver(), range(3)))
+
+    assert Counter(receiver.ids) == Counter(
+        {event_id: 1 for (event_id,) in told.deliveries("event_id")}
+    )
+    assert len(receiver.ids) == 12
+
+
+def test_an_alert_that_is_being_sent_is_left_to_its_sender(told, receiver):
+    told.fail()
+    with psycopg.connect(told.url) as other:
+        other.execute("SELECT FROM sqp.webhook_deliveries FOR UPDATE")
+        assert told.deliver() == []
+
+    assert len(told.deliver()) == 1
+
+
+# -- what fails ------------------------------------------------------------------------------------
+
+
+def test_what_fails_is_tried_again_later_each_time_and_then_given_up(outbox, receiver, monkeypatch):
+    monkeypatch.setenv("REFRESH_WEBHOOK_URL", receiver.url("/500"))
+    outbox.fail()
+    clock = "extract(epoch FROM clock_timestamp())::float"
+    for number, pause in enumerate((*PAUSES_S, None), start=1):
+        ((before,),) = rows(outbox.url, f"SELECT {clock}")
+        outbox.deliver()
+        assert outbox.deliver() == []
+        ((status, attempts, due, after),) = outbox.deliveries(
+            f"status, attempts, extract(epoch FROM next_retry_at)::float, {clock}"
+        )
+        assert (status, attempts) == ("pending" if pause else "exhausted", number)
+        if pause:
+            assert before + pause <= due <= after + 1.2 * pause
+        outbox.make_due()
+
+    assert outbox.deliver() == []
+    assert outbox.deliveries() == [("exhausted", MAX_ATTEMPTS, 500, "answered 500")]
+    assert len(receiver.requests) == MAX_ATTEMPTS
+    assert len(set(receiver.ids)) == 1
+
+
+def test_a_receiver_that_is_back_is_told_what_it_missed(told, receiver, monkeypatch):
+    told.fail()
+    with monkeypatch.context() as away:
+        away.setenv("REFRESH_WEBHOOK_URL", "http://127.0.0.1:1/")
+        told.deliver()
+    assert told.deliveries("status, response_status") == [("pending", None)]
+    told.make_due()
+
+    told.deliver()
+
+    assert told.deliveries() == [("delivered", 2, 204, None)]
+
+
+def test_a_registered_receiver_has_its_own_number_of_attempts(outbox, receiver):
+    outbox.subscribe("impatient", receiver.url("/500"), max_attempts=2)
+    outbox.fail()
+
+    for _ in range(3):
+        outbox.deliver()
+        outbox.make_due()
+
+    assert outbox.deliveries() == [("exhausted", 2, 500, "answered 500")]
+
+
+def test_one_that_wants_no_more_is_not_asked_again(outbox, receiver):
+    outbox.subscribe("gone", receiver.url("/410"))
+    outbox.fail()
+
+    (attempt,) = outbox.deliver()
+
+    assert str(attempt) == (
+        "refresh.failed to gone: answered 410: it wants no more of this; it is given up"
+    )
+    assert outbox.deliveries("status") == [("exhausted",)]
+
+
+def test_a_receiver_that_never_answers_costs_one_attempt_and_holds_nobody_up(
+    told, receiver, monkeypatch
+):
+    monkeypatch.setattr(webhook, "DEADLINE_S", 0.3)
+    told.subscribe("silent", receiver.url("/never"))
+    for number in range(3):
+        told.fail(f"run {number}")
+
+    told.deliver()
+
+    assert Counter(one.path for one in receiver.requests) == {"/204": 3, "/never": 1}
+    by_status = "SELECT status, receiver, count(*) FROM sqp.webhook_deliveries GROUP BY 1, 2"
+    assert sorted(rows(told.url, by_status)) == [
+        ("delivered", "REFRESH_WEBHOOK_URL", 3),
+        ("pending", "silent", 3),
+    ]
+
+
+@pytest.mark.parametrize(
+    "url", ["https://host.example:port/", "https://x y/", "http://", "https://\N{SNOWMAN}.example/"]
+)
+def test_an_address_that_cannot_be_one_holds_nobody_up(told, receiver, url):
+    told.subscribe("odd", url)
+    told.fail()
+
+    told.deliver()
+
+    assert len(receiver.requests) == 1
+    ((error, attempts),) = rows(
+        told.url,
+        "SELECT last_error, attempts FROM sqp.webhook_deliveries WHERE receiver = 'odd'",
+    )
+    assert attempts == 1
+    assert error.startswith(("could not be sent to (", "cannot be reached: "))
+
+
+def test_one_that_was_switched_off_meanwhile_is_not_sent_to(told, receiver, monkeypatch):
+    told.subscribe("registered", receiver.url())
+    told.fail()
+    execute(told.url, "UPDATE sqp.webhook_configs SET is_enabled = false")
+    monkeypatch.delenv("REFRESH_WEBHOOK_URL")
+
+    told.deliver()
+
+    assert receiver.requests == []
+    assert {error for (error,) in told.deliveries("last_error")} == {
+        "is disabled, or no longer there"
+    }
+
+
+# -- other services --------------------------------------------------------------------------------
+
+
+def service(receiver: Receiver, path: str) -> str:
+    return f"json://127.0.0.1:{receiver.port}{path}"
+
+
+def test_a_service_gets_the_same_events_from_the_same_outbox(outbox, receiver, monkeypatch):
+    urls = service(receiver, "/accepting"), service(receiver, "/500")
+    monkeypatch.setenv("REFRESH_NOTIFY_URLS", ", ".join(urls))
+    audit_id = outbox.fail()
+
+    outbox.deliver()
+
+    first, second = sorted(receiver.requests, key=lambda request: request.path, reverse=True)
+    assert (first.path, second.path) == ("/accepting", "/500")
+    assert first.alert["title"] == f"sqp_refresh: the refresh of {TABLE} failed"
+    assert first.alert["message"].startswith(f"BigQuery is away\naudit_log_id {audit_id}, run r\n")
+    assert first.alert["type"] == "failure"
+    assert outbox.deliveries("receiver, status, response_status, last_error") == [
+        ("json", "delivered", None, None),
+        ("json 2", "pending", 500, "answered 500"),
+    ]
+
+
+def test_an_address_that_apprise_does_not_know_is_given_up(outbox, monkeypatch):
+    monkeypatch.setenv("REFRESH_NOTIFY_URLS", "nosuchservice://token")
+    outbox.fail()
+
+    outbox.deliver()
+
+    assert outbox.deliveries("status, last_error") == [
+        ("exhausted", "is not an address that Apprise understands")
+    ]
+
+
+@pytest.mark.parametrize("event", list(notification._SUBJECT))
+def test_every_event_has_a_title(event):
+    payload = f"""{{"event": "{event}", "table_name": "t", "error_message": null,
+        "audit_log_id": null, "run_id": null, "occurred_at": "now"}}"""
+
+    title, body = notification.written(payload)
+
+    assert "t" in title.removeprefix("sqp_refresh: ").split()
+    assert body == "now"
+
+
+# -- secrets ---------------------------------------------------------------------------------------
+
+SECRETS = ("hunter2-of-the-url", "hunter2-of-the-query", "hunter2-that-signs", "hunter2-of-apprise")
+
+
+@pytest.mark.parametrize("status", ["204", "500", "302", "never"])
+def test_no_secret_reaches_a_table_or_a_log(outbox, receiver, monkeypatch, caplog, capfd, status):
+    url, query, signs, apprise = SECRETS
+    monkeypatch.setattr(webhook, "DEADLINE_S", 0.3)
+    host = f"127.0.0.1:{receiver.port}"
+    monkeypatch.setenv("REFRESH_WEBHOOK_URL", f"http://u:{url}@{host}/{status}?token={query}")
+    monkeypatch.setenv("REFRESH_WEBHOOK_SECRET", signs)
+    monkeypatch.setenv("REFRESH_NOTIFY_URLS", f"json://u:p@{host}/{apprise}/{status}?rto=0.3")
+    caplog.set_level("DEBUG")
+    outbox.fail()
+
+    outbox.deliver()
+
+    assert len(receiver.requests) == 2
+    seen = everything_in(outbox.url) + caplog.text + "".join(capfd.readouterr())
+    assert "refresh.failed" in seen
+    for secret in SECRETS:
+        assert secret not in seen
+
+
+def everything_in(url: str) -> str:
+    """Every row of every table of the schema, as text."""
+    tables = rows(
+        url,
+        "SELECT oid::regclass::text FROM pg_class WHERE relkind = 'r' AND"
+        " relnamespace = 'sqp'::regnamespace",
+    )
+    return "\n".join(str(rows(url, f"SELECT * FROM {table}")) for (table,) in tables)

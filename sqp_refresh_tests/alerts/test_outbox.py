@@ -1,0 +1,294 @@
+"""What refreshes write into the outbox: in the same transaction, and once for one cause."""
+
+from collections import Counter
+from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from psycopg import sql
+
+from sqp_refresh.control import alerting, audit
+from sqp_refresh.errors import NotFound, Rejected
+from sqp_refresh.extract import BigQueryFeed
+from sqp_refresh.postgres import connect
+from sqp_refresh.quality import check
+from sqp_refresh.refresh import Order, refresh
+from sqp_refresh.tables import DAILY_SQP_DATA, TABLES
+from sqp_refresh_tests.alerts.outboxes import SUCCESS, TABLE, Outbox
+from sqp_refresh_tests.test_control import WEEKS, execute, rows
+from sqp_refresh_tests.test_refresh import three_weeks
+
+NOWHERE = "https://receiver.example/hook"
+
+
+@pytest.fixture
+def listened(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> Outbox:
+    """An outbox to which a receiver listens."""
+    monkeypatch.setenv("REFRESH_WEBHOOK_URL", NOWHERE)
+    return outbox
+
+
+# -- with the refresh ------------------------------------------------------------------------------
+
+
+def test_a_refresh_that_fails_tells_so_once_in_the_transaction_that_closes_it(
+    environment, listened
+):
+    missing = environment.model_copy(update={"BIGQUERY_SOURCE_TABLE": "nowhere"})
+    for _ in range(2):
+        with pytest.raises(NotFound):
+            refresh(listened.url, BigQueryFeed(missing, DAILY_SQP_DATA, WEEKS), Order("r"))
+
+    ((event, payload, status, delivery),) = listened.deliveries("event, payload, status, xmin")
+    ((audit_id, message, at, run), _) = rows(
+        listened.url,
+        "SELECT id, error_message, refresh_completed_at, xmin FROM sqp.refresh_audit_log"
+        " ORDER BY id",
+    )
+    assert (event, status) == ("refresh.failed", "pending")
+    assert payload == {
+        "event": "refresh.failed",
+        "severity": "high",
+        "table_name": TABLE,
+        "error_message": message,
+        "audit_log_id": audit_id,
+        "run_id": "r",
+        "occurred_at": payload["occurred_at"],
+    }
+    assert datetime.fromisoformat(payload["occurred_at"]) == at
+    assert delivery == run
+
+
+def test_a_refresh_over_its_budget_tells_so_while_it_goes_on_and_not_again(
+    environment, source, listened
+):
+    source.write(three_weeks())
+
+    refresh(
+        listened.url,
+        BigQueryFeed(environment, DAILY_SQP_DATA, WEEKS),
+        Order("r", budget_ms=1),
+    )
+
+    ((payload,),) = listened.deliveries("payload")
+    assert payload["event"] == "refresh.warning"
+    assert payload["error_message"].endswith("REFRESH_TIMEOUT_WARNING_MS allows; it goes on")
+
+
+def test_a_table_that_its_checks_fail_tells_so_once_for_its_run(environment, source, listened):
+    source.write(three_weeks())
+    refresh(listened.url, BigQueryFeed(environment, DAILY_SQP_DATA, WEEKS), Order("r"))
+    execute(listened.url, f"DELETE FROM sqp.{TABLE} WHERE asin = 'B000000001'")
+
+    for only in ((), ("row_count_matches_source",), ("sums_match_source",)):
+        with connect(listened.url) as session, session.transaction():
+            check(session, DAILY_SQP_DATA, None, today=date(2025, 8, 20), only=only)
+
+    ((payload,),) = listened.deliveries("payload")
+    assert (payload["event"], payload["run_id"]) == ("quality.failed", "r")
+    assert payload["error_message"].startswith("row_count is 1 in 2025-07-27 where the source says")
+    assert payload["error_message"].endswith(" more")
+
+
+# -- once for one cause ----------------------------------------------------------------------------
+
+
+def test_what_is_rolled_back_is_not_told(listened):
+    with (
+        pytest.raises(ZeroDivisionError),
+        connect(listened.url) as session,
+        session.transaction(),
+    ):
+        audit_id = audit.begin(session, DAILY_SQP_DATA, run_id="r")
+        audit.close(session, audit_id, audit.failure(NotFound("gone")), {})
+        raise ZeroDivisionError
+
+    assert listened.events() == []
+    assert rows(listened.url, "SELECT FROM sqp.refresh_audit_log") == []
+
+
+def test_reruns_that_fail_for_the_same_reason_are_one_alert(listened):
+    listened.fail("night")
+    listened.fail("first re-run", root="night")
+    listened.fail("second re-run", root="night")
+    assert listened.events() == ["refresh.failed"]
+
+    listened.fail("third re-run", root="night", error=Rejected("the week is rejected"))
+    listened.fail("another night")
+    assert listened.events() == ["refresh.failed"] * 3
+
+
+OUTCOMES = {
+    "failed": audit.failure(NotFound("gone")),
+    "warning": SUCCESS | {"status": "warning", "error_message": "x is new"},
+    "success": SUCCESS,
+}
+
+
+@settings(
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(runs=st.lists(st.tuples(st.sampled_from(list(OUTCOMES)), st.sampled_from("ab")), max_size=8))
+def test_whatever_runs_come_to_each_cause_is_told_once(listened, runs):
+    with connect(listened.url) as session:
+        for status, root in runs:
+            audit_id = audit.begin(session, DAILY_SQP_DATA, run_id="r", root_run_id=root)
+            audit.close(session, audit_id, OUTCOMES[status], {})
+        events = sql.SQL("SELECT event FROM sqp.webhook_deliveries")
+        told = Counter(event for (event,) in session.rows(events))
+        session.rollback()
+
+    statuses = [status for status, _ in runs]
+    assert told == Counter(
+        {
+            "refresh.failed": len({root for status, root in runs if status == "failed"}),
+            "refresh.warning": len({root for status, root in runs if status == "warning"}),
+            "refresh.recovered": sum(
+                before == "failed" != after for before, after in pairwise(statuses)
+            ),
+        }
+    )
+
+
+def test_a_recovery_is_told_once(listened):
+    listened.succeed()
+    listened.fail("one")
+    listened.fail("two", root="one")
+    listened.succeed()
+    listened.succeed()
+
+    assert listened.events() == ["refresh.failed", "refresh.recovered"]
+    *_, (message,) = listened.deliveries("payload->>'error_message'")
+    assert message == "it was refreshed, after it had failed: BigQuery is away"
+
+
+def test_a_warning_is_told_again_only_where_it_says_something_else(listened):
+    for run, said in (("a", "x is new"), ("b", "x is new"), ("b", "x is new; y is gone")):
+        listened.end(run, SUCCESS | {"status": "warning", "error_message": said}, root="a")
+
+    assert listened.events() == ["refresh.warning"] * 2
+
+
+def test_a_run_that_died_is_told_of(listened):
+    with connect(listened.url) as session, session.transaction():
+        audit.begin(session, DAILY_SQP_DATA, run_id="r")
+
+    for _ in range(2):
+        with connect(listened.url) as session, session.transaction():
+            audit.close_dead(session)
+
+    ((payload,),) = listened.deliveries("payload")
+    assert (payload["event"], payload["run_id"]) == ("refresh.failed", "r")
+    assert payload["error_message"].startswith("its process ended without a word")
+
+
+def test_a_row_of_an_earlier_release_is_told_of_too(listened):
+    execute(listened.url, f"INSERT INTO sqp.refresh_audit_log (table_name) VALUES ('{TABLE}')")
+
+    with connect(listened.url) as session, session.transaction():
+        audit.close_dead(session)
+
+    assert listened.events() == ["refresh.failed"]
+
+
+# -- overdue ---------------------------------------------------------------------------------------
+
+TICK = datetime(2025, 8, 20, 2, tzinfo=UTC)
+
+
+def overdue(outbox: Outbox, *, nights_later: int = 0) -> list[str]:
+    tick = TICK + timedelta(days=nights_later)
+    with connect(outbox.url) as session, session.transaction():
+        return alerting.overdue(session, tick, tick + timedelta(hours=1))
+
+
+@pytest.fixture
+def late(listened: Outbox) -> Outbox:
+    """Two tables were due at the tick, of which one is switched off."""
+    execute(
+        listened.url,
+        f"""
+        UPDATE sqp.refresh_config SET next_refresh_at = '{TICK + timedelta(days=9)}';
+        UPDATE sqp.refresh_config SET next_refresh_at = '{TICK}',
+            is_enabled = table_name = '{TABLE}'
+        WHERE table_name IN ('{TABLE}', 'weekly_summary');
+        UPDATE sqp.refresh_config SET last_refresh_at = '{TICK - timedelta(days=1)}';
+        """,
+    )
+    return listened
+
+
+def test_an_overdue_table_is_told_of_once_a_night_however_often_it_is_found(late):
+    assert [overdue(late) for _ in range(3)] == [[TABLE]] * 3
+    assert late.events() == ["refresh.overdue"]
+    assert overdue(late, nights_later=1) == [TABLE]
+
+    (payload, _) = [payload for (payload,) in late.deliveries("payload")]
+    assert payload["table_name"] == TABLE
+    assert payload["audit_log_id"] is None
+    assert payload["error_message"].startswith(
+        "it was due at 2025-08-20 02:00 UTC and was not refreshed; the last time was 2025-08-19"
+    )
+
+
+def test_a_table_that_failed_is_not_overdue_too(late):
+    late.fail()
+
+    assert overdue(late) == []
+
+
+@pytest.mark.parametrize(
+    ("outcome", "metadata"),
+    [
+        (audit.failure(NotFound("gone")), {}),
+        (SUCCESS | {"status": "warning"}, {"reconciliation": {"verdict": "FAIL"}}),
+    ],
+)
+def test_what_hangs_on_a_table_that_was_told_of_is_not_overdue_too(late, outcome, metadata):
+    due = "UPDATE sqp.refresh_config SET is_enabled = true, next_refresh_at = '{}'"
+    execute(late.url, due.format(TICK) + " WHERE table_name <> 'search_query_performance'")
+    late.end("r", outcome, table=TABLES["search_query_performance"], **metadata)
+
+    assert overdue(late) == ["asin_performance_data", TABLE]
+
+
+def test_nothing_is_overdue_while_a_refresh_is_at_work(late):
+    with connect(late.url) as session, session.transaction():
+        audit.begin(session, DAILY_SQP_DATA, run_id="r")
+
+    assert overdue(late) == []
+
+
+# -- who is told -----------------------------------------------------------------------------------
+
+
+def test_where_nobody_listens_nothing_is_written(outbox):
+    outbox.subscribe("off", NOWHERE, enabled=False)
+    outbox.subscribe("other", NOWHERE, events="'{quality.failed}'")
+
+    outbox.fail()
+    outbox.succeed()
+
+    assert outbox.deliveries() == []
+
+
+def test_each_receiver_is_told_of_the_events_that_it_asked_for(listened, monkeypatch):
+    monkeypatch.setenv("REFRESH_NOTIFY_URLS", "slack://a/b/c, mailto://u:p@x.example")
+    listened.subscribe("everything", NOWHERE)
+    listened.subscribe("completions", NOWHERE, events="'{refresh.completed}'")
+    listened.succeed()
+    listened.fail()
+
+    told = dict(listened.deliveries("receiver, event_id"))
+
+    assert listened.events("everything") == ["refresh.completed", "refresh.failed"]
+    assert listened.events("completions") == ["refresh.completed"]
+    for switched in ("REFRESH_WEBHOOK_URL", "slack", "mailto"):
+        assert listened.events(switched) == ["refresh.failed"]
+    assert len({told[name] for name in ("everything", "slack", "REFRESH_WEBHOOK_URL")}) == 1
+
+    monkeypatch.setenv("REFRESH_ALERT_EVENTS", "refresh.completed")
+    listened.succeed()
+    assert listened.events() == ["refresh.failed", "refresh.completed"]

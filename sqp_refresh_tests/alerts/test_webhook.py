@@ -1,0 +1,238 @@
+"""What a receiver gets of one attempt, and what the attempt makes of its answer."""
+
+import base64
+import ipaddress
+import json
+import socket
+import ssl
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import standardwebhooks
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sqp_refresh.alerts import webhook
+from sqp_refresh.alerts.address import is_public
+from sqp_refresh.control.outbox import Alert, Answer
+from sqp_refresh.events import Event
+from sqp_refresh.settings import Settings
+from sqp_refresh_tests.alerts.receiver import receiving
+
+ALERT = Alert(
+    Event.FAILED, "daily_sqp_data", "naïve: BigQuery is away", "", datetime.now(UTC), 42, "run-1"
+)
+SECRET = "whsec_" + base64.b64encode(b"a secret of twenty-four!").decode()
+
+
+def post(url: str, event_id: str = "alert_1") -> Answer:
+    return webhook.post(Settings.read(), url, event_id, json.dumps(ALERT.payload))
+
+
+@pytest.mark.parametrize(
+    ("secret", "verifier"),
+    [
+        (SECRET, standardwebhooks.Webhook(SECRET)),
+        ("a plain secret", standardwebhooks.Webhook(b"a plain secret")),
+    ],
+)
+def test_a_receiver_gets_the_fields_of_the_guide_and_can_verify_who_sent_them(
+    receiver, monkeypatch, secret, verifier
+):
+    monkeypatch.setenv("REFRESH_WEBHOOK_SECRET", secret)
+
+    assert post(receiver.url()) == Answer(status=204)
+
+    (request,) = receiver.requests
+    assert verifier.verify(request.body, request.headers) == {
+        "table_name": "daily_sqp_data",
+        "error_message": "naïve: BigQuery is away",
+        "audit_log_id": 42,
+        "event": "refresh.failed",
+        "severity": "high",
+        "occurred_at": ALERT.at.isoformat(),
+        "run_id": "run-1",
+    }
+    assert request.headers["content-type"] == "application/json"
+    for tampered in (request.body.replace(b"42", b"43"), request.body + b" "):
+        with pytest.raises(standardwebhooks.WebhookVerificationError):
+            verifier.verify(tampered, request.headers)
+    with pytest.raises(standardwebhooks.WebhookVerificationError):
+        verifier.verify(request.body, request.headers | {"webhook-id": "alert_2"})
+
+
+def test_without_a_secret_nothing_is_signed(receiver):
+    post(receiver.url())
+
+    assert "webhook-signature" not in receiver.requests[0].headers
+    assert receiver.ids == ["alert_1"]
+
+
+@pytest.mark.parametrize(
+    ("path", "answer"),
+    [
+        ("/200", Answer(status=200)),
+        ("/500", Answer("answered 500", 500)),
+        ("/404", Answer("answered 404", 404)),
+        ("/410", Answer("answered 410: it wants no more of this", 410, is_final=True)),
+        ("/302", Answer("answered 302; a redirect is not followed", 302)),
+    ],
+)
+def test_what_a_receiver_answers_is_what_came_of_it(receiver, path, answer):
+    assert post(receiver.url(path)) == answer
+    assert [request.path for request in receiver.requests] == [path]
+
+
+@pytest.mark.parametrize("path", ["/never", "/drip"])
+def test_a_receiver_that_does_not_come_to_an_end_is_left_at_the_deadline(
+    receiver, monkeypatch, path
+):
+    monkeypatch.setattr(webhook, "DEADLINE_S", 0.5)
+
+    assert post(receiver.url(path)) == Answer("did not answer in time")
+    assert len(receiver.requests) == 1
+
+
+def test_nobody_at_the_address_is_said_so(monkeypatch):
+    monkeypatch.setenv("REFRESH_WEBHOOK_ALLOW_PRIVATE", "true")
+
+    refused, unknown = post("http://127.0.0.1:1/"), post("http://nowhere.invalid/")
+
+    assert str(refused.error).startswith("cannot be reached: [Errno 111]")
+    assert unknown.error == "cannot be reached: no address of nowhere.invalid is known"
+
+
+def test_credentials_and_query_of_the_url_reach_the_receiver(receiver):
+    post(f"http://us%40er:p%3Aw@127.0.0.1:{receiver.port}/204?token=t")
+
+    (request,) = receiver.requests
+    assert request.headers["authorization"] == f"Basic {base64.b64encode(b'us@er:p:w').decode()}"
+    assert request.path == "/204?token=t"
+
+
+# -- where it may go -------------------------------------------------------------------------------
+
+
+def test_an_address_that_is_not_public_is_refused_by_default(receiver, monkeypatch):
+    monkeypatch.delenv("REFRESH_WEBHOOK_ALLOW_PRIVATE")
+
+    for host in ("127.0.0.1", "localhost", "[::1]", "2130706433", "0x7f.1", "169.254.169.254"):
+        answer = post(f"http://{host}:{receiver.port}/204")
+        assert "is not a public address; set REFRESH_WEBHOOK_ALLOW_PRIVATE" in str(answer.error)
+    assert receiver.requests == []
+
+
+PRIVATE = [
+    "0.0.0.0/8",
+    "10.0.0.0/8",
+    "100.64.0.0/10",
+    "127.0.0.0/8",
+    "169.254.0.0/16",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "224.0.0.0/4",
+    "240.0.0.0/4",
+    "::1/128",
+    "fc00::/7",
+    "fe80::/10",
+    "ff00::/8",
+]
+
+
+@given(network=st.sampled_from(PRIVATE), place=st.integers(min_value=0))
+def test_no_address_of_a_private_network_is_public_however_it_is_written(network, place):
+    block = ipaddress.ip_network(network)
+    address = block[place % block.num_addresses]
+
+    assert not is_public(str(address))
+    if address.version == 4:
+        number = int(address)
+        for written in (
+            0xFFFF << 32 | number,
+            0x64FF9B << 96 | number,
+            0x2002 << 112 | number << 80,
+        ):
+            assert not is_public(str(ipaddress.IPv6Address(written)))
+
+
+@pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700::1111", "64:ff9b::808:808"])
+def test_an_address_of_the_internet_is_public(address):
+    assert is_public(address)
+
+
+def resolving(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> list[str]:
+    """A name server that gives one answer after another; returns the names it was asked for."""
+    asked: list[str] = []
+    literally = socket.getaddrinfo
+
+    def resolve(host: str, port: int, *more: int, **named: int):
+        if host[0].isdigit():
+            return literally(host, port, *more, **named)
+        asked.append(host)
+        addresses = answers[min(len(asked), len(answers)) - 1]
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (one, port)) for one in addresses]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    return asked
+
+
+def test_a_name_with_one_private_address_among_others_is_refused(receiver, monkeypatch):
+    monkeypatch.delenv("REFRESH_WEBHOOK_ALLOW_PRIVATE")
+    resolving(monkeypatch, ["8.8.8.8", "127.0.0.1"])
+
+    answer = post(f"http://receiver.example:{receiver.port}/204")
+
+    assert str(answer.error).startswith("receiver.example is at 127.0.0.1, which is not a public")
+    assert receiver.requests == []
+
+
+def test_the_connection_goes_to_the_address_that_was_checked(receiver, monkeypatch):
+    asked = resolving(monkeypatch, ["127.0.0.1"], ["127.0.0.2"])
+
+    assert post(f"http://receiver.example:{receiver.port}/204") == Answer(status=204)
+
+    assert asked == ["receiver.example"]
+    assert receiver.requests[0].headers["host"] == f"receiver.example:{receiver.port}"
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for receiver.example, with its key, signed by itself."""
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.DNSName("receiver.example")
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name.value)])
+    today = datetime.now(UTC)
+    signed = (
+        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
+        .not_valid_before(today - timedelta(days=1))
+        .not_valid_after(today + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([name]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    file = tmp_path_factory.mktemp("tls") / "receiver.pem"
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain)
+    file.write_bytes(signed.public_bytes(pem) + private)
+    return file
+
+
+def test_a_certificate_must_be_for_the_name_although_an_address_is_connected_to(
+    monkeypatch, certificate
+):
+    monkeypatch.setenv("REFRESH_WEBHOOK_ALLOW_PRIVATE", "true")
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    resolving(monkeypatch, ["127.0.0.1"])
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate)
+    with receiving(tls) as receiver:
+        right, wrong = (
+            post(f"https://{name}:{receiver.port}/204")
+            for name in ("receiver.example", "another.example")
+        )
+        assert len(receiver.requests) == 1
+
+    assert right == Answer(status=204)
+    assert "certificate verify failed: Hostname mismatch" in str(wrong.error)
