@@ -64,7 +64,9 @@ def done(url: str, **switches: int) -> dict[str, int]:
 
 def seen(url: str) -> dict[str, list[Any]]:
     """All rows of all views."""
-    return {view: rows(url, f"SELECT one::text FROM sqp.{view} AS one ORDER BY 1") for view in VIEWS}
+    return {
+        view: rows(url, f"SELECT one::text FROM sqp.{view} AS one ORDER BY 1") for view in VIEWS
+    }
 
 
 def archived(url: str) -> list[tuple]:
@@ -202,13 +204,12 @@ def test_a_metric_keeps_its_numbers_in_the_archive(history):
 def test_a_metric_that_is_being_added_is_not_lost(history):
     """Whoever adds one to a run that is just moved is told, and the archive holds the others."""
     old = "(SELECT min(id) FROM sqp.refresh_audit_log WHERE rows_processed = 119)"
-    with psycopg.connect(history) as other, connect(history) as session:
-        with session.transaction():
-            archive_runs(session)
-            other.execute("SET lock_timeout = '50ms'")
-            with pytest.raises(psycopg.errors.LockNotAvailable):
-                other.execute(
-                    "INSERT INTO sqp.refresh_data_quality (audit_log_id, metric_name)"
-                    f" VALUES ({old}, 'late')".encode()
-                )
+    with psycopg.connect(history) as other, connect(history) as session, session.transaction():
+        archive_runs(session)
+        other.execute("SET lock_timeout = '50ms'")
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            other.execute(
+                "INSERT INTO sqp.refresh_data_quality (audit_log_id, metric_name)"
+                f" VALUES ({old}, 'late')".encode()
+            )
     assert len(archived(history)) == 62

@@ -216,6 +216,7 @@ CREATE VIEW sqp.refresh_freshness AS
 SELECT
     config.table_name,
     config.is_enabled,
+    config.priority,
     held.newest_period_start,
     held.newest_period_end,
     CASE WHEN held.newest_period_end IS NOT NULL

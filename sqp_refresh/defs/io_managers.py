@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from sqp_refresh.defs.partitions import tick_of_run
+from sqp_refresh.defs.partitions import RERUN_TAG, launcher_of_run, tick_of_run
 from sqp_refresh.errors import Permanent
 from sqp_refresh.feeds import feed_for
 from sqp_refresh.parts import Feed
@@ -61,11 +61,14 @@ class PostgresTables(dg.ConfigurableIOManager):
     def handle_output(self, context: dg.OutputContext, obj: Feed) -> None:
         """Refresh the table from what the asset returned."""
         settings = Settings.read()
+        tags = context.step_context.dagster_run.tags
         order = Order(
             context.run_id,
             force=self.force,
-            tick=tick_of_run(context.step_context.dagster_run.tags),
+            tick=tick_of_run(tags),
             budget_ms=settings.REFRESH_TIMEOUT_WARNING_MS,
+            launched_by=launcher_of_run(tags),
+            rerun=int(tags.get(RERUN_TAG, 0)),
         )
         try:
             summary = refresh(settings.database_url, obj, order)

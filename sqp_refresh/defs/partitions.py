@@ -7,9 +7,14 @@ import dagster as dg
 from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
+    PARENT_RUN_ID_TAG,
     PARTITION_NAME_TAG,
+    RETRY_NUMBER_TAG,
+    SCHEDULE_NAME_TAG,
+    SENSOR_NAME_TAG,
 )
 
+from sqp_refresh.refresh import Launcher
 from sqp_refresh.weeks import Period, weeks_between
 
 TICK_TAG = "sqp_refresh/tick"
@@ -54,6 +59,15 @@ def weeks_of_run(context: dg.OpExecutionContext) -> Sequence[Period] | None:
 def tick_of_run(tags: Mapping[str, str]) -> datetime | None:
     """The tick of the schedule that a run serves; None where it serves none."""
     return datetime.fromisoformat(tags[TICK_TAG]) if TICK_TAG in tags else None
+
+
+def launcher_of_run(tags: Mapping[str, str]) -> Launcher:
+    """Who launched a run; whoever launches one again from the UI keeps the tags of the first."""
+    if PARENT_RUN_ID_TAG in tags and RERUN_TAG not in tags:
+        return Launcher.RETRY if RETRY_NUMBER_TAG in tags else Launcher.PERSON
+    if SENSOR_NAME_TAG in tags:
+        return Launcher.SENSOR
+    return Launcher.SCHEDULE if SCHEDULE_NAME_TAG in tags else Launcher.PERSON
 
 
 def start_of_run(context: dg.AssetExecutionContext) -> datetime | None:

@@ -36,9 +36,9 @@ COLUMNS = {
     "refresh_costs": "night table_name bytes_billed",
     "refresh_weeks": "table_name period_start period_end status row_count rows_in_quarantine "
     "published_at published_by changed_by",
-    "refresh_freshness": "table_name is_enabled newest_period_start newest_period_end days_behind "
-    "row_count last_refresh_at last_successful_refresh next_refresh_at refresh_frequency_hours "
-    "last_started_at last_status last_message",
+    "refresh_freshness": "table_name is_enabled priority newest_period_start newest_period_end "
+    "days_behind row_count last_refresh_at last_successful_refresh next_refresh_at "
+    "refresh_frequency_hours last_started_at last_status last_message",
     "refresh_quality": "night table_name audit_log_id metric_name metric_value expected_value "
     "threshold_min threshold_max is_within_threshold measured_at",
 }

@@ -1,0 +1,28 @@
+"""What a doctor says of one thing."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sqp_refresh.errors import RefreshError
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at: whether it is as it should be, and what there is to say."""
+
+    about: str
+    ok: bool
+    said: str
+
+    def as_json(self) -> dict[str, Any]:
+        """For programs."""
+        return asdict(self)
+
+
+def tried(about: str, look: Callable[[], str]) -> Finding:
+    """What a look at something says: what it returns where all is well, or the error it raises."""
+    try:
+        return Finding(about, True, look())
+    except RefreshError as error:
+        return Finding(about, False, str(error))
