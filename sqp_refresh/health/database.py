@@ -8,6 +8,7 @@ from pathlib import Path
 from psycopg import sql
 
 from sqp_refresh.errors import AccessDenied, RefreshError, SettingsError, Unavailable
+from sqp_refresh.health.finding import named
 from sqp_refresh.postgres import DEADLINES, Session, connect
 
 SKEW_S = 30
@@ -16,7 +17,7 @@ HEADROOM_GB = 2.0
 GB = 1e9
 
 _LACKING = sql.SQL("""
-SELECT relname, string_agg(privilege, ', ') FILTER (
+SELECT relname, string_agg(privilege, ', ' ORDER BY privilege) FILTER (
         WHERE NOT has_table_privilege(pg_class.oid, privilege)
     ), row_security_active(pg_class.oid)
 FROM pg_class, unnest(CASE relkind
@@ -57,16 +58,20 @@ def privileges(session: Session, tables: Sequence[str]) -> str:
         )
     names = sql.SQL("{}::text[]").format(sql.Literal(list(tables)))
     looked_at = session.rows(_LACKING.format(tables=names))
-    lacking = [f"{rights} on {table}" for table, rights, _ in looked_at if rights]
+    lacking: dict[str, list[str]] = {}
+    for table, rights, _ in looked_at:
+        if rights:
+            lacking.setdefault(rights, []).append(table)
     if lacking:
+        said = "; ".join(f"{rights} on {named(of_these)}" for rights, of_these in lacking.items())
         raise AccessDenied(
-            f"{user} lacks {'; '.join(lacking)}; GRANT SELECT, INSERT, UPDATE, DELETE ON ALL "
+            f"{user} lacks {said}; GRANT SELECT, INSERT, UPDATE, DELETE ON ALL "
             f"TABLES IN SCHEMA sqp TO {user}"
         )
     hidden = [table for table, _, is_hidden in looked_at if is_hidden]
     if hidden:
         raise AccessDenied(
-            f"row level security hides rows of {', '.join(hidden)} from {user}; refresh as the "
+            f"row level security hides rows of {named(hidden)} from {user}; refresh as the "
             f"tables' owner, or ALTER ROLE {user} BYPASSRLS"
         )
     return f"{user} may read and write all of {len(looked_at)} tables and views, and stage a week"

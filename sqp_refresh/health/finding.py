@@ -1,10 +1,13 @@
-"""What a doctor says of one thing."""
+"""What is said of one thing that was looked at, in one line."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqp_refresh.errors import RefreshError
+
+# A message names no more of a kind than this.
+_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,3 +29,10 @@ def tried(about: str, look: Callable[[], str]) -> Finding:
         return Finding(about, True, look())
     except RefreshError as error:
         return Finding(about, False, str(error))
+
+
+def named(names: Iterable[str]) -> str:
+    """The first few of some names, and how many more there are."""
+    every = list(names)
+    more = len(every) - _NAMED
+    return ", ".join(every[:_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -4,14 +4,14 @@ A night is a tick of the schedule. It went well for a table where a run that no 
 through for it, with or without a warning.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
 
 from sqp_refresh.health.answers import Line, Problem, Severity
 from sqp_refresh.health.figures import Freshness, Judged, Ticks
-from sqp_refresh.health.finding import Finding
+from sqp_refresh.health.finding import Finding, named
 from sqp_refresh.health.nights import missed_nights
 from sqp_refresh.validate.metrics import METRICS, Weight
 
@@ -19,8 +19,6 @@ WINDOW = timedelta(days=7)
 GRACE = timedelta(hours=1)
 """How long a table may wait for its turn in a night before it counts as overdue."""
 
-# A message names no more tables or nights than this.
-_NAMED = 3
 _SHOWN = ("refresh_success_rate", "data_quality_overview")
 
 
@@ -165,13 +163,6 @@ def hands_off(seen: Seen) -> Line:
     if not nights:
         problems.append(Problem(Severity.NOT_YET, "no night was due in the last seven days"))
     return Line("hands_off", said, problems)
-
-
-def named(names: Iterable[str]) -> str:
-    """The first few of some names, and how many more there are."""
-    every = list(names)
-    more = len(every) - _NAMED
-    return ", ".join(every[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _utc(instant: datetime) -> str:
