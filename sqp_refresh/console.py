@@ -36,7 +36,7 @@ WHERE sync_metadata->>'run_id' = ANY({})
 ORDER BY id
 """)
 CHANGES = ("inserted", "updated", "deleted")
-_STYLE = {"success": "green", "warning": "yellow", "failed": "red", "running": "yellow"}
+STYLES = {"success": "green", "warning": "yellow", "failed": "red", "running": "yellow"}
 
 
 @contextmanager
@@ -108,14 +108,14 @@ def show_outcome(
         counts = (one[name] for name in ("rows", *CHANGES, "unchanged"))
         copied = f"{one['copied'] or 0}/{(one['copied'] or 0) + (one['skipped'] or 0)}"
         seconds = f"{(one['milliseconds'] or 0) / 1000:.1f}"
-        table = f"[{_STYLE[one['status']]}]{one['table']}[/]"
+        table = f"[{STYLES[one['status']]}]{one['table']}[/]"
         grid.add_row(table, copied, *map(_number, counts), seconds)
     console.print(grid)
     for one in outcome:
         if one["status"] != "success":
             message = one["message"] or "its run ended without a word"
             said = f"{one['table']} {one['status']}: {message}"
-            console.print(said, style=_STYLE[one["status"]], markup=False, soft_wrap=True)
+            console.print(said, style=STYLES[one["status"]], markup=False, soft_wrap=True)
     logged = [one["table"] for one in outcome]
     for table in asked:
         if table not in logged:

@@ -7,6 +7,7 @@ from sqp_refresh.defs.asset_checks import table_checks
 from sqp_refresh.defs.assets import source_assets, table_assets
 from sqp_refresh.defs.io_managers import BigQuerySource, PostgresTables
 from sqp_refresh.defs.jobs import daily_refresh
+from sqp_refresh.defs.maintenance import maintenance, maintenance_schedules
 from sqp_refresh.defs.schedules import daily_refresh_schedule
 from sqp_refresh.defs.sensors import sensors
 from sqp_refresh.settings import Settings
@@ -20,8 +21,8 @@ def defs() -> dg.Definitions:
     return dg.Definitions(
         assets=[*source_assets(settings, catalog), *table_assets(settings, catalog)],
         asset_checks=table_checks(settings, catalog),
-        jobs=[daily_refresh],
-        schedules=[daily_refresh_schedule(settings, catalog)],
+        jobs=[daily_refresh, maintenance],
+        schedules=[daily_refresh_schedule(settings, catalog), *maintenance_schedules()],
         sensors=sensors(settings, catalog),
         resources={"bigquery": BigQuerySource(), "postgres": PostgresTables()},
         # Eight short steps: processes of their own would take longer to start than the work.

@@ -127,5 +127,7 @@ def _of_table(
         return
     first, last = min(counts), max(counts)
     yield "freshness_days", max(0, (today - last.end).days)
-    between = periods_touched(weeks_between(first.start, last.end), table.grain)
+    # The first day of a month is not that of a week: the week that holds it began before.
+    weeks = [week for week in weeks_between(first.start, last.end) if week.start >= first.start]
+    between = periods_touched(weeks, table.grain)
     yield "missing_weeks", len(set(between) - counts.keys())

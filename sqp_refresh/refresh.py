@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 from sqp_refresh import published
@@ -40,6 +41,15 @@ SAMPLE = 1_000
 """Bad rows of a rejected week that are kept, to see what is wrong with it."""
 
 
+class Launcher(StrEnum):
+    """Who launched a run: only what a person did is a manual step."""
+
+    SCHEDULE = "schedule"
+    SENSOR = "sensor"
+    RETRY = "retry"
+    PERSON = "person"
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
     """Who asks for a refresh, and how it is to be done.
@@ -50,6 +60,8 @@ class Order:
         force: Copy also what has not changed.
         tick: The tick of the schedule that asks for it; None where somebody else does.
         budget_ms: Milliseconds after which it is marked as a warning, and goes on.
+        launched_by: Who launched the run.
+        rerun: How many times its work had been launched before.
     """
 
     run_id: str
@@ -57,6 +69,18 @@ class Order:
     force: bool = False
     tick: datetime | None = None
     budget_ms: int | None = None
+    launched_by: Launcher = Launcher.PERSON
+    rerun: int = 0
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """Where the refresh comes from, as in sync_metadata."""
+        known = {"run_id": self.run_id, "launched_by": self.launched_by}
+        if self.tick:
+            known["tick"] = self.tick.isoformat()
+        if self.root_run_id:
+            known["root_run_id"] = self.root_run_id
+        return known | ({"rerun": self.rerun} if self.rerun else {})
 
 
 def refresh(database_url: str, feed: Feed, order: Order) -> Summary:
@@ -115,13 +139,7 @@ class _Work:
     def _open(self, session: Session) -> None:
         if self.summary.audit_id is None:
             audit.close_dead(session, held=self.table)
-            self._begin_audit(session)
-
-    def _begin_audit(self, session: Session) -> None:
-        order = self.order
-        self.summary.audit_id = audit.begin(
-            session, self.table, run_id=order.run_id, root_run_id=order.root_run_id
-        )
+            self.summary.audit_id = audit.begin(session, self.table, self.order.origin)
 
     def _prepare(self, session: Session) -> tuple[Checkpoint, Mapping[Period, Finding]]:
         """Find out what is to be done, and open or take over the checkpoint for it."""
@@ -338,7 +356,7 @@ class _Work:
         try:
             with connect(self.database_url) as session, session.transaction():
                 if self.summary.audit_id is None:
-                    self._begin_audit(session)
+                    self.summary.audit_id = audit.begin(session, self.table, self.order.origin)
                 self._close(session, audit.failure(error))
         except RefreshError as unreachable:
             logger.warning("the failure of %s is not in the log: %s", self.table.name, unreachable)

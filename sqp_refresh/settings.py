@@ -71,6 +71,12 @@ class Settings(BaseSettings):
     REFRESH_START_DATE: date = Field(
         default=date(2024, 8, 18), description="Sunday of the first week"
     )
+    REFRESH_KEEP_DELIVERIES_DAYS: int = Field(
+        default=30, gt=0, description="days that alerts, delivered or given up, are kept"
+    )
+    REFRESH_KEEP_QUARANTINE_DAYS: int = Field(
+        default=365, gt=0, description="days that quarantined rows, judged again, are kept"
+    )
     REFRESH_WEBHOOK_URL: SecretStr | None = Field(default=None, description="receiver of alerts")
     REFRESH_WEBHOOK_SECRET: SecretStr | None = Field(default=None, description="signs the alerts")
     REFRESH_WEBHOOK_ALLOW_PRIVATE: bool = Field(

@@ -5,9 +5,11 @@ import socket
 from collections.abc import Generator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+from psycopg.sql import SQL
 
 from sqp_refresh.control import registry, writer
 from sqp_refresh.control.writer import only_writer
@@ -223,6 +225,19 @@ def test_the_second_refresh_of_a_table_says_who_holds_it(environment, source, mo
         " ORDER BY id",
     )
     assert log == [("first", "success", None), ("second", "failed", refused[0])]
+
+
+@pytest.mark.parametrize("limit", ["idle_in_transaction_session_timeout", "transaction_timeout"])
+def test_no_limit_of_the_user_ends_the_transaction_of_a_writer(migrated_database, limit):
+    name = urlsplit(migrated_database).path.removeprefix("/")
+    execute(migrated_database, f"ALTER DATABASE {name} SET {limit} = '5s'")
+
+    with only_writer(migrated_database, DAILY_SQP_DATA) as held:
+        held.ensure()
+        assert held._session
+        assert held._session.row(SQL("SELECT current_setting({})").format(limit)) == ("0",)
+
+    assert rows(migrated_database, f"SHOW {limit}") == [("5s",)]
 
 
 def test_params_in_the_registry_take_effect_at_the_next_run(environment, source):

@@ -183,7 +183,13 @@ def test_a_table_is_registered_and_refreshed_by_its_name(environment, source):
 
 def test_a_doctor_finds_nothing_then_what_is_wrong(environment, source):
     source.write(three_weeks())
-    assert {line.split()[0] for line in said("doctor").splitlines()} == {"ok"}
+    refresh_all(environment)
+    found = [line.split(": ")[0].split(maxsplit=1) for line in said("doctor").splitlines()]
+    assert {mark for mark, _ in found} == {"ok"}
+    assert [about for _, about in found] == [
+        *("settings", "postgres", "registry", "privileges", "pooler", "timeouts", "disk", "clock"),
+        *("tables", "bigquery", "bigquery query", "bigquery read", "code location", "daemon"),
+    ]
 
     execute(
         environment.database_url,

@@ -4,6 +4,7 @@ import ast
 import re
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.main import get_command
@@ -75,6 +76,31 @@ def test_the_readme_names_every_table_switch_and_command():
         assert f"`{name}`" in readme, name
     for command in commands:
         assert f"`sqp-refresh {command}" in readme, command
+
+
+def commands_named(page: str) -> list[list[str]]:
+    """Every `sqp-refresh …` of a page, in words: in backticks, or a line of a shell block."""
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    lines = [line for kind, block in fenced if kind != "sql" for line in block.splitlines()]
+    named = [re.search(r"\bsqp-refresh (.*?)(?: *[#|>;&].*)?$", line) for line in lines]
+    said = [match[1] for match in named if match] + re.findall(r"`sqp-refresh ([^`\n]+)`", page)
+    return [words.split() for words in said]
+
+
+@pytest.mark.parametrize("page", sorted(path.name for path in (ROOT / "docs").glob("*.md")))
+def test_every_command_and_option_of_a_page_exists(page):
+    commands = commands_named((ROOT / "docs" / page).read_text())
+
+    assert commands or page != "runbook.md"
+    for words in commands:
+        command: Any = get_command(app)
+        for word in words:
+            if hasattr(command, "commands"):
+                assert word in command.commands, " ".join(words)
+                command = command.commands[word]
+            elif word.startswith("--"):
+                options = {name for one in command.params for name in one.opts} | {"--help"}
+                assert word in options, " ".join(words)
 
 
 def test_the_readme_states_the_defaults_that_are():

@@ -1,13 +1,14 @@
 """The `sqp-refresh` command: what an operator does without opening the Dagster UI.
 
-Exit status 0 when everything asked for was done, 1 when something failed, 2 for bad usage.
+Exit status 0 when everything asked for was done, 1 when something failed, 2 for bad usage; `status`
+has its own.
 """
 
 import sys
 
 import typer
 
-from sqp_refresh.cli import alerts, operating, quality, refreshing, schema
+from sqp_refresh.cli import alerts, health, operating, quality, refreshing, schema
 from sqp_refresh.errors import RefreshError
 
 app = typer.Typer(
@@ -26,7 +27,10 @@ for command in (
     operating.enable,
     operating.stop,
     operating.register,
-    operating.doctor,
+    operating.maintain,
+    health.status,
+    health.history,
+    health.doctor,
     refreshing.demo,
 ):
     app.command()(command)

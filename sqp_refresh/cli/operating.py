@@ -1,19 +1,15 @@
 """Commands that start, stop and look after refreshes; each does what a line of SQL could do too."""
 
-import json as json_format
 from collections.abc import Sequence
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from sqp_refresh.control import checkpoints, registry
 from sqp_refresh.errors import SettingsError
 from sqp_refresh.postgres import Session, connect
 from sqp_refresh.settings import Settings
 from sqp_refresh.tables import Dependency
-
-console = Console()
 
 Tables = Annotated[list[str] | None, typer.Argument(help="Tables of schema sqp.")]
 All = Annotated[bool, typer.Option("--all", help="Every registered table.")]
@@ -79,26 +75,15 @@ def register(
     typer.echo(f"sqp.{table} is registered and {said}")
 
 
-def doctor(
-    json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
-) -> None:
-    """Look for what would make a refresh fail; exit status 1 where there is something."""
-    from sqp_refresh.doctor import examined
+def maintain() -> None:
+    """Close, delete and archive now what has come of age, as the maintenance schedules do."""
+    from sqp_refresh.control import maintenance
 
-    findings = examined()
-    if json:
-        typer.echo(json_format.dumps([finding.as_json() for finding in findings], indent=2))
-    else:
-        for finding in findings:
-            mark, style = ("ok", "green") if finding.ok else ("!!", "red")
-            console.print(
-                f"{mark}  {finding.about}: {finding.said}",
-                style=style,
-                markup=False,
-                soft_wrap=True,
-            )
-    if not all(finding.ok for finding in findings):
-        raise typer.Exit(1)
+    settings = Settings.read()
+    with connect(settings.database_url) as session:
+        done = maintenance.maintain(session, settings)
+    for duty, rows in done.items():
+        typer.echo(f"{rows:,} {duty.replace('_', ' ')}")
 
 
 def _switch(tables: Sequence[str] | None, all_: bool, *, enabled: bool) -> None:

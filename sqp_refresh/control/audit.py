@@ -1,7 +1,7 @@
 """`sqp.refresh_audit_log`: a row for each table and run, opened before the work, always closed."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,21 +101,19 @@ def failed_last(session: Session, tables: Iterable[str]) -> list[str]:
     return [table for (table,) in session.rows(latest)]
 
 
-def begin(session: Session, table: Table, *, run_id: str, root_run_id: str | None = None) -> int:
+def begin(session: Session, table: Table, origin: Mapping[str, Any]) -> int:
     """Open the row of one table in one run, as running; returns its id.
 
     Args:
         session: A session in a transaction.
         table: The table.
-        run_id: The run.
-        root_run_id: The run that it is a re-run of, however often; None where it is none.
+        origin: Which run it is, who launched it and for which tick, for sync_metadata.
     """
-    metadata = {"run_id": run_id} | ({"root_run_id": root_run_id} if root_run_id else {})
     (audit_id,) = session.row(
         _BEGIN.format(
             schema=sql.Literal(SCHEMA),
             table=sql.Literal(table.name),
-            metadata=sql.Literal(json.dumps(metadata)),
+            metadata=sql.Literal(json.dumps(origin)),
         )
     )
     return audit_id

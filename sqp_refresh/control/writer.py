@@ -19,6 +19,12 @@ from sqp_refresh.tables import SCHEMA, Table
 WAIT_S = 60
 POLL_S = 0.5
 
+# The transaction stands idle as long as the refresh takes, whatever the user's own limits are; the
+# second of them is known from Postgres 17 on.
+_STAY = sql.SQL("""
+SELECT count(set_config(name, '0', true)) FROM pg_settings
+WHERE name IN ('idle_in_transaction_session_timeout', 'transaction_timeout')
+""")
 _TRY = sql.SQL("SELECT pg_try_advisory_xact_lock(hashtextextended({}, 0))")
 
 
@@ -45,6 +51,7 @@ class Writer:
             except RefreshError:
                 self._session = None
         session = self._connections.enter_context(connect(self._database_url))
+        session.row(_STAY)
         self._take(session)
         self._session = session
 

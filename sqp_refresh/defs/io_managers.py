@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from sqp_refresh.defs.partitions import root_of_run, tick_of_run
+from sqp_refresh.defs.partitions import RERUN_TAG, launcher_of_run, root_of_run, tick_of_run
 from sqp_refresh.errors import Permanent
 from sqp_refresh.feeds import feed_for
 from sqp_refresh.parts import Feed
@@ -67,6 +67,8 @@ class PostgresTables(dg.ConfigurableIOManager):
             force=self.force,
             tick=tick_of_run(tags),
             budget_ms=settings.REFRESH_TIMEOUT_WARNING_MS,
+            launched_by=launcher_of_run(tags),
+            rerun=int(tags.get(RERUN_TAG, 0)),
         )
         try:
             summary = refresh(settings.database_url, obj, order)

@@ -7,10 +7,15 @@ import dagster as dg
 from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
+    PARENT_RUN_ID_TAG,
     PARTITION_NAME_TAG,
+    RETRY_NUMBER_TAG,
     ROOT_RUN_ID_TAG,
+    SCHEDULE_NAME_TAG,
+    SENSOR_NAME_TAG,
 )
 
+from sqp_refresh.refresh import Launcher
 from sqp_refresh.weeks import Period, weeks_between
 
 TICK_TAG = "sqp_refresh/tick"
@@ -60,6 +65,15 @@ def tick_of_run(tags: Mapping[str, str]) -> datetime | None:
 def root_of_run(tags: Mapping[str, str]) -> str | None:
     """The run that a run is a re-run of, however often; None where it is none."""
     return tags.get(ROOT_RUN_ID_TAG)
+
+
+def launcher_of_run(tags: Mapping[str, str]) -> Launcher:
+    """Who launched a run; whoever launches one again from the UI keeps the tags of the first."""
+    if PARENT_RUN_ID_TAG in tags and RERUN_TAG not in tags:
+        return Launcher.RETRY if RETRY_NUMBER_TAG in tags else Launcher.PERSON
+    if SENSOR_NAME_TAG in tags:
+        return Launcher.SENSOR
+    return Launcher.SCHEDULE if SCHEDULE_NAME_TAG in tags else Launcher.PERSON
 
 
 def start_of_run(context: dg.AssetExecutionContext) -> datetime | None:

@@ -69,6 +69,11 @@ GROUP BY {listed(key)}
 ORDER BY {WEEK}"""
 
 
+def count_query(name: str) -> str:
+    """How many rows a table has: the least that there is to ask of it."""
+    return f"SELECT COUNT(*) FROM {quoted(name)}"
+
+
 def query_parameters(weeks: Sequence[Period], marketplace: str) -> "list[Parameter]":
     """The values that both queries take: the weeks, their bounds, and the missing marketplace."""
     from google.cloud.bigquery import ArrayQueryParameter, ScalarQueryParameter

@@ -29,6 +29,21 @@ COLUMNS = {
     "next_retry_at response_status last_error created_at delivered_at event_id receiver cause",
     "refresh_success_rate": "table_name success_rate avg_execution_time_ms last_successful_refresh",
     "data_quality_overview": "metric_name pass_rate total_checks",
+    "refresh_runs": "audit_log_id table_name night run_id launched_by tick rerun forced resumes "
+    "started_at completed_at status execution_time_ms weeks_copied weeks_skipped weeks_rejected "
+    "rows_processed rows_inserted rows_updated rows_deleted rows_unchanged rows_quarantined "
+    "bytes_billed error_message error_kind",
+    "refresh_nightly": "night table_name runs status started_at completed_at execution_time_ms "
+    "weeks_copied rows_processed rows_inserted rows_updated rows_deleted rows_quarantined",
+    "refresh_retries": "night table_name runs failed rerun resumed by_hand last_error_kind",
+    "refresh_costs": "night table_name bytes_billed",
+    "refresh_weeks": "table_name period_start period_end status row_count rows_in_quarantine "
+    "published_at published_by changed_by",
+    "refresh_freshness": "table_name is_enabled priority newest_period_start newest_period_end "
+    "days_behind row_count last_refresh_at last_successful_refresh next_refresh_at "
+    "refresh_frequency_hours last_started_at last_status last_message",
+    "refresh_quality": "night table_name audit_log_id metric_name metric_value expected_value "
+    "threshold_min threshold_max is_within_threshold measured_at",
 }
 NAMES = """
 SELECT string_agg(attname, ' ' ORDER BY attnum) FROM pg_attribute

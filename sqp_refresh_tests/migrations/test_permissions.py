@@ -8,7 +8,18 @@ from sqp_refresh.tables import TABLES
 from sqp_refresh_tests.migrations.conftest import ROLES, Database, Server
 
 RELATIONS = "SELECT relname, relkind FROM pg_class WHERE relnamespace = 'sqp'::regnamespace"
-CONTROL = {
+VIEWS = {
+    "refresh_success_rate",
+    "data_quality_overview",
+    "refresh_runs",
+    "refresh_nightly",
+    "refresh_retries",
+    "refresh_costs",
+    "refresh_weeks",
+    "refresh_freshness",
+    "refresh_quality",
+}
+CONTROL = VIEWS | {
     "refresh_config",
     "refresh_dependencies",
     "refresh_audit_log",
@@ -19,8 +30,6 @@ CONTROL = {
     "refresh_periods",
     "webhook_configs",
     "webhook_deliveries",
-    "refresh_success_rate",
-    "data_quality_overview",
     "alembic_version",
 }
 ALLOWED = "SELECT has_table_privilege(%s, %s, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE')"
@@ -53,10 +62,23 @@ def test_outsiders_can_read_no_control_table(database: Database):
             may = "SELECT has_function_privilege(%s, %s, 'EXECUTE')"
             assert database.rows(may, outsider, f"sqp.{name}()") == [(False,)], name
         assert database.rows(ALLOWED, outsider, "sqp.weekly_summary") == [(True,)]
+        refused_to(database, outsider)
         with psycopg.connect(database.url) as connection:
             connection.execute(f"SET ROLE {outsider}".encode())
+            connection.execute("SELECT * FROM sqp.weekly_summary")
+
+
+def refused_to(database: Database, outsider: str) -> None:
+    """What a role tries in vain: to read or empty each control table, and to call each function."""
+    functions = "SELECT oid::regproc::text FROM pg_proc WHERE pronamespace = 'sqp'::regnamespace"
+    attempts = [f"SELECT * FROM sqp.{name}" for name in CONTROL]
+    attempts += [f"DELETE FROM sqp.{name}" for name in CONTROL - VIEWS]
+    attempts += [f"SELECT {name}()" for (name,) in database.rows(functions)]
+    with psycopg.connect(database.url, autocommit=True) as connection:
+        connection.execute(f"SET ROLE {outsider}".encode())
+        for attempt in attempts:
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
-                connection.execute("SELECT * FROM sqp.refresh_success_rate")
+                connection.execute(attempt.encode())
 
 
 def test_outsiders_are_granted_nothing(database_18: Database):
@@ -87,9 +109,9 @@ def test_a_view_shows_no_more_than_the_table_beneath(database: Database):
     """Also to a role that was given the view, and only the view."""
     migrate.upgrade(database.url)
     database.run("CREATE ROLE viewer", "GRANT USAGE ON SCHEMA sqp TO viewer")
-    database.run("GRANT SELECT ON sqp.refresh_success_rate, sqp.data_quality_overview TO viewer")
-    for view in ("refresh_success_rate", "data_quality_overview"):
+    for view in VIEWS:
         with psycopg.connect(database.url) as connection:
+            connection.execute(f"GRANT SELECT ON sqp.{view} TO viewer".encode())
             connection.execute("SET ROLE viewer")
             with pytest.raises(psycopg.errors.InsufficientPrivilege, match="refresh_"):
                 connection.execute(f"SELECT * FROM sqp.{view}".encode())

@@ -1,0 +1,16 @@
+"""The views by which an operator sees freshness, nights, weeks, retries, costs and quality."""
+
+from alembic import op
+
+from sqp_refresh.migrate import sql_beside
+
+revision = "0009"
+down_revision = "0008"
+
+
+def upgrade() -> None:
+    op.execute(sql_beside(__file__, "up"))
+
+
+def downgrade() -> None:
+    op.execute(sql_beside(__file__, "down"))

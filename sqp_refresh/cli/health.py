@@ -1,0 +1,146 @@
+"""Commands that say how things stand: what has happened, and what would go wrong."""
+
+import json as json_format
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from sqp_refresh.console import STYLES, grid_of
+from sqp_refresh.errors import SettingsError
+from sqp_refresh.health.answers import QUESTIONS, Severity, Status
+from sqp_refresh.health.figures import Freshness
+from sqp_refresh.settings import Settings
+
+console = Console()
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+_ANSWERS = {True: ("yes", "green"), False: ("no", "red"), None: ("?", "red")}
+_COUNTS = ("rows_processed", "rows_inserted", "rows_updated", "rows_deleted", "rows_quarantined")
+
+
+def status(json: Json = False) -> None:
+    """Answer the deployment guide's list of success, and say what is wrong and what to do.
+
+    Exit status 0: all is well; 1: there is something to look at, or not seven nights of it yet;
+    2: something failed, is overdue or dead, or cannot be told.
+    """
+    from sqp_refresh.health.status import status as asked
+
+    settings = Settings.read()
+    if json:
+        found = asked(settings)
+        typer.echo(json_format.dumps(found.as_json(), indent=2, default=str))
+    else:
+        with console.status("asking Postgres and Dagster ..."):
+            found = asked(settings)
+        _show(found)
+    if found.exit_status:
+        raise typer.Exit(found.exit_status)
+
+
+def history(
+    table: Annotated[str, typer.Argument(help="Table of schema sqp.")],
+    limit: Annotated[int, typer.Option(help="How many runs.", min=1)] = 20,
+    json: Json = False,
+) -> None:
+    """Show a table's last runs, the latest first: what each did, and what it said."""
+    from sqp_refresh.cli.refreshing import ready
+    from sqp_refresh.health import figures
+    from sqp_refresh.postgres import connect
+
+    settings, _ = ready()
+    with connect(settings.database_url) as session:
+        known = [one.table for one in figures.freshness(session)]
+        runs = figures.history(session, table, limit)
+    if not runs and table not in known:
+        raise SettingsError(f"there is no table {table!r}; choose from {', '.join(known)}")
+    if json:
+        typer.echo(json_format.dumps(runs, indent=2, default=str))
+    else:
+        _show_runs(runs)
+
+
+def doctor(json: Json = False) -> None:
+    """Look for what would make a refresh fail; exit status 1 where there is something."""
+    from sqp_refresh.health.doctor import examined
+
+    findings = examined()
+    if json:
+        typer.echo(json_format.dumps([finding.as_json() for finding in findings], indent=2))
+    else:
+        for finding in findings:
+            mark, style = ("ok", "green") if finding.ok else ("!!", "red")
+            said = f"{mark}  {finding.about}: {finding.said}"
+            console.print(said, style=style, markup=False, soft_wrap=True)
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(1)
+
+
+def _show(found: Status) -> None:
+    for line in found.lines:
+        answer, style = _ANSWERS[line.answer]
+        said = f": {line.said}" if line.said and line.answer is not None else ""
+        console.print(
+            f"[{style}]{answer:<3}[/]  {QUESTIONS[line.name]}{said}",
+            soft_wrap=True,
+            highlight=False,
+        )
+        for problem in line.problems:
+            style = "yellow" if problem.severity is Severity.LOOK else "red"
+            console.print(f"     {problem.said}", style=style, markup=False, soft_wrap=True)
+    if found.tables:
+        console.print()
+        _show_tables(found.tables)
+
+
+def _show_tables(tables: Sequence[Freshness]) -> None:
+    grid = grid_of("table", "newest", "days", "rows", "last refresh", "next refresh")
+    for one in tables:
+        style = STYLES.get(one.last_status or "", "yellow") if one.is_enabled else "dim"
+        grid.add_row(
+            f"[{style}]{one.table}[/]",
+            str(one.newest or "-"),
+            "-" if one.days_behind is None else str(one.days_behind),
+            f"{one.rows:,}",
+            _minute(one.last_refresh_at),
+            _minute(one.next_refresh_at) if one.is_enabled else "disabled",
+        )
+    console.print(grid)
+    console.print("days since the newest week or period ended; times in UTC", style="dim")
+
+
+def _show_runs(runs: Sequence[Mapping[str, Any]]) -> None:
+    if not runs:
+        console.print("no run in the last 90 days")
+        return
+    grid = grid_of("UTC", "status", "by", "weeks", "read", "ins", "upd", "del", "bad", "secs")
+    for run in runs:
+        counts = ("-" if run[name] is None else f"{run[name]:,}" for name in _COUNTS)
+        seconds = (
+            "-" if run["execution_time_ms"] is None else f"{run['execution_time_ms'] / 1000:.1f}"
+        )
+        grid.add_row(
+            _minute(run["started_at"]),
+            f"[{STYLES[run['status']]}]{run['status']}[/]",
+            f"re-run {run['rerun']}" if run["rerun"] else run["launched_by"] or "-",
+            _weeks(run),
+            *counts,
+            seconds,
+        )
+    console.print(grid)
+    for run in runs:
+        if run["error_message"]:
+            said = f"{_minute(run['started_at'])} {run['status']}: {run['error_message']}"
+            console.print(said, markup=False, soft_wrap=True)
+
+
+def _weeks(run: Mapping[str, Any]) -> str:
+    copied, skipped = run["weeks_copied"] or 0, run["weeks_skipped"] or 0
+    rejected = f", {run['weeks_rejected']} rejected" if run["weeks_rejected"] else ""
+    return f"{copied}/{copied + skipped}{rejected}"
+
+
+def _minute(instant: Any) -> str:  # noqa: ANN401, a column that may be null
+    return f"{instant:%m-%d %H:%M}" if instant else "-"
