@@ -6,10 +6,12 @@ settings, or an error about them, never shows it.
 
 import base64
 import binascii
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator
 from datetime import date
+from pathlib import Path
 from typing import Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
@@ -70,6 +72,12 @@ class Settings(BaseSettings):
     )
     REFRESH_START_DATE: date = Field(
         default=date(2024, 8, 18), description="Sunday of the first week"
+    )
+    REFRESH_DASHBOARD_PATH: Path | None = Field(
+        default=None, description="file that the dashboard is drawn into"
+    )
+    REFRESH_DASHBOARD_URL: str | None = Field(
+        default=None, description="where that file is served, for links to it"
     )
     REFRESH_KEEP_DELIVERIES_DAYS: int = Field(
         default=30, gt=0, description="days that alerts, delivered or given up, are kept"
@@ -138,6 +146,13 @@ class Settings(BaseSettings):
             raise ValueError(f"knows no {unknown[0]!r}; choose from {', '.join(SUBSCRIBABLE)}")
         return names
 
+    @field_validator("REFRESH_DASHBOARD_URL")
+    @classmethod
+    def _is_a_link(cls, url: str | None) -> str | None:
+        if url and not url.startswith(("https://", "http://")):
+            raise ValueError("must start with https:// or http://")
+        return url
+
     @field_validator("BIGQUERY_DATASET", "BIGQUERY_SOURCE_TABLE")
     @classmethod
     def _is_a_bare_name(cls, name: str | None) -> str | None:
@@ -171,6 +186,12 @@ class Settings(BaseSettings):
         if self.DATABASE_URL is None:
             raise _missing("DATABASE_URL", "postgresql://user:password@host:5432/database")
         return self.DATABASE_URL.get_secret_value()
+
+    @property
+    def dashboard_path(self) -> Path:
+        """The file of the dashboard: dashboard.html beside Dagster's own files, or here."""
+        beside = Path(os.environ.get("DAGSTER_HOME", ""), "dashboard.html")
+        return (self.REFRESH_DASHBOARD_PATH or beside).absolute()
 
     @property
     def source_table(self) -> str:
