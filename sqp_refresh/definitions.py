@@ -5,6 +5,7 @@ import dagster as dg
 from sqp_refresh.catalog import read_catalog
 from sqp_refresh.defs.asset_checks import table_checks
 from sqp_refresh.defs.assets import source_assets, table_assets
+from sqp_refresh.defs.executors import executor
 from sqp_refresh.defs.io_managers import BigQuerySource, PostgresTables
 from sqp_refresh.defs.jobs import daily_refresh
 from sqp_refresh.defs.schedules import daily_refresh_schedule
@@ -24,6 +25,5 @@ def defs() -> dg.Definitions:
         schedules=[daily_refresh_schedule(settings, catalog)],
         sensors=sensors(settings, catalog),
         resources={"bigquery": BigQuerySource(), "postgres": PostgresTables()},
-        # Eight short steps: processes of their own would take longer to start than the work.
-        executor=dg.in_process_executor,
+        executor=executor(settings),
     )

@@ -5,6 +5,7 @@ settings, or an error about them, never shows it.
 """
 
 from datetime import date
+from enum import StrEnum
 from typing import Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
@@ -12,6 +13,13 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from sqp_refresh.errors import SettingsError
 from sqp_refresh.weeks import Period
+
+
+class Executor(StrEnum):
+    """Where the steps of one run are executed."""
+
+    IN_PROCESS = "in_process"
+    MULTIPROCESS = "multiprocess"
 
 
 class Settings(BaseSettings):
@@ -58,6 +66,9 @@ class Settings(BaseSettings):
     )
     REFRESH_START_DATE: date = Field(
         default=date(2024, 8, 18), description="Sunday of the first week"
+    )
+    REFRESH_EXECUTOR: Executor = Field(
+        default=Executor.IN_PROCESS, description="where the steps of one run are executed"
     )
     REFRESH_WEBHOOK_URL: SecretStr | None = Field(default=None, description="receiver of alerts")
     REFRESH_WEBHOOK_SECRET: SecretStr | None = Field(default=None, description="signs the alerts")
