@@ -1,7 +1,7 @@
 """One machine of a deployment: the processes of deploy/, started by the lines of its own units.
 
-Only places and waits are replaced: the directory, the ports, where the release is installed, and how
-often the daemon looks at runs.
+Only places and waits are replaced: the directory, the ports, where the release is installed, and
+how often the daemon looks at runs.
 """
 
 import configparser

