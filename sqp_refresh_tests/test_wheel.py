@@ -17,7 +17,17 @@ def wheel(tmp_path_factory) -> zipfile.ZipFile:
     """Built from a copy of the sources, without the network."""
     folder = tmp_path_factory.mktemp("wheel")
     tracked = subprocess.run(
-        ["git", "ls-files", "-z", "sqp_refresh", "migrations", "*.toml", "*.cfg", "*.md", "LICENSE"],
+        [
+            "git",
+            "ls-files",
+            "-z",
+            "sqp_refresh",
+            "migrations",
+            "*.toml",
+            "*.cfg",
+            "*.md",
+            "LICENSE",
+        ],
         cwd=ROOT,
         capture_output=True,
         check=True,
@@ -57,6 +67,7 @@ def test_the_wheel_says_where_it_runs(wheel):
     for minor in (11, 12, 13):
         assert f"Classifier: Programming Language :: Python :: 3.{minor}\n" in metadata
     assert "Requires-Python: <3.14,>=3.11\n" in metadata
-    assert "sqp-refresh = sqp_refresh.cli:main" in wheel.read(
-        f"sqp_refresh-{__version__}.dist-info/entry_points.txt"
-    ).decode()
+    assert (
+        "sqp-refresh = sqp_refresh.cli:main"
+        in wheel.read(f"sqp_refresh-{__version__}.dist-info/entry_points.txt").decode()
+    )

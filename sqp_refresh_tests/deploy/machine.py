@@ -16,21 +16,40 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import yaml
+
 DEPLOY = Path(__file__).parents[2] / "deploy"
 RELEASE = "/opt/sqp_refresh/.venv"
 HOME = "/var/lib/sqp_refresh"
 CODE = "sqp_refresh.definitions"
-WAITS = {
-    "poll_interval_seconds: 30": "poll_interval_seconds: 2",
-    "free_slots_after_run_end_seconds: 15": "free_slots_after_run_end_seconds: 1",
+WAITS = {"poll_interval_seconds": 2, "free_slots_after_run_end_seconds": 1}
+LOCATION = "sqp_refresh"
+UP_WITHIN_S = 300
+
+_LAUNCH = """
+mutation ($tags: [ExecutionTag!], $location: String!) {
+  launchRun(executionParams: {
+    selector: {
+      repositoryLocationName: $location, repositoryName: "__repository__", jobName: "daily_refresh"
+    }
+    executionMetadata: {tags: $tags}
+  }) {
+    __typename
+    ... on PythonError { message }
+    ... on RunConfigValidationInvalid { errors { message } }
+  }
 }
-UP_WITHIN_S = 90
+"""
+_UNFINISHED = """
+{ runsOrError(filter: {statuses: [QUEUED, NOT_STARTED, STARTING, STARTED, CANCELING]}) {
+    ... on Runs { results { runId } } } }
+"""
 
 
 @dataclass(slots=True)
@@ -40,27 +59,28 @@ class Machine:
     Attributes:
         home: $DAGSTER_HOME.
         storage_url: Dagster's own database.
-        switches: The environment of the code server, and of it alone.
+        switches: The environment of what starts runs, and of nothing else.
         code: Module of the code location.
+        instance: What stands in `dagster.yaml` in place of what stands there.
+        variables: What else is in the environment of every process.
     """
 
     home: Path
     storage_url: str
     switches: dict[str, str] = field(default_factory=dict)
     code: str = CODE
+    instance: dict[str, Any] = field(default_factory=dict)
+    variables: dict[str, str] = field(default_factory=dict)
     ports: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.home.mkdir(parents=True, exist_ok=True)
         self.ports = dict(zip(("3000", "4000"), map(str, free_ports(2)), strict=True))
-        self._install("dagster.yaml", WAITS)
-        self._install("workspace.yaml", self.ports)
-
-    def _install(self, name: str, replaced: dict[str, str]) -> None:
-        text = (DEPLOY / name).read_text()
-        for here, there in replaced.items():
-            text = text.replace(here, there)
-        (self.home / name).write_text(text)
+        configured = yaml.safe_load((DEPLOY / "dagster.yaml").read_text()) | self.instance
+        configured["run_monitoring"] |= WAITS
+        (self.home / "dagster.yaml").write_text(yaml.safe_dump(configured))
+        workspace = (DEPLOY / "workspace.yaml").read_text()
+        (self.home / "workspace.yaml").write_text(workspace.replace("4000", self.ports["4000"]))
 
     @property
     def url(self) -> str:
@@ -73,15 +93,16 @@ class Machine:
         own = {
             "DAGSTER_HOME": str(self.home),
             "DAGSTER_LOGS_DIR": str(self.home / "logs"),
+            **self.variables,
         }
         kept = {"PATH", "HOME", "LANG", "TMPDIR"}
         kept_ones = {name: os.environ[name] for name in kept & os.environ.keys()}
         return kept_ones | own | storage_variables(self.storage_url)
 
-    def command(self, unit: str) -> list[str]:
+    def command(self, unit: Path) -> list[str]:
         """What a unit starts, in the places of this machine."""
         places = {RELEASE: sys.prefix, HOME: str(self.home), CODE: self.code}
-        words = exec_start(DEPLOY / "systemd" / f"sqp-refresh-{unit}.service")
+        words = exec_start(unit)
         for place, here in places.items():
             words = [word.replace(place, here) for word in words]
         return [self.ports.get(word, word) for word in words]
@@ -89,27 +110,35 @@ class Machine:
     @contextmanager
     def running(self, *units: str) -> Iterator[None]:
         """Processes of the units, and whatever they start, until the block ends."""
-        started = [self._start(unit) for unit in units]
-        try:
+        with ExitStack() as started:
+            for unit in units:
+                started.enter_context(self.process(unit))
             yield
-        finally:
-            for process in started:
-                with_children(process, signal.SIGTERM)
-            for process in started:
-                _end(process)
 
-    def _start(self, unit: str) -> "subprocess.Popen[bytes]":
+    @contextmanager
+    def process(self, unit: str, *arguments: str) -> "Iterator[subprocess.Popen[bytes]]":
+        """The process of one unit, with a session of its own, until the block ends."""
+        (file,) = DEPLOY.rglob(f"sqp-refresh-{unit}.service")
         # The tests' own package is not installed.
-        secrets = self.switches | {"PYTHONPATH": str(DEPLOY.parent)} if unit == "code" else {}
-        with (self.home / f"{unit}.log").open("wb") as log:
-            return subprocess.Popen(
-                self.command(unit),
-                env=self.environment | secrets,
+        secrets = self.switches | {"PYTHONPATH": str(DEPLOY.parent)}
+        with (self.home / f"{'-'.join([unit, *arguments])}.log").open("wb") as log:
+            process = subprocess.Popen(
+                [*self.command(file), *arguments],
+                env=self.environment | (secrets if "refresh.env" in file.read_text() else {}),
                 stdout=log,
                 stderr=log,
                 cwd=self.home,
                 start_new_session=True,
             )
+        try:
+            yield process
+        finally:
+            signal_all(process, signal.SIGTERM)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(20)
+            # What it started may outlive it.
+            signal_all(process, signal.SIGKILL)
+            process.wait()
 
     def query(self, query: str, **variables: Any) -> dict[str, Any]:
         """Ask the webserver what its own pages ask it."""
@@ -122,6 +151,20 @@ class Machine:
             said = json.load(answer)
         assert "errors" not in said, said["errors"]
         return said["data"]
+
+    def launch(self, first: str, last: str, location: str = LOCATION) -> None:
+        """Ask for a run of the nightly job over a range of weeks."""
+        range_of_weeks = {
+            "dagster/asset_partition_range_start": first,
+            "dagster/asset_partition_range_end": last,
+        }
+        tags = [{"key": key, "value": value} for key, value in range_of_weeks.items()]
+        answer = self.query(_LAUNCH, tags=tags, location=location)["launchRun"]
+        assert answer["__typename"] == "LaunchRunSuccess", answer
+
+    def unfinished(self) -> list[Any]:
+        """The runs that are queued or at work."""
+        return self.query(_UNFINISHED)["runsOrError"]["results"]
 
     def await_code(self) -> None:
         """Wait until the webserver has loaded the code location."""
@@ -183,17 +226,7 @@ def await_that(happened: Callable[[], Any], what: str, within_s: float = 60) -> 
     return found
 
 
-def with_children(process: "subprocess.Popen[bytes]", number: signal.Signals) -> None:
+def signal_all(process: "subprocess.Popen[bytes]", number: signal.Signals) -> None:
     """Signal a process and all that it started."""
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(process.pid, number)
-    except ProcessLookupError:
-        return
-
-
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    try:
-        process.wait(20)
-    except subprocess.TimeoutExpired:
-        with_children(process, signal.SIGKILL)
-        process.wait()
