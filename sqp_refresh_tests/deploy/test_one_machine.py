@@ -102,21 +102,21 @@ def click_materialize(machine: Machine, table: str) -> None:
         browser.close()
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_a_click_is_a_refresh_and_a_night_survives_a_kill(machine, environment, source, weeks):
     url = environment.database_url
     source.write(delivered(weeks))
     machine.await_code()
     if CHROMIUM:
         click_materialize(machine, CLICKED)
-        await_that(lambda: refreshed(url) == {CLICKED}, "what was clicked is materialised", 90)
+        await_that(lambda: refreshed(url) == {CLICKED}, "what was clicked is materialised", 240)
 
     execute(url, "UPDATE sqp.refresh_config SET next_refresh_at = now() - interval '1 minute'")
     with locked(url, QUERIES):
-        worker = await_that(lambda: worker_of(url, QUERIES), "the schedule's run is at work", 180)
+        worker = await_that(lambda: worker_of(url, QUERIES), "the schedule's run is at work", 240)
         execute(url, "UPDATE sqp.refresh_config SET next_refresh_at = now() + interval '1 day'")
         os.kill(worker, signal.SIGKILL)
-    await_that(lambda: reruns(machine) == ["SUCCESS"], "the sensor has run it again", 120)
+    await_that(lambda: reruns(machine) == ["SUCCESS"], "the sensor has run it again", 240)
 
     now = held(environment)
     for table, expected in oracle.expected_tables(delivered(weeks)).items():
