@@ -94,6 +94,7 @@ def click_materialize(machine: Machine, table: str) -> None:
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = browser.new_page()
+        page.set_default_timeout(180_000)
         page.goto(f"{machine.url}/assets/sqp/{table}")
         page.get_by_role("button", name="Materialize").click()
         page.get_by_role("button", name="All", exact=True).click()
