@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo ui test torture lint format clean
+.PHONY: help install demo ui test torture scale lint format clean
 
 help:  ## List the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## */\t/' | expand -t 10
@@ -30,6 +30,13 @@ test: install  ## Run the tests; they start their own servers
 
 torture: install  ## Kill refreshes of a year at 50 random moments; SEED=n repeats a run
 	@$(BIN)/python -m sqp_refresh_tests.torture $(if $(SEED),--seed $(SEED))
+
+scale: install  ## Backfill a year by two Celery workers, one killed; installs Redis and Celery
+	@command -v redis-server >/dev/null || { echo "Installing redis-server ..."; apt-get install --yes --quiet redis-server; }
+	@$(BIN)/python -c "import dagster_celery" 2>/dev/null || { echo "Installing the extra named scale ..."; \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt --editable '.[scale]'; }
+	@$(BIN)/python -m sqp_refresh_tests.scale
 
 lint: install  ## Check style, import rules, formatting and types
 	@$(BIN)/ruff check .

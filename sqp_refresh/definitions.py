@@ -6,6 +6,7 @@ from sqp_refresh.catalog import read_catalog
 from sqp_refresh.defs.asset_checks import table_checks
 from sqp_refresh.defs.assets import source_assets, table_assets
 from sqp_refresh.defs.dashboard import dashboard_asset, dashboard_sensor, draw_dashboard
+from sqp_refresh.defs.executors import executor
 from sqp_refresh.defs.io_managers import BigQuerySource, PostgresTables
 from sqp_refresh.defs.jobs import daily_refresh
 from sqp_refresh.defs.maintenance import maintenance, maintenance_schedules
@@ -30,6 +31,5 @@ def defs() -> dg.Definitions:
         schedules=[daily_refresh_schedule(settings, catalog), *maintenance_schedules()],
         sensors=[*sensors(settings, catalog), dashboard_sensor()],
         resources={"bigquery": BigQuerySource(), "postgres": PostgresTables()},
-        # Eight short steps: processes of their own would take longer to start than the work.
-        executor=dg.in_process_executor,
+        executor=executor(settings),
     )

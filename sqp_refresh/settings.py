@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from datetime import date
+from enum import StrEnum
 from pathlib import Path
 from typing import Self
 
@@ -26,6 +27,13 @@ WEBHOOK = "REFRESH_WEBHOOK_URL"
 
 BASE64_SECRET = "whsec_"
 """What a secret begins with that is written in base64, as the Standard Webhooks have it."""
+
+
+class Executor(StrEnum):
+    """Where the steps of one run are executed."""
+
+    IN_PROCESS = "in_process"
+    MULTIPROCESS = "multiprocess"
 
 
 class Settings(BaseSettings):
@@ -84,6 +92,9 @@ class Settings(BaseSettings):
     )
     REFRESH_KEEP_QUARANTINE_DAYS: int = Field(
         default=365, gt=0, description="days that quarantined rows, judged again, are kept"
+    )
+    REFRESH_EXECUTOR: Executor = Field(
+        default=Executor.IN_PROCESS, description="where the steps of one run are executed"
     )
     REFRESH_WEBHOOK_URL: SecretStr | None = Field(default=None, description="receiver of alerts")
     REFRESH_WEBHOOK_SECRET: SecretStr | None = Field(default=None, description="signs the alerts")

@@ -34,6 +34,7 @@ def test_an_empty_variable_counts_as_not_set(monkeypatch):
         ("REFRESH_LOOKBACK_WEEKS", "-1", "greater than 0"),
         ("REFRESH_START_DATE", "2024-08-19", "must be a Sunday; the week of 2024-08-19 opens on"),
         ("REFRESH_START_DATE", "soon", "valid date"),
+        ("REFRESH_EXECUTOR", "threads", "'in_process' or 'multiprocess'"),
         ("BIGQUERY_MAX_BYTES_BILLED", "1e9x", "valid integer"),
         ("BIGQUERY_DATASET", "dataset.", "bare name"),
         ("BIGQUERY_SOURCE_TABLE", "a`b", "bare name"),

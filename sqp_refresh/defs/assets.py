@@ -87,6 +87,15 @@ def _parents(table: Table) -> list[dg.AssetKey]:
     return [dg.AssetKey([SCHEMA, parent]) for parent in table.parents]
 
 
+def pool_of(table: Table, settings: Settings) -> str:
+    """The pool of a table, whose one slot makes a second writer queue before it starts.
+
+    Agencies that share a Dagster instance have datasets of their own, and do not wait for another.
+    """
+    dataset = [settings.BIGQUERY_DATASET] if settings.BIGQUERY_DATASET else []
+    return "/".join([*dataset, SCHEMA, table.name])
+
+
 def _described(table: Table, settings: Settings, catalog: Catalog) -> dict[str, Any]:
     weekly = table.grain.published is Grain.WEEK
     source = source_key(settings, table.source) if table.source else None
@@ -101,6 +110,7 @@ def _described(table: Table, settings: Settings, catalog: Catalog) -> dict[str, 
         "code_version": definition_of(table),
         "freshness_policy": freshness(settings, table),
         "op_tags": {"dagster/priority": str(table.priority)},
+        "pool": pool_of(table, settings),
         "io_manager_key": "postgres",
         "partitions_def": weekly_partitions(settings.REFRESH_START_DATE) if weekly else None,
         # A range of weeks is one step; the command line refuses a range of any asset without it.

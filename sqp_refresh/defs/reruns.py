@@ -40,15 +40,30 @@ class _Failure:
 
 
 def reruns(
-    instance: dg.DagsterInstance, session: Session, catalog: Catalog
+    instance: dg.DagsterInstance, session: Session, catalog: Catalog, location: str | None
 ) -> Iterator[dg.RunRequest]:
-    """A run for each failed run of the last day that left something worth it, when its time is."""
+    """A run for each failed run of the last day that left something worth it, when its time is.
+
+    Args:
+        instance: Where the runs are, those of other code locations among them.
+        session: The target of this code location.
+        catalog: The tables that there are.
+        location: Name of this code location; None where there is no other.
+    """
     now = datetime.now(UTC)
     _report_dead_runs(instance, session, now)
     failed = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], updated_after=now - DAY)
     for record in instance.get_run_records(failed):
+        if not is_of(location, record.dagster_run):
+            continue
         if failure := _failure(instance, record, now):
-            yield from _rerun(instance, session, catalog, failure)
+            yield from _rerun(instance, session, catalog, failure, location)
+
+
+def is_of(location: str | None, run: dg.DagsterRun) -> bool:
+    """Whether a run belongs to a code location; one launched outside of any may belong to each."""
+    origin = run.remote_job_origin
+    return location is None or origin is None or origin.location_name == location
 
 
 def _failure(instance: dg.DagsterInstance, record: dg.RunRecord, now: datetime) -> _Failure | None:
@@ -63,7 +78,11 @@ def _failure(instance: dg.DagsterInstance, record: dg.RunRecord, now: datetime) 
 
 
 def _rerun(
-    instance: dg.DagsterInstance, session: Session, catalog: Catalog, failure: _Failure
+    instance: dg.DagsterInstance,
+    session: Session,
+    catalog: Catalog,
+    failure: _Failure,
+    location: str | None,
 ) -> Iterator[dg.RunRequest]:
     run, number = failure.run, failure.number
     asked, outcome = _asked(catalog, run), outcome_of(session, run.run_id)
@@ -73,7 +92,7 @@ def _rerun(
         yield _request(run, soft, number)
     if number < len(PAUSES) and number + 1 not in failure.launched:
         left = worth_another_run(asked, outcome, parents)
-        left = {table for table in left if _reruns_today(instance, table) < len(PAUSES)}
+        left = {table for table in left if _reruns_today(instance, table, location) < len(PAUSES)}
         # Without anything else, these were just refreshed without their soft parents.
         if left - soft and failure.age >= PAUSES[number]:
             yield _request(run, left, number + 1)
@@ -99,12 +118,12 @@ def _asked(catalog: Catalog, run: dg.DagsterRun) -> set[str]:
     return set(catalog.tables) if run.job_name == daily_refresh.name else set()
 
 
-def _reruns_today(instance: dg.DagsterInstance, table: str) -> int:
+def _reruns_today(instance: dg.DagsterInstance, table: str, location: str | None) -> int:
     numbers = [str(number + 1) for number in range(len(PAUSES))]
     today = datetime.now(UTC) - DAY
     launched = instance.get_runs(dg.RunsFilter(tags={RERUN_TAG: numbers}, created_after=today))
     key = dg.AssetKey([SCHEMA, table])
-    return sum(key in (run.asset_selection or ()) for run in launched)
+    return sum(key in (run.asset_selection or ()) and is_of(location, run) for run in launched)
 
 
 def _report_dead_runs(instance: dg.DagsterInstance, session: Session, now: datetime) -> None:

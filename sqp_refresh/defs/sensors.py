@@ -15,7 +15,7 @@ from sqp_refresh.control import alerting, audit
 from sqp_refresh.defs.jobs import daily_refresh
 from sqp_refresh.defs.nights import night_request
 from sqp_refresh.defs.partitions import TICK_TAG
-from sqp_refresh.defs.reruns import reruns
+from sqp_refresh.defs.reruns import is_of, reruns
 from sqp_refresh.defs.restatements import restatements
 from sqp_refresh.errors import RefreshError
 from sqp_refresh.postgres import connect
@@ -97,14 +97,19 @@ def _overdue(
     if now - tick < GRACE:
         yield dg.SkipReason(f"the schedule's own tick of {tick} is just being evaluated")
         return
-    served = dg.RunsFilter(tags={TICK_TAG: tick.isoformat()})
-    if context.instance.get_runs_count(served):
+    served = context.instance.get_runs(dg.RunsFilter(tags={TICK_TAG: tick.isoformat()}))
+    if any(is_of(location_of(context), run) for run in served):
         yield dg.SkipReason(f"the night of {tick} was asked for")
         return
     request = night_request(settings, catalog, tick)
     if isinstance(request, dg.RunRequest):
         request = request.with_replaced_attrs(run_key=tick.isoformat())
     yield request
+
+
+def location_of(context: dg.SensorEvaluationContext) -> str | None:
+    """The code location that a sensor belongs to; agencies may share an instance with one each."""
+    return context.code_location_origin and context.code_location_origin.location_name
 
 
 def last_tick(settings: Settings, now: datetime) -> datetime:
@@ -121,7 +126,8 @@ def _failed(
             dead = audit.close_dead(session)
         for table in dead:
             context.log.warning(f"the audit row of a dead refresh of {table} was closed as failed")
-        requests = list(reruns(context.instance, session, catalog))
+        location = location_of(context)
+        requests = list(reruns(context.instance, session, catalog, location))
     yield from requests or [dg.SkipReason("no failed refresh is to be run again now")]
 
 

@@ -115,6 +115,23 @@ def test_the_cron_is_a_switch(monkeypatch):
     assert defs().resolve_schedule_def("daily_refresh_schedule").cron_schedule == "0 3 * * *"
 
 
+def test_the_executor_is_a_switch(monkeypatch):
+    assert defs().executor is dg.in_process_executor
+
+    monkeypatch.setenv("REFRESH_EXECUTOR", "multiprocess")
+    assert defs().executor is dg.multiprocess_executor
+
+
+def test_a_table_has_a_pool_of_its_own_and_of_its_dataset(graph, monkeypatch):
+    key = dg.AssetKey(["sqp", "weekly_summary"])
+    pools = {graph.get(one).assets_def.op.pool for one in graph.executable_asset_keys}
+    assert pools == {f"sqp/{table}" for table in TABLES}
+
+    monkeypatch.setenv("BIGQUERY_DATASET", "agency_86")
+    other = defs().resolve_asset_graph().get(key)
+    assert other.assets_def.op.pool == "agency_86/sqp/weekly_summary"
+
+
 def test_a_cron_that_is_none_is_named(monkeypatch):
     monkeypatch.setenv("REFRESH_CRON", "every night")
 

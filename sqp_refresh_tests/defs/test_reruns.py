@@ -5,6 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import pytest
+from dagster._core.remote_origin import GrpcServerCodeLocationOrigin as CodeLocation
+from dagster._core.remote_origin import RemoteJobOrigin, RemoteRepositoryOrigin
 
 from sqp_refresh import retries
 from sqp_refresh.definitions import defs
@@ -178,6 +180,24 @@ def test_a_run_that_died_is_closed_and_run_again(operators, environment, own_ins
     found = own_instance.get_run_by_id(run.run_id)
     assert found
     assert found.status == dg.DagsterRunStatus.FAILURE
+
+
+def test_the_runs_of_another_agency_s_code_location_are_left_to_it(own_instance):
+    job = defs().resolve_job_def("daily_refresh")
+    origin = CodeLocation("127.0.0.1", 4000, location_name="another agency")
+    theirs = own_instance.create_run_for_job(
+        job,
+        status=dg.DagsterRunStatus.FAILURE,
+        remote_job_origin=RemoteJobOrigin(
+            RemoteRepositoryOrigin(origin, "__repository__"), job.name
+        ),
+    )
+    nobodys = own_instance.create_run_for_job(job, status=dg.DagsterRunStatus.FAILURE)
+
+    assert not reruns_module.is_of("sqp_refresh", theirs)
+    assert reruns_module.is_of("another agency", theirs)
+    assert reruns_module.is_of(None, theirs)
+    assert reruns_module.is_of("sqp_refresh", nobodys)
 
 
 def test_weeks_before_the_look_back_that_were_restated_are_asked_for(

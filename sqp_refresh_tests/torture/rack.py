@@ -113,10 +113,13 @@ class Rack:
             return Survival(len(before), len(after))
 
     @contextmanager
-    def database(self) -> Iterator[str]:
-        """A copy of the template, dropped at the end."""
+    def database(self, template: str = "") -> Iterator[str]:
+        """A copy of the template, or of another one, dropped at the end."""
         name = f"rack_{os.getpid()}_{time.monotonic_ns()}"
-        names = {"name": sql.Identifier(name), "template": sql.Identifier(self.template)}
+        names = {
+            "name": sql.Identifier(name),
+            "template": sql.Identifier(template or self.template),
+        }
         with psycopg.connect(self.server, autocommit=True) as connection:
             connection.execute(
                 sql.SQL("CREATE DATABASE {name} TEMPLATE {template}").format(**names)

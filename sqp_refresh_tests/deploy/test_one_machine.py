@@ -1,0 +1,129 @@
+"""Production in small: the three units on Postgres storage, a night, a killed run, a click."""
+
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from sqp_refresh.settings import Settings
+from sqp_refresh.weeks import finished_weeks
+from sqp_refresh_tests import oracle
+from sqp_refresh_tests.deploy.machine import Machine, await_that
+from sqp_refresh_tests.nights import held
+from sqp_refresh_tests.rows import Row, row
+from sqp_refresh_tests.test_control import execute, rows
+
+CHROMIUM = shutil.which("chromium")
+QUERIES = "search_query_performance"
+CLICKED = "daily_sqp_data"
+
+
+def delivered(weeks: list[date], volume: int = 800) -> list[Row]:
+    """Two ASINs with two queries each, in each week."""
+    return [
+        row(day=week, asin=asin, query=query, volume=volume)
+        for week in weeks
+        for asin in ("B000000001", "B000000002")
+        for query in ("blue widget", "red widget")
+    ]
+
+
+@pytest.fixture
+def weeks() -> list[date]:
+    """The last two that have ended, which are all that a night looks back to."""
+    first = Settings.model_fields["REFRESH_START_DATE"].default
+    return [week.start for week in finished_weeks(first, datetime.now(UTC).date())[-2:]]
+
+
+@pytest.fixture
+def machine(
+    environment: Settings, database: str, tmp_path: Path, weeks: list[date]
+) -> Iterator[Machine]:
+    """A machine at work, on which a night begins each minute, and whose pauses are seconds."""
+    switches = {name: os.environ[name] for name in Settings.model_fields if name in os.environ}
+    switches |= {"REFRESH_START_DATE": str(weeks[0]), "REFRESH_CRON": "* * * * *"}
+    machine = Machine(
+        tmp_path / "dagster", database, switches, "sqp_refresh_tests.deploy.impatient"
+    )
+    with machine.running("code", "daemon", "webserver"):
+        yield machine
+
+
+@contextmanager
+def locked(url: str, table: str) -> Iterator[None]:
+    """Nobody writes a table meanwhile, so that a refresh of it stands still."""
+    with psycopg.connect(url) as connection:
+        connection.execute(f"LOCK TABLE sqp.{table} IN SHARE MODE".encode())
+        yield
+        connection.rollback()
+
+
+def worker_of(url: str, table: str) -> int | None:
+    """The process that refreshes a table now."""
+    found = rows(
+        url,
+        "SELECT (checkpoint_data->>'pid')::int FROM sqp.refresh_checkpoints"
+        f" WHERE status = 'active' AND table_name = '{table}'",
+    )
+    return found[0][0] if found else None
+
+
+def refreshed(url: str) -> set[str]:
+    """The tables that a refresh has ended well for."""
+    ended = "SELECT table_name FROM sqp.refresh_audit_log WHERE status IN ('success', 'warning')"
+    return {table for (table,) in rows(url, ended)}
+
+
+def reruns(machine: Machine) -> list[str]:
+    """How the runs ended that the sensor launched in place of others."""
+    tagged = '{tags: [{key: "sqp_refresh/rerun", value: "1"}]}'
+    asked = f"{{ runsOrError(filter: {tagged}) {{ ... on Runs {{ results {{ status }} }} }} }}"
+    return [run["status"] for run in machine.query(asked)["runsOrError"]["results"]]
+
+
+def click_materialize(machine: Machine, table: str) -> None:
+    """What a person does on the page of an asset."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.set_default_timeout(180_000)
+        page.goto(f"{machine.url}/assets/sqp/{table}")
+        page.get_by_role("button", name="Materialize").click()
+        page.get_by_role("button", name="All", exact=True).click()
+        page.get_by_role("button", name="Launch backfill").click()
+        page.get_by_role("button", name="Launch backfill").wait_for(state="detached")
+        browser.close()
+
+
+@pytest.mark.timeout(900)
+def test_a_click_is_a_refresh_and_a_night_survives_a_kill(machine, environment, source, weeks):
+    url = environment.database_url
+    source.write(delivered(weeks))
+    machine.await_code()
+    if CHROMIUM:
+        click_materialize(machine, CLICKED)
+        await_that(lambda: refreshed(url) == {CLICKED}, "what was clicked is materialised", 240)
+
+    execute(url, "UPDATE sqp.refresh_config SET next_refresh_at = now() - interval '1 minute'")
+    with locked(url, QUERIES):
+        worker = await_that(lambda: worker_of(url, QUERIES), "the schedule's run is at work", 240)
+        execute(url, "UPDATE sqp.refresh_config SET next_refresh_at = now() + interval '1 day'")
+        os.kill(worker, signal.SIGKILL)
+    await_that(lambda: reruns(machine) == ["SUCCESS"], "the sensor has run it again", 240)
+
+    now = held(environment)
+    for table, expected in oracle.expected_tables(delivered(weeks)).items():
+        oracle.assert_equal(now[table], expected, table)
+    failed = "SELECT table_name FROM sqp.refresh_audit_log WHERE status = 'failed'"
+    assert rows(url, failed) == [(QUERIES,)]
+    assert refreshed(url) == set(oracle.KEYS)
+    if CHROMIUM is None:
+        pytest.skip("there is no chromium to click in")

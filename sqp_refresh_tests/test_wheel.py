@@ -1,0 +1,73 @@
+"""What a release consists of: the wheel holds all that the installed package reads."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from sqp_refresh import __version__, migrate
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> zipfile.ZipFile:
+    """Built from a copy of the sources, without the network."""
+    folder = tmp_path_factory.mktemp("wheel")
+    tracked = subprocess.run(
+        [
+            "git",
+            "ls-files",
+            "-z",
+            "sqp_refresh",
+            "migrations",
+            "*.toml",
+            "*.cfg",
+            "*.md",
+            "LICENSE",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
+    for name in filter(None, tracked.stdout.decode().split("\0")):
+        copy = folder / "source" / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes((ROOT / name).read_bytes())
+    build = "from setuptools.build_meta import build_wheel; print(build_wheel('..'))"
+    done = subprocess.run(
+        [sys.executable, "-c", build], cwd=folder / "source", capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return zipfile.ZipFile(next(folder.glob("*.whl")))
+
+
+def test_the_wheel_holds_every_migration_and_all_that_is_not_code(wheel):
+    held = set(wheel.namelist())
+
+    for file in migrate.FOLDER.rglob("*"):
+        if file.suffix in (".py", ".sql"):
+            assert f"sqp_refresh/migrations/{file.relative_to(migrate.FOLDER)}" in held
+    for file in (ROOT / "sqp_refresh").rglob("*"):
+        if file.is_file() and "__pycache__" not in file.parts:
+            assert str(file.relative_to(ROOT)) in held
+
+
+def test_the_wheel_holds_no_test_and_nothing_beside_the_package(wheel):
+    folders = {name.partition("/")[0] for name in wheel.namelist()}
+
+    assert folders == {"sqp_refresh", f"sqp_refresh-{__version__}.dist-info"}
+
+
+def test_the_wheel_says_where_it_runs(wheel):
+    metadata = wheel.read(f"sqp_refresh-{__version__}.dist-info/METADATA").decode()
+
+    for minor in (11, 12, 13):
+        assert f"Classifier: Programming Language :: Python :: 3.{minor}\n" in metadata
+    assert "Requires-Python: <3.14,>=3.11\n" in metadata
+    assert (
+        "sqp-refresh = sqp_refresh.cli:main"
+        in wheel.read(f"sqp_refresh-{__version__}.dist-info/entry_points.txt").decode()
+    )
