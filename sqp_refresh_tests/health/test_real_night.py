@@ -10,7 +10,6 @@ import pytest
 from sqp_refresh.definitions import defs
 from sqp_refresh.defs.nights import ticks_between
 from sqp_refresh.defs.partitions import RERUN_TAG, launcher_of_run
-from sqp_refresh.health.answers import QUESTIONS
 from sqp_refresh.tables import TABLES
 from sqp_refresh.weeks import finished_weeks
 from sqp_refresh_tests.rows import row
@@ -28,16 +27,14 @@ def tick() -> Iterator[Tick]:
         def ticked(name: str, at: datetime) -> dg.ExecuteInProcessResult:
             schedule = defs().resolve_schedule_def(name)
             context = dg.build_schedule_context(instance=instance, scheduled_execution_time=at)
-            (request,) = schedule.evaluate_tick(context).run_requests or ()
-            return (
-                defs()
-                .resolve_job_def(schedule.job_name)
-                .execute_in_process(
-                    instance=instance,
-                    run_config=request.run_config,
-                    tags=dict(request.tags),
-                    asset_selection=[*request.asset_selection] if request.asset_selection else None,
-                )
+            requests = schedule.evaluate_tick(context).run_requests
+            assert requests
+            job = defs().resolve_job_def(schedule.job_name)
+            return job.execute_in_process(
+                instance=instance,
+                run_config=requests[0].run_config,
+                tags=dict(requests[0].tags),
+                asset_selection=list(requests[0].asset_selection or ()) or None,
             )
 
         yield ticked
@@ -121,7 +118,3 @@ def test_maintenance_at_the_command_line_says_what_it_did(environment):
 )
 def test_whoever_launches_a_run_is_told_from_its_tags(tags, launcher):
     assert launcher_of_run(tags) == launcher
-
-
-def test_the_questions_are_those_of_the_guide_in_its_order():
-    assert len(QUESTIONS) == 6
