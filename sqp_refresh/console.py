@@ -181,7 +181,9 @@ def grid_of(first: str, *others: str) -> Grid:
     grid.add_column(first, no_wrap=True)
     for name in others:
         is_text = name in ("period", "why", "week", "what is wrong")
-        grid.add_column(name, justify="left" if is_text else "right", no_wrap=True)
+        # The longest text wraps, so that a narrow terminal cuts no number off.
+        no_wrap = name != "what is wrong"
+        grid.add_column(name, justify="left" if is_text else "right", no_wrap=no_wrap)
     return grid
 
 

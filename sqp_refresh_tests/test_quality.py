@@ -106,6 +106,9 @@ def test_bad_rows_wait_in_quarantine_until_the_source_is_mended(environment, sou
 
     listed = json.loads(said("quarantine", "list", "--json"))
     assert sum(group["rows"] for group in listed) == sum(len(reasons) for _, reasons in bad)
+    printed = said("quarantine", "list").splitlines()
+    assert printed[-1].startswith(f"{len(bad)} rows wait")
+    assert all(str(MIDDLE) in line for line in printed if line.startswith(QUERIES))
     shown = said("quarantine", "show", str(listed[0]["example"]))
     assert listed[0]["reason"] in shown
     assert "waits" in shown.splitlines()[0]
