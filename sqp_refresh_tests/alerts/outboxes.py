@@ -42,7 +42,7 @@ class Outbox:
         **metadata: Any,
     ) -> int:
         with connect(self.url) as session, session.transaction():
-            audit_id = audit.begin(session, table, run_id=run_id, root_run_id=root)
+            audit_id = audit.begin(session, table, {"run_id": run_id, "root_run_id": root})
             audit.close(session, audit_id, outcome, metadata)
         return audit_id
 

@@ -101,7 +101,7 @@ def test_what_is_rolled_back_is_not_told(listened):
         connect(listened.url) as session,
         session.transaction(),
     ):
-        audit_id = audit.begin(session, DAILY_SQP_DATA, run_id="r")
+        audit_id = audit.begin(session, DAILY_SQP_DATA, {"run_id": "r"})
         audit.close(session, audit_id, audit.failure(NotFound("gone")), {})
         raise ZeroDivisionError
 
@@ -134,7 +134,7 @@ OUTCOMES = {
 def test_whatever_runs_come_to_each_cause_is_told_once(listened, runs):
     with connect(listened.url) as session:
         for status, root in runs:
-            audit_id = audit.begin(session, DAILY_SQP_DATA, run_id="r", root_run_id=root)
+            audit_id = audit.begin(session, DAILY_SQP_DATA, {"run_id": "r", "root_run_id": root})
             audit.close(session, audit_id, OUTCOMES[status], {})
         events = sql.SQL("SELECT event FROM sqp.webhook_deliveries")
         told = Counter(event for (event,) in session.rows(events))
@@ -173,7 +173,7 @@ def test_a_warning_is_told_again_only_where_it_says_something_else(listened):
 
 def test_a_run_that_died_is_told_of(listened):
     with connect(listened.url) as session, session.transaction():
-        audit.begin(session, DAILY_SQP_DATA, run_id="r")
+        audit.begin(session, DAILY_SQP_DATA, {"run_id": "r"})
 
     for _ in range(2):
         with connect(listened.url) as session, session.transaction():
@@ -256,7 +256,7 @@ def test_what_hangs_on_a_table_that_was_told_of_is_not_overdue_too(late, outcome
 
 def test_nothing_is_overdue_while_a_refresh_is_at_work(late):
     with connect(late.url) as session, session.transaction():
-        audit.begin(session, DAILY_SQP_DATA, run_id="r")
+        audit.begin(session, DAILY_SQP_DATA, {"run_id": "r"})
 
     assert overdue(late) == []
 
