@@ -1,12 +1,11 @@
 """Runs the benchmark.
 
-    python -m benchmarks [--rows N] [--runs N] [--only NAME ...] [--skip-nights]
+    python -m benchmarks [--rows N] [--runs N] [--quick] [--only NAME ...]
 
 A warm-up first, whose runs are not counted; then everybody in turn, as often as there are runs.
 What is made is kept in `.bench`.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +14,7 @@ import typer
 from rich.console import Console
 
 from benchmarks import peers
-from benchmarks.cases import LANES, SLOPE, Case, Lane
+from benchmarks.cases import LANES, NIGHTS, SLOPE, Case, Lane
 from benchmarks.measure import Measurement, measure
 from benchmarks.nights import nights
 from benchmarks.plot import plot
@@ -86,7 +85,6 @@ def main(
     runs: Annotated[int, typer.Option(min=1, help="How often each is measured.")] = 5,
     quick: Annotated[bool, typer.Option("--quick", help="100,000 rows, twice.")] = False,
     only: Annotated[list[str] | None, typer.Option(help="Only these contenders.")] = None,
-    skip_nights: Annotated[bool, typer.Option(help="Leave the whole nights out.")] = False,
     directory: Annotated[Path, typer.Option("--dir", help="Where it keeps its data.")] = Path(
         ".bench"
     ),
@@ -100,10 +98,11 @@ def main(
         bench.make_ready()
         for number in range(1, runs + 1):
             console.print(f"[bold]run {number} of {runs}[/]")
-            for lane in _wanted(only):
-                bench.run(lane)
+            for lane in (*LANES, SLOPE):
+                if _is_wanted(lane, only):
+                    bench.run(lane)
         server.drop_database(DATABASE)
-        if not skip_nights and not only:
+        if _is_wanted(NIGHTS, only):
             bench.runs += nights(console, server, directory, runs)
         report = Report(bench.weeks * PER_WEEK, server.describe(), bench.runs)
     report.show(console)
@@ -112,10 +111,8 @@ def main(
     console.print(f"\nwritten: {directory}/result.json and result.html")
 
 
-def _wanted(only: list[str] | None) -> Iterator[Lane]:
-    for lane in (*LANES, SLOPE):
-        if not only or any(name in only for name, _ in lane):
-            yield lane
+def _is_wanted(lane: Lane, only: list[str] | None) -> bool:
+    return not only or any(name in only for name, _ in lane)
 
 
 if __name__ == "__main__":

@@ -87,7 +87,7 @@ LANES: tuple[Lane, ...] = (
     *(((name, Case.FIRST), (name, Case.AGAIN)) for name in ("pandas", "executemany")),
 )
 SLOPE: Lane = (("sqp_refresh", Case.SLOPE),)
-NIGHTS: tuple[tuple[str, Case], ...] = (
+NIGHTS: Lane = (
     ("empty job", Case.UNCHANGED_NIGHT),
     ("nightly job", Case.UNCHANGED_NIGHT),
     ("nightly job", Case.NEW_WEEK_NIGHT),
