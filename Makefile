@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo ui test torture scale lint format clean
+.PHONY: help install demo ui test torture scale bench lint format clean
 
 help:  ## List the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## */\t/' | expand -t 10
@@ -38,6 +38,16 @@ scale: install  ## Backfill a year by two Celery workers, one killed; installs R
 		--constraint constraints.txt --editable '.[scale]'; }
 	@$(BIN)/python -m sqp_refresh_tests.scale
 
+bench: $(VENV)/.bench  ## Measure beside peers and the limit; QUICK=1, ROWS=n, RUNS=n for less
+	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(if $(ROWS),--rows $(ROWS)) \
+		$(if $(RUNS),--runs $(RUNS))
+
+$(VENV)/.bench: $(VENV)/.installed
+	@echo "Installing what the benchmark compares with ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt --editable '.[demo,dev,bench]'
+	@touch $@
+
 lint: install  ## Check style, import rules, formatting and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -48,4 +58,4 @@ format: install  ## Format the code
 	@$(BIN)/ruff check --fix .
 
 clean:  ## Remove the demo's data and everything installed
-	@rm -rf $(VENV) .demo build dist *.egg-info
+	@rm -rf $(VENV) .demo .bench build dist *.egg-info

@@ -5,7 +5,7 @@ must hold, BigQuery said at the instant the period was read as of, and the ledge
 derived table must hold follows from the rows of `search_query_performance`.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -48,9 +48,12 @@ _VOTE = sql.SQL(
 )
 
 
-def measured(session: Session, table: Table, periods: Iterable[Period]) -> Measured:
-    """The numbers of each period as the table has them."""
-    return _asked(session, table, table.scope, periods, dict(_measures(table)))
+def measured(
+    session: Session, table: Table, periods: Iterable[Period], only: Collection[str] = ()
+) -> Measured:
+    """The numbers of each period as the table has them; all, unless only some are wanted."""
+    wanted = {name: one for name, one in _measures(table) if not only or name in only}
+    return _asked(session, table, table.scope, periods, wanted)
 
 
 def derived(session: Session, table: Table, periods: Iterable[Period]) -> Measured:

@@ -43,6 +43,10 @@ DEADLINES = {
     "idle_in_transaction_session_timeout": "1h",
 }
 
+# A week of a large agency is compared in memory; and no statement here runs often enough to be
+# worth compiling.
+_PLANNING = {"work_mem": "64MB", "jit": "off"}
+
 # SQLSTATE, or the class that its first two characters name, and what the caller can do about it.
 _MEANING: dict[str, tuple[type[RefreshError], str]] = {
     "08": (Unavailable, "check that Postgres is up"),
@@ -61,10 +65,10 @@ _MEANING: dict[str, tuple[type[RefreshError], str]] = {
     "42P01": (NotFound, "run `sqp-refresh migrate`"),
     "42703": (SchemaMismatch, "run `sqp-refresh migrate`"),
 }
-_SET_DEADLINES = sql.SQL("SELECT {}").format(
+_SETTINGS = sql.SQL("SELECT {}").format(
     sql.SQL(", ").join(
         sql.SQL("set_config({}, {}, true)").format(sql.Literal(name), sql.Literal(value))
-        for name, value in DEADLINES.items()
+        for name, value in (DEADLINES | _PLANNING).items()
     )
 )
 _CANCELLED = "57014"
@@ -122,7 +126,7 @@ class Session:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Commit what the block did, or none of it; no statement in it waits for ever."""
-        self.row(_SET_DEADLINES)
+        self.row(_SETTINGS)
         try:
             yield
         except BaseException:

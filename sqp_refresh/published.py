@@ -73,11 +73,13 @@ class Finding:
         source_state: What it is made from now.
         rows: Rows that copying it will read, None where that is not known; for a period that is
             left as it is, the rows that it has.
+        held: What the table holds of it: as it is now where that decides, else as it was published.
     """
 
     reason: Reason
     source_state: Mapping[str, Any]
     rows: int | None
+    held: Held | None = None
 
     @property
     def state(self) -> State:
@@ -179,11 +181,11 @@ def reason_for(
         period: The period.
         known: How it was last published, if it was.
         source_state: What it is made from now.
-        held: What the table holds of it now; needed only where it is known.
+        held: What the table holds of it now; needed only where its source has not changed.
         force: Copy it all the same.
         resumed: The periods that this very refresh published before it broke off.
     """
-    if known is None or held is None:
+    if known is None:
         return Reason.NEW
     if known.source_state is None:
         return Reason.EMPTY
@@ -191,7 +193,7 @@ def reason_for(
         return Reason.DOUBTED
     if known.source_state != source_state:
         return Reason.SOURCE_CHANGED
-    if known.target_state != held.state:
+    if held is None or known.target_state != held.state:
         return Reason.TARGET_CHANGED
     if str(period) in resumed:
         return Reason.RESUMED
@@ -219,15 +221,18 @@ def examine(
     """
     states = feed.states(session, periods)
     known = published(session, table, periods)
-    present = held(session, table, known)
+    made = {period: made_from(table, states[period]) for period in periods}
+    # To read and hash the rows of a period that is copied anyway would tell nothing.
+    same = [one for one in periods if one in known and known[one].source_state == made[one]]
+    present = held(session, table, same)
     findings = {}
     for period in periods:
-        before, source_state = known.get(period), made_from(table, states[period])
-        reason = reason_for(
-            period, before, source_state, present.get(period), force=force, resumed=resumed
-        )
+        before, now = known.get(period), present.get(period)
+        reason = reason_for(period, before, made[period], now, force=force, resumed=resumed)
         rows = before.rows if before and not reason.copies else states[period].rows
-        findings[period] = Finding(reason, source_state, rows)
+        if before and now is None:
+            now = Held(before.rows, before.target_state)
+        findings[period] = Finding(reason, made[period], rows, now)
     return findings
 
 
@@ -295,6 +300,7 @@ def record(
     *,
     audit_id: int,
     changed: bool,
+    unchanged: Held | None = None,
 ) -> None:
     """Enter a period as published, in the transaction that publishes it.
 
@@ -305,8 +311,10 @@ def record(
         source_state: What it was made from; None has it made again by the next refresh.
         audit_id: The run that published it.
         changed: Whether that changed a row.
+        unchanged: What the table holds of it, where that is known to be as it was. Should it be
+            out of date, the next refresh finds a table that somebody else has changed.
     """
-    now = held(session, table, [period])[period]
+    now = unchanged or held(session, table, [period])[period]
     session.run(
         _RECORD.format(
             **_named(table),

@@ -38,7 +38,7 @@ def differences(session: Session, table: Table, states: States) -> list[Differen
         table: The table.
         states: The periods in question, and what each is made from.
     """
-    holds = measures.measured(session, table, states)
+    holds = measures.measured(session, table, states, only=COMPARED)
     must = expected(session, table, states)
     return [
         Difference(period, name, holds[period][name], should)

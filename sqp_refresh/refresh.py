@@ -26,7 +26,7 @@ from sqp_refresh.errors import RefreshError, Rejected, SchemaMismatch, Transient
 from sqp_refresh.load import Counts, publish
 from sqp_refresh.parts import Feed, Part
 from sqp_refresh.postgres import Session, connect
-from sqp_refresh.published import Finding
+from sqp_refresh.published import Finding, Held
 from sqp_refresh.reconciliation import differences
 from sqp_refresh.retries import persistently
 from sqp_refresh.summary import Summary
@@ -275,6 +275,7 @@ class _Work:
                 None if counts.retained else finding.source_state,
                 audit_id=self.summary.opened,
                 changed=counts.changed > 0,
+                unchanged=_as_it_was(finding, counts),
             )
             checkpoints.save(session, checkpoint, part.period, rows=counts.read)
             self._watch_budget(session)
@@ -363,6 +364,12 @@ class _Work:
 
     def _elapsed(self) -> float:
         return time.monotonic() - self.started
+
+
+def _as_it_was(finding: Finding, counts: Counts) -> Held | None:
+    """What the table holds of a period of which every row was found to be as it is."""
+    held = finding.held
+    return held if held and not counts.changed and counts.unchanged == held.rows else None
 
 
 def _peak_memory_mb() -> int:

@@ -1,15 +1,18 @@
 """The one statement that publishes a period: compare, then delete, update and insert what differs.
 
     rows ── place 1 ──▶ incoming ─┐
-      └─ place > 1: superseded    ├─▶ compared ─▶ deleted, updated, inserted, unchanged
-    present (target, one period) ─┘
+      └─ place > 1: superseded    ├─▶ compared ─▶ deleted, updated, inserted
+    present (target, one period) ─┘      └─ what is left of present: unchanged
 
-The comparison runs once. Unchanged rows are not written, so a second run costs no WAL and leaves
-no dead rows; indexes, grants and policies of the target stay as they are. Where nothing was read,
-nothing is deleted: an empty week is more often a late one than one that Amazon took back.
+The comparison runs once, and only rows that differ leave it. Unchanged rows are not written, so a
+second run costs no WAL and leaves no dead rows; indexes, grants and policies of the target stay as
+they are. They are counted where they lie, so that a row which is in neither count is noticed. Where
+nothing was read, nothing is deleted: an empty week is more often a late one than one that Amazon
+took back. A period that the target has no row of is not compared, only inserted.
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from psycopg import sql
 
@@ -17,25 +20,32 @@ from sqp_refresh.postgres import typed
 from sqp_refresh.tables import SCHEMA, Column, Table, measures_first, middle_columns
 from sqp_refresh.weeks import Period
 
-_STATEMENT = sql.SQL("""
-WITH read AS MATERIALIZED (
-    {rows}
-), incoming AS (
-    SELECT {expressions} FROM read WHERE place = 1
-), present AS (
+_INSERT = sql.SQL("""
+WITH {read}inserted AS (
+    INSERT INTO {target} ({columns})
+    SELECT {expressions} FROM {source} WHERE {counts} RETURNING 1
+)
+SELECT (SELECT count(*) FROM {source}), (SELECT count(*) FROM {source} WHERE NOT {counts}),
+       (SELECT count(*) FROM inserted), 0::bigint, 0::bigint, 0::bigint, 0::bigint
+""")
+_COMPARE = sql.SQL("""
+WITH {read}incoming AS (
+    SELECT {expressions} FROM {source} WHERE {counts}
+), present AS NOT MATERIALIZED (
     SELECT target.ctid AS row_id, {columns} FROM {target} AS target
     WHERE {within}
 ), compared AS MATERIALIZED (
     SELECT row_id, {key}, {published},
         CASE WHEN present.row_id IS NULL THEN 'new'
              WHEN incoming.{sample} IS NULL THEN 'vanished'
-             WHEN ROW({published_values}) IS DISTINCT FROM ROW({present_values}) THEN 'differs'
-             ELSE 'same'
+             ELSE 'differs'
         END AS verdict
     FROM incoming FULL JOIN present USING ({key})
+    WHERE present.row_id IS NULL OR incoming.{sample} IS NULL
+        OR ROW({published_values}) IS DISTINCT FROM ROW({present_values})
 ), deleted AS (
     DELETE FROM {target} AS target USING compared
-    WHERE verdict = 'vanished' AND target.ctid = row_id AND EXISTS (SELECT FROM read)
+    WHERE verdict = 'vanished' AND target.ctid = row_id AND EXISTS (SELECT FROM {source})
     RETURNING 1
 ), updated AS (
     UPDATE {target} AS target SET {assignments} FROM compared
@@ -44,33 +54,78 @@ WITH read AS MATERIALIZED (
     INSERT INTO {target} ({columns})
     SELECT {columns} FROM compared WHERE verdict = 'new' RETURNING 1
 )
-SELECT (SELECT count(*) FROM read),
-       (SELECT count(*) FROM read WHERE place > 1),
+SELECT (SELECT count(*) FROM {source}),
+       (SELECT count(*) FROM {source} WHERE NOT {counts}),
        (SELECT count(*) FROM inserted),
        (SELECT count(*) FROM updated),
-       (SELECT count(*) FROM compared WHERE verdict = 'same'),
+       (SELECT count(*) FROM present)
+           - (SELECT count(*) FROM compared WHERE verdict IN ('differs', 'vanished')),
        (SELECT count(*) FROM deleted),
-       (SELECT count(*) FROM compared WHERE verdict = 'vanished' AND NOT EXISTS (SELECT FROM read))
+       (SELECT count(*) FROM compared
+           WHERE verdict = 'vanished' AND NOT EXISTS (SELECT FROM {source}))
 """)
+_PRESENT = sql.SQL("SELECT EXISTS (SELECT FROM {target} WHERE {within})")
+_REPEATED = sql.SQL("SELECT EXISTS (SELECT FROM {source} GROUP BY {key} HAVING count(*) > 1)")
 
 
-def publish_statement(
-    table: Table, period: Period, rows: sql.Composable, available: tuple[str, ...]
-) -> sql.Composed:
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What was read: a table or the result of a query, and which of its rows count.
+
+    Attributes:
+        source: Its name in the statement.
+        columns: The columns that it yields; the rest is computed from them.
+        query: What yields it; None where it is there already.
+        is_ranked: Whether rows of one key have a place, and only the first of them counts.
+    """
+
+    source: sql.Identifier
+    columns: tuple[str, ...]
+    query: sql.Composable | None = None
+    is_ranked: bool = False
+
+    def named(self) -> dict[str, sql.Composable]:
+        """The parts of the statement that speak of it."""
+        read = sql.SQL("{} AS MATERIALIZED ({}), ").format(self.source, self.query or sql.SQL(""))
+        return {
+            "read": read if self.query else sql.SQL(""),
+            "source": self.source,
+            "counts": sql.SQL("(place = 1)") if self.is_ranked else sql.SQL("true"),
+        }
+
+
+def present_statement(table: Table, period: Period) -> sql.Composed:
+    """Whether the target has any row of a period."""
+    target = sql.Identifier(SCHEMA, table.name)
+    return _PRESENT.format(target=target, within=_within(table, period))
+
+
+def repeated_statement(table: Table, read: Read) -> sql.Composed:
+    """Whether a key comes more than once."""
+    return _REPEATED.format(source=read.source, key=_identifiers(_key(table, read)))
+
+
+def insert_statement(table: Table, period: Period, read: Read) -> sql.Composed:
+    """Publish a period that the target has no row of; returns the numbers of `Counts`, in order."""
+    return _INSERT.format(
+        **read.named(),
+        target=sql.Identifier(SCHEMA, table.name),
+        columns=_names(table.columns),
+        expressions=_expressions(table, period, read.columns),
+    )
+
+
+def publish_statement(table: Table, period: Period, read: Read) -> sql.Composed:
     """Compose the statement; it returns the numbers of `Counts`, in that order.
 
     Args:
         table: The target.
         period: Only the target's rows in these days are compared, changed or deleted.
-        rows: A SELECT of the `available` columns and of `place`, a row's rank among those that
-            carry its key; only rank 1 is published.
-        available: The columns that `rows` yields; the rest is computed from them.
+        read: The rows to publish.
     """
-    return _STATEMENT.format(
-        rows=rows,
-        expressions=_listed(
-            _expression(table, period, column, available) for column in table.columns
-        ),
+    return _COMPARE.format(
+        **read.named(),
+        expressions=_expressions(table, period, read.columns),
         columns=_names(table.columns),
         key=_names(table.key),
         target=sql.Identifier(SCHEMA, table.name),
@@ -87,6 +142,33 @@ def publish_statement(
     )
 
 
+def ranked(table: Table, read: Read) -> Read:
+    """The same rows, of which only the latest of each key counts.
+
+    Rows of one key and one date differ only where the source contradicts itself; they are ranked
+    by their values, so that every run, and every table, lets the same one count.
+    """
+    latest = ["report_date"] if "report_date" in read.columns else []
+    values = [column.name for column in measures_first(table.values)]
+    order = [*latest, *(name for name in values if name in read.columns)]
+    query = sql.SQL(
+        "SELECT *, row_number() OVER (PARTITION BY {} ORDER BY {}) AS place FROM {}"
+    ).format(
+        _identifiers(_key(table, read)),
+        _listed(sql.SQL("{} DESC NULLS LAST").format(sql.Identifier(name)) for name in order),
+        read.source,
+    )
+    return Read(sql.Identifier("read"), read.columns, query, is_ranked=True)
+
+
+def _key(table: Table, read: Read) -> list[str]:
+    return [column.name for column in table.key if column.name in read.columns]
+
+
+def _expressions(table: Table, period: Period, available: tuple[str, ...]) -> sql.Composed:
+    return _listed(_expression(table, period, column, available) for column in table.columns)
+
+
 def _assignments(table: Table) -> Iterator[sql.Composable]:
     for column in table.values:
         yield sql.SQL("{0} = compared.{0}").format(sql.Identifier(column.name))
@@ -99,26 +181,6 @@ def _within(table: Table, period: Period) -> sql.Composable:
         return sql.SQL("true")
     return sql.SQL("{} BETWEEN {} AND {}").format(
         sql.Identifier(table.scope), sql.Literal(period.start), sql.Literal(period.end)
-    )
-
-
-def staged_rows(table: Table, available: tuple[str, ...], staging: str) -> sql.Composed:
-    """A SELECT over the staging table that ranks the rows of one key, the latest date first.
-
-    Rows of one key and one date differ only where the source contradicts itself; they are ranked
-    by their values, so that every run, and every table, lets the same one count.
-    """
-    key = [column.name for column in table.key if column.name in available]
-    latest = ["report_date"] if "report_date" in available else []
-    values = [column.name for column in measures_first(table.values) if column.name in available]
-    return sql.SQL(
-        "SELECT *, row_number() OVER (PARTITION BY {} ORDER BY {}) AS place FROM {}"
-    ).format(
-        _identifiers(key),
-        _listed(
-            sql.SQL("{} DESC NULLS LAST").format(sql.Identifier(name)) for name in latest + values
-        ),
-        sql.Identifier(staging),
     )
 
 

@@ -1,0 +1,76 @@
+"""Runs a contender in a process of its own, and notes what that cost it and the server."""
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from benchmarks.cases import Case
+from benchmarks.server import Server
+
+MB = 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What one run cost.
+
+    Attributes:
+        contender: Who ran.
+        case: What it did.
+        seconds: On the wall.
+        cpu_s: Seconds of CPU of the process.
+        server_cpu_s: Seconds of CPU of Postgres, all of its processes.
+        peak_mb: The most memory that the process had at once.
+        wal_mb: Write-ahead log.
+        read_mb: Pages that Postgres did not have in its buffers.
+        spilled_mb: Sorts and hashes that did not fit into Postgres's memory.
+    """
+
+    contender: str
+    case: str
+    seconds: float
+    cpu_s: float
+    server_cpu_s: float
+    peak_mb: float
+    wal_mb: float
+    read_mb: float
+    spilled_mb: float
+
+
+NUMBERS = tuple(Measurement.__dataclass_fields__)[2:]
+
+
+def measure(server: Server, contender: str, case: Case, url: str, rows: Path) -> Measurement:
+    """Measure one run.
+
+    Raises:
+        subprocess.CalledProcessError: it failed; what it said went to standard error.
+    """
+    before = server.spent()
+    command = [sys.executable, "-m", "benchmarks.worker", contender, url, str(rows)]
+    told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    took = json.loads(told.splitlines()[-1])
+    spent = server.spent() - before
+    return Measurement(
+        contender,
+        case,
+        server_cpu_s=spent.cpu_s,
+        wal_mb=spent.wal / MB,
+        read_mb=spent.read / MB,
+        spilled_mb=spent.spilled / MB,
+        **took,
+    )
+
+
+def medians(runs: list[Measurement]) -> list[Measurement]:
+    """For each contender and case, the median of each number, in the order they were met."""
+    together: dict[tuple[str, str], list[Measurement]] = {}
+    for run in runs:
+        together.setdefault((run.contender, run.case), []).append(run)
+    return [
+        Measurement(*who, **{name: median(getattr(run, name) for run in some) for name in NUMBERS})
+        for who, some in together.items()
+    ]

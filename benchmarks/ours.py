@@ -1,0 +1,145 @@
+"""This project at its work, fed from memory: the engine whole, and some of its steps alone."""
+
+import uuid
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from benchmarks.command import Load
+from benchmarks.rows import Rows
+from sqp_refresh.load import Counts
+from sqp_refresh.load.staging import stage
+from sqp_refresh.parts import Facts, Part, Raw, State
+from sqp_refresh.postgres import Session, connect
+from sqp_refresh.refresh import Order, refresh
+from sqp_refresh.tables import (
+    CHILD_ASIN_TITLE,
+    OWN_COUNTS,
+    SEARCH_QUERY_PERFORMANCE,
+    SQP_REPORT,
+    Table,
+)
+from sqp_refresh.validate import sieve_for
+from sqp_refresh.weeks import Period
+
+_TITLES = {column.name: column.title for column in SQP_REPORT.columns}
+
+
+@dataclass(slots=True)
+class MemoryFeed:
+    """Feeds the table row by row, as BigQuery does, without BigQuery's own time.
+
+    No two feeds say the same of a week, so that no week is skipped, and none is forced either.
+    """
+
+    rows: Rows
+    known: Mapping[Period, State]
+    table: Table = SEARCH_QUERY_PERFORMANCE
+    batch_size: int | None = None
+    facts: Facts = field(default_factory=lambda: Facts("memory"))
+
+    def periods(self, session: Session) -> Sequence[Period]:
+        """The weeks of the rows."""
+        return list(self.known)
+
+    def states(self, session: Session, periods: Sequence[Period]) -> Mapping[Period, State]:
+        """What the source says of each week."""
+        return self.known
+
+    def parts(self, periods: Sequence[Period]) -> Generator[Part]:
+        """One part a week, of one batch."""
+        wanted = set(periods)
+        for week, batch in zip(self.known, self.rows.batches(), strict=True):
+            if week in wanted:
+                yield Part(week, Raw(batch.schema, [batch], {}))
+
+
+def engine(url: str, rows: Rows) -> Load:
+    """Validated, published, indexed, reconciled and recorded, a transaction a week."""
+    feed = MemoryFeed(rows, _states(rows))
+    _import_late()
+
+    def load() -> None:
+        refresh(url, feed, Order(str(uuid.uuid4())))
+
+    return load
+
+
+def staging(url: str, rows: Rows) -> Load:
+    """The staging COPY alone: rows that are valid already, into one temporary table."""
+    batches = list(_valid(rows))
+
+    def load() -> None:
+        with connect(url) as session, session.transaction():
+            stage(session, pa.RecordBatchReader.from_batches(batches[0].schema, batches))
+
+    return load
+
+
+def bystander(url: str, rows: Rows) -> Load:
+    """The engine whole, but for the statement that compares and writes: it only stages."""
+    from sqp_refresh import refresh as engine_room
+
+    def staged(session: Session, table: Table, part: Part) -> Counts:
+        assert isinstance(part.rows, pa.RecordBatchReader), "valid rows are batches"
+        count = stage(session, part.rows)
+        return Counts(read=count, unchanged=count)
+
+    engine_room.publish = staged
+    return engine(url, rows)
+
+
+def validation(url: str, rows: Rows) -> Load:
+    """Every row read from its source's types and held against its contract, and no more."""
+    _import_late()
+
+    def load() -> None:
+        for _ in _valid(rows):
+            pass
+
+    return load
+
+
+def _import_late() -> None:
+    """Import what a run would import on its way: a peer's libraries are loaded by now, too."""
+    import sqp_refresh.postgres
+    import sqp_refresh.validate.model
+
+    _ = sqp_refresh
+
+
+def _valid(rows: Rows) -> Generator[pa.RecordBatch]:
+    for week, batch in zip(rows.weeks(), rows.batches(), strict=True):
+        part = Part(week, Raw(batch.schema, [batch], {}))
+        sieve = sieve_for(SEARCH_QUERY_PERFORMANCE, part)
+        assert sieve, "rows of a source have a contract"
+        yield from sieve.batches()
+
+
+def _states(rows: Rows) -> dict[Period, State]:
+    """What BigQuery would say of each week: its rows, and the sums that reconciliation compares."""
+    unlike_any_other = str(uuid.uuid4())
+    return {
+        week: State(
+            {
+                "digest": unlike_any_other,
+                "source_rows": batch.num_rows,
+                "landing": batch.num_rows,
+                "broken": 0,
+                "expected": _expected(batch),
+            },
+            batch.num_rows,
+        )
+        for week, batch in zip(rows.weeks(), rows.batches(), strict=True)
+    }
+
+
+def _expected(batch: pa.RecordBatch) -> dict[str, int]:
+    asins = pc.call_function("count_distinct", [batch.column(CHILD_ASIN_TITLE)]).as_py()
+    sums = {
+        f"sum_{count}": pc.call_function("sum", [batch.column(_TITLES[count])]).as_py()
+        for count in OWN_COUNTS
+    }
+    return {"row_count": batch.num_rows, "distinct_asin_count": asins} | sums

@@ -1,0 +1,90 @@
+"""What the benchmark measures with is right; what it measures, nothing here says."""
+
+import pyarrow as pa
+import pytest
+
+from benchmarks.cases import LANES, NIGHTS, SLOPE, Case
+from benchmarks.measure import NUMBERS, Measurement, medians
+from benchmarks.report import Report
+from benchmarks.rows import CHANGED, Rows, write_rows
+from benchmarks.targets import TARGETS
+from sqp_refresh.parts import Part, Raw
+from sqp_refresh.tables import SEARCH_QUERY_PERFORMANCE
+from sqp_refresh.validate import sieve_for
+
+KEY = [column.name for column in SEARCH_QUERY_PERFORMANCE.key]
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory) -> tuple[Rows, Rows]:
+    """A week, and the same with some rows restated."""
+    folder = tmp_path_factory.mktemp("rows")
+    for name, changed in (("first", False), ("changed", True)):
+        write_rows(folder / f"{name}.arrow", 1, per_week=5_000, changed=changed)
+    return Rows(folder / "first.arrow"), Rows(folder / "changed.arrow")
+
+
+def run(contender: str, case: Case, seconds: float) -> Measurement:
+    numbers = dict.fromkeys(NUMBERS, 1.0) | {"seconds": seconds}
+    return Measurement(contender, case, **numbers)
+
+
+def test_every_row_keeps_its_contract_and_no_key_comes_twice(written):
+    first, _ = written
+    (batch,) = first.batches()
+    sieve = sieve_for(
+        SEARCH_QUERY_PERFORMANCE, Part(first.weeks()[0], Raw(batch.schema, [batch], {}))
+    )
+    assert sieve
+
+    assert sum(good.num_rows for good in sieve.batches()) == 5_000
+    assert first.of_target().group_by(KEY).aggregate([]).num_rows == 5_000
+
+
+def test_two_percent_of_the_changed_rows_differ(written):
+    first, changed = (rows.of_target() for rows in written)
+
+    differing = [
+        one != other for one, other in zip(first.to_pylist(), changed.to_pylist(), strict=True)
+    ]
+
+    assert sum(differing) == 5_000 // CHANGED
+
+
+def test_others_get_exactly_the_columns_of_the_target(written):
+    names = [column.name for column in SEARCH_QUERY_PERFORMANCE.columns]
+
+    assert written[0].of_target().schema.names == names
+    assert pa.types.is_date32(written[0].of_target().schema.field("start_date").type)
+
+
+def test_each_number_is_the_median_of_its_runs():
+    (middle,) = medians([run("limit", Case.FIRST, seconds) for seconds in (3, 1, 8)])
+
+    assert middle.seconds == 3
+
+
+def test_a_figure_tells_whether_it_is_reached_and_nothing_where_it_was_not_measured():
+    runs = [
+        run("sqp_refresh", Case.FIRST, 3),
+        run("limit", Case.FIRST, 2),
+        run("dlt", Case.FIRST, 6),
+    ]
+
+    figures = {one["about"]: one for one in Report(1, {}, runs).figures()}
+
+    assert figures["first load / limit"] == {
+        "about": "first load / limit",
+        "value": 1.5,
+        "bound": "≤ 2",
+        "holds": True,
+    }
+    assert figures["dlt / first load"]["holds"] is False
+    assert figures["Sling / first load"]["value"] is None
+
+
+def test_every_figure_is_of_runs_that_are_made():
+    made = {who for lane in (*LANES, SLOPE, NIGHTS) for who in lane}
+
+    for target in TARGETS:
+        assert {target.of, target.by} - {None} <= made, target.about
