@@ -124,7 +124,7 @@ def test_the_executor_is_a_switch(monkeypatch):
 
 def test_a_table_has_a_pool_of_its_own_and_of_its_dataset(graph, monkeypatch):
     key = dg.AssetKey(["sqp", "weekly_summary"])
-    pools = {graph.get(one).assets_def.op.pool for one in graph.executable_asset_keys}
+    pools = {graph.get(dg.AssetKey(["sqp", name])).assets_def.op.pool for name in TABLES}
     assert pools == {f"sqp/{table}" for table in TABLES}
 
     monkeypatch.setenv("BIGQUERY_DATASET", "agency_86")

@@ -76,6 +76,7 @@ def test_a_model_can_be_read_as_documentation():
     assert [column.title for column in schema.columns.values()] == [
         column.title for column in spec.columns
     ]
+    assert schema.checks is not None
     (check,) = schema.checks
     for rule in contract_of(spec):
         assert rule.reason in check.description
