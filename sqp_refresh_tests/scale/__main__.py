@@ -68,7 +68,7 @@ def backfilled(rack: Rack, ranges: int, *, workers: int, kill: bool) -> float:
                 for number in range(workers)
             ]
             machine.await_code()
-            prime_pools(machine)
+            machine.create_pools()
             began = time.monotonic()
             launch(machine, ranges)
             if kill:
@@ -109,17 +109,6 @@ def broker() -> Iterator[str]:
     finally:
         process.terminate()
         process.wait()
-
-
-def prime_pools(machine: Machine) -> None:
-    """Set each table's pool, as the guide does before two runs are at work."""
-    for table in TABLES:
-        dataset = machine.switches["BIGQUERY_DATASET"]
-        pool = f"{dataset}/sqp/{table}"
-        machine.query(
-            "mutation ($pool: String!) { setConcurrencyLimit(concurrencyKey: $pool, limit: 1) }",
-            pool=pool,
-        )
 
 
 def launch(machine: Machine, ranges: int) -> None:
