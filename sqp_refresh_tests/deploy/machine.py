@@ -24,6 +24,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import yaml
 
+from sqp_refresh.tables import SCHEMA, TABLES
+
 DEPLOY = Path(__file__).parents[2] / "deploy"
 RELEASE = "/opt/sqp_refresh/.venv"
 HOME = "/var/lib/sqp_refresh"
@@ -46,6 +48,7 @@ mutation ($tags: [ExecutionTag!], $location: String!) {
   }
 }
 """
+_CREATE_POOL = "mutation ($pool: String!) { setConcurrencyLimit(concurrencyKey: $pool, limit: 1) }"
 _UNFINISHED = """
 { runsOrError(filter: {statuses: [QUEUED, NOT_STARTED, STARTING, STARTED, CANCELING]}) {
     ... on Runs { results { runId } } } }
@@ -161,6 +164,12 @@ class Machine:
         tags = [{"key": key, "value": value} for key, value in range_of_weeks.items()]
         answer = self.query(_LAUNCH, tags=tags, location=location)["launchRun"]
         assert answer["__typename"] == "LaunchRunSuccess", answer
+
+    def create_pools(self) -> None:
+        """Create each table's pool, as a first load does: two runs at once may fail one of them."""
+        for table in TABLES:
+            pool = f"{self.switches['BIGQUERY_DATASET']}/{SCHEMA}/{table}"
+            self.query(_CREATE_POOL, pool=pool)
 
     def unfinished(self) -> list[Any]:
         """The runs that are queued or at work."""

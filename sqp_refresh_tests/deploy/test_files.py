@@ -56,7 +56,8 @@ def test_failed_runs_are_left_to_the_sensor(instance):
 
 def test_the_run_launcher_is_configuration(instance, tmp_path, monkeypatch):
     pytest.importorskip("dagster_celery", reason="the extra named scale is not installed")
-    monkeypatch.setenv("DAGSTER_CELERY_URL", "redis://127.0.0.1:1/0")
+    for name in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"):
+        monkeypatch.setenv(name, "redis://127.0.0.1:1/0")
     configured = read("dagster.yaml") | read("celery/run_launcher.yaml")
     (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(configured))
 

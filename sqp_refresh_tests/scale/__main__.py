@@ -55,15 +55,20 @@ def main(
 
 def backfilled(rack: Rack, ranges: int, *, workers: int, kill: bool) -> float:
     """Seconds that a year takes in so many runs, once all is checked."""
-    with rack.database() as url, rack.database("template0") as storage, broker() as address:
-        machine = machine_of(url, storage, address, workers)
+    with (
+        rack.database() as url,
+        rack.database("template0") as storage,
+        broker() as address,
+        tempfile.TemporaryDirectory(prefix="sqp_refresh_") as home,
+    ):
+        machine = machine_of(Path(home), url, storage, address, workers)
         with machine.running("code", "daemon", "webserver"), ExitStack() as staff:
             at_work = [
                 staff.enter_context(machine.process("worker", "--hostname", f"{number}@%h"))
                 for number in range(workers)
             ]
             machine.await_code()
-            prime_pools(machine)
+            machine.create_pools()
             began = time.monotonic()
             launch(machine, ranges)
             if kill:
@@ -75,7 +80,7 @@ def backfilled(rack: Rack, ranges: int, *, workers: int, kill: bool) -> float:
         return took
 
 
-def machine_of(url: str, storage: str, address: str, workers: int) -> Machine:
+def machine_of(home: Path, url: str, storage: str, address: str, workers: int) -> Machine:
     """A machine whose runs go to workers, as many at once as there are workers."""
     instance: dict[str, Any] = yaml.safe_load((DEPLOY / "celery/run_launcher.yaml").read_text())
     instance |= {
@@ -84,7 +89,7 @@ def machine_of(url: str, storage: str, address: str, workers: int) -> Machine:
     instance["concurrency"]["runs"]["max_concurrent_runs"] = workers
     switches = {name: os.environ[name] for name in Settings.model_fields if name in os.environ}
     return Machine(
-        Path(tempfile.mkdtemp(prefix="sqp_refresh_")),
+        home,
         storage,
         switches | {"DATABASE_URL": url, "REFRESH_START_DATE": str(SUNDAYS[0])},
         "sqp_refresh_tests.deploy.impatient",
@@ -104,17 +109,6 @@ def broker() -> Iterator[str]:
     finally:
         process.terminate()
         process.wait()
-
-
-def prime_pools(machine: Machine) -> None:
-    """Set each table's pool, as the guide does before two runs are at work."""
-    for table in TABLES:
-        dataset = machine.switches["BIGQUERY_DATASET"]
-        pool = f"{dataset}/sqp/{table}"
-        machine.query(
-            "mutation ($pool: String!) { setConcurrencyLimit(concurrencyKey: $pool, limit: 1) }",
-            pool=pool,
-        )
 
 
 def launch(machine: Machine, ranges: int) -> None:

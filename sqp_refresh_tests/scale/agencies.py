@@ -28,10 +28,17 @@ def refresh_two_agencies(rack: Rack) -> None:
     Raises:
         AssertionError: a database does not hold exactly what its agency's source says.
     """
-    with rack.database() as one, rack.database() as other, rack.database("template0") as storage:
+    with (
+        rack.database() as one,
+        rack.database() as other,
+        rack.database("template0") as storage,
+        tempfile.TemporaryDirectory(prefix="sqp_refresh_") as home,
+    ):
         urls = dict(zip(AGENCIES, (one, other), strict=True))
         delivered = {name: deliver(dataset) for name, dataset in AGENCIES.items()}
-        machines = {name: machine_of(name, url, storage) for name, url in urls.items()}
+        machines = {
+            name: machine_of(Path(home, name), name, url, storage) for name, url in urls.items()
+        }
         first = machines[LOCATION]
         introduce(machines, first)
         with (
@@ -67,11 +74,11 @@ def deliver(dataset: str) -> list[Row]:
     return rows
 
 
-def machine_of(agency: str, url: str, storage: str) -> Machine:
+def machine_of(home: Path, agency: str, url: str, storage: str) -> Machine:
     """A machine with the environment of one agency."""
     switches = {name: os.environ[name] for name in Settings.model_fields if name in os.environ}
     return Machine(
-        Path(tempfile.mkdtemp(prefix="sqp_refresh_")),
+        home,
         storage,
         switches | {"DATABASE_URL": url, "BIGQUERY_DATASET": AGENCIES[agency]},
     )
