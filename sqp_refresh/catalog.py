@@ -93,15 +93,19 @@ def combined(
     tables = dict(TABLES)
     for name, registration in registrations.items():
         if name in TABLES:
-            tables[name] = replace(TABLES[name], priority=registration.priority)
+            tables[name] = _as_registered(TABLES[name], registration)
         elif table := _registered(registration, descriptions, problems):
-            tables[name] = table
+            tables[name] = _as_registered(table, registration)
     problems += [
         f"{SCHEMA}.{name} is not in sqp.refresh_config; run `sqp-refresh migrate`"
         for name in TABLES
         if name not in registrations
     ]
     return _connected(tables, edges, problems)
+
+
+def _as_registered(table: Table, registration: Registration) -> Table:
+    return replace(table, priority=registration.priority, every_hours=registration.every_hours)
 
 
 def _registered(

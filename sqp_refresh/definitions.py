@@ -5,6 +5,7 @@ import dagster as dg
 from sqp_refresh.catalog import read_catalog
 from sqp_refresh.defs.asset_checks import table_checks
 from sqp_refresh.defs.assets import source_assets, table_assets
+from sqp_refresh.defs.dashboard import dashboard_asset, dashboard_sensor, draw_dashboard
 from sqp_refresh.defs.io_managers import BigQuerySource, PostgresTables
 from sqp_refresh.defs.jobs import daily_refresh
 from sqp_refresh.defs.maintenance import maintenance, maintenance_schedules
@@ -19,11 +20,15 @@ def defs() -> dg.Definitions:
     settings = Settings.read()
     catalog = read_catalog(settings)
     return dg.Definitions(
-        assets=[*source_assets(settings, catalog), *table_assets(settings, catalog)],
+        assets=[
+            *source_assets(settings, catalog),
+            *table_assets(settings, catalog),
+            dashboard_asset(settings, catalog),
+        ],
         asset_checks=table_checks(settings, catalog),
-        jobs=[daily_refresh, maintenance],
+        jobs=[daily_refresh, draw_dashboard, maintenance],
         schedules=[daily_refresh_schedule(settings, catalog), *maintenance_schedules()],
-        sensors=sensors(settings, catalog),
+        sensors=[*sensors(settings, catalog), dashboard_sensor()],
         resources={"bigquery": BigQuerySource(), "postgres": PostgresTables()},
         # Eight short steps: processes of their own would take longer to start than the work.
         executor=dg.in_process_executor,

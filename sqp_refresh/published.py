@@ -144,6 +144,11 @@ FROM (VALUES {wanted}) AS wanted (first, last)
 
 def made_from(table: Table, state: State) -> dict[str, Any]:
     """What a period is made from, and how: another release, or definition, makes it anew."""
+    return {**state.value, DEFINITION: definition_of(table)}
+
+
+def definition_of(table: Table) -> str:
+    """A digest of how a table is made: its columns, what is computed, and the row contract."""
     definition = [
         __version__,
         [(column.name, column.type) for column in table.columns],
@@ -152,7 +157,7 @@ def made_from(table: Table, state: State) -> dict[str, Any]:
         sorted(table.kept_when_null),
         [rule.sql for rule in contract_of(table.source)] if table.source else [],
     ]
-    return {**state.value, DEFINITION: _digest(definition)}
+    return _digest(definition)
 
 
 def _digest(value: object) -> str:

@@ -4,7 +4,9 @@ Nothing else in the package reads the environment. A secret is a `SecretStr`, so
 settings, or an error about them, never shows it.
 """
 
+import os
 from datetime import date
+from pathlib import Path
 from typing import Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
@@ -59,6 +61,12 @@ class Settings(BaseSettings):
     REFRESH_START_DATE: date = Field(
         default=date(2024, 8, 18), description="Sunday of the first week"
     )
+    REFRESH_DASHBOARD_PATH: Path | None = Field(
+        default=None, description="file that the dashboard is drawn into"
+    )
+    REFRESH_DASHBOARD_URL: str | None = Field(
+        default=None, description="where that file is served, for links to it"
+    )
     REFRESH_KEEP_DELIVERIES_DAYS: int = Field(
         default=30, gt=0, description="days that alerts, delivered or given up, are kept"
     )
@@ -81,6 +89,13 @@ class Settings(BaseSettings):
         if secret and not secret.get_secret_value().startswith(("postgresql://", "postgres://")):
             raise ValueError("must start with postgresql://")
         return secret
+
+    @field_validator("REFRESH_DASHBOARD_URL")
+    @classmethod
+    def _is_a_web_address(cls, url: str | None) -> str | None:
+        if url and not url.startswith(("https://", "http://")):
+            raise ValueError("must start with https:// or http://")
+        return url
 
     @field_validator("BIGQUERY_DATASET", "BIGQUERY_SOURCE_TABLE")
     @classmethod
@@ -115,6 +130,12 @@ class Settings(BaseSettings):
         if self.DATABASE_URL is None:
             raise _missing("DATABASE_URL", "postgresql://user:password@host:5432/database")
         return self.DATABASE_URL.get_secret_value()
+
+    @property
+    def dashboard_path(self) -> Path:
+        """The file of the dashboard: dashboard.html beside Dagster's own files, or here."""
+        beside = Path(os.environ.get("DAGSTER_HOME", ""), "dashboard.html")
+        return (self.REFRESH_DASHBOARD_PATH or beside).absolute()
 
     @property
     def source_table(self) -> str:

@@ -49,6 +49,11 @@ def test_no_step_knows_who_runs_it(step):
         ), file.name
 
 
+def test_the_dashboard_reads_views_and_knows_no_step():
+    for file in (PACKAGE / "dashboard").glob("*.py"):
+        assert rooms_imported(file) <= VOCABULARY | {"postgres", "dashboard", "__version__"}
+
+
 def test_every_folder_of_the_package_is_in_the_wheel():
     listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     folders = {

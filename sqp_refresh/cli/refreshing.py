@@ -77,6 +77,7 @@ def demo(
     port: Annotated[int, typer.Option(help="Port of the UI.")] = 3000,
 ) -> None:
     """Refresh a realistic year with a BigQuery and a Postgres of the demo's own."""
+    from sqp_refresh.dashboard import draw
     from sqp_refresh.demo.stage import serve_ui, staged, weeks_of_demo
 
     with staged(console, directory) as settings:
@@ -86,7 +87,10 @@ def demo(
         catalog = read_catalog(settings)
         if not run_refresh(settings, catalog, weeks_of_demo(), [], force=False, json=False):
             raise typer.Exit(1)
-        console.print("To look at it in the Dagster UI: [bold]make ui[/], or sqp-refresh demo --ui")
+        drawn = settings.dashboard_path
+        with console.status("drawing the dashboard ..."):
+            draw(settings.database_url, drawn, datetime.now(UTC))
+        console.print(f"To look at it: {drawn}, or in the Dagster UI by [bold]make ui[/]")
 
 
 def ready() -> tuple[Settings, Catalog]:

@@ -22,7 +22,8 @@ class Registration:
         table: Name of the table in schema sqp.
         is_enabled: Whether it may be refreshed at all.
         priority: Higher is refreshed first among tables that are ready.
-        params: What it does differently.
+        raw_params: What it does differently, as it was entered.
+        every_hours: Hours between two refreshes.
     """
 
     table: str
@@ -30,6 +31,7 @@ class Registration:
     priority: int
     next_refresh_at: datetime
     raw_params: dict[str, Any]
+    every_hours: int = 24
 
     @property
     def params(self) -> SyncParams:
@@ -42,7 +44,8 @@ class Registration:
 
 
 _REGISTERED = sql.SQL("""
-SELECT table_name, is_enabled, priority, next_refresh_at, custom_sync_params::text
+SELECT table_name, is_enabled, priority, next_refresh_at, custom_sync_params::text,
+    refresh_frequency_hours
 FROM sqp.refresh_config WHERE table_schema = {} ORDER BY priority DESC, table_name
 """)
 _DEPENDENCIES = sql.SQL("""
@@ -80,8 +83,8 @@ WHERE table_schema = {schema} AND table_name = {table}
 def registered(session: Session) -> dict[str, Registration]:
     """Every registration of the schema by table, the highest priority first."""
     return {
-        table: Registration(table, is_enabled, priority, due, json.loads(params))
-        for table, is_enabled, priority, due, params in session.rows(
+        table: Registration(table, is_enabled, priority, due, json.loads(params), every_hours)
+        for table, is_enabled, priority, due, params, every_hours in session.rows(
             _REGISTERED.format(sql.Literal(SCHEMA))
         )
     }

@@ -9,14 +9,13 @@ import dagster as dg
 from sqp_refresh.catalog import Catalog
 from sqp_refresh.defs.io_managers import BigQueryReader
 from sqp_refresh.defs.partitions import start_of_run, weekly_partitions, weeks_of_run
+from sqp_refresh.defs.shown import OWNERS, column_lineage, dashboard_link, freshness, with_unit
 from sqp_refresh.parts import Feed
+from sqp_refresh.published import definition_of
 from sqp_refresh.rollup import Rollup
 from sqp_refresh.settings import Settings
 from sqp_refresh.tables import SCHEMA, SourceSpec, Table
 from sqp_refresh.weeks import Grain
-
-OWNERS = ["team:data-engineering"]
-
 
 REPORT = (
     "Amazon's Search Query Performance report as the vendor exports it: one row for each "
@@ -35,6 +34,7 @@ def source_assets(settings: Settings, catalog: Catalog) -> list[dg.AssetSpec]:
             description=REPORT if spec.name is None else f"Registered as {spec.name}.",
             kinds={"bigquery"},
             group_name="source",
+            owners=OWNERS,
             metadata={
                 "dagster/column_schema": _column_schema(
                     (column.title, column.type, column.about) for column in spec.columns
@@ -89,6 +89,7 @@ def _parents(table: Table) -> list[dg.AssetKey]:
 
 def _described(table: Table, settings: Settings, catalog: Catalog) -> dict[str, Any]:
     weekly = table.grain.published is Grain.WEEK
+    source = source_key(settings, table.source) if table.source else None
     differs = [problem for problem in catalog.problems if table.name in problem]
     return {
         "key": [SCHEMA, table.name],
@@ -96,7 +97,9 @@ def _described(table: Table, settings: Settings, catalog: Catalog) -> dict[str, 
         "group_name": SCHEMA,
         "kinds": {"bigquery", "postgres"} if table.source else {"postgres"},
         "owners": OWNERS,
-        "tags": {"grain": table.grain.value},
+        "tags": {"grain": table.grain.value, "filled_from": table.origin.name.lower()},
+        "code_version": definition_of(table),
+        "freshness_policy": freshness(settings, table),
         "op_tags": {"dagster/priority": str(table.priority)},
         "io_manager_key": "postgres",
         "partitions_def": weekly_partitions(settings.REFRESH_START_DATE) if weekly else None,
@@ -105,8 +108,10 @@ def _described(table: Table, settings: Settings, catalog: Catalog) -> dict[str, 
         "metadata": {
             "dagster/table_name": f"{SCHEMA}.{table.name}",
             "dagster/column_schema": _column_schema(
-                (column.name, column.type, column.about) for column in table.columns
+                (column.name, column.type, with_unit(column)) for column in table.columns
             ),
+            "dagster/column_lineage": column_lineage(table, source),
+            "sqp/dashboard": dashboard_link(settings),
         }
         | ({"sqp/registry_differs": "; ".join(differs)} if differs else {}),
     }
