@@ -6,7 +6,7 @@ the HTML around it. Plotting and templates take seconds to import, so only drawi
 
 import os
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from sqp_refresh.dashboard.figures import Figures, read
@@ -16,11 +16,21 @@ from sqp_refresh.postgres import connect
 DAYS = 60
 """Days that the page looks back, unless something else is asked for."""
 
+STALE_AFTER = timedelta(hours=30)
+"""Age at which a page that is drawn every night says that it was not."""
+
 KEPT_DAYS = 90
 """Days that the operating views look back."""
 
 
-def draw(database_url: str, path: Path, at: datetime, *, days: int = DAYS) -> Figures:
+def draw(
+    database_url: str,
+    path: Path,
+    at: datetime,
+    *,
+    days: int = DAYS,
+    stale_after: timedelta = STALE_AFTER,
+) -> Figures:
     """Draw the page into a file, which holds the old page until the new one is whole.
 
     Args:
@@ -28,6 +38,7 @@ def draw(database_url: str, path: Path, at: datetime, *, days: int = DAYS) -> Fi
         path: The file.
         at: The instant that the page is as of.
         days: Days to look back, today included.
+        stale_after: The age at which the page, if it was not drawn anew, says so.
 
     Returns:
         What the page shows.
@@ -40,7 +51,7 @@ def draw(database_url: str, path: Path, at: datetime, *, days: int = DAYS) -> Fi
 
     with connect(database_url) as session, session.transaction():
         figures = read(session, at, days=days)
-    _write(path, rendered(figures))
+    _write(path, rendered(figures, stale_after))
     return figures
 
 

@@ -18,7 +18,7 @@ function tellTimes() {
   }
   const notice = document.getElementById("stale");
   const age = (Date.now() - new Date(notice.dataset.drawn)) / 1000;
-  notice.hidden = age < 3600 * Number(notice.dataset.hours);
+  notice.hidden = age < Number(notice.dataset.after);
   notice.querySelector("span").textContent = span(age);
 }
 

@@ -6,7 +6,7 @@ its one script by their digests, and nothing else.
 
 import base64
 import hashlib
-from datetime import date
+from datetime import date, timedelta
 from importlib.resources import files
 from typing import Any
 
@@ -21,9 +21,6 @@ from sqp_refresh.dashboard.figures import Figures, Health, TableState
 LISTED = 14
 """Nights of each table that are also told in figures."""
 
-STALE_AFTER_H = 30
-"""Hours after which a page that nobody drew anew says that it is old."""
-
 TONES = {
     Health.FAILED: "bad",
     Health.OVERDUE: "bad",
@@ -36,8 +33,8 @@ TONES = {
 }
 
 
-def rendered(figures: Figures) -> str:
-    """The page."""
+def rendered(figures: Figures, stale_after: timedelta) -> str:
+    """The page, which says so when it is older than `stale_after` and nobody drew it anew."""
     scene = Scene(figures)
     style, script = (_asset(name) for name in ("dashboard.css", "dashboard.js"))
     return (
@@ -52,7 +49,7 @@ def rendered(figures: Figures) -> str:
             overview=scene.overview(),
             tones=TONES,
             listed=LISTED,
-            stale_after_hours=STALE_AFTER_H,
+            stale_after_s=stale_after.total_seconds(),
             version=__version__,
             css=style,
             js=script,

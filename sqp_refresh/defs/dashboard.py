@@ -6,7 +6,7 @@ one morning when it is wanted most.
 
 import warnings
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -17,12 +17,16 @@ from sqp_refresh.catalog import Catalog
 from sqp_refresh.dashboard.figures import Figures
 from sqp_refresh.defs.jobs import daily_refresh
 from sqp_refresh.defs.nights import asset_keys
+from sqp_refresh.defs.schedules import longest_pause
 from sqp_refresh.defs.shown import OWNERS, dashboard_link
 from sqp_refresh.retries import persistently
 from sqp_refresh.settings import Settings
 
 KEY = dg.AssetKey(["sqp_refresh", "dashboard"])
 EVERY_MINUTE_S = 60
+PATIENCE = timedelta(hours=6)
+"""How long the next page may be late before the last one says that it is old."""
+
 # What Dagster calls the runs that are launched from an asset's own page.
 _ASSET_JOB = "__ASSET_JOB"
 
@@ -95,7 +99,10 @@ def _drawn(settings: Settings) -> dict[str, Any]:
     for attempt in persistently(lambda: 0):
         with attempt:
             now = datetime.now(UTC)
-            figures = dashboard.draw(settings.database_url, settings.dashboard_path, now)
+            stale_after = longest_pause(settings) + PATIENCE
+            figures = dashboard.draw(
+                settings.database_url, settings.dashboard_path, now, stale_after=stale_after
+            )
             return {"sqp/dashboard": dashboard_link(settings)} | _told(figures)
     raise AssertionError("the last attempt either returns or raises")
 
