@@ -94,7 +94,10 @@ def succeeding(seen: Seen) -> Line:
     if never:
         said = f"{named(never)} not refreshed in the last 90 days; run `sqp-refresh refresh`"
         problems.append(Problem(Severity.BROKEN, said))
-    return Line("succeeding", f"the last run of {len(seen.enabled)} tables went through", problems)
+    good = sum(one.last_status in ("success", "warning") for one in seen.enabled)
+    return Line(
+        "succeeding", f"the last run of {good} of {len(seen.enabled)} tables went through", problems
+    )
 
 
 def checked(seen: Seen) -> Line:
