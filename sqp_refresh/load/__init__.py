@@ -1,4 +1,4 @@
-"""Step 2: a week's rows into Postgres, by COPY, difference and publish, in one transaction."""
+"""Step 3: a week's rows into Postgres, by COPY, difference and publish, in one transaction."""
 
 from sqp_refresh.load.counts import Counts
 from sqp_refresh.load.publish import publish

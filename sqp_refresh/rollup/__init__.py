@@ -1,4 +1,4 @@
-"""Step 3: the tables derived inside Postgres, from those that BigQuery fills."""
+"""Step 4: the tables derived inside Postgres, from those that BigQuery fills."""
 
 from sqp_refresh.rollup.feed import Rollup
 
