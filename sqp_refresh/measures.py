@@ -127,7 +127,8 @@ def _measures(table: Table) -> Iterator[tuple[str, sql.Composable]]:
     total = sql.SQL(" + ").join(sql.SQL("coalesce(sum({}), 0)").format(one) for one in own.values())
     yield "all_zero_measures", sql.SQL("(count(*) > 0 AND {} = 0)::integer").format(total)
     yield "funnel_violations", sql.SQL("count(*) FILTER (WHERE {})").format(_widening(names))
-    if "total_click_rate" in names:
+    # A summary's rates of the same names are of the funnel, and not of the search volume.
+    if "total_click_rate" in names - table.ratios.keys():
         yield "rate_agreement", _rate_agreement()
     if names >= SHARES.keys():
         yield "fraction_scale_detected", _fractions()

@@ -8,21 +8,11 @@ import pytest
 
 from sqp_refresh.control.maintenance import archive_runs, maintain
 from sqp_refresh.errors import RefreshError
+from sqp_refresh.health.figures import VIEWS
 from sqp_refresh.postgres import connect
 from sqp_refresh.settings import Settings
 from sqp_refresh_tests.test_control import execute, rows
 
-VIEWS = (
-    "refresh_success_rate",
-    "data_quality_overview",
-    "refresh_runs",
-    "refresh_nightly",
-    "refresh_retries",
-    "refresh_costs",
-    "refresh_weeks",
-    "refresh_freshness",
-    "refresh_quality",
-)
 HISTORY = """
 INSERT INTO sqp.refresh_audit_log
     (table_name, status, refresh_started_at, refresh_completed_at, rows_processed, sync_metadata)

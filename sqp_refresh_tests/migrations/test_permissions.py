@@ -4,22 +4,13 @@ import psycopg
 import pytest
 
 from sqp_refresh import migrate
+from sqp_refresh.health.figures import VIEWS
 from sqp_refresh.tables import TABLES
 from sqp_refresh_tests.migrations.conftest import ROLES, Database, Server
 
 RELATIONS = "SELECT relname, relkind FROM pg_class WHERE relnamespace = 'sqp'::regnamespace"
-VIEWS = {
-    "refresh_success_rate",
-    "data_quality_overview",
-    "refresh_runs",
-    "refresh_nightly",
-    "refresh_retries",
-    "refresh_costs",
-    "refresh_weeks",
-    "refresh_freshness",
-    "refresh_quality",
-}
-CONTROL = VIEWS | {
+CONTROL = {
+    *VIEWS,
     "refresh_config",
     "refresh_dependencies",
     "refresh_audit_log",
@@ -72,7 +63,7 @@ def refused_to(database: Database, outsider: str) -> None:
     """What a role tries in vain: to read or empty each control table, and to call each function."""
     functions = "SELECT oid::regproc::text FROM pg_proc WHERE pronamespace = 'sqp'::regnamespace"
     attempts = [f"SELECT * FROM sqp.{name}" for name in CONTROL]
-    attempts += [f"DELETE FROM sqp.{name}" for name in CONTROL - VIEWS]
+    attempts += [f"DELETE FROM sqp.{name}" for name in CONTROL - set(VIEWS)]
     attempts += [f"SELECT {name}()" for (name,) in database.rows(functions)]
     with psycopg.connect(database.url, autocommit=True) as connection:
         connection.execute(f"SET ROLE {outsider}".encode())
