@@ -1,6 +1,7 @@
 """One Postgres and one BigQuery for the whole session; a database and a dataset for each test."""
 
 import itertools
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 from psycopg import sql
 
 from sqp_refresh.demo.servers import (
@@ -21,13 +23,15 @@ from sqp_refresh.demo.source import call_deadline
 from sqp_refresh.settings import Settings
 from sqp_refresh_tests.rows import SourceTable
 
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+
 _numbers = itertools.count(1)
 
 
 @pytest.fixture(autouse=True)
 def _no_switches(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test depends on the shell that runs it, nor on what another test left behind."""
-    for name in Settings.model_fields:
+    for name in (*Settings.model_fields, "DAGSTER_HOME"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -106,6 +110,19 @@ def environment(
     for name, value in switches.items():
         monkeypatch.setenv(name, value)
     return Settings.read()
+
+
+# Of a module, not of the session: an event loop runs in this thread as long as it is there.
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A real Chromium, without its window."""
+    if CHROMIUM is None:
+        pytest.skip("there is no Chromium to look at a page with")
+    with sync_playwright() as playwright:
+        # As root, which CI is, Chromium refuses its own sandbox.
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """A refresh of all tables without Dagster, and what must be true after it."""
 
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime
 
 import psycopg
 
@@ -25,9 +25,11 @@ def refresh_all(
 ) -> dict[str, Summary]:
     """Refresh every table over a range of weeks, parents first."""
     weeks = list(weeks_between(first, last))
+    # As the tables of one run do, all read the source as of one instant, and ask for it once.
+    instant = datetime.now(UTC)
     summaries = {}
     for table in TABLES.values():
-        feed = feed_for(settings, table, weeks)
+        feed = feed_for(settings, table, weeks, instant)
         summaries[table.name] = refresh(settings.database_url, feed, Order("night", force=force))
     return summaries
 

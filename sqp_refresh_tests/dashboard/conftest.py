@@ -1,18 +1,15 @@
-"""Databases whose control tables tell of nights, and a browser to look at what is drawn of them."""
+"""Databases whose control tables tell of nights, and the page that is drawn of them."""
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
 
 from sqp_refresh.dashboard import draw
 from sqp_refresh_tests.conftest import _database_like
 from sqp_refresh_tests.dashboard.history import AT, History, history
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 HOSTILE = "\"><img src=x onerror='hacked=1'><script>hacked=1</script>"
 """Text that takes over a page which does not escape it."""
 
@@ -23,18 +20,6 @@ def told(migrated_database: str) -> Iterator[History]:
     with history(migrated_database) as told:
         told.connection.execute("UPDATE sqp.refresh_config SET is_enabled = false")
         yield told
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """A real Chromium, without its window."""
-    if CHROMIUM is None:
-        pytest.skip("there is no Chromium to look at the page with")
-    with sync_playwright() as playwright:
-        # As root, which CI is, Chromium refuses its own sandbox.
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="session")

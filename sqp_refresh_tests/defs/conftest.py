@@ -13,5 +13,6 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 @pytest.fixture(autouse=True)
-def _instance_is_there(instance: dg.DagsterInstance) -> None:
+def _instance_is_there(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> None:
     """Definitions that are resolved while another test's instance is gone would fail."""
+    monkeypatch.setenv("DAGSTER_HOME", instance.root_directory)

@@ -1,7 +1,6 @@
 """Production in small: the three units on Postgres storage, a night, a killed run, a click."""
 
 import os
-import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,16 +9,17 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from playwright.sync_api import Browser
 
 from sqp_refresh.settings import Settings
 from sqp_refresh.weeks import finished_weeks
 from sqp_refresh_tests import oracle
+from sqp_refresh_tests.conftest import CHROMIUM
 from sqp_refresh_tests.deploy.machine import Machine, await_that
 from sqp_refresh_tests.nights import held
 from sqp_refresh_tests.rows import Row, row
 from sqp_refresh_tests.test_control import execute, rows
 
-CHROMIUM = shutil.which("chromium")
 QUERIES = "search_query_performance"
 CLICKED = "daily_sqp_data"
 
@@ -87,30 +87,28 @@ def reruns(machine: Machine) -> set[str]:
     return {run["status"] for run in machine.query(asked)["runsOrError"]["results"]}
 
 
-def click_materialize(machine: Machine, table: str) -> None:
+def click_materialize(browser: Browser, machine: Machine, table: str) -> None:
     """What a person does on the page of an asset."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page()
-        page.set_default_timeout(180_000)
-        page.goto(f"{machine.url}/assets/sqp/{table}")
-        page.get_by_role("button", name="Materialize").click()
-        page.get_by_role("button", name="All", exact=True).click()
-        page.get_by_role("button", name="Launch backfill").click()
-        page.get_by_role("button", name="Launch backfill").wait_for(state="detached")
-        browser.close()
+    page = browser.new_page()
+    page.set_default_timeout(180_000)
+    page.goto(f"{machine.url}/assets/sqp/{table}")
+    page.get_by_role("button", name="Materialize").click()
+    page.get_by_role("button", name="All", exact=True).click()
+    page.get_by_role("button", name="Launch backfill").click()
+    page.get_by_role("button", name="Launch backfill").wait_for(state="detached")
+    page.close()
 
 
 @pytest.mark.timeout(900)
-def test_a_click_is_a_refresh_and_a_night_survives_a_kill(machine, environment, source, weeks):
+def test_a_click_is_a_refresh_and_a_night_survives_a_kill(
+    machine, environment, source, weeks, request
+):
     url = environment.database_url
     source.write(delivered(weeks))
     machine.await_code()
     machine.create_pools()
     if CHROMIUM:
-        click_materialize(machine, CLICKED)
+        click_materialize(request.getfixturevalue("browser"), machine, CLICKED)
         await_that(lambda: refreshed(url) == {CLICKED}, "what was clicked is materialised", 240)
 
     execute(url, "UPDATE sqp.refresh_config SET next_refresh_at = now() - interval '1 minute'")

@@ -10,7 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 
 from sqp_refresh import refresh as refresh_module
@@ -52,8 +52,10 @@ def main() -> None:
     passed = _observed(*awaited)
     settings = Settings.read()
     weeks = list(weeks_between(date.fromisoformat(first), date.fromisoformat(last)))
+    instant = datetime.now(UTC)
     for table in TABLES.values():
-        refresh(settings.database_url, feed_for(settings, table, weeks), Order(run_id))
+        feed = feed_for(settings, table, weeks, instant)
+        refresh(settings.database_url, feed, Order(run_id))
     if not awaited:
         sys.stdout.write(json.dumps(passed))
 
