@@ -38,7 +38,14 @@ GRANT SELECT ON
     sqp.webhook_configs,
     sqp.alembic_version,
     sqp.refresh_success_rate,
-    sqp.data_quality_overview
+    sqp.data_quality_overview,
+    sqp.refresh_runs,
+    sqp.refresh_nightly,
+    sqp.refresh_retries,
+    sqp.refresh_costs,
+    sqp.refresh_weeks,
+    sqp.refresh_freshness,
+    sqp.refresh_quality
 TO :"role";
 
 COMMIT;

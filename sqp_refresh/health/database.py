@@ -20,8 +20,11 @@ _LACKING = sql.SQL("""
 SELECT relname, string_agg(privilege, ', ' ORDER BY privilege) FILTER (
         WHERE NOT has_table_privilege(pg_class.oid, privilege)
     ), row_security_active(pg_class.oid)
-FROM pg_class, unnest(CASE relkind
-    WHEN 'v' THEN ARRAY['SELECT'] ELSE ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']
+FROM pg_class, unnest(CASE
+    WHEN relkind = 'v' OR relname IN ('refresh_dependencies', 'webhook_configs')
+        THEN ARRAY['SELECT']
+    WHEN relname = 'refresh_config' THEN ARRAY['SELECT', 'UPDATE']
+    ELSE ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']
 END) AS privilege
 WHERE relnamespace = 'sqp'::regnamespace AND relkind IN ('r', 'p', 'v')
     AND (relname ~ '^(refresh_|webhook_)' OR relname = ANY({tables}))
@@ -74,7 +77,8 @@ def privileges(session: Session, tables: Sequence[str]) -> str:
             f"row level security hides rows of {named(hidden)} from {user}; refresh as the "
             f"tables' owner, or ALTER ROLE {user} BYPASSRLS"
         )
-    return f"{user} may read and write all of {len(looked_at)} tables and views, and stage a week"
+    known = len(looked_at)
+    return f"{user} may do with {known} tables and views what a refresh does, and stage a week"
 
 
 def pooler(database_url: str) -> str:

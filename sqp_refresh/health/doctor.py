@@ -1,6 +1,7 @@
 """What would make a refresh fail, looked for before it does."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 from sqp_refresh.catalog import Catalog, read_catalog
 from sqp_refresh.errors import NotFound, RefreshError
@@ -49,7 +50,7 @@ def _of_postgres(settings: Settings, catalog: Catalog) -> Iterator[Finding]:
         yield tried("timeouts", lambda: database.timeouts(session))
         yield tried("disk", lambda: database.disk(session))
         yield tried("clock", lambda: database.clock(session))
-        yield tried("tables", lambda: _refreshed(session))
+        yield tried("tables", lambda: first_refreshes(session))
 
 
 def _registry(catalog: Catalog) -> Iterator[Finding]:
@@ -60,16 +61,26 @@ def _registry(catalog: Catalog) -> Iterator[Finding]:
         yield Finding("registry", False, problem)
 
 
-def _refreshed(session: Session) -> str:
-    tables = freshness(session)
-    never = [one.table for one in tables if one.is_enabled and one.last_refresh_at is None]
+def first_refreshes(session: Session) -> str:
+    """That no enabled table waits for its first refresh for longer than between two of them.
+
+    Raises:
+        NotFound: some do; the line names them.
+    """
+    tables, now = freshness(session), datetime.now(UTC)
+    waiting = [one for one in tables if one.is_enabled and one.last_refresh_at is None]
+    never = [
+        one.table
+        for one in waiting
+        if now > one.next_refresh_at + timedelta(hours=one.frequency_hours)
+    ]
     if never:
         raise NotFound(
             f"{', '.join(never)} registered and enabled, but never refreshed; run "
             "`sqp-refresh refresh`, or look at `sqp-refresh history TABLE`"
         )
     disabled = sum(not one.is_enabled for one in tables)
-    return f"every enabled table was refreshed once; {disabled} of {len(tables)} are disabled"
+    return f"{len(waiting)} of {len(tables)} wait for their first refresh, {disabled} are disabled"
 
 
 def _of_bigquery(settings: Settings) -> Iterator[Finding]:

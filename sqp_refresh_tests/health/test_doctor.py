@@ -6,8 +6,9 @@ from datetime import datetime, timedelta
 import pytest
 from psycopg import conninfo
 
-from sqp_refresh.errors import AccessDenied, RefreshError, SettingsError, Unavailable
+from sqp_refresh.errors import AccessDenied, NotFound, RefreshError, SettingsError, Unavailable
 from sqp_refresh.health import database
+from sqp_refresh.health.doctor import first_refreshes
 from sqp_refresh.postgres import connect
 from sqp_refresh.tables import TABLES
 from sqp_refresh_tests.test_control import execute, rows
@@ -35,7 +36,7 @@ def privileges(url: str) -> str:
 def test_a_user_with_every_right_may_refresh(migrated_database, limited):
     execute(migrated_database, GRANTS)
 
-    assert privileges(limited).startswith("limited may read and write all of ")
+    assert privileges(limited).startswith("limited may do with ")
 
 
 def test_a_right_that_is_lacking_is_named_with_its_remedy(migrated_database, limited):
@@ -120,3 +121,16 @@ def test_clocks_that_are_apart_are_noticed(migrated_database, monkeypatch):
 
 def test_without_a_pooler_a_connection_keeps_its_process(migrated_database):
     assert "keeps its server process" in database.pooler(migrated_database)
+
+
+def test_a_table_may_wait_for_its_first_refresh_for_as_long_as_between_two(migrated_database):
+    with connect(migrated_database) as session:
+        assert first_refreshes(session).startswith("8 of 8 wait for their first refresh")
+
+    execute(
+        migrated_database,
+        "UPDATE sqp.refresh_config SET next_refresh_at = now() - interval '25 hours'"
+        " WHERE table_name = 'weekly_summary'",
+    )
+    with connect(migrated_database) as session, pytest.raises(NotFound, match=r"^weekly_summary r"):
+        first_refreshes(session)
