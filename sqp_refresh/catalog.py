@@ -105,7 +105,9 @@ def combined(
 
 
 def _as_registered(table: Table, registration: Registration) -> Table:
-    return replace(table, priority=registration.priority, every_hours=registration.every_hours)
+    return replace(
+        table, priority=registration.priority, frequency_hours=registration.frequency_hours
+    )
 
 
 def _registered(

@@ -180,10 +180,10 @@ def grid_of(first: str, *others: str) -> Grid:
     grid = Grid(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     grid.add_column(first, no_wrap=True)
     for name in others:
-        is_text = name in ("period", "why", "week", "what is wrong")
-        # The longest text wraps, so that a narrow terminal cuts no number off.
-        no_wrap = name != "what is wrong"
-        grid.add_column(name, justify="left" if is_text else "right", no_wrap=no_wrap)
+        # Prose wraps, so that a narrow terminal cuts no number, and no day, off.
+        is_prose = name in ("why", "what is wrong")
+        is_text = is_prose or name in ("period", "week")
+        grid.add_column(name, justify="left" if is_text else "right", no_wrap=not is_prose)
     return grid
 
 

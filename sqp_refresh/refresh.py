@@ -21,7 +21,7 @@ from sqp_refresh.control import audit, checkpoints, quality, quarantine, registr
 from sqp_refresh.control.checkpoints import Checkpoint
 from sqp_refresh.control.quality import Recorded
 from sqp_refresh.control.writer import only_writer
-from sqp_refresh.drift import drift
+from sqp_refresh.drift import drift, explained, require_percentages
 from sqp_refresh.errors import RefreshError, Rejected, SchemaMismatch, Transient
 from sqp_refresh.load import Counts, publish
 from sqp_refresh.parts import Feed, Part
@@ -31,7 +31,7 @@ from sqp_refresh.reconciliation import differences
 from sqp_refresh.retries import persistently
 from sqp_refresh.summary import Summary
 from sqp_refresh.tables import SCHEMA, Dependency, Origin, Table
-from sqp_refresh.validate import Refused, Sieve, sieve_for
+from sqp_refresh.validate import Refused, Sieve, rejection, sieve_for
 from sqp_refresh.validate.metrics import QUARANTINED_RATIO, with_bounds
 from sqp_refresh.weeks import Period
 
@@ -165,13 +165,15 @@ class _Work:
         self, session: Session, periods: Sequence[Period], broken_off: Checkpoint | None
     ) -> Mapping[Period, Finding]:
         done = broken_off.published if broken_off else []
+        before = audit.last_schema(session, self.table) if self.table.source else {}
         try:
             findings = published.examine(
                 session, self.table, self.feed, periods, force=self.order.force, resumed=done
             )
         except SchemaMismatch as mismatch:
-            raise self._with_changes(session, mismatch) from None
-        self._look_at_source(session, findings)
+            raise explained(mismatch, self.table.source, before) from None
+        self.summary.drift = drift(self.table.source, before, self.feed.facts.schema)
+        require_percentages(one for one, found in findings.items() if found.state.has_fractions)
         return findings
 
     def _begin(
@@ -189,30 +191,6 @@ class _Work:
             resumed=broken_off,
         )
 
-    def _with_changes(self, session: Session, mismatch: SchemaMismatch) -> SchemaMismatch:
-        """The same error, with what has changed about the source since the last refresh."""
-        found = mismatch.details.get("source_schema")
-        if not found or not self.table.source:
-            return mismatch
-        changes = drift(self.table.source, audit.last_schema(session, self.table), found)
-        if not (changes.notes or changes.warnings):
-            return mismatch
-        said = "; ".join(changes.warnings + changes.notes)
-        return SchemaMismatch(f"{mismatch}; since the last refresh: {said}", **mismatch.details)
-
-    def _look_at_source(self, session: Session, findings: Mapping[Period, Finding]) -> None:
-        """Notice what has changed about the source, before anything is written."""
-        if self.table.source and self.feed.facts.schema:
-            before = audit.last_schema(session, self.table)
-            self.summary.drift = drift(self.table.source, before, self.feed.facts.schema)
-        fractions = [str(one) for one, found in findings.items() if found.state.has_fractions]
-        if fractions:
-            raise SchemaMismatch(
-                f"the shares of {', '.join(fractions[:3])} are fractions from 0 to 1, told from "
-                "the counts beside them, where percentages from 0 to 100 were expected; ask the "
-                "vendor, or read a view that multiplies them by 100"
-            )
-
     def _to_read(self, findings: Mapping[Period, Finding]) -> list[Period]:
         """The periods to copy; of a week that BigQuery sums up, it has counted the bad rows."""
         to_copy = [period for period, finding in findings.items() if finding.reason.copies]
@@ -222,21 +200,8 @@ class _Work:
             state = findings[period].state
             if state.broken_ratio > self.tolerated:
                 bad, read = state.value["broken"], state.value["source_rows"]
-                self.summary.rejected[period] = self._rejected(period, bad, read, {})
+                self.summary.rejected[period] = rejection(period, bad, read, self.tolerated)
         return [period for period in to_copy if period not in self.summary.rejected]
-
-    def _rejected(
-        self, period: Period, bad: int, read: int, reasons: Mapping[str, int]
-    ) -> Rejected:
-        often = "; ".join(f"{reason} ({rows:,})" for reason, rows in list(reasons.items())[:3])
-        return Rejected(
-            f"the week of {period} is rejected: {bad:,} of its {read:,} rows break their contract, "
-            f"and {self.tolerated:.2%} may{f': {often}' if often else ''}",
-            bad=bad,
-            read=read,
-            tolerated=self.tolerated,
-            reasons=dict(reasons),
-        )
 
     def _publish(
         self, session: Session, part: Part, finding: Finding, checkpoint: Checkpoint
@@ -294,7 +259,7 @@ class _Work:
         landed = publish(session, self.table, Part(part.period, sieve.batches()))
         if sieve.bad_ratio > self.tolerated:
             reasons = dict(sieve.reasons.most_common())
-            raise self._rejected(part.period, sieve.bad, sieve.read, reasons)
+            raise rejection(part.period, sieve.bad, sieve.read, self.tolerated, reasons)
         if len(sieve.refused) < sieve.bad:
             raise Transient(f"the source changed while the week of {part.period} was read")
         self._quarantine(session, part.period, sieve.refused)

@@ -12,14 +12,16 @@ ATTEMPTS = 5
 LONGEST_PAUSE_S = 30
 
 
-def persistently(progress: Callable[[], int], attempts: int = ATTEMPTS) -> Retrying:
+def persistently(progress: Callable[[], int] = lambda: 0, attempts: int = ATTEMPTS) -> Retrying:
     """Attempts at something until it succeeds, or fails several times in a row without progress.
 
-    Only what is transient is tried again, and not what another refresh is busy with. Iterate over
-    it, and do the work in `with attempt:`; the last error is raised as it is.
+    Only what is transient is tried again, and not what another refresh is busy with. Call it
+    with the work, or iterate over it and do the work in `with attempt:`; the last error is raised
+    as it is.
 
     Args:
-        progress: A number that grows whenever some of the work is done for good.
+        progress: A number that grows whenever some of the work is done for good; by default, that
+            is all of it or nothing.
         attempts: How many in a row may bring no progress.
     """
     patience = _Patience(progress, progress())

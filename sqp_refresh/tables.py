@@ -97,7 +97,7 @@ class Table:
         source: What BigQuery is read for; None for a table derived in Postgres.
         parents: Tables that must be fresh before this one, and how strictly.
         priority: Higher is refreshed first among tables that are ready.
-        every_hours: Hours between two refreshes.
+        frequency_hours: Hours between two refreshes.
     """
 
     name: str
@@ -108,7 +108,7 @@ class Table:
     key: tuple[Column, ...]
     values: tuple[Column, ...]
     priority: int
-    every_hours: int = 24
+    frequency_hours: int = 24
     source: SourceSpec | None = None
     parents: dict[str, Dependency] = field(default_factory=dict)
     ratios: dict[str, tuple[str, str]] = field(default_factory=dict)

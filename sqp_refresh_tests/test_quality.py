@@ -120,7 +120,7 @@ def test_bad_rows_wait_in_quarantine_until_the_source_is_mended(environment, sou
     for table in FILLED:
         expected = oracle.expected_tables([*good, *mended])[table]
         oracle.assert_equal(held(environment)[table], expected, table)
-    assert f"{QUERIES}: {len(bad)} rows waited; 0 of their weeks are refused now" in replayed
+    assert f"{QUERIES}: {len(bad)} rows waited; 0 rows of their weeks are refused now" in replayed
     assert [one[:4] for one in quarantine(environment)] == [one[:4] for one in kept]
     assert all(done for *_, done, _ in quarantine(environment))
     assert said("quarantine", "list") == "no row is in quarantine"
@@ -136,7 +136,7 @@ def test_a_replay_of_what_is_still_bad_says_so_and_keeps_the_row_once_more(envir
     done = sqp_refresh("quarantine", "replay", "--table", QUERIES)
 
     assert done.returncode == 1
-    assert "1 rows waited; 1 of their weeks are refused now" in done.stdout
+    assert "1 rows waited; 1 rows of their weeks are refused now" in done.stdout
     assert [done for *_, done, _ in quarantine(environment)] == [True, False]
 
 

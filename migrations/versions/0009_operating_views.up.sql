@@ -68,12 +68,15 @@ COMMENT ON COLUMN sqp.refresh_runs.error_kind IS
     'transient, quota, settings, credentials, schema, data, operator or code';
 
 
+-- A run that is still going is no figure yet.
 CREATE VIEW sqp.refresh_nightly AS
 SELECT
     night,
     table_name,
     count(*) AS runs,
+    count(*) FILTER (WHERE status = 'success') AS successes,
     (array_agg(status ORDER BY audit_log_id DESC))[1] AS status,
+    (array_agg(error_message ORDER BY audit_log_id DESC))[1] AS error_message,
     min(started_at) AS started_at,
     max(completed_at) AS completed_at,
     sum(execution_time_ms)::bigint AS execution_time_ms,
@@ -84,13 +87,17 @@ SELECT
     sum(rows_deleted)::bigint AS rows_deleted,
     sum(rows_quarantined)::bigint AS rows_quarantined
 FROM sqp.refresh_runs
+WHERE completed_at IS NOT NULL
 GROUP BY night, table_name;
 
 COMMENT ON VIEW sqp.refresh_nightly IS
-    'Duration and rows of each table and night, all runs of it together; the last 90 days';
+    'Duration and rows of each table and night, all finished runs of it together; the last 90 days';
 COMMENT ON COLUMN sqp.refresh_nightly.night IS 'A day in UTC, as in refresh_runs';
-COMMENT ON COLUMN sqp.refresh_nightly.runs IS 'Runs that took the table (count)';
+COMMENT ON COLUMN sqp.refresh_nightly.runs IS 'Finished runs that took the table (count)';
+COMMENT ON COLUMN sqp.refresh_nightly.successes IS
+    'Those that were a success, neither failed nor a warning (count)';
 COMMENT ON COLUMN sqp.refresh_nightly.status IS 'How the last of them ended';
+COMMENT ON COLUMN sqp.refresh_nightly.error_message IS 'What the last of them said';
 COMMENT ON COLUMN sqp.refresh_nightly.execution_time_ms IS 'Wall time (milliseconds)';
 COMMENT ON COLUMN sqp.refresh_nightly.weeks_copied IS 'Weeks, or longer periods, published (count)';
 COMMENT ON COLUMN sqp.refresh_nightly.rows_processed IS 'Rows read or computed (count)';

@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from sqp_refresh.cli import alerts, health, looking, operating, quality, refreshing, schema
+from sqp_refresh.cli import alerts, dashboard, health, operating, quality, refreshing, schema
 from sqp_refresh.errors import RefreshError
 
 app = typer.Typer(
@@ -31,7 +31,7 @@ for command in (
     health.status,
     health.history,
     health.doctor,
-    looking.dashboard,
+    dashboard.dashboard,
     refreshing.demo,
 ):
     app.command()(command)

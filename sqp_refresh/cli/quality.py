@@ -135,7 +135,7 @@ def replay(table: Tables = None) -> None:
         waited = sum(rows for (of, _), rows in before.items() if of == name)
         refused = sum(rows for week, rows in after.items() if week in before and week[0] == name)
         console.print(
-            f"{name}: {waited:,} rows waited; {refused:,} of their weeks are refused now, the "
+            f"{name}: {waited:,} rows waited; {refused:,} rows of their weeks are refused now, the "
             "others were accepted or are gone from the source"
         )
     if after or not well:

@@ -23,7 +23,7 @@ class Registration:
         is_enabled: Whether it may be refreshed at all.
         priority: Higher is refreshed first among tables that are ready.
         raw_params: What it does differently, as it was entered.
-        every_hours: Hours between two refreshes.
+        frequency_hours: Hours between two refreshes.
     """
 
     table: str
@@ -31,7 +31,7 @@ class Registration:
     priority: int
     next_refresh_at: datetime
     raw_params: dict[str, Any]
-    every_hours: int = 24
+    frequency_hours: int = 24
 
     @property
     def params(self) -> SyncParams:
@@ -83,8 +83,8 @@ WHERE table_schema = {schema} AND table_name = {table}
 def registered(session: Session) -> dict[str, Registration]:
     """Every registration of the schema by table, the highest priority first."""
     return {
-        table: Registration(table, is_enabled, priority, due, json.loads(params), every_hours)
-        for table, is_enabled, priority, due, params, every_hours in session.rows(
+        table: Registration(table, is_enabled, priority, due, json.loads(params), frequency_hours)
+        for table, is_enabled, priority, due, params, frequency_hours in session.rows(
             _REGISTERED.format(sql.Literal(SCHEMA))
         )
     }

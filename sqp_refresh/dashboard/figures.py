@@ -29,16 +29,11 @@ WHERE is_enabled OR last_started_at IS NOT NULL
 ORDER BY priority DESC, table_name
 """)
 _NIGHTS = sql.SQL("""
-SELECT table_name, night,
-    (array_agg(status ORDER BY audit_log_id DESC))[1],
-    (array_agg(error_message ORDER BY audit_log_id DESC))[1],
-    count(*), count(*) FILTER (WHERE status = 'success'),
-    (coalesce(sum(execution_time_ms), 0) / 1000.0)::float8,
-    coalesce(sum(rows_processed), 0)::bigint, coalesce(sum(rows_inserted), 0)::bigint,
-    coalesce(sum(rows_updated), 0)::bigint, coalesce(sum(rows_deleted), 0)::bigint
-FROM sqp.refresh_runs
-WHERE completed_at IS NOT NULL AND night >= {since}
-GROUP BY table_name, night
+SELECT table_name, night, status, error_message, runs, successes,
+    (coalesce(execution_time_ms, 0) / 1000.0)::float8, coalesce(rows_processed, 0),
+    coalesce(rows_inserted, 0), coalesce(rows_updated, 0), coalesce(rows_deleted, 0)
+FROM sqp.refresh_nightly
+WHERE night >= {since}
 ORDER BY table_name, night
 """)
 _METRICS = sql.SQL("""
@@ -157,7 +152,7 @@ class TableState:
     Attributes:
         table: Its name in schema sqp.
         is_enabled: Whether it may be refreshed.
-        every_hours: Hours between two refreshes.
+        frequency_hours: Hours between two refreshes.
         next_due: From when on it is due.
         status: How its last refresh that is over ended; None where there was none.
         message: What that said.
@@ -171,7 +166,7 @@ class TableState:
 
     table: str
     is_enabled: bool
-    every_hours: int
+    frequency_hours: int
     next_due: datetime
     status: str | None
     message: str | None
@@ -222,8 +217,8 @@ class TableState:
         due, and that its last refresh is longer ago than it should ever be.
         """
         if self.refreshed is None:
-            return self.next_due + timedelta(hours=self.every_hours) + PATIENCE < at
-        latest = self.refreshed + timedelta(hours=self.every_hours) + PATIENCE
+            return self.next_due + timedelta(hours=self.frequency_hours) + PATIENCE < at
+        latest = self.refreshed + timedelta(hours=self.frequency_hours) + PATIENCE
         return self.next_due < at and latest < at
 
 

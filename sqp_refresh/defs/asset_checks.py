@@ -70,11 +70,12 @@ def _spec(
 
 
 def _judged(table: Table, weeks: Sequence[Period] | None, wanted: set[str]) -> list[Verdict]:
-    url, today = Settings.read().database_url, datetime.now(UTC).date()
-    for attempt in persistently(lambda: 0):
-        with attempt, connect(url) as session, session.transaction():
+    def judged() -> list[Verdict]:
+        today = datetime.now(UTC).date()
+        with connect(Settings.read().database_url) as session, session.transaction():
             return check(session, table, weeks, today=today, only=wanted)
-    raise AssertionError("the last attempt either returns or raises")
+
+    return persistently()(judged)
 
 
 def _result(name: str, verdicts: Sequence[Verdict]) -> dg.AssetCheckResult:

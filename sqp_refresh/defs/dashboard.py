@@ -16,9 +16,10 @@ from sqp_refresh import __version__, dashboard
 from sqp_refresh.catalog import Catalog
 from sqp_refresh.dashboard.figures import Figures
 from sqp_refresh.defs.jobs import daily_refresh
+from sqp_refresh.defs.locations import is_of, location_of
 from sqp_refresh.defs.nights import asset_keys
-from sqp_refresh.defs.schedules import longest_pause
 from sqp_refresh.defs.shown import OWNERS, dashboard_link
+from sqp_refresh.defs.ticks import longest_pause
 from sqp_refresh.retries import persistently
 from sqp_refresh.settings import Settings
 
@@ -27,6 +28,8 @@ EVERY_MINUTE_S = 60
 PATIENCE = timedelta(hours=6)
 """How long the next page may be late before the last one says that it is old."""
 
+# Runs among which the latest of this code location is looked for.
+_RECENT = 20
 # What Dagster calls the runs that are launched from an asset's own page.
 _ASSET_JOB = "__ASSET_JOB"
 
@@ -82,10 +85,11 @@ def _after_the_latest(
         for job in (daily_refresh.name, _ASSET_JOB)
         for record in context.instance.get_run_records(
             dg.RunsFilter(job_name=job, statuses=FINISHED_STATUSES),
-            limit=1,
+            limit=_RECENT,
             order_by="update_timestamp",
         )
         if record.dagster_run.asset_selection != {KEY}
+        and is_of(location_of(context), record.dagster_run)
     ]
     if not ended:
         yield dg.SkipReason("no refresh has ended yet")
@@ -96,15 +100,14 @@ def _after_the_latest(
 
 
 def _drawn(settings: Settings) -> dict[str, Any]:
-    for attempt in persistently(lambda: 0):
-        with attempt:
-            now = datetime.now(UTC)
-            stale_after = longest_pause(settings) + PATIENCE
-            figures = dashboard.draw(
-                settings.database_url, settings.dashboard_path, now, stale_after=stale_after
-            )
-            return {"sqp/dashboard": dashboard_link(settings)} | _told(figures)
-    raise AssertionError("the last attempt either returns or raises")
+    figures = persistently()(
+        dashboard.draw,
+        settings.database_url,
+        settings.dashboard_path,
+        datetime.now(UTC),
+        stale_after=longest_pause(settings) + PATIENCE,
+    )
+    return {"sqp/dashboard": dashboard_link(settings)} | _told(figures)
 
 
 def _told(figures: Figures) -> dict[str, Any]:

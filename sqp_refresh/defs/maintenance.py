@@ -19,7 +19,7 @@ class Duties(dg.Config):
 def keep_control_tables_small(context: dg.OpExecutionContext, config: Duties) -> None:
     """Closes and deletes checkpoints, archives old runs, deletes old alerts and replayed rows."""
     settings = Settings.read()
-    for attempt in persistently(lambda: 0):
+    for attempt in persistently():
         with attempt, connect(settings.database_url) as session:
             done = maintain(session, settings, config.duties)
             context.add_output_metadata({f"sqp/{duty}": rows for duty, rows in done.items()})

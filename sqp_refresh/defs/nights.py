@@ -2,16 +2,13 @@
 
 from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
-from itertools import takewhile
 
 import dagster as dg
-from dagster._utils.schedules import is_valid_cron_string, reverse_cron_string_iterator
 
 from sqp_refresh.catalog import Catalog
 from sqp_refresh.control import registry
 from sqp_refresh.control.registry import Registration
 from sqp_refresh.defs.partitions import TICK_TAG, range_tags, weekly_partitions
-from sqp_refresh.errors import SettingsError
 from sqp_refresh.postgres import connect
 from sqp_refresh.settings import Settings
 from sqp_refresh.tables import SCHEMA
@@ -36,19 +33,6 @@ def night_request(
         asset_selection=asset_keys(one.table for one in due),
         tags=range_tags(weeks[0], weeks[-1]) | {TICK_TAG: tick.astimezone(UTC).isoformat()},
     )
-
-
-def ticks_between(cron: str, first: datetime, last: datetime) -> list[datetime]:
-    """When the schedule ticked in a stretch of time, or should have.
-
-    Raises:
-        SettingsError: it is no cron expression.
-    """
-    if not is_valid_cron_string(cron):
-        raise SettingsError(f"REFRESH_CRON {cron!r} is not a cron expression, e.g. 0 2 * * *")
-    backwards = reverse_cron_string_iterator(last.timestamp(), cron, "UTC")
-    ticks = takewhile(lambda tick: tick >= first, backwards)
-    return [tick.astimezone(UTC) for tick in ticks][::-1]
 
 
 def look_back(settings: Settings, due: Collection[Registration], tick: datetime) -> list[str]:

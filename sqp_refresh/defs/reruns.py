@@ -10,6 +10,7 @@ from dagster._core.storage.tags import PARENT_RUN_ID_TAG, ROOT_RUN_ID_TAG, WILL_
 from sqp_refresh.catalog import Catalog
 from sqp_refresh.control.reruns import left_by_soft_parents, outcome_of, worth_another_run
 from sqp_refresh.defs.jobs import daily_refresh
+from sqp_refresh.defs.locations import is_of
 from sqp_refresh.defs.nights import asset_keys
 from sqp_refresh.defs.partitions import RERUN_TAG, tags_of_work
 from sqp_refresh.postgres import Session
@@ -58,12 +59,6 @@ def reruns(
             continue
         if failure := _failure(instance, record, now):
             yield from _rerun(instance, session, catalog, failure, location)
-
-
-def is_of(location: str | None, run: dg.DagsterRun) -> bool:
-    """Whether a run belongs to a code location; one launched outside of any may belong to each."""
-    origin = run.remote_job_origin
-    return location is None or origin is None or origin.location_name == location
 
 
 def _failure(instance: dg.DagsterInstance, record: dg.RunRecord, now: datetime) -> _Failure | None:

@@ -8,15 +8,16 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
-from dagster._utils.schedules import reverse_cron_string_iterator
 
 from sqp_refresh.catalog import Catalog
 from sqp_refresh.control import alerting, audit
 from sqp_refresh.defs.jobs import daily_refresh
+from sqp_refresh.defs.locations import is_of, location_of
 from sqp_refresh.defs.nights import night_request
 from sqp_refresh.defs.partitions import TICK_TAG
-from sqp_refresh.defs.reruns import is_of, reruns
+from sqp_refresh.defs.reruns import reruns
 from sqp_refresh.defs.restatements import restatements
+from sqp_refresh.defs.ticks import last_tick
 from sqp_refresh.errors import RefreshError
 from sqp_refresh.postgres import connect
 from sqp_refresh.settings import Settings
@@ -105,17 +106,6 @@ def _overdue(
     if isinstance(request, dg.RunRequest):
         request = request.with_replaced_attrs(run_key=tick.isoformat())
     yield request
-
-
-def location_of(context: dg.SensorEvaluationContext) -> str | None:
-    """The code location that a sensor belongs to; agencies may share an instance with one each."""
-    return context.code_location_origin and context.code_location_origin.location_name
-
-
-def last_tick(settings: Settings, now: datetime) -> datetime:
-    """When the schedule last ticked, or should have."""
-    ticks = reverse_cron_string_iterator(now.timestamp(), settings.REFRESH_CRON, "UTC")
-    return next(ticks).astimezone(UTC)
 
 
 def _failed(

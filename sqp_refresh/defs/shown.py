@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import dagster as dg
 
-from sqp_refresh.defs.schedules import longest_pause
+from sqp_refresh.defs.ticks import longest_pause
 from sqp_refresh.lineage import origins
 from sqp_refresh.settings import Settings
 from sqp_refresh.tables import PERCENT, PRICE, SCHEMA, Column, Table
@@ -28,7 +28,7 @@ def freshness(settings: Settings, table: Table) -> dg.FreshnessPolicy:
     Every night refreshes a table, whether or not the source has anything new, so this says that
     the nights go on. How late Amazon and the vendor are is for the check `data_is_fresh`.
     """
-    usual = max(longest_pause(settings), timedelta(hours=table.every_hours))
+    usual = max(longest_pause(settings), timedelta(hours=table.frequency_hours))
     return dg.FreshnessPolicy.time_window(fail_window=usual + LOST, warn_window=usual + LATE)
 
 

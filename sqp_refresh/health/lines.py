@@ -153,15 +153,18 @@ def hands_off(seen: Seen) -> Line:
         well = {tick for tick, went_well in served.items() if went_well}
         for tick in missed_nights(seen.ticks, well, one.frequency_hours):
             missed.setdefault(tick, []).append(one.table)
+    alike: dict[tuple[str, ...], list[datetime]] = {}
+    for tick, tables in sorted(missed.items()):
+        alike.setdefault(tuple(tables), []).append(tick)
     nights = len(seen.ticks)
     said = f"{nights - len(missed)} of the last {nights} nights went through by themselves"
     problems = [
         Problem(
             Severity.NOT_YET,
-            f"the night of {_utc(tick)} did not take {named(tables)} without a person; see "
-            f"`sqp-refresh history {tables[0]}`",
+            f"the {'nights' if len(ticks) > 1 else 'night'} of {named(map(_utc, ticks))} did not "
+            f"take {named(tables)} without a person; see `sqp-refresh history {tables[0]}`",
         )
-        for tick, tables in sorted(missed.items())
+        for tables, ticks in alike.items()
     ]
     if not nights:
         problems.append(Problem(Severity.NOT_YET, "no night was due in the last seven days"))

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from datetime import datetime
 
 from sqp_refresh.errors import RefreshError, SettingsError, Unavailable, one_line
+from sqp_refresh.settings import Settings
 
 
 def code_location() -> list[str]:
@@ -46,12 +47,12 @@ def daemon(names: Collection[str]) -> str:
     return "the daemon lives, and no schedule or sensor is switched off"
 
 
-def ticks(cron: str, first: datetime, last: datetime) -> list[datetime]:
+def ticks(settings: Settings, first: datetime, last: datetime) -> list[datetime]:
     """When the nightly schedule ticked in a stretch of time, or should have.
 
     Raises:
-        SettingsError: it is no cron expression.
+        SettingsError: REFRESH_CRON is not a cron expression.
     """
-    from sqp_refresh.defs.nights import ticks_between
+    from sqp_refresh.defs.ticks import ticks_between
 
-    return ticks_between(cron, first, last)
+    return ticks_between(settings, first, last)

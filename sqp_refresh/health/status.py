@@ -55,5 +55,5 @@ def _seen(settings: Settings) -> Seen:
             served=figures.ticks(session),
             judged=figures.judged(session),
             views=figures.view_sizes(session),
-            ticks=orchestrator.ticks(settings.REFRESH_CRON, last - WINDOW, last),
+            ticks=orchestrator.ticks(settings, last - WINDOW, last),
         )

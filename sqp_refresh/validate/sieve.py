@@ -2,6 +2,7 @@
 
 import base64
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, time
 from decimal import Decimal
@@ -9,9 +10,11 @@ from typing import Any
 
 import pyarrow as pa
 
+from sqp_refresh.errors import Rejected
 from sqp_refresh.parts import Part, Raw
 from sqp_refresh.tables import SourceSpec, Table
 from sqp_refresh.validate.conform import conform
+from sqp_refresh.weeks import Period
 
 Refused = tuple[dict[str, Any], list[str]]
 """A row's values as the source sent them, by title, as JSON can hold them; and what is wrong."""
@@ -95,6 +98,30 @@ class Sieve:
 def sieve_for(table: Table, part: Part, most: int | None = None) -> Sieve | None:
     """The sieve that a part's rows must pass; None where Postgres or BigQuery computed them."""
     return Sieve(table, part.rows, most) if isinstance(part.rows, Raw) else None
+
+
+def rejection(
+    week: Period, bad: int, read: int, tolerated: float, reasons: Mapping[str, int] | None = None
+) -> Rejected:
+    """Why a week with too many bad rows is not published.
+
+    Args:
+        week: The week.
+        bad: How many of its rows break their contract.
+        read: How many rows it has.
+        tolerated: The part of them that may, from 0 to 1.
+        reasons: How many rows break each rule, the commonest first, where that is known.
+    """
+    reasons = reasons or {}
+    often = "; ".join(f"{reason} ({rows:,})" for reason, rows in list(reasons.items())[:3])
+    return Rejected(
+        f"the week of {week} is rejected: {bad:,} of its {read:,} rows break their contract, "
+        f"and {tolerated:.2%} may{f': {often}' if often else ''}",
+        bad=bad,
+        read=read,
+        tolerated=tolerated,
+        reasons=reasons,
+    )
 
 
 def as_json(rows: pa.RecordBatch) -> list[dict[str, Any]]:

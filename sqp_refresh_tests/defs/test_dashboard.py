@@ -9,7 +9,7 @@ import pytest
 
 from sqp_refresh.definitions import defs
 from sqp_refresh.defs.dashboard import KEY
-from sqp_refresh.defs.schedules import longest_pause
+from sqp_refresh.defs.ticks import longest_pause
 from sqp_refresh.lineage import origins
 from sqp_refresh.settings import Settings
 from sqp_refresh.tables import TABLES

@@ -12,6 +12,7 @@ from sqp_refresh import retries
 from sqp_refresh.definitions import defs
 from sqp_refresh.defs import reruns as reruns_module
 from sqp_refresh.defs import sensors
+from sqp_refresh.defs.locations import is_of
 from sqp_refresh.defs.partitions import range_tags
 from sqp_refresh.extract import client
 from sqp_refresh.tables import TABLES
@@ -194,10 +195,10 @@ def test_the_runs_of_another_agency_s_code_location_are_left_to_it(own_instance)
     )
     nobodys = own_instance.create_run_for_job(job, status=dg.DagsterRunStatus.FAILURE)
 
-    assert not reruns_module.is_of("sqp_refresh", theirs)
-    assert reruns_module.is_of("another agency", theirs)
-    assert reruns_module.is_of(None, theirs)
-    assert reruns_module.is_of("sqp_refresh", nobodys)
+    assert not is_of("sqp_refresh", theirs)
+    assert is_of("another agency", theirs)
+    assert is_of(None, theirs)
+    assert is_of("sqp_refresh", nobodys)
 
 
 def test_weeks_before_the_look_back_that_were_restated_are_asked_for(

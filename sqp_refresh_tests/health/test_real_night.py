@@ -8,8 +8,8 @@ import dagster as dg
 import pytest
 
 from sqp_refresh.definitions import defs
-from sqp_refresh.defs.nights import ticks_between
 from sqp_refresh.defs.partitions import RERUN_TAG, launcher_of_run
+from sqp_refresh.defs.ticks import ticks_between
 from sqp_refresh.tables import TABLES
 from sqp_refresh.weeks import finished_weeks
 from sqp_refresh_tests.rows import row
@@ -45,7 +45,7 @@ def test_a_night_that_ran_is_the_first_of_seven(environment, source, tick, monke
     now = datetime.now(UTC)
     weeks = finished_weeks(environment.REFRESH_START_DATE, now.date())[-2:]
     source.write([row(day=week.start, query=query) for week in weeks for query in ("a", "b")])
-    (night,) = ticks_between("0 2 * * *", now - timedelta(hours=25), now - timedelta(hours=1))
+    (night,) = ticks_between(environment, now - timedelta(hours=25), now - timedelta(hours=1))
     url = environment.database_url
     execute(url, f"UPDATE sqp.refresh_config SET next_refresh_at = '{night}'")
 

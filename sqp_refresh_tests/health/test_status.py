@@ -11,9 +11,10 @@ import dagster as dg
 import pytest
 from dagster._daemon.types import DaemonHeartbeat
 
-from sqp_refresh.defs.nights import ticks_between
+from sqp_refresh.defs.ticks import ticks_between
 from sqp_refresh.health.answers import QUESTIONS
 from sqp_refresh.health.nights import missed_nights
+from sqp_refresh.settings import Settings
 from sqp_refresh.tables import TABLES
 from sqp_refresh_tests.test_cli import one_line
 from sqp_refresh_tests.test_control import execute
@@ -45,7 +46,7 @@ WHERE table_name = 'daily_sqp_data'
 def ticks() -> list[datetime]:
     """The last seven nights, in order, one that began an hour ago at the latest."""
     last = datetime.now(UTC) - timedelta(hours=1)
-    return ticks_between("0 2 * * *", last - 7 * DAY, last)
+    return ticks_between(Settings.read(), last - 7 * DAY, last)
 
 
 @pytest.fixture

@@ -33,7 +33,8 @@ COLUMNS = {
     "started_at completed_at status execution_time_ms weeks_copied weeks_skipped weeks_rejected "
     "rows_processed rows_inserted rows_updated rows_deleted rows_unchanged rows_quarantined "
     "bytes_billed error_message error_kind",
-    "refresh_nightly": "night table_name runs status started_at completed_at execution_time_ms "
+    "refresh_nightly": "night table_name runs successes status error_message started_at "
+    "completed_at execution_time_ms "
     "weeks_copied rows_processed rows_inserted rows_updated rows_deleted rows_quarantined",
     "refresh_retries": "night table_name runs failed rerun resumed by_hand last_error_kind",
     "refresh_costs": "night table_name bytes_billed",

@@ -67,11 +67,12 @@ def test_a_night_is_that_of_its_tick_and_adds_up_its_runs(operated: Database):
     run(operated, launched_by="person", bytes_billed=5, days_ago=3)
 
     yesterday, earlier = operated.rows(
-        "SELECT night - (now() AT TIME ZONE 'UTC')::date, runs, status, execution_time_ms,"
-        " weeks_copied, rows_processed FROM sqp.refresh_nightly ORDER BY night DESC"
+        "SELECT night - (now() AT TIME ZONE 'UTC')::date, runs, successes, status,"
+        " execution_time_ms, weeks_copied, rows_processed FROM sqp.refresh_nightly"
+        " ORDER BY night DESC"
     )
-    assert yesterday == (-1, 2, "success", 120_000, 2, 20)
-    assert earlier == (-3, 1, "success", 60_000, None, 10)
+    assert yesterday == (-1, 2, 1, "success", 120_000, 2, 20)
+    assert earlier == (-3, 1, 1, "success", 60_000, None, 10)
     assert one(operated, "SELECT * FROM sqp.refresh_retries")[2:] == (2, 1, 1, 1, 0, "quota")
     costs = operated.rows("SELECT bytes_billed FROM sqp.refresh_costs ORDER BY night")
     assert costs == [(5,), (7,)]
