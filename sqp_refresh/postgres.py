@@ -105,13 +105,19 @@ class Session:
         with translated_errors(), self._connection.cursor() as cursor:
             cursor.execute(statement.as_string(None))
 
-    def copy_into_temporary(self, table: str, batches: "pa.RecordBatchReader") -> int:
-        """COPY Arrow batches into an existing temporary table; returns the rows copied.
+    def copy(self, table: str, batches: "pa.RecordBatchReader", *, within: str | None) -> int:
+        """COPY Arrow batches into an existing table; returns the rows copied.
 
         The types must match exactly: the driver reinterprets a type of the same width bit by bit.
+
+        Args:
+            table: The table's name.
+            batches: The rows.
+            within: The schema that it is in; None is the session's temporary one.
         """
+        where = {"db_schema_name": within} if within else {"temporary": True}
         with translated_errors(), self._connection.cursor() as cursor:
-            return cursor.adbc_ingest(table, batches, mode="append", temporary=True)
+            return cursor.adbc_ingest(table, batches, mode="append", **where)
 
     def commit(self) -> None:
         """Make everything since the last commit visible to others."""

@@ -16,7 +16,7 @@ from psycopg import conninfo, sql
 
 SYSTEM_15 = Path("/usr/lib/postgresql/15/bin")
 ROLES = ("service_role", "anon", "authenticated")
-VERSIONS = [f"{number:04}" for number in range(1, 10)]
+VERSIONS = [f"{number:04}" for number in range(1, 11)]
 """Every revision there is, oldest first."""
 
 
