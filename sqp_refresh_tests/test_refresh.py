@@ -1,5 +1,6 @@
 """What a night does to the eight tables, held against an independent computation of each."""
 
+import sys
 from datetime import date
 from decimal import Decimal
 
@@ -9,6 +10,7 @@ import pytest
 
 from sqp_refresh.demo.year import week_of_rows
 from sqp_refresh.errors import DataError, SchemaMismatch
+from sqp_refresh.load import publish
 from sqp_refresh.load.staging import stage
 from sqp_refresh.settings import Settings
 from sqp_refresh_tests import oracle
@@ -32,7 +34,7 @@ def staged(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         sent.append(stage(*arguments))
         return sent[-1]
 
-    monkeypatch.setattr("sqp_refresh.load.publish.stage", counted)
+    monkeypatch.setattr(sys.modules[publish.__module__], "stage", counted)
     return sent
 
 
@@ -106,9 +108,12 @@ def test_an_edit_of_a_week_that_was_restated_too_is_mended(nights, environment):
         connection.execute("UPDATE sqp.search_query_performance SET asin_click_count = 0")
 
     rows[0] = row(day=FIRST, asin="B000000001", query="blue widget", volume=801)
-    counts = nights.after(rows)
+    nights.source.replace(rows)
+    summaries = refresh_all(environment)
 
-    assert counts["search_query_performance"].updated == len(rows)
+    assert summaries["search_query_performance"].counts.updated == len(rows)
+    for table, expected in oracle.expected_tables(rows).items():
+        oracle.assert_equal(held(environment)[table], expected, table)
 
 
 def test_updated_at_moves_only_where_a_value_did(nights, environment):

@@ -71,8 +71,7 @@ def publish(
     if known is not None and not whole:
         counts = _differing(session, table, part.period, read, incoming)
     elif not whole and (schema := straight_schema(session, table, part.period, part.rows.schema)):
-        copied = copy_straight(session, table, part.period, schema, incoming.each_once())
-        counts = Counts(read=copied, inserted=copied)
+        counts = copy_straight(session, table, part.period, schema, incoming.each_once())
     else:
         counts = _compared(session, table, part.period, read, incoming)
     counts.check_nothing_lost()
@@ -106,6 +105,6 @@ def _differing(
 
 
 def _published(session: Session, table: Table, period: Period, read: Read) -> Counts:
-    (is_present,) = session.row(present_statement(table, period))
-    statement = publish_statement if is_present else insert_statement
+    (present,) = session.row(present_statement(table, period))
+    statement = publish_statement if present else insert_statement
     return Counts(*session.row(statement(table, period, read)))

@@ -33,10 +33,10 @@ _COMPARE = sql.SQL("""
 WITH {read}incoming AS (
     SELECT {expressions} FROM {source} WHERE {counts}
 ), present AS NOT MATERIALIZED (
-    SELECT target.ctid AS row_id, {columns} FROM {target} AS target
+    SELECT target.tableoid AS row_table, target.ctid AS row_id, {columns} FROM {target} AS target
     WHERE {within}
 ), compared AS MATERIALIZED (
-    SELECT row_id, {key}, {published},
+    SELECT row_table, row_id, {key}, {published},
         CASE WHEN present.row_id IS NULL THEN 'new'
              WHEN incoming.{sample} IS NULL THEN 'vanished'
              ELSE 'differs'
@@ -46,11 +46,11 @@ WITH {read}incoming AS (
         OR ROW({published_values}) IS DISTINCT FROM ROW({present_values})
 ), deleted AS (
     DELETE FROM {target} AS target USING compared
-    WHERE verdict = 'vanished' AND target.ctid = row_id AND EXISTS (SELECT FROM {source})
+    WHERE verdict = 'vanished' AND EXISTS (SELECT FROM {source}) AND {is_it}
     RETURNING 1
 ), updated AS (
     UPDATE {target} AS target SET {assignments} FROM compared
-    WHERE verdict = 'differs' AND target.ctid = row_id RETURNING 1
+    WHERE verdict = 'differs' AND {is_it} RETURNING 1
 ), inserted AS (
     INSERT INTO {target} ({columns})
     SELECT {columns} FROM compared WHERE verdict = 'new' RETURNING 1
@@ -70,16 +70,16 @@ _CHANGE = sql.SQL("""
 WITH incoming AS (
     SELECT {expressions} FROM {source}
 ), present AS NOT MATERIALIZED (
-    SELECT target.ctid AS row_id, {columns} FROM {target} AS target
+    SELECT target.tableoid AS row_table, target.ctid AS row_id, {columns} FROM {target} AS target
     WHERE {within}
 ), compared AS MATERIALIZED (
-    SELECT row_id, {key}, {published}
+    SELECT row_table, row_id, {key}, {published}
     FROM incoming LEFT JOIN present USING ({key})
     WHERE present.row_id IS NULL
         OR ROW({published_values}) IS DISTINCT FROM ROW({present_values})
 ), updated AS (
     UPDATE {target} AS target SET {assignments} FROM compared
-    WHERE target.ctid = row_id RETURNING 1
+    WHERE {is_it} RETURNING 1
 ), inserted AS (
     INSERT INTO {target} ({columns})
     SELECT {columns} FROM compared WHERE row_id IS NULL RETURNING 1
@@ -89,7 +89,9 @@ SELECT (SELECT count(*) FROM {source}), 0::bigint,
        (SELECT count(*) FROM {source}) - (SELECT count(*) FROM compared),
        0::bigint, 0::bigint
 """)
-_PRESENT = sql.SQL("SELECT EXISTS (SELECT FROM {target} WHERE {within})")
+# A place is one of a table, of which a partitioned one has several.
+_IS_IT = sql.SQL("target.ctid = row_id AND target.tableoid = row_table")
+_PRESENT = sql.SQL("SELECT count(*) FROM {target} WHERE {within}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,7 @@ class Read:
 
 
 def present_statement(table: Table, period: Period) -> sql.Composed:
-    """Whether the target has any row of a period."""
+    """How many rows the target has of a period."""
     target = sql.Identifier(SCHEMA, table.name)
     return _PRESENT.format(target=target, within=_within(table, period))
 
@@ -174,6 +176,7 @@ def _comparison(table: Table, period: Period, read: Read) -> dict[str, sql.Compo
             sql.Identifier("present", column.name) for column in table.values
         ),
         "assignments": _listed(_assignments(table)),
+        "is_it": _IS_IT,
     }
 
 

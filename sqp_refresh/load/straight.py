@@ -7,6 +7,7 @@ import pyarrow.compute as pc
 from psycopg import sql
 
 from sqp_refresh.load.copying import catalog_types, copy
+from sqp_refresh.load.counts import Counts
 from sqp_refresh.load.exact import exact_schema, exactly
 from sqp_refresh.load.statement import present_statement
 from sqp_refresh.postgres import Session
@@ -29,11 +30,11 @@ def straight_schema(
     if schema is None:
         return None
     target = sql.Identifier(SCHEMA, table.name).as_string(None)
-    (is_present,) = session.row(present_statement(table, period))
+    (present,) = session.row(present_statement(table, period))
     (is_bound,) = session.row(_IS_BOUND.format(sql.Literal(target)))
     types = catalog_types(session, target)
     is_as_made = all(types.get(column.name) == column.type for column in table.columns)
-    return schema if is_as_made and not is_present and not is_bound else None
+    return schema if is_as_made and not present and not is_bound else None
 
 
 def copy_straight(
@@ -42,14 +43,17 @@ def copy_straight(
     period: Period,
     schema: pa.Schema,
     batches: Iterable[pa.RecordBatch],
-) -> int:
-    """COPY the batches into the target; returns the rows copied.
+) -> Counts:
+    """COPY the batches into the target, which has no row of the period.
 
     Raises:
         DataError: a value does not fit its column.
     """
     exact = (_in_order(table, exactly(schema, period, batch)) for batch in batches)
-    return copy(session, table.name, schema, exact, within=SCHEMA)
+    sent = copy(session, table.name, schema, exact, within=SCHEMA)
+    # The driver counts what it sent; a trigger of the table may have dropped some of it.
+    (landed,) = session.row(present_statement(table, period))
+    return Counts(read=sent, inserted=landed)
 
 
 def _in_order(table: Table, batch: pa.RecordBatch) -> pa.RecordBatch:

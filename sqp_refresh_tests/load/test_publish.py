@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from datetime import date
 
+import psycopg
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -224,6 +226,33 @@ def test_a_value_too_large_for_its_column_stops_the_week(session):
 
     with pytest.raises(DataError, match="numeric field overflow"), session.transaction():
         publish(session, ASIN_PERFORMANCE_DATA, part)
+
+
+def test_rows_at_one_place_of_two_partitions_are_not_confused(session, migrated_database):
+    table = replace(DAILY_SQP_DATA, name="parted")
+    with psycopg.connect(migrated_database) as connection:
+        connection.execute(
+            "CREATE TABLE sqp.parted (LIKE sqp.daily_sqp_data INCLUDING DEFAULTS)"
+            " PARTITION BY LIST (asin)"
+        )
+        for asin in ("a", "b"):
+            connection.execute(
+                f"CREATE TABLE sqp.parted_{asin} PARTITION OF sqp.parted FOR VALUES IN ('{asin}')"
+            )
+    with session.transaction():
+        known = publish(session, table, rows_of(WEEK, {"a": (1, 1), "b": (1, 1)})).fingerprints
+
+    after = {"a": (1, 1), "b": (2, 1)}
+    with session.transaction():
+        differing = publish(session, table, rows_of(WEEK, after), known=known)
+    with session.transaction():
+        vanished = publish(session, table, rows_of(WEEK, {"b": (3, 1)}), whole=True)
+
+    assert differing.counts == Counts(read=2, updated=1, unchanged=1)
+    assert vanished.counts == Counts(read=1, updated=1, deleted=1)
+    with psycopg.connect(migrated_database) as connection:
+        rows = connection.execute("SELECT asin, asin_impressions FROM sqp.parted").fetchall()
+    assert rows == [("b", 3)]
 
 
 def test_indexes_and_grants_of_the_target_survive(session):
