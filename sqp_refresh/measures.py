@@ -39,17 +39,10 @@ SELECT wanted.first, wanted.last, measured.*
 FROM (VALUES {wanted}) AS wanted (first, last)
 CROSS JOIN LATERAL (SELECT {measures} FROM {table} WHERE {within}) AS measured
 """)
-# One row of a period is one ASIN on one query, however many weeks it was seen in. DISTINCT within
-# an aggregate would sort them all, and take ten times as long.
-_KEYS = sql.SQL("""
-SELECT count(*) FROM (
-    SELECT DISTINCT marketplace, asin, search_query FROM {}
-    WHERE {} BETWEEN wanted.first AND wanted.last
-) AS keys
-""").format(
-    sql.Identifier(SCHEMA, SEARCH_QUERY_PERFORMANCE.name),
-    sql.Identifier(SEARCH_QUERY_PERFORMANCE.scope or ""),
-)
+# DISTINCT within an aggregate would sort all rows, and take up to ten times as long.
+_DISTINCT = sql.SQL("""
+SELECT count(*) FROM (SELECT DISTINCT {columns} FROM {table} WHERE {within}) AS distinct_ones
+""")
 _TOLERANCE = sql.Literal(SHARE_TOLERANCE)
 _VOTE = sql.SQL(
     "coalesce(sum(sign("
@@ -64,7 +57,7 @@ def measured(
 ) -> Measured:
     """The numbers of each period as the table has them; all, unless only some are wanted."""
     wanted = {name: one for name, one in _measures(table) if not only or name in only}
-    return _asked(session, table, table.scope, periods, wanted)
+    return _asked(session, table, periods, wanted)
 
 
 def derived(session: Session, table: Table, periods: Iterable[Period]) -> Measured:
@@ -75,7 +68,9 @@ def derived(session: Session, table: Table, periods: Iterable[Period]) -> Measur
         for name, measure in _measures(queries)
         if name in SUMS or name == DISTINCT_ASIN_COUNT
     }
-    return _asked(session, queries, queries.scope, periods, compared | {ROW_COUNT: _KEYS})
+    # One row of a period is one ASIN on one query, however many weeks it was seen in.
+    rows = _distinct(queries, "marketplace", "asin", "search_query")
+    return _asked(session, queries, periods, compared | {ROW_COUNT: rows})
 
 
 def names_of(table: Table) -> set[str]:
@@ -86,16 +81,12 @@ def names_of(table: Table) -> set[str]:
 def _asked(
     session: Session,
     table: Table,
-    scope: str | None,
     periods: Iterable[Period],
     measures: Mapping[str, sql.Composable],
 ) -> Measured:
     wanted = period_rows(periods)
     if wanted is None:
         return {}
-    within = sql.SQL("true")
-    if scope:
-        within = sql.SQL("{} BETWEEN wanted.first AND wanted.last").format(sql.Identifier(scope))
     listed = sql.SQL(", ").join(
         sql.SQL("({})::float8 AS {}").format(measure, sql.Identifier(name))
         if name in _RATIOS
@@ -107,13 +98,27 @@ def _asked(
             wanted=wanted,
             measures=listed,
             table=sql.Identifier(SCHEMA, table.name),
-            within=within,
+            within=_within(table),
         )
     )
     return {
         Period(first, last): dict(zip(measures, values, strict=True))
         for first, last, *values in found
     }
+
+
+def _within(table: Table) -> sql.Composable:
+    if table.scope is None:
+        return sql.SQL("true")
+    return sql.SQL("{} BETWEEN wanted.first AND wanted.last").format(sql.Identifier(table.scope))
+
+
+def _distinct(table: Table, *columns: str) -> sql.Composed:
+    return _DISTINCT.format(
+        columns=sql.SQL(", ").join(map(sql.Identifier, columns)),
+        table=sql.Identifier(SCHEMA, table.name),
+        within=_within(table),
+    )
 
 
 def _measures(table: Table) -> Iterator[tuple[str, sql.Composable]]:
@@ -123,7 +128,7 @@ def _measures(table: Table) -> Iterator[tuple[str, sql.Composable]]:
     own = _own(names)
     if not own:
         return
-    yield DISTINCT_ASIN_COUNT, sql.SQL("count(DISTINCT asin)")
+    yield DISTINCT_ASIN_COUNT, _distinct(table, "asin")
     for name, count in SUMS.items():
         yield name, sql.SQL("coalesce(sum({}), 0)").format(own[count])
     key_measures = [*own.values(), *map(sql.Identifier, names & {"search_query_volume"})]

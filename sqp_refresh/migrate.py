@@ -1,23 +1,19 @@
 """The versions of schema `sqp`: bring a database to the newest, take it back, or print the SQL.
 
 Alembic keeps a database's version in `sqp.alembic_version`. A migration is one transaction: it
-happens as a whole or not at all, and of two at once the second waits for the first.
+happens as a whole or not at all, and of two at once the second waits for the first. Every command
+asks at which version a database is, so that alone is done without Alembic, slow to import.
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from alembic.util import CommandError
 from psycopg import conninfo
 from sqlalchemy import Connection, NullPool, TextClause, create_engine, text
 from sqlalchemy.exc import DBAPIError
@@ -32,6 +28,9 @@ from sqp_refresh.errors import (
 )
 from sqp_refresh.postgres import address_of, unreachable
 from sqp_refresh.tables import SCHEMA
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 # A wheel carries the folder inside the package, a checkout beside it.
 _PLACES = (Path(__file__).parent / "migrations", Path(__file__).parents[1] / "migrations")
@@ -57,7 +56,7 @@ def upgrade(database_url: str, revision: str = "head") -> list[str]:
         Permanent: the schema holds something of the same name that is not ours.
     """
     with _connected(database_url) as connection:
-        return _run(command.upgrade, connection, revision)
+        return _run("upgrade", connection, revision)
 
 
 def downgrade(database_url: str, revision: str = "base") -> list[str]:
@@ -74,7 +73,7 @@ def downgrade(database_url: str, revision: str = "base") -> list[str]:
     with _connected(database_url) as connection:
         if _version(connection) is None:
             return []
-        return _run(command.downgrade, connection, revision)
+        return _run("downgrade", connection, revision)
 
 
 def as_sql() -> str:
@@ -82,6 +81,8 @@ def as_sql() -> str:
 
     It records its version, so that `upgrade` finds nothing to do afterwards.
     """
+    from alembic import command
+
     script = StringIO()
     with _one_at_a_time:
         command.upgrade(_config(output_buffer=script), "head", sql=True)
@@ -100,9 +101,7 @@ def current(database_url: str) -> str | None:
 
 def newest() -> str:
     """The revision that this release needs."""
-    head = ScriptDirectory.from_config(_config()).get_current_head()
-    assert head is not None
-    return head
+    return max(path.stem[:4] for path in (FOLDER / "versions").glob("0*.py"))
 
 
 def is_current(database_url: str) -> bool:
@@ -140,16 +139,19 @@ def sql_beside(version: str, direction: str) -> TextClause:
     return sql_of(Path(version).with_suffix(f".{direction}.sql"))
 
 
-def _config(**options: Any) -> Config:  # noqa: ANN401, Alembic's own keywords
+def _config(**options: Any) -> "Config":  # noqa: ANN401, Alembic's own keywords
+    from alembic.config import Config
+
     config = Config(**options)
     # Alembic reads its options as an ini file does, where a percent sign is special.
     config.set_main_option("script_location", str(FOLDER).replace("%", "%%"))
     return config
 
 
-def _run(
-    migrate: Callable[[Config, str], None], connection: Connection, revision: str
-) -> list[str]:
+def _run(direction: str, connection: Connection, revision: str) -> list[str]:
+    from alembic import command
+    from alembic.util import CommandError
+
     moved: list[str] = []
     config = _config(
         attributes={
@@ -157,14 +159,22 @@ def _run(
             "on_version_apply": lambda step, **_: moved.append(step.up_revision_id),
         }
     )
-    with _one_at_a_time:
-        migrate(config, revision)
+    try:
+        with _one_at_a_time:
+            getattr(command, direction)(config, revision)
+    except CommandError as error:
+        raise NotFound(f"{one_line(error)}; this release goes up to {newest()}") from error
     return moved
 
 
 def _version(connection: Connection) -> str | None:
-    context = MigrationContext.configure(connection, opts={"version_table_schema": SCHEMA})
-    return context.get_current_revision()
+    versions = f"{SCHEMA}.alembic_version"
+    (is_there,) = connection.execute(
+        text("SELECT to_regclass(:versions) IS NOT NULL"), {"versions": versions}
+    ).one()
+    if not is_there:
+        return None
+    return connection.execute(text("SELECT version_num FROM sqp.alembic_version")).scalar()
 
 
 @contextmanager
@@ -182,8 +192,6 @@ def _connected(database_url: str) -> Iterator[Connection]:
             yield connection
     except DBAPIError as error:
         raise _explained(error.orig or error) from error
-    except CommandError as error:
-        raise NotFound(f"{one_line(error)}; this release goes up to {newest()}") from error
 
 
 def _connection(database_url: str) -> psycopg.Connection:

@@ -66,12 +66,19 @@ _MEANING: dict[str, tuple[type[RefreshError], str]] = {
     "42P01": (NotFound, "run `sqp-refresh migrate`"),
     "42703": (SchemaMismatch, "run `sqp-refresh migrate`"),
 }
-_SETTINGS = sql.SQL("SELECT {}").format(
-    sql.SQL(", ").join(
-        sql.SQL("set_config({}, {}, true)").format(sql.Literal(name), sql.Literal(value))
-        for name, value in (DEADLINES | _PLANNING).items()
+
+
+def _set(settings: dict[str, str]) -> sql.Composed:
+    return sql.SQL("SELECT {}").format(
+        sql.SQL(", ").join(
+            sql.SQL("set_config({}, {}, true)").format(sql.Literal(name), sql.Literal(value))
+            for name, value in settings.items()
+        )
     )
-)
+
+
+_SETTINGS = _set(DEADLINES | _PLANNING)
+_SETTINGS_OF_MANY = _set(DEADLINES | _PLANNING | {"synchronous_commit": "off"})
 _CANCELLED = "57014"
 # libpq reports a refused connection in words only, without a SQLSTATE.
 _REFUSALS = (
@@ -131,9 +138,14 @@ class Session:
             self._connection.rollback()
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Commit what the block did, or none of it; no statement in it waits for ever."""
-        self.row(_SETTINGS)
+    def transaction(self, *, is_last: bool = True) -> Iterator[None]:
+        """Commit what the block did, or none of it; no statement in it waits for ever.
+
+        Args:
+            is_last: Whether to wait until it is on disk. A later transaction of the session that
+                does so vouches for this one too: after a crash either both are there, or not it.
+        """
+        self.row(_SETTINGS if is_last else _SETTINGS_OF_MANY)
         try:
             yield
         except BaseException:

@@ -243,7 +243,8 @@ class _Work:
         finding: Finding,
         checkpoint: Checkpoint,
     ) -> None:
-        with session.transaction():
+        # The transaction that closes the checkpoint is the last one.
+        with session.transaction(is_last=False):
             registry.hold(session, self.table)
             landed = self._load(session, part, sieve, finding)
             counts = landed.counts

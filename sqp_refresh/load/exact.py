@@ -13,6 +13,10 @@ from sqp_refresh.tables import Column, Table
 from sqp_refresh.weeks import Period
 
 _NUMERIC = re.compile(r"numeric\((\d+),(\d+)\)")
+_DECIMAL_DIGITS = 38
+"""Of the widest decimal that the driver takes."""
+_WHOLE_DIGITS = 18
+"""Of the whole numbers that doubles are scaled to."""
 # Of what a double says in fifteen digits, computing with it in binary is off by less than this.
 _DOUBT = 1e-14
 # Digits of the largest double, and of the places behind the point of any column.
@@ -51,9 +55,12 @@ def exactly(schema: pa.Schema, period: Period, batch: pa.RecordBatch) -> pa.Reco
 
 def _exact_type(field: pa.Field, column: Column) -> pa.DataType | None:
     numeric = _NUMERIC.fullmatch(column.type)
-    if numeric and (pa.types.is_floating(field.type) or pa.types.is_decimal128(field.type)):
-        return pa.decimal128(*map(int, numeric.groups()))
-    return field.type if postgres_type(field) == column.type else None
+    if numeric is None:
+        return field.type if postgres_type(field) == column.type else None
+    precision, scale = map(int, numeric.groups())
+    is_exact = pa.types.is_decimal128(field.type) and precision <= _DECIMAL_DIGITS
+    is_scaled = pa.types.is_floating(field.type) and precision <= _WHOLE_DIGITS
+    return pa.decimal128(precision, scale) if is_exact or is_scaled else None
 
 
 def _exact(array: pa.Array, field: pa.Field) -> pa.Array:

@@ -62,7 +62,8 @@ def model_of(spec: SourceSpec) -> Model:
     all_kept = pl.all_horizontal(*kept.values()).fill_null(value=True)
 
     def keeps_all(data: "PolarsData") -> pl.LazyFrame:
-        return data.lazyframe.select(all_kept.alias("kept"))
+        # Computed here: Pandera asks for it several times.
+        return data.lazyframe.select(all_kept.alias("kept")).collect().lazy()
 
     schema = pa.DataFrameSchema(
         {

@@ -85,6 +85,23 @@ def test_a_decimal_is_rounded_as_postgres_rounds_it(migrated_database, values):
     assert ours == [value for (value,) in filter(None, theirs)]
 
 
+@pytest.mark.parametrize(
+    ("type_", "goes"),
+    [
+        ("numeric(18,6)", True),
+        ("numeric(30,20)", False),
+        ("numeric", False),
+        ("double precision", True),
+        ("real", False),
+        ("bigint", False),
+    ],
+)
+def test_what_has_no_exact_form_is_left_to_postgres(type_, goes):
+    read = pa.schema([("n", pa.float64())])
+
+    assert (exact_schema(one_column(type_), WEEK, read) is not None) == goes
+
+
 @pytest.mark.parametrize("number", [1e6, -1e14, 1e300])
 def test_a_number_too_large_for_its_column_stops_the_week(session, number):
     rows = part({"search_query": "a"}, {"search_query": "b", "total_click_rate": number})
