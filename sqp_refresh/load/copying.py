@@ -1,6 +1,7 @@
 """Arrow batches into a table by COPY, once its column types are known to be exactly theirs."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 from psycopg import sql
@@ -80,11 +81,21 @@ def copy(
         raise (failures[0] if failures else error) from error
 
 
+def ahead(batches: Iterable[pa.RecordBatch]) -> Generator[pa.RecordBatch]:
+    """The same batches; while one is at work, the next is read and validated in another thread."""
+    left = iter(batches)
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="ahead") as reader:
+        coming = reader.submit(next, left, None)
+        while (batch := coming.result()) is not None:
+            coming = reader.submit(next, left, None)
+            yield batch
+
+
 def _sliced(
     batches: Iterable[pa.RecordBatch], failures: list[BaseException]
 ) -> Iterator[pa.RecordBatch]:
     try:
-        for batch in batches:
+        for batch in ahead(batches):
             for start in range(0, batch.num_rows, _ROWS_AT_ONCE):
                 yield batch.slice(start, _ROWS_AT_ONCE)
     except BaseException as error:
