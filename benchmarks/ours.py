@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from benchmarks.command import Load
 from benchmarks.rows import Rows
+from sqp_refresh.held import Known
 from sqp_refresh.load import Counts, Landed
 from sqp_refresh.load.staging import stage
 from sqp_refresh.parts import Facts, Part, Query, Raw, State
@@ -82,10 +83,12 @@ def bystander(url: str, rows: Rows) -> Load:
     """The engine whole, but for the statement that compares and writes: it only stages."""
     from sqp_refresh import refresh as engine_room
 
-    def staged(session: Session, table: Table, part: Part, **_: object) -> Landed:
+    def staged(
+        session: Session, table: Table, part: Part, *, known: Known | None, whole: bool
+    ) -> Landed:
         assert not isinstance(part.rows, Raw | Query), "valid rows are batches"
         count = stage(session, part.rows.schema, part.rows)
-        return Landed(Counts(read=count, unchanged=count), are_as_known=True)
+        return Landed(Counts(read=count, unchanged=count), known.fingerprints if known else None)
 
     engine_room.publish = staged
     return engine(url, rows)

@@ -12,8 +12,8 @@ from typing import Any
 from psycopg import sql
 
 from sqp_refresh.contract import SHARE_TOLERANCE
+from sqp_refresh.held import period_rows
 from sqp_refresh.postgres import Session
-from sqp_refresh.published import period_rows
 from sqp_refresh.tables import (
     OWN_COUNTS,
     SCHEMA,

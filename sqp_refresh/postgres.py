@@ -8,7 +8,6 @@ hand. A transaction belongs to the caller, who commits it.
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, LiteralString, cast
 
 from psycopg import conninfo, sql
@@ -78,7 +77,9 @@ def _set(settings: dict[str, str]) -> sql.Composed:
 
 
 _SETTINGS = _set(DEADLINES | _PLANNING)
-_SETTINGS_OF_MANY = _set(DEADLINES | _PLANNING | {"synchronous_commit": "off"})
+_HASTY_SETTINGS = _set(DEADLINES | _PLANNING | {"synchronous_commit": "off"})
+# The driver asks the server for all of its types otherwise, ten times as long as it connects.
+_BUILT_IN = {"adbc.postgresql.type_resolver_mode": "builtin"}
 _CANCELLED = "57014"
 # libpq reports a refused connection in words only, without a SQLSTATE.
 _REFUSALS = (
@@ -138,14 +139,14 @@ class Session:
             self._connection.rollback()
 
     @contextmanager
-    def transaction(self, *, is_last: bool = True) -> Iterator[None]:
+    def transaction(self, *, waits_for_disk: bool = True) -> Iterator[None]:
         """Commit what the block did, or none of it; no statement in it waits for ever.
 
         Args:
-            is_last: Whether to wait until it is on disk. A later transaction of the session that
-                does so vouches for this one too: after a crash either both are there, or not it.
+            waits_for_disk: Whether it is safe from a crash of the server once it is committed; if
+                not, it is once a later transaction is. A crash leaves none without those before.
         """
-        self.row(_SETTINGS if is_last else _SETTINGS_OF_MANY)
+        self.row(_SETTINGS if waits_for_disk else _HASTY_SETTINGS)
         try:
             yield
         except BaseException:
@@ -176,40 +177,17 @@ def connect(database_url: str, *, patience_s: int = CONNECT_TIMEOUT_S) -> Iterat
         SettingsError: the URL cannot be parsed.
     """
     import adbc_driver_manager
+    from adbc_driver_postgresql import dbapi
 
     address = address_of(database_url, patience_s)
     try:
-        connection = _opened(conninfo.make_conninfo("", **address))
+        connection = dbapi.connect(conninfo.make_conninfo("", **address), db_kwargs=_BUILT_IN)
     except adbc_driver_manager.Error as error:
         raise unreachable(_server_message(str(error)), address) from None
     try:
         yield Session(connection)
     finally:
         connection.close()
-
-
-def _opened(address: str) -> Any:  # noqa: ANN401, ADBC ships no types
-    from adbc_driver_manager import AdbcConnection, dbapi
-
-    return dbapi.Connection(_Shared(), AdbcConnection(_server(address)))  # type: ignore[arg-type]
-
-
-@lru_cache(maxsize=8)
-def _server(address: str) -> Any:  # noqa: ANN401, ADBC ships no types
-    """What the driver knows of a server.
-
-    It reads all of its types for that, which takes ten times as long as to open a connection.
-    """
-    import adbc_driver_postgresql
-
-    return adbc_driver_postgresql.connect(address)
-
-
-class _Shared:
-    """Stands for the server in each connection, whose end would close it for all of them."""
-
-    def close(self) -> None:
-        """Leave it open."""
 
 
 def address_of(database_url: str, patience_s: int = CONNECT_TIMEOUT_S) -> dict[str, Any]:

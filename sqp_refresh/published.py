@@ -16,7 +16,7 @@ from psycopg import sql
 
 from sqp_refresh import __version__
 from sqp_refresh.contract import contract_of
-from sqp_refresh.load import Landed
+from sqp_refresh.held import Held, Known, held, period_rows
 from sqp_refresh.parts import Feed, State
 from sqp_refresh.postgres import Session
 from sqp_refresh.tables import SCHEMA, Table
@@ -55,14 +55,6 @@ class Published:
     source_state: Mapping[str, Any] | None
     target_state: str
     rows: int
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """The rows that a table holds of a period now: how many, and their fingerprint."""
-
-    rows: int
-    state: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,29 +103,17 @@ FROM sqp.refresh_periods
 WHERE table_schema = {schema} AND table_name = {table}
     AND period_start BETWEEN {first} AND {last}
 """)
-# Where a row lies, and the transaction that wrote it there: whoever writes a row changes one of the
-# two, and to read them takes a twentieth of the time that its values would. Hashes are added, not
-# combined by XOR, under which two equal ones would cancel out.
-_HELD = sql.SQL("""
-SELECT wanted.first, wanted.last, held.rows, held.state
-FROM (VALUES {wanted}) AS wanted (first, last)
-CROSS JOIN LATERAL (
-    SELECT count(*) AS rows,
-        coalesce(sum(hash_record_extended(ROW(ctid, xmin), 0)), 0)::text AS state
-    FROM {target} WHERE {within}
-) AS held
-""")
 _RECORD = sql.SQL("""
 INSERT INTO sqp.refresh_periods AS known (
     table_schema, table_name, period_start, period_end, source_state, target_state, row_count,
     row_fingerprints, changed_by, published_by, published_at
 )
 VALUES ({schema}, {table}, {first}, {last}, {source_state}::jsonb, {target_state}, {rows},
-    {fingerprints}::bytea, {audit_id}, {audit_id}, now())
+    {fingerprints}, {audit_id}, {audit_id}, now())
 ON CONFLICT (table_schema, table_name, period_start) DO UPDATE
 SET period_end = excluded.period_end, source_state = excluded.source_state,
     target_state = excluded.target_state, row_count = excluded.row_count,
-    row_fingerprints = CASE WHEN {is_known} THEN known.row_fingerprints
+    row_fingerprints = CASE WHEN {is_kept} THEN known.row_fingerprints
         ELSE excluded.row_fingerprints END,
     changed_by = CASE WHEN {changed} THEN excluded.changed_by ELSE known.changed_by END,
     published_by = excluded.published_by, published_at = excluded.published_at
@@ -297,28 +277,8 @@ def published(session: Session, table: Table, periods: Sequence[Period]) -> dict
     }
 
 
-def held(session: Session, table: Table, periods: Iterable[Period]) -> dict[Period, Held]:
-    """What the table holds of each of these periods now."""
-    wanted = period_rows(periods)
-    if wanted is None:
-        return {}
-    within = sql.SQL("true")
-    if table.scope:
-        within = sql.SQL("{} BETWEEN wanted.first AND wanted.last").format(
-            sql.Identifier(table.scope)
-        )
-    found = session.rows(
-        _HELD.format(
-            wanted=wanted,
-            target=sql.Identifier(SCHEMA, table.name),
-            within=within,
-        )
-    )
-    return {Period(first, last): Held(rows, state) for first, last, rows, state in found}
-
-
-def fingerprints(session: Session, table: Table, period: Period) -> bytes | None:
-    """Those of the rows that a table holds of a period; None unless it is as it was published."""
+def as_published(session: Session, table: Table, period: Period) -> Known | None:
+    """The rows that a table holds of a period; None unless they are as they were published."""
     now = held(session, table, [period])[period]
     found = session.rows(
         _FINGERPRINTS.format(
@@ -329,7 +289,8 @@ def fingerprints(session: Session, table: Table, period: Period) -> bytes | None
             state=sql.Literal(now.state),
         )
     )
-    return found[0][0] if found else None
+    # To a period without rows, all that come are new.
+    return Known(now, found[0][0]) if found and now.rows and found[0][0] else None
 
 
 def record(
@@ -339,8 +300,9 @@ def record(
     source_state: Mapping[str, Any] | None,
     *,
     audit_id: int,
-    landed: Landed,
-    unchanged: Held | None = None,
+    changed: bool,
+    fingerprints: bytes | None = None,
+    unchanged: Known | None = None,
 ) -> None:
     """Enter a period as published, in the transaction that publishes it.
 
@@ -350,11 +312,12 @@ def record(
         period: The period just published.
         source_state: What it was made from; None has it made again by the next refresh.
         audit_id: The run that published it.
-        landed: What publishing it did.
-        unchanged: What the table holds of it, where that is known to be as it was. Should it be
-            out of date, the next refresh finds a table that somebody else has changed.
+        changed: Whether that changed a row.
+        fingerprints: What its rows were made of; None where that would not tell them apart.
+        unchanged: What the table holds of it, where that is known to be as it was.
     """
-    now = unchanged or held(session, table, [period])[period]
+    now = unchanged.held if unchanged else held(session, table, [period])[period]
+    is_kept = unchanged is not None and unchanged.fingerprints == fingerprints
     session.run(
         _RECORD.format(
             **_named(table),
@@ -364,10 +327,10 @@ def record(
             target_state=sql.Literal(now.state),
             rows=sql.Literal(now.rows),
             audit_id=sql.Literal(audit_id),
-            changed=sql.Literal(landed.counts.changed > 0),
+            changed=sql.Literal(changed),
             # They are large, so that those which are kept already are not written once more.
-            is_known=sql.Literal(landed.are_as_known),
-            fingerprints=sql.Literal(None if landed.are_as_known else landed.fingerprints),
+            is_kept=sql.Literal(is_kept),
+            fingerprints=_binary(None if is_kept else fingerprints),
         )
     )
 
@@ -409,14 +372,11 @@ def inputs(session: Session, table: Table, periods: Iterable[Period]) -> dict[Pe
     return {period: State(value) for period, value in states.items()}
 
 
+def _binary(value: bytes | None) -> sql.Composable:
+    if value is None:
+        return sql.SQL("NULL::bytea")
+    return sql.SQL("decode({}, 'hex')").format(sql.Literal(value.hex()))
+
+
 def _named(table: Table) -> dict[str, sql.Literal]:
     return {"schema": sql.Literal(SCHEMA), "table": sql.Literal(table.name)}
-
-
-def period_rows(periods: Iterable[Period]) -> sql.Composed | None:
-    """Periods as the rows of VALUES; None for none, which SQL has no VALUES for."""
-    rows = [
-        sql.SQL("({}::date, {}::date)").format(sql.Literal(one.start), sql.Literal(one.end))
-        for one in periods
-    ]
-    return sql.SQL(", ").join(rows) if rows else None

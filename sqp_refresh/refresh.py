@@ -23,10 +23,11 @@ from sqp_refresh.control.quality import Recorded
 from sqp_refresh.control.writer import only_writer
 from sqp_refresh.drift import drift, explained, require_percentages
 from sqp_refresh.errors import RefreshError, Rejected, SchemaMismatch, Transient
-from sqp_refresh.load import Counts, Landed, Undecided, publish
+from sqp_refresh.held import Known
+from sqp_refresh.load import Landed, Undecided, publish
 from sqp_refresh.parts import Feed, Part
 from sqp_refresh.postgres import Session, connect
-from sqp_refresh.published import Finding, Held
+from sqp_refresh.published import Finding
 from sqp_refresh.reconciliation import Difference, differences
 from sqp_refresh.retries import persistently
 from sqp_refresh.summary import Summary
@@ -116,22 +117,21 @@ class _Work:
     started: float = field(default_factory=time.monotonic)
     summary: Summary = field(init=False)
     tolerated: float = 0.0
-    undecided: list[Period] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.summary = Summary(self.table, self.feed.facts)
 
     def attempt(self) -> None:
         self.summary.rejected.clear()
-        self.undecided.clear()
+        self.summary.read_twice.clear()
         with connect(self.database_url) as session:
             with session.transaction():
                 self._open(session)
             with session.transaction():
                 checkpoint, findings = self._prepare(session)
             self._publish_all(session, self._to_read(findings), findings, checkpoint)
-            if self.undecided:
-                self._publish_all(session, self.undecided, findings, checkpoint)
+            if self.summary.read_twice:
+                self._publish_all(session, self.summary.read_twice, findings, checkpoint)
             with session.transaction():
                 self._finish(session, checkpoint, findings)
         if self.summary.rejection:
@@ -227,7 +227,8 @@ class _Work:
             with session.transaction():
                 self._quarantine(session, part.period, sieve.refused[:SAMPLE])
         except Undecided:
-            self.undecided.append(part.period)
+            logger.info("%s: the rows that differ do not tell all, it is read again", part.period)
+            self.summary.read_twice.append(part.period)
 
     def _most_refused(self, finding: Finding) -> int | None:
         """How many bad rows are worth keeping: with more of them, the week is rejected."""
@@ -244,9 +245,10 @@ class _Work:
         checkpoint: Checkpoint,
     ) -> None:
         # The transaction that closes the checkpoint is the last one.
-        with session.transaction(is_last=False):
+        with session.transaction(waits_for_disk=False):
             registry.hold(session, self.table)
-            landed = self._load(session, part, sieve, finding)
+            known = self._known(session, part.period, finding)
+            landed = self._load(session, part, sieve, known, finding)
             counts = landed.counts
             published.record(
                 session,
@@ -255,26 +257,38 @@ class _Work:
                 # Rows that the source no longer has are looked at again every time.
                 None if counts.retained else finding.source_state,
                 audit_id=self.summary.opened,
-                landed=landed,
-                unchanged=_as_it_was(finding, counts),
+                changed=counts.changed > 0,
+                fingerprints=landed.fingerprints,
+                unchanged=None if counts.changed else known,
             )
             found = self._reconcile(session, part.period, finding)
             checkpoints.save(session, checkpoint, part.period, rows=counts.read)
             self._watch_budget(session)
         # Only what is committed is counted.
         self.summary.periods[part.period] = counts
-        self.summary.differences += found
+        self.summary.differences[part.period] = found
         if sieve:
             self.summary.broken += sieve.reasons
         elif self.table.source:
             self.summary.left_out += finding.source_state.get("broken", 0)
         logger.info("%s.%s %s: %s", SCHEMA, self.table.name, part.period, counts)
 
-    def _load(self, session: Session, part: Part, sieve: Sieve | None, finding: Finding) -> Landed:
+    def _known(self, session: Session, period: Period, finding: Finding) -> Known | None:
+        """The rows that the table has already, where nothing but the source has changed."""
+        if self.order.force or not finding.only_source_changed:
+            return None
+        return published.as_published(session, self.table, period)
+
+    def _load(
+        self,
+        session: Session,
+        part: Part,
+        sieve: Sieve | None,
+        known: Known | None,
+        finding: Finding,
+    ) -> Landed:
         """Publish the good rows of a part, and put the bad ones into quarantine."""
-        known, whole = None, part.period in self.undecided or finding.needs_all_rows
-        if finding.only_source_changed and not whole and not self.order.force:
-            known = published.fingerprints(session, self.table, part.period)
+        whole = part.period in self.summary.read_twice or finding.needs_all_rows
         if sieve is None:
             return publish(session, self.table, part, known=known, whole=whole)
         good = Part(part.period, sieve.batches())
@@ -351,12 +365,6 @@ class _Work:
 
     def _elapsed(self) -> float:
         return time.monotonic() - self.started
-
-
-def _as_it_was(finding: Finding, counts: Counts) -> Held | None:
-    """What the table holds of a period of which every row was found to be as it is."""
-    held = finding.held
-    return held if held and not counts.changed and counts.unchanged == held.rows else None
 
 
 def _peak_memory_mb() -> int:

@@ -28,7 +28,8 @@ class Summary:
         rejected: The weeks that were not published, because of too many bad rows.
         broken: How many rows broke each rule, of those that went into quarantine.
         left_out: Rows of the source that break their contract, and are in no sum of this table.
-        differences: What the table holds otherwise than its source says, of the copied periods.
+        differences: What the table holds otherwise than its source says, of each copied period.
+        read_twice: The periods of which the differing rows alone did not tell all.
         drift: What has changed about the source's columns.
         rows_left: Rows of the periods that were left as they were.
         resumes: The run that broke off, which this one went on from.
@@ -45,7 +46,8 @@ class Summary:
     rejected: dict[Period, Rejected] = field(default_factory=dict)
     broken: Counter[str] = field(default_factory=Counter)
     left_out: int = 0
-    differences: list[Difference] = field(default_factory=list)
+    differences: dict[Period, list[Difference]] = field(default_factory=dict)
+    read_twice: list[Period] = field(default_factory=list)
     drift: Drift = field(default_factory=Drift)
     rows_left: int = 0
     resumes: str | None = None
@@ -127,9 +129,9 @@ class Summary:
             yield f"{self.left_out:,} rows of the source break their contract and are left out"
         if self.facts.undated:
             yield f"{self.facts.undated:,} rows of the source have no date, and reach no week"
-        if self.differences:
-            said = "; ".join(map(str, self.differences[:3]))
-            more = len(self.differences) - 3
+        if self._differences:
+            said = "; ".join(map(str, self._differences[:3]))
+            more = len(self._differences) - 3
             yield f"it does not equal its source: {said}{f'; and {more} more' if more > 0 else ''}"
 
     @property
@@ -177,6 +179,7 @@ class Summary:
             "quarantined": counts.quarantined,
             "left_out": self.left_out,
             "undated": self.facts.undated,
+            "read_twice": [str(period) for period in self.read_twice],
             "rejected": [str(week) for week in self.rejected],
             "rerun_changes": sum(
                 counts.changed
@@ -193,13 +196,20 @@ class Summary:
         } | ({"source_schema": self.facts.schema} if self.facts.schema else {})
 
     @property
-    def _reconciliation(self) -> dict[str, Any]:
-        """The verdict on every copied period."""
-        differ = sorted({str(one.period) for one in self.differences})
+    def _differences(self) -> list[Difference]:
+        return [one for found in self.differences.values() for one in found]
+
+    @property
+    def _reconciliation(self) -> dict[str, Any] | None:
+        """The verdict on every copied period; None where none was copied."""
+        if not self.periods:
+            return None
+        weeks = {
+            str(period): "FAIL" if self.differences.get(period) else "PASS"
+            for period in self.periods
+        }
         return {
-            "verdict": "FAIL" if differ else "PASS",
-            "weeks": {
-                str(period): "FAIL" if str(period) in differ else "PASS" for period in self.periods
-            },
-            "differences": list(map(str, self.differences)),
+            "verdict": "FAIL" if self._differences else "PASS",
+            "weeks": weeks,
+            "differences": list(map(str, self._differences)),
         }

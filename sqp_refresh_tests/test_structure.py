@@ -17,7 +17,7 @@ from sqp_refresh.validate.metrics import METRICS
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "sqp_refresh"
 VOCABULARY = {"tables", "weeks", "errors", "contract", "events"}
-SHARED = VOCABULARY | {"settings", "postgres", "parts", "reading", "retries", "published"}
+SHARED = VOCABULARY | {"settings", "postgres", "parts", "reading", "retries", "held", "published"}
 STEPS = ("extract", "validate", "load", "rollup", "control")
 
 
@@ -40,6 +40,11 @@ def test_the_vocabulary_imports_nothing_but_itself(name):
 def test_a_step_imports_no_other_step(step):
     for file in (PACKAGE / step).glob("*.py"):
         assert rooms_imported(file) <= SHARED | {step}, file.name
+
+
+@pytest.mark.parametrize("name", sorted(SHARED))
+def test_what_the_steps_share_knows_no_step(name):
+    assert rooms_imported(PACKAGE / f"{name}.py").isdisjoint(STEPS)
 
 
 def test_alerts_go_out_of_the_outbox_and_nothing_else_sends_them():

@@ -14,7 +14,7 @@ def by_week(
 ) -> Iterator[tuple[Period, Iterator[pa.RecordBatch]]]:
     """Cut batches that are ordered by their `week_start` column into the given weeks, in order.
 
-    Each week's batches must be used up before the next week is asked for. A week without rows
+    A week that is not used up before the next is asked for is passed over. A week without rows
     comes with none; the column itself is dropped.
     """
     pending = _Pending(batches)
@@ -31,8 +31,12 @@ class _Pending:
 
     def take(self, week: Period) -> Iterator[pa.RecordBatch]:
         while (batch := self._next()) is not None:
-            # Ordered by week, so the rows of this one come first; the null week never occurs.
-            mine = pc.call_function("equal", [batch.column(WEEK), pa.scalar(week.start)]).true_count
+            # Ordered by week, so what is left of a week that was given up comes first, and then the
+            # rows of this one; the null week never occurs.
+            sundays = batch.column(WEEK)
+            passed = pc.call_function("less", [sundays, pa.scalar(week.start)]).true_count
+            mine = pc.call_function("equal", [sundays, pa.scalar(week.start)]).true_count
+            batch = batch.slice(passed)
             if mine < batch.num_rows:
                 self._rest = batch.slice(mine)
             if mine:

@@ -18,6 +18,7 @@ from sqp_refresh.load.outcome import Undecided
 
 # Two hashes, so that keys that collide are not rows that do.
 _OF_ROW, _OF_KEY = 1, 2
+_MOST = 5_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ class Incoming:
     key: Sequence[str]
     known: Fingerprints | None = None
     left_out: int = 0
+    _read: int = 0
     _rows: list[pl.Series] = field(default_factory=list)
     _keys: list[pl.Series] = field(default_factory=list)
 
@@ -81,6 +83,7 @@ class Incoming:
             frame = pl.DataFrame(batch)
             rows = frame.hash_rows(seed=_OF_ROW)
             self._rows.append(rows)
+            self._read += len(rows)
             self._keys.append(frame.select(self.key).hash_rows(seed=_OF_KEY))
             if self.known is None:
                 yield batch
@@ -92,15 +95,24 @@ class Incoming:
                 yield differing
 
     def each_once(self) -> Iterator[pa.RecordBatch]:
-        """The rows, up to the first batch with a key that came before.
+        """The rows that the target may not have, as long as no key is known to come twice.
+
+        It is looked for whenever the rows have doubled, and once all have been read.
 
         Raises:
-            Undecided: at that batch.
+            Undecided: there is such a key.
         """
+        looked_at = 0
         for batch in self.differing():
-            if not self.has_each_key_once:
-                raise Undecided
+            if self._read >= 2 * looked_at:
+                self._require_each_once()
+                looked_at = self._read
             yield batch
+        self._require_each_once()
+
+    def _require_each_once(self) -> None:
+        if not self.has_each_key_once:
+            raise Undecided
 
     @property
     def has_each_key_once(self) -> bool:
@@ -108,7 +120,12 @@ class Incoming:
         return not self._keys or pl.concat(self._keys).is_unique().all()
 
     def fingerprints(self) -> bytes | None:
-        """Those of all rows, to be kept; None where they do not tell the rows apart."""
+        """Those of all rows, to be kept; None where they do not tell the rows apart.
+
+        Those of a period larger than any week are not kept either: they would be too long a value.
+        """
+        if self._read > _MOST:
+            return None
         numbers = pl.concat(self._rows).sort() if self._rows else pl.Series(dtype=pl.UInt64)
         is_told_apart = self.has_each_key_once and numbers.n_unique() == len(numbers)
         return Fingerprints(numbers).to_bytes() if is_told_apart else None

@@ -11,14 +11,12 @@ class Landed:
 
     Attributes:
         counts: Its rows.
-        fingerprints: Those of all rows that the target holds now, to be kept; None where they
-            would not tell the rows apart.
-        are_as_known: Whether these are the ones that were known before.
+        fingerprints: What the rows are made of, to be kept; None where that would not tell them
+            apart.
     """
 
     counts: Counts
     fingerprints: bytes | None = None
-    are_as_known: bool = False
 
 
 class Undecided(Exception):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from psycopg import sql
 
+from sqp_refresh.held import Held, Known, held
 from sqp_refresh.load.counts import Counts
 from sqp_refresh.load.outcome import Landed, Undecided
 from sqp_refresh.load.staging import STAGING, stage
@@ -39,7 +40,7 @@ def publish(
     table: Table,
     part: Part,
     *,
-    known: bytes | None = None,
+    known: Known | None = None,
     whole: bool = False,
 ) -> Landed:
     """Make the target's rows of the part's period equal to the part's, writing only what differs.
@@ -51,12 +52,13 @@ def publish(
         session: A session with the target, in a transaction.
         table: The target.
         part: The rows.
-        known: The fingerprints of the rows that the target holds of the period, by which only
-            those are sent that it does not.
+        known: The rows that the target holds of the period, by which only those are sent that it
+            does not; somebody else may have changed them meanwhile.
         whole: Send all rows, and compare them with all that the target holds, whatever is known.
 
     Raises:
-        Undecided: the part has lost rows, or has a key twice; nothing may be committed.
+        Undecided: the part has lost rows, or has a key twice, or somebody else has changed the
+            target meanwhile; nothing may be committed.
         DataError: a value does not fit its column, or rows would be lost.
         SchemaMismatch: a column has no exact equal in Postgres.
     """
@@ -67,16 +69,16 @@ def publish(
     from sqp_refresh.load.fingerprints import Incoming
 
     read = Read(sql.Identifier(STAGING), tuple(part.rows.schema.names))
-    incoming = Incoming.of(part.rows, key_of(table, read), known)
-    if known is not None and not whole:
-        counts = _differing(session, table, part.period, read, incoming)
+    met = known if not whole else None
+    incoming = Incoming.of(part.rows, key_of(table, read), met.fingerprints if met else None)
+    if met is not None:
+        counts = _differing(session, table, part.period, read, incoming, met.held)
     elif not whole and (schema := straight_schema(session, table, part.period, part.rows.schema)):
-        counts = copy_straight(session, table, part.period, schema, incoming.each_once())
+        counts = copy_straight(session, table, part.period, schema, incoming)
     else:
         counts = _compared(session, table, part.period, read, incoming)
     counts.check_nothing_lost()
-    kept = incoming.fingerprints()
-    return Landed(counts, kept, are_as_known=kept is not None and kept == known)
+    return Landed(counts, incoming.fingerprints())
 
 
 def _compared(
@@ -90,16 +92,26 @@ def _compared(
 
 
 def _differing(
-    session: Session, table: Table, period: Period, read: Read, incoming: "Incoming"
+    session: Session,
+    table: Table,
+    period: Period,
+    read: Read,
+    incoming: "Incoming",
+    before: Held,
 ) -> Counts:
     """Send the rows that differ; each one that the target has must be met by one that came."""
     differing = incoming.each_once()
     first = next(differing, None)
-    counts = Counts()
-    if first is not None:
+    if first is None:
+        counts, found = Counts(), held(session, table, [period])[period].state
+    else:
         stage(session, first.schema, chain([first], differing))
-        counts = Counts(*session.row(changed_statement(table, period, read)))
-    if incoming.left_out + counts.updated + counts.unchanged != len(incoming.known or ()):
+        *numbers, found = session.row(changed_statement(table, period, read))
+        counts = Counts(*numbers)
+    if (
+        found != before.state
+        or incoming.left_out + counts.updated + counts.unchanged != before.rows
+    ):
         raise Undecided
     return counts + Counts(read=incoming.left_out, unchanged=incoming.left_out)
 

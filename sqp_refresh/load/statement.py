@@ -17,6 +17,7 @@ from datetime import date
 
 from psycopg import sql
 
+from sqp_refresh.held import state_of
 from sqp_refresh.postgres import typed
 from sqp_refresh.tables import SCHEMA, Column, Table, measures_first, middle_columns
 from sqp_refresh.weeks import Period
@@ -87,7 +88,7 @@ WITH incoming AS (
 SELECT (SELECT count(*) FROM {source}), 0::bigint,
        (SELECT count(*) FROM inserted), (SELECT count(*) FROM updated),
        (SELECT count(*) FROM {source}) - (SELECT count(*) FROM compared),
-       0::bigint, 0::bigint
+       0::bigint, 0::bigint, (SELECT {state} FROM {target} WHERE {within})
 """)
 # A place is one of a table, of which a partitioned one has several.
 _IS_IT = sql.SQL("target.ctid = row_id AND target.tableoid = row_table")
@@ -155,9 +156,12 @@ def publish_statement(table: Table, period: Period, read: Read) -> sql.Composed:
 def changed_statement(table: Table, period: Period, read: Read) -> sql.Composed:
     """Publish those rows of a period that may differ, and leave all others as they are.
 
-    It returns the numbers of `Counts`, in that order, of these rows alone. Each key comes once.
+    It returns the numbers of `Counts`, in that order, of these rows alone, and where the rows of
+    the period lay before. Each key comes once.
     """
-    return _CHANGE.format(source=read.source, **_comparison(table, period, read))
+    return _CHANGE.format(
+        source=read.source, state=state_of(table), **_comparison(table, period, read)
+    )
 
 
 def _comparison(table: Table, period: Period, read: Read) -> dict[str, sql.Composable]:

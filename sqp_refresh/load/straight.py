@@ -1,18 +1,23 @@
 """A period that the target has no row of: COPY straight into it, if nothing is to be computed."""
 
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from psycopg import sql
 
+from sqp_refresh.errors import DataError
 from sqp_refresh.load.copying import catalog_types, copy
 from sqp_refresh.load.counts import Counts
 from sqp_refresh.load.exact import exact_schema, exactly
+from sqp_refresh.load.outcome import Undecided
 from sqp_refresh.load.statement import present_statement
 from sqp_refresh.postgres import Session
 from sqp_refresh.tables import SCHEMA, Table
 from sqp_refresh.weeks import Period
+
+if TYPE_CHECKING:
+    from sqp_refresh.load.fingerprints import Incoming
 
 # COPY leaves policies aside, and Postgres refuses it to whom they bind.
 _IS_BOUND = sql.SQL("SELECT row_security_active({}::regclass)")
@@ -42,15 +47,21 @@ def copy_straight(
     table: Table,
     period: Period,
     schema: pa.Schema,
-    batches: Iterable[pa.RecordBatch],
+    incoming: "Incoming",
 ) -> Counts:
-    """COPY the batches into the target, which has no row of the period.
+    """COPY rows into the target, which has none of the period.
 
     Raises:
+        Undecided: a key comes twice.
         DataError: a value does not fit its column.
     """
-    exact = (_in_order(table, exactly(schema, period, batch)) for batch in batches)
-    sent = copy(session, table.name, schema, exact, within=SCHEMA)
+    exact = (_in_order(table, exactly(schema, period, one)) for one in incoming.each_once())
+    try:
+        sent = copy(session, table.name, schema, exact, within=SCHEMA)
+    except DataError:
+        if incoming.has_each_key_once:
+            raise
+        raise Undecided from None  # the target's own key has noticed first
     # The driver counts what it sent; a trigger of the table may have dropped some of it.
     (landed,) = session.row(present_statement(table, period))
     return Counts(read=sent, inserted=landed)

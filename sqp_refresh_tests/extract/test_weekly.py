@@ -1,5 +1,5 @@
 from datetime import date, timedelta
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import pyarrow as pa
 from hypothesis import given
@@ -46,6 +46,22 @@ def test_an_ordered_stream_is_cut_into_its_weeks_wherever_the_batches_end(rows, 
     ]
 
     assert found == wanted
+
+
+@given(
+    rows_by_week,
+    st.lists(st.integers(0, 60), max_size=8),
+    st.lists(st.integers(0, 3), min_size=len(WEEKS), max_size=len(WEEKS)),
+)
+def test_a_week_that_is_given_up_leaves_nothing_to_the_next(rows, cuts, patience):
+    for (week, batches), most in zip(by_week(batches_of(rows, cuts), WEEKS), patience, strict=True):
+        found = [
+            number for batch in islice(batches, most) for number in batch["number"].to_pylist()
+        ]
+        expected = [number for sunday, number in rows if sunday == week.start]
+
+        assert found == expected[: len(found)]
+        assert most < 3 or len(found) > 0 or not expected
 
 
 def test_a_week_without_rows_comes_with_none():

@@ -12,10 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sqp_refresh.errors import DataError, SchemaMismatch
+from sqp_refresh.held import Known
+from sqp_refresh.held import held as whereabouts
 from sqp_refresh.load import Counts, Undecided, publish
 from sqp_refresh.parts import Part
 from sqp_refresh.postgres import Session, connect
-from sqp_refresh.tables import ASIN_PERFORMANCE_DATA, DAILY_SQP_DATA, SUMMED_COUNTS
+from sqp_refresh.tables import ASIN_PERFORMANCE_DATA, DAILY_SQP_DATA, SUMMED_COUNTS, Table
 from sqp_refresh.weeks import Period
 
 WEEK = Period.week_of(date(2025, 8, 10))
@@ -63,6 +65,14 @@ def rows_of(week: Period, rows: dict[str, tuple]) -> Part:
 def publish_week(session: Session, week: Period, rows: dict[str, tuple]) -> Counts:
     with session.transaction():
         return publish(session, DAILY_SQP_DATA, rows_of(week, rows)).counts
+
+
+def known_after(session: Session, rows: dict[str, tuple], table: Table = DAILY_SQP_DATA) -> Known:
+    """Publish a week, and look at what is known of it then."""
+    with session.transaction():
+        fingerprints = publish(session, table, rows_of(WEEK, rows)).fingerprints
+        assert fingerprints is not None
+        return Known(whereabouts(session, table, [WEEK])[WEEK], fingerprints)
 
 
 def held(session: Session) -> dict[str, tuple]:
@@ -118,8 +128,7 @@ def test_rows_that_are_known_are_not_sent_and_the_outcome_is_the_same(session, b
     with session.transaction():
         session.run(sql.SQL("DELETE FROM sqp.daily_sqp_data"))
     publish_week(session, NEXT, {"N": (1, 1)})
-    with session.transaction():
-        known = publish(session, DAILY_SQP_DATA, rows_of(WEEK, before)).fingerprints
+    known = known_after(session, before)
     has_lost = bool(before.keys() - after.keys())
     same = {asin for asin in before.keys() & after.keys() if before[asin] == after[asin]}
 
@@ -133,14 +142,54 @@ def test_rows_that_are_known_are_not_sent_and_the_outcome_is_the_same(session, b
             updated=len(before.keys() & after.keys()) - len(same),
             unchanged=len(same),
         )
-        assert (done.fingerprints == known) == (before == after)
+        assert (done.fingerprints == known.fingerprints) == (before == after)
     assert held(session) == (before if has_lost else after)
+
+
+@pytest.mark.parametrize("edited", ["B", "A"])
+@pytest.mark.parametrize("after", [{"A": (1, 1), "B": (1, 1)}, {"A": (2, 2), "B": (1, 1)}])
+def test_an_edit_while_the_rows_are_on_their_way_is_not_taken_for_ours(
+    session, migrated_database, edited, after
+):
+    known = known_after(session, {"A": (1, 1), "B": (1, 1)})
+
+    def interrupted():
+        with psycopg.connect(migrated_database) as connection:
+            edit = "UPDATE sqp.daily_sqp_data SET market_clicks = 9 WHERE asin = %s"
+            connection.execute(edit, (edited,))
+        yield batch_of(WEEK, after)
+
+    part = Part(WEEK, pa.RecordBatchReader.from_batches(SCHEMA, interrupted()))
+    with pytest.raises(Undecided), session.transaction():
+        publish(session, DAILY_SQP_DATA, part, known=known)
+
+
+def test_all_rows_are_compared_whatever_is_known(session):
+    known = known_after(session, {"A": (1, 1), "B": (1, 1)})
+
+    with session.transaction():
+        landed = publish(
+            session, DAILY_SQP_DATA, rows_of(WEEK, {"A": (1, 1)}), known=known, whole=True
+        )
+
+    assert landed.counts == Counts(read=1, unchanged=1, deleted=1)
+
+
+def test_a_column_in_the_place_of_another_of_its_name_is_noticed(session, migrated_database):
+    before = known_after(session, {"A": (1, 1)}).held
+    with psycopg.connect(migrated_database) as connection:
+        connection.execute("ALTER TABLE sqp.daily_sqp_data DROP COLUMN ctr")
+        connection.execute("ALTER TABLE sqp.daily_sqp_data ADD COLUMN ctr numeric(10,4)")
+
+    now = whereabouts(session, DAILY_SQP_DATA, [WEEK])[WEEK]
+    session.rollback()
+
+    assert (now.rows, now.state == before.state) == (before.rows, False)
 
 
 def test_a_key_that_comes_twice_is_not_told_by_fingerprints(session):
     twice = pa.concat_batches([batch_of(WEEK, {"A": (1, 1)}), batch_of(WEEK, {"A": (2, 2)})])
-    with session.transaction():
-        known = publish(session, DAILY_SQP_DATA, rows_of(WEEK, {"A": (1, 1)})).fingerprints
+    known = known_after(session, {"A": (1, 1)})
     parts = [
         Part(WEEK, pa.RecordBatchReader.from_batches(SCHEMA, batches))
         for batches in ([twice], [twice.slice(0, 1), twice.slice(1)])
@@ -239,8 +288,7 @@ def test_rows_at_one_place_of_two_partitions_are_not_confused(session, migrated_
             connection.execute(
                 f"CREATE TABLE sqp.parted_{asin} PARTITION OF sqp.parted FOR VALUES IN ('{asin}')"
             )
-    with session.transaction():
-        known = publish(session, table, rows_of(WEEK, {"a": (1, 1), "b": (1, 1)})).fingerprints
+    known = known_after(session, {"a": (1, 1), "b": (1, 1)}, table)
 
     after = {"a": (1, 1), "b": (2, 1)}
     with session.transaction():
