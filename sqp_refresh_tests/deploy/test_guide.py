@@ -80,7 +80,7 @@ def test_what_cannot_be_run_here_is_a_shell_s_syntax(block):
 
 
 def test_the_files_of_the_guide_hold_variables_that_are_read():
-    refresh, dagster = (
+    refresh, dagster, proxy = (
         {line.partition("=")[0] for line in block.splitlines()} for block in blocks("env")
     )
     asked = yaml.safe_load((ROOT / "deploy" / "dagster.yaml").read_text())["storage"]["postgres"]
@@ -88,6 +88,7 @@ def test_the_files_of_the_guide_hold_variables_that_are_read():
 
     assert refresh <= Settings.model_fields.keys()
     assert dagster == variables
+    assert proxy <= set(re.findall(r"{\$(\w+)", (ROOT / "deploy" / "Caddyfile").read_text()))
 
 
 def test_every_file_that_the_guide_names_is_there():

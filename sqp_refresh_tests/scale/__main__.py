@@ -53,13 +53,13 @@ STORIES = (
 
 def main(
     asins: Annotated[int, typer.Option(help="How many of the year's 85 ASINs.")] = 20,
-    ranges: Annotated[int, typer.Option(help="Runs that the year is spread over.")] = 8,
+    ranges: Annotated[int, typer.Option(help="Runs that the year is spread over.")] = 6,
 ) -> None:
     """Refresh 52 weeks by one worker, by two, and by two of which one is killed in the middle."""
     if REDIS is None:
         raise SystemExit("redis-server is not installed; as root: apt-get install redis-server")
     began = time.monotonic()
-    console.print("52 weeks by workers of Celery; this takes about 10 minutes on 2 cores")
+    console.print("52 weeks by workers of Celery; this takes about 7 minutes on 2 cores")
     console.print("filling a source, and refreshing it once by itself as the reference ...")
     try:
         with racked(asins) as rack:
