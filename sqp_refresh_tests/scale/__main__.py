@@ -21,6 +21,7 @@ from sqp_refresh.defs.jobs import daily_refresh
 from sqp_refresh.demo.year import SUNDAYS
 from sqp_refresh.settings import Settings
 from sqp_refresh.tables import TABLES
+from sqp_refresh.weeks import Grain
 from sqp_refresh_tests.deploy.machine import DEPLOY, Machine, await_that, signal_all
 from sqp_refresh_tests.scale.agencies import refresh_two_agencies
 from sqp_refresh_tests.scale.broker import REDIS, broker
@@ -28,6 +29,7 @@ from sqp_refresh_tests.torture.__main__ import racked
 from sqp_refresh_tests.torture.rack import Rack, fingerprints
 
 QUERIES = "search_query_performance"
+WEEKLY = [name for name, table in TABLES.items() if table.grain.published is Grain.WEEK]
 ENDS_WITHIN_S = 900
 CONNECTIONS_OF_A_RUN = 3
 """As docs/capacity.md counts them."""
@@ -91,6 +93,7 @@ def backfilled(rack: Rack, ranges: int, story: Story) -> str:
             seconds, connections = at_work(machine, url, ranges, story)
             assert fingerprints(url) == rack.reference, "the tables differ from the source"
             assert_one_writer(url, story.workers)
+            assert_no_week_twice(url)
         except AssertionError as error:
             raise AssertionError(f"{story.name}: {error}\n{logged_last(Path(home))}") from None
     allowed = story.workers * CONNECTIONS_OF_A_RUN
@@ -181,7 +184,7 @@ def done(machine: Machine, url: str) -> bool:
         fresh = connection.execute(
             "SELECT count(*) FROM sqp.refresh_audit_log WHERE status = 'running'"
         ).fetchone()
-    whole = len(weeks) == len(TABLES) and sum(one == (len(SUNDAYS),) for one in weeks) == 5
+    whole = len(weeks) == len(TABLES) and weeks.count((len(SUNDAYS),)) == len(WEEKLY)
     return whole and fresh == (0,) and not machine.unfinished(daily_refresh.name)
 
 
@@ -218,6 +221,18 @@ def assert_one_writer(url: str, workers: int) -> None:
         open_ones = [one[0] for one in log[:number] if one[2] > started]
         assert table not in open_ones, f"two refreshes of {table} at {started}"
         assert len(open_ones) < workers, f"more refreshes than workers at {started}"
+
+
+def assert_no_week_twice(url: str) -> None:
+    """Whichever run published a week, killed ones included, no other published it again."""
+    query = (
+        "SELECT table_name, week FROM sqp.refresh_audit_log,"
+        " jsonb_array_elements_text(sync_metadata->'weeks') AS week"
+        " WHERE table_name = ANY(%s) GROUP BY 1, 2 HAVING count(*) > 1"
+    )
+    with psycopg.connect(url) as connection:
+        twice = connection.execute(query, (WEEKLY,)).fetchall()
+    assert not twice, f"published twice: {twice}"
 
 
 if __name__ == "__main__":
