@@ -31,7 +31,7 @@ test: install  ## Run the tests; they start their own servers
 torture: install  ## Kill refreshes of a year at 50 random moments; SEED=n repeats a run
 	@$(BIN)/python -m sqp_refresh_tests.torture $(if $(SEED),--seed $(SEED))
 
-scale: install redis  ## Backfill a year by one and by two Celery workers, one killed; needs Redis
+scale: redis install  ## Backfill a year by one and by two Celery workers, one killed; needs Redis
 	@$(BIN)/python -m sqp_refresh_tests.scale
 
 redis:
