@@ -62,7 +62,7 @@ wheel:  ## Build the wheel into dist/, install it in an empty environment, and r
 	"$$there/venv/bin/pip" wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .; \
 	"$$there/venv/bin/pip" install --quiet --disable-pip-version-check \
 		--constraint constraints.txt "$$(ls dist/*.whl)[demo]"; \
-	cd "$$there"; venv/bin/sqp-refresh demo; venv/bin/sqp-refresh migrate --sql | tail -n 2
+	cd "$$there"; venv/bin/sqp-refresh demo
 
 lint: install  ## Check style, import rules, formatting and types
 	@$(BIN)/ruff check .

@@ -61,7 +61,7 @@ def main(
     if REDIS is None:
         raise SystemExit("redis-server is not installed; as root: apt-get install redis-server")
     began = time.monotonic()
-    console.print("52 weeks by workers of Celery; this takes about 7 minutes on 2 cores")
+    console.print("52 weeks by workers of Celery; this takes about 8 minutes on 2 cores")
     console.print("filling a source, and refreshing it once by itself as the reference ...")
     try:
         with racked(asins) as rack:
