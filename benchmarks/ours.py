@@ -9,9 +9,9 @@ import pyarrow.compute as pc
 
 from benchmarks.command import Load
 from benchmarks.rows import Rows
-from sqp_refresh.load import Counts
+from sqp_refresh.load import Counts, Landed
 from sqp_refresh.load.staging import stage
-from sqp_refresh.parts import Facts, Part, Raw, State
+from sqp_refresh.parts import Facts, Part, Query, Raw, State
 from sqp_refresh.postgres import Session, connect
 from sqp_refresh.refresh import Order, refresh
 from sqp_refresh.tables import (
@@ -73,7 +73,7 @@ def staging(url: str, rows: Rows) -> Load:
 
     def load() -> None:
         with connect(url) as session, session.transaction():
-            stage(session, pa.RecordBatchReader.from_batches(batches[0].schema, batches))
+            stage(session, batches[0].schema, batches)
 
     return load
 
@@ -82,10 +82,10 @@ def bystander(url: str, rows: Rows) -> Load:
     """The engine whole, but for the statement that compares and writes: it only stages."""
     from sqp_refresh import refresh as engine_room
 
-    def staged(session: Session, table: Table, part: Part) -> Counts:
-        assert isinstance(part.rows, pa.RecordBatchReader), "valid rows are batches"
-        count = stage(session, part.rows)
-        return Counts(read=count, unchanged=count)
+    def staged(session: Session, table: Table, part: Part, **_: object) -> Landed:
+        assert not isinstance(part.rows, Raw | Query), "valid rows are batches"
+        count = stage(session, part.rows.schema, part.rows)
+        return Landed(Counts(read=count, unchanged=count), are_as_known=True)
 
     engine_room.publish = staged
     return engine(url, rows)

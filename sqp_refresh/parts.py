@@ -75,6 +75,17 @@ class State:
         return broken / rows if rows and broken else 0.0
 
     @property
+    def lands(self) -> int | None:
+        """Rows that the table must hold of the period; None where that is not known."""
+        return self.value.get("expected", {}).get("row_count")
+
+    @property
+    def superseded(self) -> int:
+        """Rows of the source that do not land, because another one has their key."""
+        good = self.value.get("source_rows", 0) - self.value.get("broken", 0)
+        return good - self.value.get("landing", good)
+
+    @property
     def has_fractions(self) -> bool:
         """Whether the shares are fractions from 0 to 1, told from the counts beside them."""
         return self.value.get("fractions", 0) > self.value.get("percents", 0)

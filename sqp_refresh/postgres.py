@@ -8,6 +8,7 @@ hand. A transaction belongs to the caller, who commits it.
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, LiteralString, cast
 
 from psycopg import conninfo, sql
@@ -105,13 +106,19 @@ class Session:
         with translated_errors(), self._connection.cursor() as cursor:
             cursor.execute(statement.as_string(None))
 
-    def copy_into_temporary(self, table: str, batches: "pa.RecordBatchReader") -> int:
-        """COPY Arrow batches into an existing temporary table; returns the rows copied.
+    def copy(self, table: str, batches: "pa.RecordBatchReader", *, within: str | None) -> int:
+        """COPY Arrow batches into an existing table; returns the rows copied.
 
         The types must match exactly: the driver reinterprets a type of the same width bit by bit.
+
+        Args:
+            table: The table's name.
+            batches: The rows.
+            within: The schema that it is in; None is the session's temporary one.
         """
+        where = {"db_schema_name": within} if within else {"temporary": True}
         with translated_errors(), self._connection.cursor() as cursor:
-            return cursor.adbc_ingest(table, batches, mode="append", temporary=True)
+            return cursor.adbc_ingest(table, batches, mode="append", **where)
 
     def commit(self) -> None:
         """Make everything since the last commit visible to others."""
@@ -157,17 +164,40 @@ def connect(database_url: str, *, patience_s: int = CONNECT_TIMEOUT_S) -> Iterat
         SettingsError: the URL cannot be parsed.
     """
     import adbc_driver_manager
-    from adbc_driver_postgresql import dbapi
 
     address = address_of(database_url, patience_s)
     try:
-        connection = dbapi.connect(conninfo.make_conninfo("", **address))
+        connection = _opened(conninfo.make_conninfo("", **address))
     except adbc_driver_manager.Error as error:
         raise unreachable(_server_message(str(error)), address) from None
     try:
         yield Session(connection)
     finally:
         connection.close()
+
+
+def _opened(address: str) -> Any:  # noqa: ANN401, ADBC ships no types
+    from adbc_driver_manager import AdbcConnection, dbapi
+
+    return dbapi.Connection(_Shared(), AdbcConnection(_server(address)))  # type: ignore[arg-type]
+
+
+@lru_cache(maxsize=8)
+def _server(address: str) -> Any:  # noqa: ANN401, ADBC ships no types
+    """What the driver knows of a server.
+
+    It reads all of its types for that, which takes ten times as long as to open a connection.
+    """
+    import adbc_driver_postgresql
+
+    return adbc_driver_postgresql.connect(address)
+
+
+class _Shared:
+    """Stands for the server in each connection, whose end would close it for all of them."""
+
+    def close(self) -> None:
+        """Leave it open."""
 
 
 def address_of(database_url: str, patience_s: int = CONNECT_TIMEOUT_S) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from psycopg import sql
 
 from sqp_refresh import __version__
 from sqp_refresh.contract import contract_of
+from sqp_refresh.load import Landed
 from sqp_refresh.parts import Feed, State
 from sqp_refresh.postgres import Session
 from sqp_refresh.tables import SCHEMA, Table
@@ -74,17 +75,31 @@ class Finding:
         rows: Rows that copying it will read, None where that is not known; for a period that is
             left as it is, the rows that it has.
         held: What the table holds of it: as it is now where that decides, else as it was published.
+        is_made_alike: Whether it was last made in the way it is made now.
     """
 
     reason: Reason
     source_state: Mapping[str, Any]
     rows: int | None
     held: Held | None = None
+    is_made_alike: bool = False
 
     @property
     def state(self) -> State:
         """What the period is made from, for what it says of its rows."""
         return State(self.source_state)
+
+    @property
+    def only_source_changed(self) -> bool:
+        """Whether the same rows of the source would make the same rows as before."""
+        return self.reason is Reason.SOURCE_CHANGED and self.is_made_alike
+
+    @property
+    def needs_all_rows(self) -> bool:
+        """Whether it can be told beforehand that only all rows together tell what to do."""
+        lands = self.state.lands
+        has_lost = self.held is not None and lands is not None and lands < self.held.rows
+        return has_lost or self.state.superseded > 0
 
 
 DEFINITION = "definition"
@@ -96,26 +111,30 @@ FROM sqp.refresh_periods
 WHERE table_schema = {schema} AND table_name = {table}
     AND period_start BETWEEN {first} AND {last}
 """)
-# Record hashes are added, not combined by XOR, under which two equal rows would cancel out.
+# Where a row lies, and the transaction that wrote it there: whoever writes a row changes one of the
+# two, and to read them takes a twentieth of the time that its values would. Hashes are added, not
+# combined by XOR, under which two equal ones would cancel out.
 _HELD = sql.SQL("""
 SELECT wanted.first, wanted.last, held.rows, held.state
 FROM (VALUES {wanted}) AS wanted (first, last)
 CROSS JOIN LATERAL (
     SELECT count(*) AS rows,
-        coalesce(sum(hash_record_extended(ROW({columns}), 0)), 0)::text AS state
+        coalesce(sum(hash_record_extended(ROW(ctid, xmin), 0)), 0)::text AS state
     FROM {target} WHERE {within}
 ) AS held
 """)
 _RECORD = sql.SQL("""
 INSERT INTO sqp.refresh_periods AS known (
     table_schema, table_name, period_start, period_end, source_state, target_state, row_count,
-    changed_by, published_by, published_at
+    row_fingerprints, changed_by, published_by, published_at
 )
 VALUES ({schema}, {table}, {first}, {last}, {source_state}::jsonb, {target_state}, {rows},
-    {audit_id}, {audit_id}, now())
+    {fingerprints}::bytea, {audit_id}, {audit_id}, now())
 ON CONFLICT (table_schema, table_name, period_start) DO UPDATE
 SET period_end = excluded.period_end, source_state = excluded.source_state,
     target_state = excluded.target_state, row_count = excluded.row_count,
+    row_fingerprints = CASE WHEN {is_known} THEN known.row_fingerprints
+        ELSE excluded.row_fingerprints END,
     changed_by = CASE WHEN {changed} THEN excluded.changed_by ELSE known.changed_by END,
     published_by = excluded.published_by, published_at = excluded.published_at
 """)
@@ -127,6 +146,11 @@ _ROW_COUNTS = sql.SQL("""
 SELECT period_start, period_end, row_count FROM sqp.refresh_periods
 WHERE table_schema = {schema} AND table_name = {table} AND row_count > 0
 ORDER BY period_start
+""")
+_FINGERPRINTS = sql.SQL("""
+SELECT row_fingerprints FROM sqp.refresh_periods
+WHERE table_schema = {schema} AND table_name = {table} AND period_start = {first}
+    AND period_end = {last} AND row_count = {rows} AND target_state = {state}
 """)
 _DOUBT = sql.SQL("""
 UPDATE sqp.refresh_periods SET source_state = source_state || '{{"doubted": true}}'
@@ -232,7 +256,9 @@ def examine(
         rows = before.rows if before and not reason.copies else states[period].rows
         if before and now is None:
             now = Held(before.rows, before.target_state)
-        findings[period] = Finding(reason, made[period], rows, now)
+        before_made = (before.source_state or {}) if before else {}
+        is_alike = before_made.get(DEFINITION) == made[period][DEFINITION]
+        findings[period] = Finding(reason, made[period], rows, now, is_alike)
     return findings
 
 
@@ -284,12 +310,26 @@ def held(session: Session, table: Table, periods: Iterable[Period]) -> dict[Peri
     found = session.rows(
         _HELD.format(
             wanted=wanted,
-            columns=sql.SQL(", ").join(sql.Identifier(column.name) for column in table.columns),
             target=sql.Identifier(SCHEMA, table.name),
             within=within,
         )
     )
     return {Period(first, last): Held(rows, state) for first, last, rows, state in found}
+
+
+def fingerprints(session: Session, table: Table, period: Period) -> bytes | None:
+    """Those of the rows that a table holds of a period; None unless it is as it was published."""
+    now = held(session, table, [period])[period]
+    found = session.rows(
+        _FINGERPRINTS.format(
+            **_named(table),
+            first=sql.Literal(period.start),
+            last=sql.Literal(period.end),
+            rows=sql.Literal(now.rows),
+            state=sql.Literal(now.state),
+        )
+    )
+    return found[0][0] if found else None
 
 
 def record(
@@ -299,7 +339,7 @@ def record(
     source_state: Mapping[str, Any] | None,
     *,
     audit_id: int,
-    changed: bool,
+    landed: Landed,
     unchanged: Held | None = None,
 ) -> None:
     """Enter a period as published, in the transaction that publishes it.
@@ -310,7 +350,7 @@ def record(
         period: The period just published.
         source_state: What it was made from; None has it made again by the next refresh.
         audit_id: The run that published it.
-        changed: Whether that changed a row.
+        landed: What publishing it did.
         unchanged: What the table holds of it, where that is known to be as it was. Should it be
             out of date, the next refresh finds a table that somebody else has changed.
     """
@@ -324,7 +364,10 @@ def record(
             target_state=sql.Literal(now.state),
             rows=sql.Literal(now.rows),
             audit_id=sql.Literal(audit_id),
-            changed=sql.Literal(changed),
+            changed=sql.Literal(landed.counts.changed > 0),
+            # They are large, so that those which are kept already are not written once more.
+            is_known=sql.Literal(landed.are_as_known),
+            fingerprints=sql.Literal(None if landed.are_as_known else landed.fingerprints),
         )
     )
 

@@ -23,11 +23,11 @@ from sqp_refresh.control.quality import Recorded
 from sqp_refresh.control.writer import only_writer
 from sqp_refresh.drift import drift, explained, require_percentages
 from sqp_refresh.errors import RefreshError, Rejected, SchemaMismatch, Transient
-from sqp_refresh.load import Counts, publish
+from sqp_refresh.load import Counts, Landed, Undecided, publish
 from sqp_refresh.parts import Feed, Part
 from sqp_refresh.postgres import Session, connect
 from sqp_refresh.published import Finding, Held
-from sqp_refresh.reconciliation import differences
+from sqp_refresh.reconciliation import Difference, differences
 from sqp_refresh.retries import persistently
 from sqp_refresh.summary import Summary
 from sqp_refresh.tables import SCHEMA, Dependency, Origin, Table
@@ -116,22 +116,23 @@ class _Work:
     started: float = field(default_factory=time.monotonic)
     summary: Summary = field(init=False)
     tolerated: float = 0.0
+    undecided: list[Period] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.summary = Summary(self.table, self.feed.facts)
 
     def attempt(self) -> None:
         self.summary.rejected.clear()
+        self.undecided.clear()
         with connect(self.database_url) as session:
             with session.transaction():
                 self._open(session)
             with session.transaction():
                 checkpoint, findings = self._prepare(session)
-            with closing(self.feed.parts(self._to_read(findings))) as parts:
-                for part in parts:
-                    self._publish(session, part, findings[part.period], checkpoint)
+            self._publish_all(session, self._to_read(findings), findings, checkpoint)
+            if self.undecided:
+                self._publish_all(session, self.undecided, findings, checkpoint)
             with session.transaction():
-                self._reconcile(session, findings)
                 self._finish(session, checkpoint, findings)
         if self.summary.rejection:
             raise self.summary.rejection
@@ -203,6 +204,17 @@ class _Work:
                 self.summary.rejected[period] = rejection(period, bad, read, self.tolerated)
         return [period for period in to_copy if period not in self.summary.rejected]
 
+    def _publish_all(
+        self,
+        session: Session,
+        periods: Sequence[Period],
+        findings: Mapping[Period, Finding],
+        checkpoint: Checkpoint,
+    ) -> None:
+        with closing(self.feed.parts(periods)) as parts:
+            for part in parts:
+                self._publish(session, part, findings[part.period], checkpoint)
+
     def _publish(
         self, session: Session, part: Part, finding: Finding, checkpoint: Checkpoint
     ) -> None:
@@ -214,6 +226,8 @@ class _Work:
             assert sieve, "only a sieve rejects"
             with session.transaction():
                 self._quarantine(session, part.period, sieve.refused[:SAMPLE])
+        except Undecided:
+            self.undecided.append(part.period)
 
     def _most_refused(self, finding: Finding) -> int | None:
         """How many bad rows are worth keeping: with more of them, the week is rejected."""
@@ -231,7 +245,8 @@ class _Work:
     ) -> None:
         with session.transaction():
             registry.hold(session, self.table)
-            counts = self._load(session, part, sieve)
+            landed = self._load(session, part, sieve, finding)
+            counts = landed.counts
             published.record(
                 session,
                 self.table,
@@ -239,45 +254,51 @@ class _Work:
                 # Rows that the source no longer has are looked at again every time.
                 None if counts.retained else finding.source_state,
                 audit_id=self.summary.opened,
-                changed=counts.changed > 0,
+                landed=landed,
                 unchanged=_as_it_was(finding, counts),
             )
+            found = self._reconcile(session, part.period, finding)
             checkpoints.save(session, checkpoint, part.period, rows=counts.read)
             self._watch_budget(session)
         # Only what is committed is counted.
         self.summary.periods[part.period] = counts
+        self.summary.differences += found
         if sieve:
             self.summary.broken += sieve.reasons
         elif self.table.source:
             self.summary.left_out += finding.source_state.get("broken", 0)
         logger.info("%s.%s %s: %s", SCHEMA, self.table.name, part.period, counts)
 
-    def _load(self, session: Session, part: Part, sieve: Sieve | None) -> Counts:
+    def _load(self, session: Session, part: Part, sieve: Sieve | None, finding: Finding) -> Landed:
         """Publish the good rows of a part, and put the bad ones into quarantine."""
+        known, whole = None, part.period in self.undecided or finding.needs_all_rows
+        if finding.only_source_changed and not whole and not self.order.force:
+            known = published.fingerprints(session, self.table, part.period)
         if sieve is None:
-            return publish(session, self.table, part)
-        landed = publish(session, self.table, Part(part.period, sieve.batches()))
+            return publish(session, self.table, part, known=known, whole=whole)
+        good = Part(part.period, sieve.batches())
+        landed = publish(session, self.table, good, known=known, whole=whole)
         if sieve.bad_ratio > self.tolerated:
             reasons = dict(sieve.reasons.most_common())
             raise rejection(part.period, sieve.bad, sieve.read, self.tolerated, reasons)
         if len(sieve.refused) < sieve.bad:
             raise Transient(f"the source changed while the week of {part.period} was read")
         self._quarantine(session, part.period, sieve.refused)
-        counts = replace(landed, read=sieve.read, quarantined=sieve.bad)
+        counts = replace(landed.counts, read=sieve.read, quarantined=sieve.bad)
         counts.check_nothing_lost()
-        return counts
+        return replace(landed, counts=counts)
 
     def _quarantine(self, session: Session, period: Period, refused: Sequence[Refused]) -> None:
         """Settle the rows of a week that waited, and keep those that it has now."""
         quarantine.settle(session, self.table, period)
         quarantine.keep(session, self.table, period, refused, audit_id=self.summary.opened)
 
-    def _reconcile(self, session: Session, findings: Mapping[Period, Finding]) -> None:
+    def _reconcile(self, session: Session, period: Period, finding: Finding) -> list[Difference]:
         """Hold what was published against what the source says; where they differ, doubt it."""
-        states = {period: findings[period].source_state for period in self.summary.periods}
-        found = differences(session, self.table, states)
-        self.summary.differences = found
-        published.doubt(session, self.table, {one.period for one in found})
+        found = differences(session, self.table, {period: finding.source_state})
+        if found:
+            published.doubt(session, self.table, [period])
+        return found
 
     def _watch_budget(self, session: Session) -> None:
         budget = self.order.budget_ms

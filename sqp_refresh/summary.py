@@ -28,7 +28,7 @@ class Summary:
         rejected: The weeks that were not published, because of too many bad rows.
         broken: How many rows broke each rule, of those that went into quarantine.
         left_out: Rows of the source that break their contract, and are in no sum of this table.
-        differences: What the table holds otherwise than its source says; None before it is known.
+        differences: What the table holds otherwise than its source says, of the copied periods.
         drift: What has changed about the source's columns.
         rows_left: Rows of the periods that were left as they were.
         resumes: The run that broke off, which this one went on from.
@@ -45,7 +45,7 @@ class Summary:
     rejected: dict[Period, Rejected] = field(default_factory=dict)
     broken: Counter[str] = field(default_factory=Counter)
     left_out: int = 0
-    differences: list[Difference] | None = None
+    differences: list[Difference] = field(default_factory=list)
     drift: Drift = field(default_factory=Drift)
     rows_left: int = 0
     resumes: str | None = None
@@ -193,10 +193,8 @@ class Summary:
         } | ({"source_schema": self.facts.schema} if self.facts.schema else {})
 
     @property
-    def _reconciliation(self) -> dict[str, Any] | None:
-        """The verdict on every copied period; None where the refresh did not get that far."""
-        if self.differences is None:
-            return None
+    def _reconciliation(self) -> dict[str, Any]:
+        """The verdict on every copied period."""
         differ = sorted({str(one.period) for one in self.differences})
         return {
             "verdict": "FAIL" if differ else "PASS",

@@ -1,5 +1,6 @@
 """What a night does to the eight tables, held against an independent computation of each."""
 
+import sys
 from datetime import date
 from decimal import Decimal
 
@@ -9,6 +10,8 @@ import pytest
 
 from sqp_refresh.demo.year import week_of_rows
 from sqp_refresh.errors import DataError, SchemaMismatch
+from sqp_refresh.load import publish
+from sqp_refresh.load.staging import stage
 from sqp_refresh.settings import Settings
 from sqp_refresh_tests import oracle
 from sqp_refresh_tests.nights import FIRST, LAST, Nights, held, refresh_all
@@ -21,6 +24,18 @@ TABLES = list(oracle.KEYS)
 @pytest.fixture
 def nights(environment: Settings, source: SourceTable) -> Nights:
     return Nights(environment, source)
+
+
+def staged(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The rows of each COPY into staging from now on."""
+    sent: list[int] = []
+
+    def counted(*arguments) -> int:
+        sent.append(stage(*arguments))
+        return sent[-1]
+
+    monkeypatch.setattr(sys.modules[publish.__module__], "stage", counted)
+    return sent
 
 
 def three_weeks(**changes) -> list:
@@ -57,6 +72,48 @@ def test_a_restated_week_updates_what_differs_and_nothing_else(nights):
     assert counts["search_query_performance"].updated == 1
     assert counts["search_query_performance"].unchanged == len(rows) - 1
     assert counts["monthly_summary"].updated == 1
+
+
+def test_of_a_restated_week_only_the_rows_that_differ_are_sent(nights, monkeypatch):
+    rows = three_weeks()
+    nights.after(rows)
+    sent = staged(monkeypatch)
+
+    rows[5] = row(day=MIDDLE, query="red widget", impressions=(20_110, 231), clicks=(540, 7))
+    rows.append(row(day=LAST, query="green widget"))
+    counts = nights.after(rows)
+
+    # Of one table by rows and two by ASIN, two weeks each.
+    assert sent == [1] * 6
+    assert counts["search_query_performance"].unchanged == 7
+
+
+def test_a_row_for_another_is_found_although_the_week_has_as_many_as_before(nights, monkeypatch):
+    rows = three_weeks()
+    nights.after(rows)
+    sent = staged(monkeypatch)
+
+    rows[-1] = row(day=LAST, query="green widget")
+    counts = nights.after(rows)
+
+    assert counts["search_query_performance"].deleted == 1
+    assert counts["search_query_performance"].inserted == 1
+    assert sent.count(len(rows) // 3) == 1
+
+
+def test_an_edit_of_a_week_that_was_restated_too_is_mended(nights, environment):
+    rows = three_weeks()
+    nights.after(rows)
+    with psycopg.connect(environment.database_url) as connection:
+        connection.execute("UPDATE sqp.search_query_performance SET asin_click_count = 0")
+
+    rows[0] = row(day=FIRST, asin="B000000001", query="blue widget", volume=801)
+    nights.source.replace(rows)
+    summaries = refresh_all(environment)
+
+    assert summaries["search_query_performance"].counts.updated == len(rows)
+    for table, expected in oracle.expected_tables(rows).items():
+        oracle.assert_equal(held(environment)[table], expected, table)
 
 
 def test_updated_at_moves_only_where_a_value_did(nights, environment):

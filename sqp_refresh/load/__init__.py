@@ -1,6 +1,7 @@
 """Step 3: a week's rows into Postgres, by COPY, difference and publish, in one transaction."""
 
 from sqp_refresh.load.counts import Counts
+from sqp_refresh.load.outcome import Landed, Undecided
 from sqp_refresh.load.publish import publish
 
-__all__ = ["Counts", "publish"]
+__all__ = ["Counts", "Landed", "Undecided", "publish"]

@@ -1,46 +1,110 @@
-"""A part into its table: staged if it comes as Arrow, then published by one statement."""
+"""A part into its table, by the shortest way that makes the target equal to it.
+
+    only the source has changed   the rows that differ into staging, and from there into the table
+    the table has none of it yet  all rows straight into the table
+    else                          all rows into staging, where they are compared with the table's
+
+A part that Postgres computes itself is compared where it is computed.
+"""
+
+from itertools import chain
+from typing import TYPE_CHECKING
 
 from psycopg import sql
 
 from sqp_refresh.load.counts import Counts
+from sqp_refresh.load.outcome import Landed, Undecided
 from sqp_refresh.load.staging import STAGING, stage
 from sqp_refresh.load.statement import (
     Read,
+    changed_statement,
     insert_statement,
+    key_of,
     present_statement,
     publish_statement,
     ranked,
-    repeated_statement,
 )
+from sqp_refresh.load.straight import copy_straight, straight_schema
 from sqp_refresh.parts import Part, Query
 from sqp_refresh.postgres import Session
 from sqp_refresh.tables import Table
 from sqp_refresh.weeks import Period
 
+if TYPE_CHECKING:
+    from sqp_refresh.load.fingerprints import Incoming
 
-def publish(session: Session, table: Table, part: Part) -> Counts:
+
+def publish(
+    session: Session,
+    table: Table,
+    part: Part,
+    *,
+    known: bytes | None = None,
+    whole: bool = False,
+) -> Landed:
     """Make the target's rows of the part's period equal to the part's, writing only what differs.
 
     The caller has held the rows against their contract, holds the table's lock, and commits. An
     empty part deletes nothing.
 
+    Args:
+        session: A session with the target, in a transaction.
+        table: The target.
+        part: The rows.
+        known: The fingerprints of the rows that the target holds of the period, by which only
+            those are sent that it does not.
+        whole: Send all rows, and compare them with all that the target holds, whatever is known.
+
     Raises:
+        Undecided: the part has lost rows, or has a key twice; nothing may be committed.
         DataError: a value does not fit its column, or rows would be lost.
         SchemaMismatch: a column has no exact equal in Postgres.
     """
     if isinstance(part.rows, Query):
         read = Read(sql.Identifier("read"), part.rows.columns, part.rows.select)
-        return _published(session, table, part.period, read)
-    stage(session, part.rows)
+        return Landed(_published(session, table, part.period, read))
+    # Polars takes a while to import, and only rows need it.
+    from sqp_refresh.load.fingerprints import Incoming
+
     read = Read(sql.Identifier(STAGING), tuple(part.rows.schema.names))
-    (is_repeated,) = session.row(repeated_statement(table, read))
+    incoming = Incoming.of(part.rows, key_of(table, read), known)
+    if known is not None and not whole:
+        counts = _differing(session, table, part.period, read, incoming)
+    elif not whole and (schema := straight_schema(session, table, part.period, part.rows.schema)):
+        counts = copy_straight(session, table, part.period, schema, incoming.each_once())
+    else:
+        counts = _compared(session, table, part.period, read, incoming)
+    counts.check_nothing_lost()
+    kept = incoming.fingerprints()
+    return Landed(counts, kept, are_as_known=kept is not None and kept == known)
+
+
+def _compared(
+    session: Session, table: Table, period: Period, read: Read, incoming: "Incoming"
+) -> Counts:
+    """Send all rows, and compare them with all that the target has."""
+    stage(session, incoming.batches.schema, incoming.differing())
     # Ranking the rows of each key takes longer than all the rest, and hardly a week needs it.
-    return _published(session, table, part.period, ranked(table, read) if is_repeated else read)
+    has_each_key_once = incoming.has_each_key_once
+    return _published(session, table, period, read if has_each_key_once else ranked(table, read))
+
+
+def _differing(
+    session: Session, table: Table, period: Period, read: Read, incoming: "Incoming"
+) -> Counts:
+    """Send the rows that differ; each one that the target has must be met by one that came."""
+    differing = incoming.each_once()
+    first = next(differing, None)
+    counts = Counts()
+    if first is not None:
+        stage(session, first.schema, chain([first], differing))
+        counts = Counts(*session.row(changed_statement(table, period, read)))
+    if incoming.left_out + counts.updated + counts.unchanged != len(incoming.known or ()):
+        raise Undecided
+    return counts + Counts(read=incoming.left_out, unchanged=incoming.left_out)
 
 
 def _published(session: Session, table: Table, period: Period, read: Read) -> Counts:
-    (is_present,) = session.row(present_statement(table, period))
-    statement = publish_statement if is_present else insert_statement
-    counts = Counts(*session.row(statement(table, period, read)))
-    counts.check_nothing_lost()
-    return counts
+    (present,) = session.row(present_statement(table, period))
+    statement = publish_statement if present else insert_statement
+    return Counts(*session.row(statement(table, period, read)))

@@ -13,6 +13,7 @@ took back. A period that the target has no row of is not compared, only inserted
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import date
 
 from psycopg import sql
 
@@ -32,10 +33,10 @@ _COMPARE = sql.SQL("""
 WITH {read}incoming AS (
     SELECT {expressions} FROM {source} WHERE {counts}
 ), present AS NOT MATERIALIZED (
-    SELECT target.ctid AS row_id, {columns} FROM {target} AS target
+    SELECT target.tableoid AS row_table, target.ctid AS row_id, {columns} FROM {target} AS target
     WHERE {within}
 ), compared AS MATERIALIZED (
-    SELECT row_id, {key}, {published},
+    SELECT row_table, row_id, {key}, {published},
         CASE WHEN present.row_id IS NULL THEN 'new'
              WHEN incoming.{sample} IS NULL THEN 'vanished'
              ELSE 'differs'
@@ -45,11 +46,11 @@ WITH {read}incoming AS (
         OR ROW({published_values}) IS DISTINCT FROM ROW({present_values})
 ), deleted AS (
     DELETE FROM {target} AS target USING compared
-    WHERE verdict = 'vanished' AND target.ctid = row_id AND EXISTS (SELECT FROM {source})
+    WHERE verdict = 'vanished' AND EXISTS (SELECT FROM {source}) AND {is_it}
     RETURNING 1
 ), updated AS (
     UPDATE {target} AS target SET {assignments} FROM compared
-    WHERE verdict = 'differs' AND target.ctid = row_id RETURNING 1
+    WHERE verdict = 'differs' AND {is_it} RETURNING 1
 ), inserted AS (
     INSERT INTO {target} ({columns})
     SELECT {columns} FROM compared WHERE verdict = 'new' RETURNING 1
@@ -64,8 +65,33 @@ SELECT (SELECT count(*) FROM {source}),
        (SELECT count(*) FROM compared
            WHERE verdict = 'vanished' AND NOT EXISTS (SELECT FROM {source}))
 """)
-_PRESENT = sql.SQL("SELECT EXISTS (SELECT FROM {target} WHERE {within})")
-_REPEATED = sql.SQL("SELECT EXISTS (SELECT FROM {source} GROUP BY {key} HAVING count(*) > 1)")
+# As above, of rows that are only a part of the period's: what they do not meet stays as it is.
+_CHANGE = sql.SQL("""
+WITH incoming AS (
+    SELECT {expressions} FROM {source}
+), present AS NOT MATERIALIZED (
+    SELECT target.tableoid AS row_table, target.ctid AS row_id, {columns} FROM {target} AS target
+    WHERE {within}
+), compared AS MATERIALIZED (
+    SELECT row_table, row_id, {key}, {published}
+    FROM incoming LEFT JOIN present USING ({key})
+    WHERE present.row_id IS NULL
+        OR ROW({published_values}) IS DISTINCT FROM ROW({present_values})
+), updated AS (
+    UPDATE {target} AS target SET {assignments} FROM compared
+    WHERE {is_it} RETURNING 1
+), inserted AS (
+    INSERT INTO {target} ({columns})
+    SELECT {columns} FROM compared WHERE row_id IS NULL RETURNING 1
+)
+SELECT (SELECT count(*) FROM {source}), 0::bigint,
+       (SELECT count(*) FROM inserted), (SELECT count(*) FROM updated),
+       (SELECT count(*) FROM {source}) - (SELECT count(*) FROM compared),
+       0::bigint, 0::bigint
+""")
+# A place is one of a table, of which a partitioned one has several.
+_IS_IT = sql.SQL("target.ctid = row_id AND target.tableoid = row_table")
+_PRESENT = sql.SQL("SELECT count(*) FROM {target} WHERE {within}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +121,9 @@ class Read:
 
 
 def present_statement(table: Table, period: Period) -> sql.Composed:
-    """Whether the target has any row of a period."""
+    """How many rows the target has of a period."""
     target = sql.Identifier(SCHEMA, table.name)
     return _PRESENT.format(target=target, within=_within(table, period))
-
-
-def repeated_statement(table: Table, read: Read) -> sql.Composed:
-    """Whether a key comes more than once."""
-    return _REPEATED.format(source=read.source, key=_identifiers(_key(table, read)))
 
 
 def insert_statement(table: Table, period: Period, read: Read) -> sql.Composed:
@@ -125,21 +146,53 @@ def publish_statement(table: Table, period: Period, read: Read) -> sql.Composed:
     """
     return _COMPARE.format(
         **read.named(),
-        expressions=_expressions(table, period, read.columns),
-        columns=_names(table.columns),
-        key=_names(table.key),
-        target=sql.Identifier(SCHEMA, table.name),
-        within=_within(table, period),
+        **_comparison(table, period, read),
         # No key column is ever null, so one of them tells whether there is an incoming row.
         sample=sql.Identifier(table.key[0].name),
-        published=_listed(
+    )
+
+
+def changed_statement(table: Table, period: Period, read: Read) -> sql.Composed:
+    """Publish those rows of a period that may differ, and leave all others as they are.
+
+    It returns the numbers of `Counts`, in that order, of these rows alone. Each key comes once.
+    """
+    return _CHANGE.format(source=read.source, **_comparison(table, period, read))
+
+
+def _comparison(table: Table, period: Period, read: Read) -> dict[str, sql.Composable]:
+    return {
+        "expressions": _expressions(table, period, read.columns),
+        "columns": _names(table.columns),
+        "key": _names(table.key),
+        "target": sql.Identifier(SCHEMA, table.name),
+        "within": _within(table, period),
+        "published": _listed(
             sql.SQL("{} AS {}").format(_published(table, column), sql.Identifier(column.name))
             for column in table.values
         ),
-        published_values=_listed(_published(table, column) for column in table.values),
-        present_values=_listed(sql.Identifier("present", column.name) for column in table.values),
-        assignments=_listed(_assignments(table)),
-    )
+        "published_values": _listed(_published(table, column) for column in table.values),
+        "present_values": _listed(
+            sql.Identifier("present", column.name) for column in table.values
+        ),
+        "assignments": _listed(_assignments(table)),
+        "is_it": _IS_IT,
+    }
+
+
+def bounds(period: Period) -> dict[str, date]:
+    """The columns that hold the first and the last day of the period that a row belongs to."""
+    return {
+        "start_date": period.start,
+        "end_date": period.end,
+        "period_start": period.start,
+        "period_end": period.end,
+    }
+
+
+def key_of(table: Table, read: Read) -> list[str]:
+    """The columns of the key that were read; the others are the same in a whole period."""
+    return [column.name for column in table.key if column.name in read.columns]
 
 
 def ranked(table: Table, read: Read) -> Read:
@@ -154,15 +207,11 @@ def ranked(table: Table, read: Read) -> Read:
     query = sql.SQL(
         "SELECT *, row_number() OVER (PARTITION BY {} ORDER BY {}) AS place FROM {}"
     ).format(
-        _identifiers(_key(table, read)),
+        _identifiers(key_of(table, read)),
         _listed(sql.SQL("{} DESC NULLS LAST").format(sql.Identifier(name)) for name in order),
         read.source,
     )
     return Read(sql.Identifier("read"), read.columns, query, is_ranked=True)
-
-
-def _key(table: Table, read: Read) -> list[str]:
-    return [column.name for column in table.key if column.name in read.columns]
 
 
 def _expressions(table: Table, period: Period, available: tuple[str, ...]) -> sql.Composed:
@@ -188,12 +237,6 @@ def _expression(
     table: Table, period: Period, column: Column, available: tuple[str, ...]
 ) -> sql.Composed:
     """A target column out of what was read: as it is, or computed exactly and rounded once."""
-    bounds = {
-        "start_date": period.start,
-        "end_date": period.end,
-        "period_start": period.start,
-        "period_end": period.end,
-    }
     if column.name in available:
         value = sql.Identifier(column.name)
     elif column.name in table.ratios:
@@ -203,7 +246,7 @@ def _expression(
         low, high = map(sql.Identifier, middle_columns(column.name))
         value = sql.SQL("({}::numeric + {}::numeric) / 2").format(low, high)
     else:
-        value = sql.Literal(bounds[column.name])
+        value = sql.Literal(bounds(period)[column.name])
     return sql.SQL("CAST({} AS {}) AS {}").format(
         value, typed(column.type), sql.Identifier(column.name)
     )

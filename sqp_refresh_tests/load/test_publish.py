@@ -1,15 +1,18 @@
 """Publishing makes a period of the target equal to what came, and counts exactly what it did."""
 
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
 from datetime import date
 
+import psycopg
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sqp_refresh.errors import DataError, SchemaMismatch
-from sqp_refresh.load import Counts, publish
+from sqp_refresh.load import Counts, Undecided, publish
 from sqp_refresh.parts import Part
 from sqp_refresh.postgres import Session, connect
 from sqp_refresh.tables import ASIN_PERFORMANCE_DATA, DAILY_SQP_DATA, SUMMED_COUNTS
@@ -59,7 +62,7 @@ def rows_of(week: Period, rows: dict[str, tuple]) -> Part:
 
 def publish_week(session: Session, week: Period, rows: dict[str, tuple]) -> Counts:
     with session.transaction():
-        return publish(session, DAILY_SQP_DATA, rows_of(week, rows))
+        return publish(session, DAILY_SQP_DATA, rows_of(week, rows)).counts
 
 
 def held(session: Session) -> dict[str, tuple]:
@@ -103,6 +106,56 @@ def test_any_week_becomes_any_other_and_every_row_is_counted(session, before, af
         assert held(session) == before
         assert done == Counts(retained=len(before))
     assert publish_week(session, NEXT, {"N": (1, 1)}).unchanged == 1
+
+
+@given(before=weeks_of_rows, after=weeks_of_rows)
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_rows_that_are_known_are_not_sent_and_the_outcome_is_the_same(session, before, after):
+    from psycopg import sql
+
+    with session.transaction():
+        session.run(sql.SQL("DELETE FROM sqp.daily_sqp_data"))
+    publish_week(session, NEXT, {"N": (1, 1)})
+    with session.transaction():
+        known = publish(session, DAILY_SQP_DATA, rows_of(WEEK, before)).fingerprints
+    has_lost = bool(before.keys() - after.keys())
+    same = {asin for asin in before.keys() & after.keys() if before[asin] == after[asin]}
+
+    with suppress(Undecided), session.transaction():
+        done = publish(session, DAILY_SQP_DATA, rows_of(WEEK, after), known=known)
+
+        assert not has_lost
+        assert done.counts == Counts(
+            read=len(after),
+            inserted=len(after.keys() - before.keys()),
+            updated=len(before.keys() & after.keys()) - len(same),
+            unchanged=len(same),
+        )
+        assert (done.fingerprints == known) == (before == after)
+    assert held(session) == (before if has_lost else after)
+
+
+def test_a_key_that_comes_twice_is_not_told_by_fingerprints(session):
+    twice = pa.concat_batches([batch_of(WEEK, {"A": (1, 1)}), batch_of(WEEK, {"A": (2, 2)})])
+    with session.transaction():
+        known = publish(session, DAILY_SQP_DATA, rows_of(WEEK, {"A": (1, 1)})).fingerprints
+    parts = [
+        Part(WEEK, pa.RecordBatchReader.from_batches(SCHEMA, batches))
+        for batches in ([twice], [twice.slice(0, 1), twice.slice(1)])
+    ]
+
+    for part in parts:
+        with pytest.raises(Undecided), session.transaction():
+            publish(session, DAILY_SQP_DATA, part, known=known)
+    assert held(session) == {"A": (1, 1)}
+
+    with session.transaction():
+        whole = publish(
+            session, DAILY_SQP_DATA, Part(WEEK, pa.RecordBatchReader.from_batches(SCHEMA, [twice]))
+        )
+    assert (whole.counts.superseded, whole.fingerprints) == (1, None)
 
 
 def test_what_an_error_interrupts_leaves_nothing_behind(session):
@@ -173,6 +226,33 @@ def test_a_value_too_large_for_its_column_stops_the_week(session):
 
     with pytest.raises(DataError, match="numeric field overflow"), session.transaction():
         publish(session, ASIN_PERFORMANCE_DATA, part)
+
+
+def test_rows_at_one_place_of_two_partitions_are_not_confused(session, migrated_database):
+    table = replace(DAILY_SQP_DATA, name="parted")
+    with psycopg.connect(migrated_database) as connection:
+        connection.execute(
+            "CREATE TABLE sqp.parted (LIKE sqp.daily_sqp_data INCLUDING DEFAULTS)"
+            " PARTITION BY LIST (asin)"
+        )
+        for asin in ("a", "b"):
+            connection.execute(
+                f"CREATE TABLE sqp.parted_{asin} PARTITION OF sqp.parted FOR VALUES IN ('{asin}')"
+            )
+    with session.transaction():
+        known = publish(session, table, rows_of(WEEK, {"a": (1, 1), "b": (1, 1)})).fingerprints
+
+    after = {"a": (1, 1), "b": (2, 1)}
+    with session.transaction():
+        differing = publish(session, table, rows_of(WEEK, after), known=known)
+    with session.transaction():
+        vanished = publish(session, table, rows_of(WEEK, {"b": (3, 1)}), whole=True)
+
+    assert differing.counts == Counts(read=2, updated=1, unchanged=1)
+    assert vanished.counts == Counts(read=1, updated=1, deleted=1)
+    with psycopg.connect(migrated_database) as connection:
+        rows = connection.execute("SELECT asin, asin_impressions FROM sqp.parted").fetchall()
+    assert rows == [("b", 3)]
 
 
 def test_indexes_and_grants_of_the_target_survive(session):

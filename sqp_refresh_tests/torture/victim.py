@@ -37,7 +37,7 @@ def _is_derived(_: Session, table: Table, *__: object) -> bool:
 
 
 MOMENTS = {
-    "copy": Moment(Session, "copy_into_temporary"),
+    "copy": Moment(Session, "copy"),
     "publish": Moment(refresh_module, "publish", lambda *args: not _is_derived(*args)),
     "rollup": Moment(refresh_module, "publish", _is_derived),
     "checkpoint": Moment(checkpoints, "save"),

@@ -1,0 +1,114 @@
+"""Which of a period's rows the target has already, told by a fingerprint of each.
+
+A fingerprint is 64 bits over all that was read of a row. Those of the rows that a period was made
+of are kept beside it when it is published; as long as nobody else touched its rows, a row that
+comes with a fingerprint that was kept is in the target as it is, and need not travel there again.
+A changed row that meets one of them by chance would be missed: once in 2^64 changes.
+"""
+
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Self
+
+import polars as pl
+import pyarrow as pa
+
+from sqp_refresh.load.outcome import Undecided
+
+# Two hashes, so that keys that collide are not rows that do.
+_OF_ROW, _OF_KEY = 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprints:
+    """Of the rows of one period, each once, in ascending order.
+
+    Attributes:
+        numbers: One a row, 64 bits.
+    """
+
+    numbers: pl.Series
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    @classmethod
+    def from_bytes(cls, kept: bytes) -> Self:
+        """As `to_bytes` made them."""
+        return cls(pl.read_ipc_stream(io.BytesIO(kept)).to_series())
+
+    def to_bytes(self) -> bytes:
+        """To be kept; eight bytes a row."""
+        return self.numbers.to_frame("row").write_ipc_stream(None).getvalue()
+
+    def have(self, rows: pl.Series) -> pl.Series:
+        """Which of these rows are among them, as booleans."""
+        if not len(self):
+            return pl.repeat(value=False, n=len(rows), eager=True)
+        places = self.numbers.search_sorted(rows).clip(0, len(self) - 1)
+        return self.numbers.gather(places) == rows
+
+
+@dataclass(slots=True)
+class Incoming:
+    """A period's rows on their way; what it has counted is complete once its batches are read.
+
+    Attributes:
+        batches: The rows.
+        key: The columns that tell them apart.
+        known: The fingerprints of the rows that the target holds; None where that is not known.
+        left_out: Rows that the target holds already.
+    """
+
+    batches: pa.RecordBatchReader
+    key: Sequence[str]
+    known: Fingerprints | None = None
+    left_out: int = 0
+    _rows: list[pl.Series] = field(default_factory=list)
+    _keys: list[pl.Series] = field(default_factory=list)
+
+    @classmethod
+    def of(
+        cls, batches: pa.RecordBatchReader, key: Sequence[str], known: bytes | None = None
+    ) -> Self:
+        """Rows on their way to a target whose fingerprints were kept as these bytes."""
+        return cls(batches, key, None if known is None else Fingerprints.from_bytes(known))
+
+    def differing(self) -> Iterator[pa.RecordBatch]:
+        """The rows that the target may not have."""
+        for batch in self.batches:
+            frame = pl.DataFrame(batch)
+            rows = frame.hash_rows(seed=_OF_ROW)
+            self._rows.append(rows)
+            self._keys.append(frame.select(self.key).hash_rows(seed=_OF_KEY))
+            if self.known is None:
+                yield batch
+                continue
+            differ = ~self.known.have(rows)
+            differing = batch.filter(differ.to_arrow())
+            self.left_out += batch.num_rows - differing.num_rows
+            if differing.num_rows:
+                yield differing
+
+    def each_once(self) -> Iterator[pa.RecordBatch]:
+        """The rows, up to the first batch with a key that came before.
+
+        Raises:
+            Undecided: at that batch.
+        """
+        for batch in self.differing():
+            if not self.has_each_key_once:
+                raise Undecided
+            yield batch
+
+    @property
+    def has_each_key_once(self) -> bool:
+        """Whether no two rows have one key; that two keys collide is taken for it."""
+        return not self._keys or pl.concat(self._keys).is_unique().all()
+
+    def fingerprints(self) -> bytes | None:
+        """Those of all rows, to be kept; None where they do not tell the rows apart."""
+        numbers = pl.concat(self._rows).sort() if self._rows else pl.Series(dtype=pl.UInt64)
+        is_told_apart = self.has_each_key_once and numbers.n_unique() == len(numbers)
+        return Fingerprints(numbers).to_bytes() if is_told_apart else None
