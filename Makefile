@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo ui test torture scale bench lint format clean
+.PHONY: help install demo ui test torture scale redis bench wheel lint format clean
 
 help:  ## List the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## */\t/' | expand -t 10
@@ -31,12 +31,18 @@ test: install  ## Run the tests; they start their own servers
 torture: install  ## Kill refreshes of a year at 50 random moments; SEED=n repeats a run
 	@$(BIN)/python -m sqp_refresh_tests.torture $(if $(SEED),--seed $(SEED))
 
-scale: install  ## Backfill a year by two Celery workers, one killed; installs Redis and Celery
-	@command -v redis-server >/dev/null || { echo "Installing redis-server ..."; apt-get install --yes --quiet redis-server; }
-	@$(BIN)/python -c "import dagster_celery" 2>/dev/null || { echo "Installing the extra named scale ..."; \
-		$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-		--constraint constraints.txt --editable '.[scale]'; }
+scale: redis install  ## Backfill a year by one and by two Celery workers, one killed; needs Redis
 	@$(BIN)/python -m sqp_refresh_tests.scale
+
+redis:
+	@command -v redis-server >/dev/null || if [ "$$(id -u)" = 0 ]; then \
+		echo "Installing redis-server, a package of Debian ..."; \
+		apt-get --quiet=2 update && DEBIAN_FRONTEND=noninteractive \
+		apt-get --quiet=2 install --yes --no-install-recommends redis-server >/dev/null; \
+	else \
+		echo "make scale needs a Redis, which root installs: apt-get install redis-server" >&2; \
+		exit 1; \
+	fi
 
 bench: $(VENV)/.bench  ## Measure beside peers and the limit; QUICK=1, ROWS=n, RUNS=n for less
 	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(if $(ROWS),--rows $(ROWS)) \
@@ -47,6 +53,16 @@ $(VENV)/.bench: $(VENV)/.installed
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 		--constraint constraints.txt --editable '.[demo,dev,bench]'
 	@touch $@
+
+wheel:  ## Build the wheel into dist/, install it in an empty environment, and run its demo there
+	@rm -rf build dist
+	@set -e; there=$$(mktemp -d); trap 'rm -rf "$$there"' EXIT; \
+	echo "Building the wheel, and installing it in an empty environment ..."; \
+	$(PYTHON) -m venv "$$there/venv"; \
+	"$$there/venv/bin/pip" wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .; \
+	"$$there/venv/bin/pip" install --quiet --disable-pip-version-check \
+		--constraint constraints.txt "$$(ls dist/*.whl)[demo]"; \
+	cd "$$there"; venv/bin/sqp-refresh demo
 
 lint: install  ## Check style, import rules, formatting and types
 	@$(BIN)/ruff check .

@@ -61,6 +61,22 @@ def test_the_wheel_holds_no_test_and_nothing_beside_the_package(wheel):
     assert folders == {"sqp_refresh", f"sqp_refresh-{__version__}.dist-info"}
 
 
+def test_the_package_of_the_wheel_runs_outside_the_repository(wheel, tmp_path):
+    wheel.extractall(tmp_path)
+    start = "import sqp_refresh, sys; sys.stderr.write(sqp_refresh.__file__);"
+    start += "from sqp_refresh.cli import main; main()"
+
+    done = subprocess.run(
+        [sys.executable, "-c", start, "migrate", "--sql"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.stderr == str(tmp_path / "sqp_refresh" / "__init__.py")
+    assert done.stdout.strip() == migrate.as_sql().strip()
+
+
 def test_the_wheel_says_where_it_runs(wheel):
     metadata = wheel.read(f"sqp_refresh-{__version__}.dist-info/METADATA").decode()
 

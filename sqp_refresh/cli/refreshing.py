@@ -90,7 +90,10 @@ def demo(
         drawn = settings.dashboard_path
         with console.status("drawing the dashboard ..."):
             draw(settings.database_url, drawn, datetime.now(UTC))
-        console.print(f"To look at it: {drawn}, or in the Dagster UI by [bold]make ui[/]")
+        ui_command = "[bold]make ui[/], which is [bold]sqp-refresh demo --ui[/]"
+        console.print(
+            f"To look at it: {drawn}, or in the Dagster UI by {ui_command}", soft_wrap=True
+        )
 
 
 def ready() -> tuple[Settings, Catalog]:

@@ -87,11 +87,11 @@ def embedded_postgres(directory: Path, *, version: int = 18) -> Iterator[str]:
         _forget_a_dead_server(directory)
         server = _postgres(directory, version)
         try:
-            with _uninterrupted():
+            with uninterrupted():
                 _start(server)
             yield server.get_uri()
         finally:
-            with _uninterrupted():
+            with uninterrupted():
                 # The wheel counts the processes that use a server, and one that was killed never
                 # takes itself off the list. The directory is ours alone, so we are the last.
                 server.global_process_id_list.put([os.getpid()])
@@ -180,7 +180,7 @@ def embedded_bigquery(directory: Path | None = None, *, project: str) -> Iterato
                 rest, storage = _ports(process, home / LOG_NAME)
                 yield Emulator(project, f"http://127.0.0.1:{rest}", f"127.0.0.1:{storage}")
             finally:
-                with _uninterrupted():
+                with uninterrupted():
                     _stop(process)
 
 
@@ -254,7 +254,7 @@ def terminating_like_an_exception() -> Iterator[None]:
 
 
 @contextmanager
-def _uninterrupted() -> Iterator[None]:
+def uninterrupted() -> Iterator[None]:
     """Put Ctrl-C and SIGTERM off to the end, so that no server is left half started or stopped."""
     if not _on_main_thread():
         yield

@@ -24,6 +24,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import yaml
 
+from sqp_refresh.demo.servers import uninterrupted
 from sqp_refresh.tables import SCHEMA, TABLES
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -33,6 +34,8 @@ CODE = "sqp_refresh.definitions"
 WAITS = {"poll_interval_seconds": 2, "free_slots_after_run_end_seconds": 1}
 LOCATION = "sqp_refresh"
 UP_WITHIN_S = 300
+STOPPED_WITHIN_S = 20
+ANSWERED_WITHIN_S = 120
 
 _LAUNCH = """
 mutation ($tags: [ExecutionTag!], $location: String!) {
@@ -50,8 +53,11 @@ mutation ($tags: [ExecutionTag!], $location: String!) {
 """
 _CREATE_POOL = "mutation ($pool: String!) { setConcurrencyLimit(concurrencyKey: $pool, limit: 1) }"
 _UNFINISHED = """
-{ runsOrError(filter: {statuses: [QUEUED, NOT_STARTED, STARTING, STARTED, CANCELING]}) {
-    ... on Runs { results { runId } } } }
+query ($job: String) {
+  runsOrError(filter: {
+    pipelineName: $job, statuses: [QUEUED, NOT_STARTED, STARTING, STARTED, CANCELING]
+  }) { ... on Runs { results { runId } } }
+}
 """
 
 
@@ -119,11 +125,13 @@ class Machine:
             yield
 
     @contextmanager
-    def process(self, unit: str, *arguments: str) -> "Iterator[subprocess.Popen[bytes]]":
+    def process(
+        self, unit: str, *arguments: str, **switches: str
+    ) -> "Iterator[subprocess.Popen[bytes]]":
         """The process of one unit, with a session of its own, until the block ends."""
         (file,) = DEPLOY.rglob(f"sqp-refresh-{unit}.service")
         # The tests' own package is not installed.
-        secrets = self.switches | {"PYTHONPATH": str(DEPLOY.parent)}
+        secrets = self.switches | switches | {"PYTHONPATH": str(DEPLOY.parent)}
         with (self.home / f"{'-'.join([unit, *arguments])}.log").open("wb") as log:
             process = subprocess.Popen(
                 [*self.command(file), *arguments],
@@ -136,12 +144,13 @@ class Machine:
         try:
             yield process
         finally:
-            signal_all(process, signal.SIGTERM)
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(20)
-            # What it started may outlive it.
-            signal_all(process, signal.SIGKILL)
-            process.wait()
+            with uninterrupted():
+                signal_all(process, signal.SIGTERM)
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(STOPPED_WITHIN_S)
+                # What it started may outlive it.
+                signal_all(process, signal.SIGKILL)
+                process.wait()
 
     def query(self, query: str, **variables: Any) -> dict[str, Any]:
         """Ask the webserver what its own pages ask it."""
@@ -150,7 +159,7 @@ class Machine:
             json.dumps({"query": query, "variables": variables}).encode(),
             {"content-type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=ANSWERED_WITHIN_S) as answer:
             said = json.load(answer)
         assert "errors" not in said, said["errors"]
         return said["data"]
@@ -171,9 +180,9 @@ class Machine:
             pool = f"{self.switches['BIGQUERY_DATASET']}/{SCHEMA}/{table}"
             self.query(_CREATE_POOL, pool=pool)
 
-    def unfinished(self) -> list[Any]:
-        """The runs that are queued or at work."""
-        return self.query(_UNFINISHED)["runsOrError"]["results"]
+    def unfinished(self, job: str | None = None) -> list[Any]:
+        """The runs, of one job or of all, that are queued or at work."""
+        return self.query(_UNFINISHED, job=job)["runsOrError"]["results"]
 
     def await_code(self) -> None:
         """Wait until the webserver has loaded the code location."""

@@ -15,6 +15,7 @@ import yaml
 from dagster._core.instance.config import PoolGranularity
 from psycopg import sql
 
+from sqp_refresh.defs.launchers import CeleryRuns
 from sqp_refresh.extract import client
 from sqp_refresh.tables import TABLES
 from sqp_refresh_tests.deploy.machine import DEPLOY, RELEASE, exec_start, storage_variables
@@ -55,14 +56,13 @@ def test_failed_runs_are_left_to_the_sensor(instance):
 
 
 def test_the_run_launcher_is_configuration(instance, tmp_path, monkeypatch):
-    pytest.importorskip("dagster_celery", reason="the extra named scale is not installed")
     for name in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"):
         monkeypatch.setenv(name, "redis://127.0.0.1:1/0")
     configured = read("dagster.yaml") | read("celery/run_launcher.yaml")
     (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(configured))
 
     with dg.DagsterInstance.from_config(str(tmp_path)) as celery:
-        assert type(celery.run_launcher).__name__ == "CeleryRunLauncher"
+        assert isinstance(celery.run_launcher, CeleryRuns)
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
@@ -70,8 +70,6 @@ def test_a_unit_is_well_formed_and_confined(unit, tmp_path):
     if not shutil.which("systemd-analyze"):
         pytest.skip("there is no systemd-analyze")
     shutil.copytree(DEPLOY / "systemd", tmp_path / "units")
-    if not Path(exec_start(unit)[0].replace(RELEASE, sys.prefix)).exists():
-        pytest.skip("the extra named scale is not installed")
     here = tmp_path / "units" / unit.name
     here.write_text(unit.read_text().replace(RELEASE, sys.prefix))
     searched = os.environ | {"SYSTEMD_UNIT_PATH": f"{tmp_path}/units:"}

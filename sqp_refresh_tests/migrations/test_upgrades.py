@@ -1,39 +1,143 @@
-"""A database that holds rows, from every earlier version to this one; nothing of it is lost."""
+"""A database that holds rows, from every earlier version to this one and back; nothing is lost."""
+
+from typing import Any, LiteralString
 
 import pytest
+from psycopg import sql
 
 from sqp_refresh import migrate
 from sqp_refresh.refresh import Order, refresh
-from sqp_refresh_tests.migrations.conftest import Database
+from sqp_refresh_tests.migrations.conftest import VERSIONS, Database
 from sqp_refresh_tests.migrations.test_refresh_as_owner import WEEK, OneWeek
 
-EARLIER = sorted(path.name[:4] for path in (migrate.FOLDER / "versions").glob("0*.py"))[:-1]
-ROWS = "SELECT search_query FROM sqp.search_query_performance WHERE start_date = %s ORDER BY 1"
+EARLIER = VERSIONS[:-1]
 LONG_AGO = "2024-08-18"
+QUERIES = "SELECT search_query FROM sqp.search_query_performance WHERE start_date = %s ORDER BY 1"
+
+# What a target asks for, whichever columns it has.
+VALUES = {"date": LONG_AGO, "text": "x"}
+# What the fourth version fills, and empties on the way back.
+REGISTRY = ("refresh_config", "refresh_dependencies")
+CONTROL: dict[str, LiteralString] = {
+    "refresh_config": """
+        INSERT INTO sqp.refresh_config (table_name, priority, custom_sync_params)
+        VALUES ('weekly_summary', 7, '{}'), ('search_query_performance', 8, '{"batch_size": 9}')
+        ON CONFLICT (table_schema, table_name) DO UPDATE
+        SET priority = EXCLUDED.priority, custom_sync_params = EXCLUDED.custom_sync_params
+    """,
+    "refresh_dependencies": """
+        INSERT INTO sqp.refresh_dependencies
+            (parent_config_id, dependent_config_id, dependency_type)
+        SELECT parent.id, dependent.id, 'soft'
+        FROM sqp.refresh_config AS parent, sqp.refresh_config AS dependent
+        WHERE parent.table_name = 'search_query_performance'
+            AND dependent.table_name = 'weekly_summary'
+        ON CONFLICT (parent_config_id, dependent_config_id) DO UPDATE
+        SET dependency_type = EXCLUDED.dependency_type
+    """,
+    "refresh_audit_log": """
+        INSERT INTO sqp.refresh_audit_log (table_name, status, refresh_completed_at)
+        VALUES ('weekly_summary', 'success', now()), ('search_query_performance', 'running', NULL)
+    """,
+    "refresh_audit_log_archive": """
+        INSERT INTO sqp.refresh_audit_log_archive (
+            id, table_schema, table_name, refresh_started_at, status, sync_metadata, created_at
+        ) VALUES (0, 'sqp', 'weekly_summary', now(), 'success', '{"run_id": "old"}', now())
+    """,
+    "refresh_checkpoints": """
+        INSERT INTO sqp.refresh_checkpoints (function_name, table_name, checkpoint_data)
+        VALUES ('refresh', 'search_query_performance', '{"published": 3}')
+    """,
+    "refresh_data_quality": """
+        INSERT INTO sqp.refresh_data_quality (audit_log_id, metric_name, metric_value)
+        SELECT min(id), 'row_count', 3 FROM sqp.refresh_audit_log
+    """,
+    "refresh_quarantine": """
+        INSERT INTO sqp.refresh_quarantine (audit_log_id, table_name, raw_row, reasons)
+        SELECT min(id), 'search_query_performance', '{"Date": null}', '{no date}'
+        FROM sqp.refresh_audit_log
+    """,
+    "webhook_configs": """
+        INSERT INTO sqp.webhook_configs (name, url, events)
+        VALUES ('team', 'https://hooks.example.com', '{refresh.failed}')
+    """,
+    "webhook_deliveries": """
+        INSERT INTO sqp.webhook_deliveries (webhook_config_id, audit_log_id, event, payload)
+        SELECT config.id, NULL, 'refresh.failed', '{"severity": "high"}'
+        FROM sqp.webhook_configs AS config
+    """,
+    "refresh_periods": """
+        INSERT INTO sqp.refresh_periods (
+            table_name, period_start, period_end, target_state, row_count, changed_by, published_by
+        ) VALUES ('weekly_summary', '2024-08-18', '2024-08-24', 'x', 1, 1, 1)
+    """,
+}
+"""A row for each control table, by the columns that it has had since it came."""
+
+Rows = dict[str, list[dict[str, Any]]]
+
+
+def tables(database: Database) -> list[str]:
+    found = database.rows(
+        "SELECT relname FROM pg_class WHERE relnamespace = 'sqp'::regnamespace"
+        " AND relkind = 'r' AND relname <> 'alembic_version' ORDER BY relname"
+    )
+    return [name for (name,) in found]
 
 
 def fill(database: Database) -> None:
-    """A week of long ago and one that is refreshed again; where there is a registry, a change."""
-    for first, last, query in (
-        (LONG_AGO, "2024-08-24", "old"),
-        (str(WEEK.start), str(WEEK.end), "a"),
-        (str(WEEK.start), str(WEEK.end), "gone"),
-    ):
+    """A row in every table that there is, and a week that is refreshed again afterwards."""
+    there = tables(database)
+    for name in there:
+        if not name.startswith(("refresh_", "webhook_")):
+            fill_target(database, name)
+    for name, statement in CONTROL.items():
+        if name in there:
+            database.run(statement)
+    for query in ("a", "gone"):
         database.rows(
             "INSERT INTO sqp.search_query_performance"
             " (marketplace, start_date, end_date, asin, search_query)"
             " VALUES ('x', %s, %s, 'x', %s)",
-            first,
-            last,
+            str(WEEK.start),
+            str(WEEK.end),
             query,
         )
-    if database.rows("SELECT to_regclass('sqp.refresh_config') IS NOT NULL") == [(True,)]:
-        database.run(
-            "INSERT INTO sqp.refresh_config (table_name, priority) VALUES ('weekly_summary', 7)"
-            " ON CONFLICT (table_schema, table_name) DO UPDATE SET priority = 7",
-            "INSERT INTO sqp.refresh_audit_log (table_name, status, refresh_completed_at)"
-            " VALUES ('weekly_summary', 'success', now())",
-        )
+
+
+def fill_target(database: Database, name: str) -> None:
+    asked = database.rows(
+        "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute"
+        " WHERE attrelid = ('sqp.' || %s)::regclass AND attnum > 0"
+        " AND attnotnull AND NOT atthasdef",
+        name,
+    )
+    row = {column: VALUES[kind] for column, kind in asked}
+    insert = sql.SQL("INSERT INTO sqp.{} ({}) VALUES ({})").format(
+        sql.Identifier(name),
+        sql.SQL(", ").join(map(sql.Identifier, row)),
+        sql.SQL(", ").join(map(sql.Literal, row.values())),
+    )
+    database.rows(insert)
+
+
+def rows_of(database: Database) -> Rows:
+    """Every row of every table, as JSON has it."""
+    every = sql.SQL("SELECT to_jsonb(row) FROM sqp.{} AS row")
+    return {
+        name: [row for (row,) in database.rows(every.format(sql.Identifier(name)))]
+        for name in tables(database)
+    }
+
+
+def assert_kept(before: Rows, after: Rows) -> None:
+    """Each row is there as it was, in the tables and columns that both versions have."""
+    for name in before.keys() & after.keys():
+        for row in before[name]:
+            assert any(
+                all(row[column] == now[column] for column in row.keys() & now.keys())
+                for now in after[name]
+            ), f"{name} no longer holds {row}"
 
 
 @pytest.mark.parametrize("version", EARLIER)
@@ -41,15 +145,32 @@ def test_rows_survive_an_upgrade_and_are_refreshed_after_it(database_18: Databas
     database = database_18
     migrate.upgrade(database.url, version)
     fill(database)
-    logged = version >= "0002"
+    before = rows_of(database)
+    empty = [name for name, rows in before.items() if not rows]
+    assert not empty, f"fill {empty} too"
 
     migrate.upgrade(database.url)
+    assert_kept(before, rows_of(database))
     counts = refresh(database.url, OneWeek(["a", "b"]), Order("after")).counts
 
-    assert database.rows(ROWS, LONG_AGO) == [("old",)]
-    assert database.rows(ROWS, WEEK.start) == [("a",), ("b",)]
+    assert database.rows(QUERIES, LONG_AGO) == [("x",)]
+    assert database.rows(QUERIES, WEEK.start) == [("a",), ("b",)]
     assert (counts.updated, counts.inserted, counts.deleted) == (1, 1, 1)
-    priority = "SELECT priority FROM sqp.refresh_config WHERE table_name = 'weekly_summary'"
-    assert database.rows(priority) == [(7 if logged else 80,)]
-    kept = "SELECT status FROM sqp.refresh_audit_log WHERE table_name = 'weekly_summary'"
-    assert database.rows(kept) == [("success",)] * logged
+
+
+@pytest.mark.parametrize("version", EARLIER)
+def test_rows_survive_the_way_back_where_the_earlier_version_has_a_place_for_them(
+    database_18: Database, version: str
+):
+    database = database_18
+    migrate.upgrade(database.url)
+    fill(database)
+    before = rows_of(database)
+    if version < "0004":
+        before = {name: rows for name, rows in before.items() if name not in REGISTRY}
+
+    migrate.downgrade(database.url, version)
+
+    assert_kept(before, rows_of(database))
+    migrate.upgrade(database.url)
+    assert migrate.is_current(database.url)

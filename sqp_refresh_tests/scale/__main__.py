@@ -1,16 +1,15 @@
 """`make scale`: a year's backfill by workers of Celery, one of which is killed in the middle."""
 
 import os
-import shutil
 import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import psutil
 import psycopg
@@ -18,75 +17,125 @@ import typer
 import yaml
 from rich.console import Console
 
+from sqp_refresh.defs.jobs import daily_refresh
 from sqp_refresh.demo.year import SUNDAYS
 from sqp_refresh.settings import Settings
 from sqp_refresh.tables import TABLES
-from sqp_refresh_tests.deploy.machine import DEPLOY, Machine, await_that, free_ports, signal_all
+from sqp_refresh.weeks import Grain
+from sqp_refresh_tests.deploy.machine import DEPLOY, Machine, await_that, signal_all
 from sqp_refresh_tests.scale.agencies import refresh_two_agencies
+from sqp_refresh_tests.scale.broker import REDIS, broker
 from sqp_refresh_tests.torture.__main__ import racked
 from sqp_refresh_tests.torture.rack import Rack, fingerprints
 
 QUERIES = "search_query_performance"
-ENDS_WITHIN_S = 1800
+WEEKLY = [name for name, table in TABLES.items() if table.grain.published is Grain.WEEK]
+ENDS_WITHIN_S = 900
+CONNECTIONS_OF_A_RUN = 3
+"""As docs/capacity.md counts them."""
+
 console = Console(highlight=False, soft_wrap=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """A year by so many workers, one of which may be killed in the middle."""
+
+    name: str
+    workers: int
+    kill: bool = False
+
+
+STORIES = (
+    Story("one worker", 1),
+    Story("two workers", 2),
+    Story("two workers, one killed", 2, kill=True),
+)
 
 
 def main(
     asins: Annotated[int, typer.Option(help="How many of the year's 85 ASINs.")] = 20,
-    ranges: Annotated[int, typer.Option(help="Runs that the year is spread over.")] = 8,
+    ranges: Annotated[int, typer.Option(help="Runs that the year is spread over.")] = 6,
 ) -> None:
     """Refresh 52 weeks by one worker, by two, and by two of which one is killed in the middle."""
+    if REDIS is None:
+        raise SystemExit("redis-server is not installed; as root: apt-get install redis-server")
+    began = time.monotonic()
+    console.print("52 weeks by workers of Celery; this takes about 8 minutes on 2 cores")
     console.print("filling a source, and refreshing it once by itself as the reference ...")
-    with racked(asins) as rack:
-        refresh_two_agencies(rack)
-        console.print("two agencies by one release, each in its own database")
-        seconds = {
-            story: backfilled(rack, ranges, workers=workers, kill=kill)
-            for story, workers, kill in (
-                ("one worker", 1, False),
-                ("two workers", 2, False),
-                ("two workers, one killed", 2, True),
-            )
-        }
-    for story, took in seconds.items():
-        console.print(f"{story:26} {took:6.1f} s")
-    console.print("every table equal to the source each time, one writer for each table")
+    try:
+        with racked(asins) as rack:
+            refresh_two_agencies(rack)
+            console.print("two agencies by one release, each in its own database")
+            for story in STORIES:
+                console.print(f"{story.name:24} {backfilled(rack, ranges, story)}")
+    except AssertionError as error:
+        console.print(str(error), style="red", markup=False)
+        raise typer.Exit(1) from None
+    minutes = (time.monotonic() - began) / 60
+    console.print(f"every table equal to the source each time; {minutes:.1f} minutes in all")
 
 
-def backfilled(rack: Rack, ranges: int, *, workers: int, kill: bool) -> float:
-    """Seconds that a year takes in so many runs, once all is checked."""
+def backfilled(rack: Rack, ranges: int, story: Story) -> str:
+    """How long a year takes in so many runs, once all is checked.
+
+    Raises:
+        AssertionError: something is not as it must be; the message ends with what was logged last.
+    """
     with (
         rack.database() as url,
         rack.database("template0") as storage,
         broker() as address,
         tempfile.TemporaryDirectory(prefix="sqp_refresh_") as home,
     ):
-        machine = machine_of(Path(home), url, storage, address, workers)
-        with machine.running("code", "daemon", "webserver"), ExitStack() as staff:
-            at_work = [
-                staff.enter_context(machine.process("worker", "--hostname", f"{number}@%h"))
-                for number in range(workers)
-            ]
-            machine.await_code()
-            machine.create_pools()
-            began = time.monotonic()
-            launch(machine, ranges)
-            if kill:
-                kill_one(url, at_work)
-            await_that(lambda: done(machine, url), "every week is published", ENDS_WITHIN_S)
-            took = time.monotonic() - began
-        assert fingerprints(url) == rack.reference, "the tables differ from the source"
-        assert_one_writer(url, workers)
-        return took
+        machine = machine_of(Path(home), url, storage, address, story.workers)
+        try:
+            seconds, connections = at_work(machine, url, ranges, story)
+            assert fingerprints(url) == rack.reference, "the tables differ from the source"
+            assert_one_writer(url, story.workers)
+            assert_no_week_twice(url)
+        except AssertionError as error:
+            raise AssertionError(f"{story.name}: {error}\n{logged_last(Path(home))}") from None
+    allowed = story.workers * CONNECTIONS_OF_A_RUN
+    assert connections <= allowed, f"{connections} connections to the target, of {allowed}"
+    return f"{seconds:6.1f} s, at most {connections} connections to the target of {allowed} allowed"
+
+
+def at_work(machine: Machine, url: str, ranges: int, story: Story) -> tuple[float, int]:
+    """Seconds that it took, and connections to the target that its workers had at once."""
+    with machine.running("code", "daemon", "webserver"), ExitStack() as staff:
+        workers = [
+            staff.enter_context(
+                machine.process("worker", "--hostname", f"{number}@%h", DATABASE_URL=as_worker(url))
+            )
+            for number in range(story.workers)
+        ]
+        machine.await_code()
+        machine.create_pools()
+        began = time.monotonic()
+        launch(machine, ranges)
+        if story.kill:
+            kill_one(url, workers)
+        most = 0
+
+        def published() -> bool:
+            nonlocal most
+            most = max(most, connections_of_workers(url))
+            return done(machine, url)
+
+        await_that(published, "every week is published", ENDS_WITHIN_S)
+        return time.monotonic() - began, most
 
 
 def machine_of(home: Path, url: str, storage: str, address: str, workers: int) -> Machine:
     """A machine whose runs go to workers, as many at once as there are workers."""
-    instance: dict[str, Any] = yaml.safe_load((DEPLOY / "celery/run_launcher.yaml").read_text())
-    instance |= {
-        "concurrency": yaml.safe_load((DEPLOY / "dagster.yaml").read_text())["concurrency"]
-    }
+    instance = {
+        name: yaml.safe_load((DEPLOY / "dagster.yaml").read_text())[name]
+        for name in ("concurrency", "run_monitoring")
+    } | yaml.safe_load((DEPLOY / "celery" / "run_launcher.yaml").read_text())
     instance["concurrency"]["runs"]["max_concurrent_runs"] = workers
+    # While its worker is away, a run waits in the broker for the other.
+    instance["run_monitoring"]["start_timeout_seconds"] = 86400
     switches = {name: os.environ[name] for name in Settings.model_fields if name in os.environ}
     return Machine(
         home,
@@ -96,19 +145,6 @@ def machine_of(home: Path, url: str, storage: str, address: str, workers: int) -
         instance,
         {"CELERY_BROKER_URL": address, "CELERY_RESULT_BACKEND": address},
     )
-
-
-@contextmanager
-def broker() -> Iterator[str]:
-    """A Redis of its own, which keeps nothing."""
-    (port,) = free_ports(1)
-    command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    try:
-        yield f"redis://127.0.0.1:{port}/0"
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def launch(machine: Machine, ranges: int) -> None:
@@ -140,7 +176,7 @@ def kill_one(url: str, workers: "list[subprocess.Popen[bytes]]") -> None:
 
 
 def done(machine: Machine, url: str) -> bool:
-    """Whether all weeks of all tables are published, and no run is left."""
+    """Whether all weeks of all tables are published, and no run of them is left."""
     with psycopg.connect(url) as connection:
         weeks = connection.execute(
             "SELECT count(*) FROM sqp.refresh_periods GROUP BY table_name"
@@ -148,8 +184,30 @@ def done(machine: Machine, url: str) -> bool:
         fresh = connection.execute(
             "SELECT count(*) FROM sqp.refresh_audit_log WHERE status = 'running'"
         ).fetchone()
-    whole = len(weeks) == len(TABLES) and sum(one == (len(SUNDAYS),) for one in weeks) == 5
-    return whole and fresh == (0,) and not machine.unfinished()
+    whole = len(weeks) == len(TABLES) and weeks.count((len(SUNDAYS),)) == len(WEEKLY)
+    return whole and fresh == (0,) and not machine.unfinished(daily_refresh.name)
+
+
+def as_worker(url: str) -> str:
+    """The target's address, for connections that Postgres can tell from those of others."""
+    return f"{url}&application_name=worker"
+
+
+def connections_of_workers(url: str) -> int:
+    """How many there are now."""
+    query = (
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND application_name = 'worker'"
+    )
+    with psycopg.connect(url) as connection:
+        ((number,),) = connection.execute(query).fetchall()
+    return number
+
+
+def logged_last(home: Path, lines: int = 5) -> str:
+    """The end of each process's log."""
+    ends = {log.name: log.read_text().splitlines()[-lines:] for log in home.glob("*.log")}
+    return "\n".join("\n  ".join([name, *end]) for name, end in sorted(ends.items()))
 
 
 def assert_one_writer(url: str, workers: int) -> None:
@@ -165,7 +223,17 @@ def assert_one_writer(url: str, workers: int) -> None:
         assert len(open_ones) < workers, f"more refreshes than workers at {started}"
 
 
+def assert_no_week_twice(url: str) -> None:
+    """Whichever run published a week, killed ones included, no other published it again."""
+    query = (
+        "SELECT table_name, week FROM sqp.refresh_audit_log,"
+        " jsonb_array_elements_text(sync_metadata->'weeks') AS week"
+        " WHERE table_name = ANY(%s) GROUP BY 1, 2 HAVING count(*) > 1"
+    )
+    with psycopg.connect(url) as connection:
+        twice = connection.execute(query, (WEEKLY,)).fetchall()
+    assert not twice, f"published twice: {twice}"
+
+
 if __name__ == "__main__":
-    if not shutil.which("redis-server"):
-        raise SystemExit("make scale needs redis-server: apt-get install redis-server")
     typer.run(main)
