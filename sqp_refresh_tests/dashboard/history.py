@@ -88,8 +88,10 @@ class History:
     def nights(self, tables: Sequence[str], count: int, at: datetime = AT) -> None:
         """As many nights as they usually go: data come once a week, some night brings trouble."""
         messages = {13: "BigQuery: quota exceeded", 8: "12 rows are in quarantine"}
+        last = datetime.combine(at.date(), time(2), UTC)
+        last -= DAY if last > at else timedelta()
         for back in reversed(range(count)):
-            started = datetime.combine((at - back * DAY).date(), time(2), UTC)
+            started = last - back * DAY
             for place, table in enumerate(tables):
                 rows = 4_050 if started.isoweekday() == 3 else 0
                 age = 3 + (started.isoweekday() - 3) % 7
@@ -111,7 +113,6 @@ class History:
                 )
         for table in tables:
             self.holds(table, Period.week_of((at - 7 * DAY).date()).end, 4_050)
-            last = datetime.combine(at.date(), time(2), UTC)
             self.register(table, last_refresh_at=last, next_refresh_at=last + DAY)
 
 
