@@ -66,16 +66,18 @@ SELECT (SELECT count(*) FROM {source}),
        (SELECT count(*) FROM compared
            WHERE verdict = 'vanished' AND NOT EXISTS (SELECT FROM {source}))
 """)
-# As above, of rows that are only a part of the period's: what they do not meet stays as it is.
+# As above, of rows that are only a part of the period's: what they do not meet stays as it is. Each
+# looks for its own row by the key; OFFSET keeps Postgres from reading all of the period for that.
 _CHANGE = sql.SQL("""
 WITH incoming AS (
     SELECT {expressions} FROM {source}
-), present AS NOT MATERIALIZED (
-    SELECT target.tableoid AS row_table, target.ctid AS row_id, {columns} FROM {target} AS target
-    WHERE {within}
 ), compared AS MATERIALIZED (
-    SELECT row_table, row_id, {key}, {published}
-    FROM incoming LEFT JOIN present USING ({key})
+    SELECT row_table, row_id, {incoming_key}, {published}
+    FROM incoming LEFT JOIN LATERAL (
+        SELECT target.tableoid AS row_table, target.ctid AS row_id, {columns}
+        FROM {target} AS target
+        WHERE {within} AND ROW({target_key}) = ROW({incoming_key}) OFFSET 0
+    ) AS present ON true
     WHERE present.row_id IS NULL
         OR ROW({published_values}) IS DISTINCT FROM ROW({present_values})
 ), updated AS (
@@ -160,7 +162,11 @@ def changed_statement(table: Table, period: Period, read: Read) -> sql.Composed:
     the period lay before. Each key comes once.
     """
     return _CHANGE.format(
-        source=read.source, state=state_of(table), **_comparison(table, period, read)
+        **_comparison(table, period, read),
+        source=read.source,
+        state=state_of(table),
+        target_key=_listed(sql.Identifier("target", column.name) for column in table.key),
+        incoming_key=_listed(sql.Identifier("incoming", column.name) for column in table.key),
     )
 
 
