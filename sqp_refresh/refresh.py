@@ -123,15 +123,14 @@ class _Work:
 
     def attempt(self) -> None:
         self.summary.rejected.clear()
-        self.summary.read_twice.clear()
         with connect(self.database_url) as session:
             with session.transaction():
                 self._open(session)
             with session.transaction():
                 checkpoint, findings = self._prepare(session)
             self._publish_all(session, self._to_read(findings), findings, checkpoint)
-            if self.summary.read_twice:
-                self._publish_all(session, self.summary.read_twice, findings, checkpoint)
+            if self.summary.undecided:
+                self._publish_all(session, self.summary.undecided, findings, checkpoint)
             with session.transaction():
                 self._finish(session, checkpoint, findings)
         if self.summary.rejection:

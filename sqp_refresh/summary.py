@@ -135,6 +135,13 @@ class Summary:
             yield f"it does not equal its source: {said}{f'; and {more} more' if more > 0 else ''}"
 
     @property
+    def undecided(self) -> list[Period]:
+        """The periods that are still to be read again."""
+        return [
+            one for one in self.read_twice if one not in self.periods and one not in self.rejected
+        ]
+
+    @property
     def rejection(self) -> Rejected | None:
         """Why the refresh fails although some weeks may be published; None where it does not."""
         if not self.rejected:

@@ -88,7 +88,9 @@ def test_of_a_restated_week_only_the_rows_that_differ_are_sent(nights, monkeypat
     assert counts["search_query_performance"].unchanged == 7
 
 
-def test_a_row_for_another_is_found_although_the_week_has_as_many_as_before(nights, monkeypatch):
+def test_a_row_for_another_is_found_although_the_week_has_as_many_as_before(
+    nights, environment, monkeypatch
+):
     rows = three_weeks()
     nights.after(rows)
     sent = staged(monkeypatch)
@@ -99,6 +101,12 @@ def test_a_row_for_another_is_found_although_the_week_has_as_many_as_before(nigh
     assert counts["search_query_performance"].deleted == 1
     assert counts["search_query_performance"].inserted == 1
     assert sent.count(len(rows) // 3) == 1
+    with psycopg.connect(environment.database_url) as connection:
+        told = connection.execute(
+            "SELECT sync_metadata->'read_twice' FROM sqp.refresh_audit_log"
+            " WHERE table_name = 'search_query_performance' ORDER BY id"
+        ).fetchall()
+    assert told == [([],), ([str(LAST)],)]
 
 
 def test_an_edit_of_a_week_that_was_restated_too_is_mended(nights, environment):

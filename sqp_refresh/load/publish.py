@@ -117,6 +117,6 @@ def _differing(
 
 
 def _published(session: Session, table: Table, period: Period, read: Read) -> Counts:
-    (present,) = session.row(present_statement(table, period))
-    statement = publish_statement if present else insert_statement
+    (is_present,) = session.row(present_statement(table, period))
+    statement = publish_statement if is_present else insert_statement
     return Counts(*session.row(statement(table, period, read)))

@@ -94,7 +94,7 @@ SELECT (SELECT count(*) FROM {source}), 0::bigint,
 """)
 # A place is one of a table, of which a partitioned one has several.
 _IS_IT = sql.SQL("target.ctid = row_id AND target.tableoid = row_table")
-_PRESENT = sql.SQL("SELECT count(*) FROM {target} WHERE {within}")
+_PRESENT = sql.SQL("SELECT EXISTS (SELECT FROM {target} WHERE {within})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ class Read:
 
 
 def present_statement(table: Table, period: Period) -> sql.Composed:
-    """How many rows the target has of a period."""
+    """Whether the target has any row of a period."""
     target = sql.Identifier(SCHEMA, table.name)
     return _PRESENT.format(target=target, within=_within(table, period))
 

@@ -7,6 +7,7 @@ import pyarrow.compute as pc
 from psycopg import sql
 
 from sqp_refresh.errors import DataError
+from sqp_refresh.held import held
 from sqp_refresh.load.copying import catalog_types, copy
 from sqp_refresh.load.counts import Counts
 from sqp_refresh.load.exact import exact_schema, exactly
@@ -35,11 +36,11 @@ def straight_schema(
     if schema is None:
         return None
     target = sql.Identifier(SCHEMA, table.name).as_string(None)
-    (present,) = session.row(present_statement(table, period))
+    (is_present,) = session.row(present_statement(table, period))
     (is_bound,) = session.row(_IS_BOUND.format(sql.Literal(target)))
     types = catalog_types(session, target)
     is_as_made = all(types.get(column.name) == column.type for column in table.columns)
-    return schema if is_as_made and not present and not is_bound else None
+    return schema if is_as_made and not is_present and not is_bound else None
 
 
 def copy_straight(
@@ -63,8 +64,7 @@ def copy_straight(
             raise
         raise Undecided from None  # the target's own key has noticed first
     # The driver counts what it sent; a trigger of the table may have dropped some of it.
-    (landed,) = session.row(present_statement(table, period))
-    return Counts(read=sent, inserted=landed)
+    return Counts(read=sent, inserted=held(session, table, [period])[period].rows)
 
 
 def _in_order(table: Table, batch: pa.RecordBatch) -> pa.RecordBatch:
