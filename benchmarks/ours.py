@@ -22,7 +22,7 @@ from sqp_refresh.tables import (
     SQP_REPORT,
     Table,
 )
-from sqp_refresh.validate import sieve_for
+from sqp_refresh.validate import sifted
 from sqp_refresh.weeks import Period
 
 _TITLES = {column.name: column.title for column in SQP_REPORT.columns}
@@ -116,9 +116,9 @@ def _import_late() -> None:
 def _valid(rows: Rows) -> Generator[pa.RecordBatch]:
     for week, batch in zip(rows.weeks(), rows.batches(), strict=True):
         part = Part(week, Raw(batch.schema, [batch], {}))
-        sieve = sieve_for(SEARCH_QUERY_PERFORMANCE, part)
-        assert sieve, "rows of a source have a contract"
-        yield from sieve.batches()
+        good = sifted(SEARCH_QUERY_PERFORMANCE, part)
+        assert not isinstance(good.rows, Raw | Query), "rows of a source have a contract"
+        yield from good.rows
 
 
 def _states(rows: Rows) -> dict[Period, State]:

@@ -1,15 +1,15 @@
 """One session with the target database, and what its errors mean.
 
-A session is one ADBC connection: the only driver that takes Arrow batches into COPY as they are.
 SQL is composed with `psycopg.sql`, which quotes identifiers and values; nothing is formatted by
 hand. A transaction belongs to the caller, who commits it.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, LiteralString, cast
+from typing import Any, LiteralString, cast
 
+import psycopg
 from psycopg import conninfo, sql
 
 from sqp_refresh.errors import (
@@ -23,9 +23,6 @@ from sqp_refresh.errors import (
     Unavailable,
     one_line,
 )
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 CONNECT_TIMEOUT_S = 10
 
@@ -78,9 +75,6 @@ def _set(settings: dict[str, str]) -> sql.Composed:
 
 _SETTINGS = _set(DEADLINES | _PLANNING)
 _HASTY_SETTINGS = _set(DEADLINES | _PLANNING | {"synchronous_commit": "off"})
-# The driver asks the server for all of its types otherwise, ten times as long as it connects.
-_BUILT_IN = {"adbc.postgresql.type_resolver_mode": "builtin"}
-_CANCELLED = "57014"
 # libpq reports a refused connection in words only, without a SQLSTATE.
 _REFUSALS = (
     "authentication failed",
@@ -95,14 +89,13 @@ _REFUSALS = (
 class Session:
     """One connection to the target, open until the `with` block that `connect` opened ends."""
 
-    def __init__(self, connection: Any) -> None:  # noqa: ANN401, ADBC ships no types
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self._connection = connection
 
     def rows(self, query: sql.Composable) -> list[tuple[Any, ...]]:
         """Run one query and return all of its rows; meant for few."""
-        with translated_errors(), self._connection.cursor() as cursor:
-            cursor.execute(query.as_string(None))
-            return cursor.fetchall()
+        with translated_errors():
+            return self._execute(query).fetchall()
 
     def row(self, query: sql.Composable) -> tuple[Any, ...]:
         """The one row of a query that always has one."""
@@ -111,22 +104,25 @@ class Session:
 
     def run(self, statement: sql.Composable) -> None:
         """Run one statement that returns nothing."""
-        with translated_errors(), self._connection.cursor() as cursor:
-            cursor.execute(statement.as_string(None))
+        with translated_errors():
+            self._execute(statement)
 
-    def copy(self, table: str, batches: "pa.RecordBatchReader", *, within: str | None) -> int:
-        """COPY Arrow batches into an existing table; returns the rows copied.
+    def copy(self, statement: sql.Composable, data: Iterable[bytes | memoryview]) -> int:
+        """Run a COPY FROM STDIN and send it its data; returns the rows copied.
 
-        The types must match exactly: the driver reinterprets a type of the same width bit by bit.
-
-        Args:
-            table: The table's name.
-            batches: The rows.
-            within: The schema that it is in; None is the session's temporary one.
+        What making the data raises is raised here, and nothing of it is copied.
         """
-        where = {"db_schema_name": within} if within else {"temporary": True}
         with translated_errors(), self._connection.cursor() as cursor:
-            return cursor.adbc_ingest(table, batches, mode="append", **where)
+            with cursor.copy(self._as_sql(statement)) as to_server:
+                for piece in data:
+                    to_server.write(piece)
+            return cursor.rowcount
+
+    def _execute(self, query: sql.Composable) -> psycopg.Cursor[Any]:
+        return self._connection.execute(self._as_sql(query))
+
+    def _as_sql(self, query: sql.Composable) -> bytes:
+        return query.as_bytes(self._connection)
 
     def commit(self) -> None:
         """Make everything since the last commit visible to others."""
@@ -176,14 +172,12 @@ def connect(database_url: str, *, patience_s: int = CONNECT_TIMEOUT_S) -> Iterat
         NotFound: there is no such database.
         SettingsError: the URL cannot be parsed.
     """
-    import adbc_driver_manager
-    from adbc_driver_postgresql import dbapi
-
     address = address_of(database_url, patience_s)
     try:
-        connection = dbapi.connect(conninfo.make_conninfo("", **address), db_kwargs=_BUILT_IN)
-    except adbc_driver_manager.Error as error:
-        raise unreachable(_server_message(str(error)), address) from None
+        # A pooler may give each transaction another connection, which knows no prepared statement.
+        connection = psycopg.connect(**address, prepare_threshold=None)
+    except psycopg.OperationalError as error:
+        raise unreachable(_server_message(error), address) from None
     try:
         yield Session(connection)
     finally:
@@ -196,8 +190,6 @@ def address_of(database_url: str, patience_s: int = CONNECT_TIMEOUT_S) -> dict[s
     Raises:
         SettingsError: the URL cannot be parsed.
     """
-    import psycopg
-
     try:
         address = conninfo.conninfo_to_dict(database_url)
     except psycopg.ProgrammingError:
@@ -234,27 +226,21 @@ def typed(name: str) -> sql.SQL:
 @contextmanager
 def translated_errors() -> Iterator[None]:
     """Turn the driver's errors into ours; this is the only place that knows SQLSTATE."""
-    import adbc_driver_manager
-
     try:
         yield
-    except adbc_driver_manager.Error as error:
-        if error.sqlstate == _CANCELLED and "user request" in str(error):
-            # While a statement runs, the driver answers Ctrl-C by cancelling it, and no more.
-            raise KeyboardInterrupt from error
-        raise _translated(error.sqlstate, str(error)) from error
+    except psycopg.Error as error:
+        raise _translated(error) from error
 
 
-def _translated(sqlstate: str | None, message: str) -> RefreshError:
-    # A connection that breaks has no SQLSTATE either.
-    sqlstate = sqlstate or "08"
+def _translated(error: psycopg.Error) -> RefreshError:
+    # A connection that breaks has no SQLSTATE.
+    sqlstate = error.sqlstate or "08"
     kind, remedy = _MEANING.get(sqlstate) or _MEANING.get(sqlstate[:2]) or (RefreshError, "")
-    said = f"Postgres: {_server_message(message)}"
+    said = f"Postgres: {_server_message(error)}"
     return kind(f"{said}; {remedy}" if remedy else said)
 
 
-def _server_message(message: str) -> str:
-    """What the server said, without the driver's prefix and the query it quotes."""
-    for prefix in ("ERROR:", "FATAL:", "Failed to connect:"):
-        message = message.rpartition(prefix)[2]
-    return one_line(Exception(message.removeprefix("IO: [libpq] ")))
+def _server_message(error: psycopg.Error) -> str:
+    """What the server said, without the query it quotes and the driver's own words."""
+    said = error.diag.message_primary or str(error).rpartition("FATAL:")[2]
+    return one_line(Exception(said.removeprefix("connection failed: ")))

@@ -128,9 +128,9 @@ WHERE table_schema = {schema} AND table_name = {table} AND row_count > 0
 ORDER BY period_start
 """)
 _FINGERPRINTS = sql.SQL("""
-SELECT row_fingerprints FROM sqp.refresh_periods
+SELECT row_count, target_state, row_fingerprints FROM sqp.refresh_periods
 WHERE table_schema = {schema} AND table_name = {table} AND period_start = {first}
-    AND period_end = {last} AND row_count = {rows} AND target_state = {state}
+    AND period_end = {last} AND row_count > 0 AND row_fingerprints IS NOT NULL
 """)
 _DOUBT = sql.SQL("""
 UPDATE sqp.refresh_periods SET source_state = source_state || '{{"doubted": true}}'
@@ -278,19 +278,17 @@ def published(session: Session, table: Table, periods: Sequence[Period]) -> dict
 
 
 def as_published(session: Session, table: Table, period: Period) -> Known | None:
-    """The rows that a table holds of a period; None unless they are as they were published."""
-    now = held(session, table, [period])[period]
+    """The rows that a table was left with when a period was published; None where it had none.
+
+    Whether it still has them is not asked here.
+    """
     found = session.rows(
         _FINGERPRINTS.format(
-            **_named(table),
-            first=sql.Literal(period.start),
-            last=sql.Literal(period.end),
-            rows=sql.Literal(now.rows),
-            state=sql.Literal(now.state),
+            **_named(table), first=sql.Literal(period.start), last=sql.Literal(period.end)
         )
     )
     # To a period without rows, all that come are new.
-    return Known(now, found[0][0]) if found and now.rows and found[0][0] else None
+    return next((Known(Held(rows, state), of_rows) for rows, state, of_rows in found), None)
 
 
 def record(

@@ -17,6 +17,7 @@ from enum import StrEnum
 from typing import Any
 
 from sqp_refresh import published
+from sqp_refresh.ahead import ahead
 from sqp_refresh.control import audit, checkpoints, quality, quarantine, registry
 from sqp_refresh.control.checkpoints import Checkpoint
 from sqp_refresh.control.quality import Recorded
@@ -24,15 +25,15 @@ from sqp_refresh.control.writer import only_writer
 from sqp_refresh.drift import drift, explained, require_percentages
 from sqp_refresh.errors import RefreshError, Rejected, SchemaMismatch, Transient
 from sqp_refresh.held import Known
-from sqp_refresh.load import Landed, Undecided, publish
+from sqp_refresh.load import Landed, Undecided, in_order, publish
 from sqp_refresh.parts import Feed, Part
 from sqp_refresh.postgres import Session, connect
-from sqp_refresh.published import Finding
+from sqp_refresh.published import Finding, Reason
 from sqp_refresh.reconciliation import Difference, differences
 from sqp_refresh.retries import persistently
 from sqp_refresh.summary import Summary
 from sqp_refresh.tables import SCHEMA, Dependency, Origin, Table
-from sqp_refresh.validate import Refused, Sieve, rejection, sieve_for
+from sqp_refresh.validate import Refused, Sieve, Sifted, rejection, sifted
 from sqp_refresh.validate.metrics import QUARANTINED_RATIO, with_bounds
 from sqp_refresh.weeks import Period
 
@@ -211,13 +212,20 @@ class _Work:
         checkpoint: Checkpoint,
     ) -> None:
         with closing(self.feed.parts(periods)) as parts:
-            for part in parts:
-                self._publish(session, part, findings[part.period], checkpoint)
+            good = (self._prepared(part, findings[part.period]) for part in parts)
+            with closing(ahead(good)) as coming:
+                for part in coming:
+                    self._publish(session, part, findings[part.period], checkpoint)
+
+    def _prepared(self, part: Part, finding: Finding) -> Part:
+        """What is done with a part's rows before it is its turn: only the good ones come."""
+        good = sifted(self.table, part, self._most_refused(finding))
+        return in_order(self.table, good) if finding.reason is Reason.NEW else good
 
     def _publish(
         self, session: Session, part: Part, finding: Finding, checkpoint: Checkpoint
     ) -> None:
-        sieve = sieve_for(self.table, part, self._most_refused(finding))
+        sieve = part.sieve if isinstance(part, Sifted) else None
         try:
             self._publish_sifted(session, part, sieve, finding, checkpoint)
         except Rejected as rejected:
@@ -288,10 +296,9 @@ class _Work:
     ) -> Landed:
         """Publish the good rows of a part, and put the bad ones into quarantine."""
         whole = part.period in self.summary.read_twice or finding.needs_all_rows
+        landed = publish(session, self.table, part, known=known, whole=whole)
         if sieve is None:
-            return publish(session, self.table, part, known=known, whole=whole)
-        good = Part(part.period, sieve.batches())
-        landed = publish(session, self.table, good, known=known, whole=whole)
+            return landed
         if sieve.bad_ratio > self.tolerated:
             reasons = dict(sieve.reasons.most_common())
             raise rejection(part.period, sieve.bad, sieve.read, self.tolerated, reasons)

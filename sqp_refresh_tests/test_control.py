@@ -21,21 +21,33 @@ from sqp_refresh.refresh import Order, refresh
 from sqp_refresh.tables import ASIN_PERFORMANCE_DATA, DAILY_SQP_DATA, Dependency
 from sqp_refresh.weeks import Period, weeks_between
 from sqp_refresh_tests.nights import FIRST, LAST
+from sqp_refresh_tests.progress import wait_until_published
 from sqp_refresh_tests.test_refresh import three_weeks
 
 WEEKS = list(weeks_between(FIRST, LAST))
 
 
-class Interrupted(BigQueryFeed):
-    """A feed during whose second week an operator runs a statement."""
+class Stepwise(BigQueryFeed):
+    """A feed that reads a week once the one before is published, and not ahead."""
 
-    statement = ""
+    def between(self, published: int) -> None:
+        """What happens when so many weeks are published."""
 
     def parts(self, periods: Sequence[Period]) -> Generator[Part]:
         for number, part in enumerate(super().parts(periods)):
-            if number == 1:
-                execute(self.settings.database_url, self.statement)
+            wait_until_published(self.settings.database_url, self.table.name, number)
+            self.between(number)
             yield part
+
+
+class Interrupted(Stepwise):
+    """A feed before whose second week an operator runs a statement."""
+
+    statement = ""
+
+    def between(self, published: int) -> None:
+        if published == 1:
+            execute(self.settings.database_url, self.statement)
 
 
 def execute(url: str, statement: str) -> None:
@@ -181,11 +193,9 @@ def test_a_table_over_its_time_budget_is_marked_while_it_goes_on(environment, so
     url = environment.database_url
     seen = []
 
-    class Watched(BigQueryFeed):
-        def parts(self, periods: Sequence[Period]) -> Generator[Part]:
-            for part in super().parts(periods):
-                seen.extend(rows(url, "SELECT status, error_message FROM sqp.refresh_audit_log"))
-                yield part
+    class Watched(Stepwise):
+        def between(self, published: int) -> None:
+            seen.extend(rows(url, "SELECT status, error_message FROM sqp.refresh_audit_log"))
 
     summary = refresh(url, Watched(environment, DAILY_SQP_DATA, WEEKS), Order("r", budget_ms=1))
 
@@ -203,15 +213,13 @@ def test_the_second_refresh_of_a_table_says_who_holds_it(environment, source, mo
     url = environment.database_url
     refused = []
 
-    class Held(BigQueryFeed):
-        def parts(self, periods: Sequence[Period]) -> Generator[Part]:
-            for number, part in enumerate(super().parts(periods)):
-                if number == 1:
-                    with pytest.raises(Busy) as error:
-                        second = BigQueryFeed(environment, DAILY_SQP_DATA, WEEKS)
-                        refresh(url, second, Order("second"))
-                    refused.append(str(error.value))
-                yield part
+    class Held(Stepwise):
+        def between(self, published: int) -> None:
+            if published == 1:
+                with pytest.raises(Busy) as error:
+                    second = BigQueryFeed(environment, DAILY_SQP_DATA, WEEKS)
+                    refresh(url, second, Order("second"))
+                refused.append(str(error.value))
 
     refresh(url, Held(environment, DAILY_SQP_DATA, WEEKS), Order("first"))
 

@@ -3,5 +3,6 @@
 from sqp_refresh.load.counts import Counts
 from sqp_refresh.load.outcome import Landed, Undecided
 from sqp_refresh.load.publish import publish
+from sqp_refresh.load.straight import in_order
 
-__all__ = ["Counts", "Landed", "Undecided", "publish"]
+__all__ = ["Counts", "Landed", "Undecided", "in_order", "publish"]

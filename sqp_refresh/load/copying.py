@@ -1,44 +1,19 @@
 """Arrow batches into a table by COPY, once its column types are known to be exactly theirs."""
 
-from collections.abc import Generator, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping
 
 import pyarrow as pa
 from psycopg import sql
 
-from sqp_refresh.errors import SchemaMismatch
+from sqp_refresh.load.wire import HEADER, TRAILER, to_wire
 from sqp_refresh.postgres import Session
 
-_ROWS_AT_ONCE = 1_000
-"""Few enough to fit into a socket's buffer, so that Postgres works on some while more are made."""
-
-_POSTGRES_TYPE: dict[pa.DataType, str] = {
-    pa.int64(): "bigint",
-    pa.float64(): "double precision",
-    pa.string(): "text",
-    pa.date32(): "date",
-    pa.bool_(): "boolean",
-    pa.timestamp("us", "UTC"): "timestamp with time zone",
-}
-
-
-def postgres_type(field: pa.Field) -> str:
-    """The Postgres type whose binary form is that of an Arrow field.
-
-    Raises:
-        SchemaMismatch: there is none; the column must be cast in Arrow first.
-    """
-    if pa.types.is_decimal128(field.type):
-        return "numeric"
-    if field.type not in _POSTGRES_TYPE:
-        raise SchemaMismatch(
-            f"column {field.name!r} has the Arrow type {field.type}, not one of ours"
-        )
-    return _POSTGRES_TYPE[field.type]
+_ROWS_AT_ONCE = 2_000
+_COPY = sql.SQL("COPY {table} ({columns}) FROM STDIN (FORMAT binary)")
 
 
 def catalog_types(session: Session, table: str) -> Mapping[str, str]:
-    """What the catalog says of a table's columns, in their order; the driver never compares it.
+    """What the catalog says of a table's columns, in order; COPY compares their lengths only.
 
     Args:
         session: A session with the target.
@@ -57,47 +32,32 @@ def catalog_types(session: Session, table: str) -> Mapping[str, str]:
 
 def copy(
     session: Session,
-    table: str,
+    table: sql.Identifier,
     schema: pa.Schema,
     batches: Iterable[pa.RecordBatch],
-    *,
-    within: str | None = None,
 ) -> int:
     """COPY the batches into a table of exactly their types; returns the rows copied.
 
     Args:
         session: A session with the target, in a transaction.
-        table: The table's name.
+        table: The table.
         schema: Of every batch.
         batches: The rows.
-        within: The schema that the table is in; None is the session's temporary one.
     """
-    failures: list[BaseException] = []
-    reader = pa.RecordBatchReader.from_batches(schema, _sliced(batches, failures))
-    try:
-        return session.copy(table, reader, within=within)
-    except Exception as error:
-        # Arrow's C stream carries a failed read as text only; show the error that was raised.
-        raise (failures[0] if failures else error) from error
+    statement = _COPY.format(
+        table=table, columns=sql.SQL(", ").join(map(sql.Identifier, schema.names))
+    )
+    return session.copy(statement, _written(batches))
 
 
-def ahead(batches: Iterable[pa.RecordBatch]) -> Generator[pa.RecordBatch]:
-    """The same batches; while one is at work, the next is read and validated in another thread."""
-    left = iter(batches)
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="ahead") as reader:
-        coming = reader.submit(next, left, None)
-        while (batch := coming.result()) is not None:
-            coming = reader.submit(next, left, None)
-            yield batch
+def in_pieces(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The same rows, few at once, so that Postgres works on some while more are made ready."""
+    for batch in batches:
+        for start in range(0, batch.num_rows, _ROWS_AT_ONCE):
+            yield batch.slice(start, _ROWS_AT_ONCE)
 
 
-def _sliced(
-    batches: Iterable[pa.RecordBatch], failures: list[BaseException]
-) -> Iterator[pa.RecordBatch]:
-    try:
-        for batch in ahead(batches):
-            for start in range(0, batch.num_rows, _ROWS_AT_ONCE):
-                yield batch.slice(start, _ROWS_AT_ONCE)
-    except BaseException as error:
-        failures.append(error)
-        raise
+def _written(batches: Iterable[pa.RecordBatch]) -> Iterator[bytes | memoryview]:
+    yield HEADER
+    yield from map(to_wire, in_pieces(batches))
+    yield TRAILER

@@ -3,18 +3,19 @@
 import re
 from decimal import ROUND_HALF_UP, Context, Decimal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from sqp_refresh.errors import DataError, one_line
-from sqp_refresh.load.copying import postgres_type
 from sqp_refresh.load.statement import bounds
+from sqp_refresh.load.wire import postgres_type
 from sqp_refresh.tables import Column, Table
 from sqp_refresh.weeks import Period
 
 _NUMERIC = re.compile(r"numeric\((\d+),(\d+)\)")
 _DECIMAL_DIGITS = 38
-"""Of the widest decimal that the driver takes."""
+"""Of the widest decimal that Arrow has in 128 bits."""
 _WHOLE_DIGITS = 18
 """Of the whole numbers that doubles are scaled to."""
 # Of what a double says in fifteen digits, computing with it in binary is off by less than this.
@@ -66,44 +67,46 @@ def _exact_type(field: pa.Field, column: Column) -> pa.DataType | None:
 def _exact(array: pa.Array, field: pa.Field) -> pa.Array:
     if array.type == field.type:
         return array
-    digits = field.type.scale
     try:
         if pa.types.is_decimal(array.type):
-            return _rounded(array, digits).cast(field.type)
-        whole = _scaled(array, digits).cast(pa.decimal128(19, 0))
+            return _rounded(array, field.type.scale).cast(field.type)
+        whole = _scaled(array, field.type)
     except (pa.ArrowInvalid, OverflowError) as error:
         raise DataError(f"column {field.name!r}: {one_line(error)}") from None
-    # The same digits, read with the point where the column has it.
-    return pa.Array.from_buffers(field.type, len(whole), whole.buffers(), offset=whole.offset)
+    # A decimal of 128 bits is a whole number, lower half first; the upper one repeats the sign.
+    halves = np.stack([whole, whole >> 63], axis=1)
+    valid = array.is_valid().buffers()[1] if array.null_count else None
+    return pa.Array.from_buffers(field.type, len(whole), [valid, pa.py_buffer(halves)])
 
 
-def _scaled(array: pa.Array, digits: int) -> pa.Int64Array:
+def _scaled(array: pa.DoubleArray, type_: pa.Decimal128Type) -> np.ndarray:
     """Doubles as whole numbers of the last decimal place: of fifteen digits, half away from zero.
 
-    It is computed in binary, and in decimal where that is too close to the middle to tell.
+    It is computed in binary, and in decimal where that is too close to the middle to tell. Nulls
+    are 0.
     """
-    scaled = pc.call_function("multiply", [array, pa.scalar(10.0**digits)])
-    size = pc.call_function("abs", [scaled])
-    fraction = pc.call_function("subtract", [size, pc.call_function("floor", [size])])
-    to_middle = pc.call_function("abs", [pc.call_function("subtract", [fraction, pa.scalar(0.5)])])
-    doubt = pc.call_function("multiply", [size, pa.scalar(_DOUBT)])
-    doubtful = pc.call_function("less_equal", [to_middle, doubt])
-    if not doubtful.true_count:
-        return _rounded(scaled, 0).cast(pa.int64())
-    known = pc.call_function("if_else", [doubtful, pa.scalar(0.0), _rounded(scaled, 0)])
-    exact = [_in_decimal(number, digits) for number in array.filter(doubtful).to_pylist()]
-    mask = pc.call_function("coalesce", [doubtful, pa.scalar(value=False)])
-    return pc.call_function(
-        "replace_with_mask", [known.cast(pa.int64()), mask, pa.array(exact, pa.int64())]
-    )
+    numbers = array.fill_null(0.0).to_numpy()
+    scaled = numbers * 10.0**type_.scale
+    whole = np.rint(scaled)
+    # What is no number is not less either.
+    if not np.abs(whole).max(initial=0.0) < 10.0**type_.precision:
+        raise _too_large(type_)
+    is_doubtful = 0.5 - np.abs(scaled - whole) <= np.abs(scaled) * _DOUBT
+    exact = whole.astype(np.int64)
+    exact[is_doubtful] = [_in_decimal(number, type_) for number in numbers[is_doubtful].tolist()]
+    return exact
 
 
-def _in_decimal(number: float, digits: int) -> int:
-    return int(
-        Decimal(f"{number:.15g}")
-        .scaleb(digits, _CONTEXT)
-        .to_integral_value(ROUND_HALF_UP, _CONTEXT)
-    )
+def _in_decimal(number: float, type_: pa.Decimal128Type) -> int:
+    scaled = Decimal(f"{number:.15g}").scaleb(type_.scale, _CONTEXT)
+    whole = int(scaled.to_integral_value(ROUND_HALF_UP, _CONTEXT))
+    if abs(whole) >= 10**type_.precision:
+        raise _too_large(type_)
+    return whole
+
+
+def _too_large(type_: pa.Decimal128Type) -> OverflowError:
+    return OverflowError(f"a number is too large for numeric({type_.precision},{type_.scale})")
 
 
 def _rounded(array: pa.Array, digits: int) -> pa.Array:

@@ -59,14 +59,15 @@ class Incoming:
         batches: The rows.
         key: The columns that tell them apart.
         known: The fingerprints of the rows that the target holds; None where that is not known.
-        left_out: Rows that the target holds already.
+        read: Rows that came.
+        left_out: Those that the target holds already.
     """
 
     batches: pa.RecordBatchReader
     key: Sequence[str]
     known: Fingerprints | None = None
+    read: int = 0
     left_out: int = 0
-    _read: int = 0
     _rows: list[pl.Series] = field(default_factory=list)
     _keys: list[pl.Series] = field(default_factory=list)
 
@@ -83,7 +84,7 @@ class Incoming:
             frame = pl.DataFrame(batch)
             rows = frame.hash_rows(seed=_OF_ROW)
             self._rows.append(rows)
-            self._read += len(rows)
+            self.read += len(rows)
             self._keys.append(frame.select(self.key).hash_rows(seed=_OF_KEY))
             if self.known is None:
                 yield batch
@@ -104,9 +105,9 @@ class Incoming:
         """
         looked_at = 0
         for batch in self.differing():
-            if self._read >= 2 * looked_at:
+            if self.read >= 2 * looked_at:
                 self._require_each_once()
-                looked_at = self._read
+                looked_at = self.read
             yield batch
         self._require_each_once()
 
@@ -124,7 +125,7 @@ class Incoming:
 
         Those of a period larger than any week are not kept either: they would be too long a value.
         """
-        if self._read > _MOST:
+        if self.read > _MOST:
             return None
         numbers = pl.concat(self._rows).sort() if self._rows else pl.Series(dtype=pl.UInt64)
         is_told_apart = self.has_each_key_once and numbers.n_unique() == len(numbers)

@@ -6,7 +6,8 @@ import pyarrow as pa
 from psycopg import sql
 
 from sqp_refresh.errors import SchemaMismatch
-from sqp_refresh.load.copying import catalog_types, copy, postgres_type
+from sqp_refresh.load.copying import catalog_types, copy
+from sqp_refresh.load.wire import postgres_type
 from sqp_refresh.postgres import Session, typed
 
 STAGING = "staging"
@@ -23,7 +24,7 @@ def stage(session: Session, schema: pa.Schema, batches: Iterable[pa.RecordBatch]
     found = catalog_types(session, f"pg_temp.{STAGING}")
     if list(found.items()) != list(wanted.items()):
         raise SchemaMismatch(f"the staging table is {found}, but the batches are {wanted}")
-    return copy(session, STAGING, schema, batches)
+    return copy(session, sql.Identifier("pg_temp", STAGING), schema, batches)
 
 
 def _create(columns: dict[str, str]) -> sql.Composed:

@@ -1,5 +1,6 @@
 """A period that the target has no row of: COPY straight into it, if nothing is to be computed."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -7,12 +8,12 @@ import pyarrow.compute as pc
 from psycopg import sql
 
 from sqp_refresh.errors import DataError
-from sqp_refresh.held import held
-from sqp_refresh.load.copying import catalog_types, copy
+from sqp_refresh.load.copying import catalog_types, copy, in_pieces
 from sqp_refresh.load.counts import Counts
 from sqp_refresh.load.exact import exact_schema, exactly
 from sqp_refresh.load.outcome import Undecided
 from sqp_refresh.load.statement import present_statement
+from sqp_refresh.parts import Part, Query, Raw
 from sqp_refresh.postgres import Session
 from sqp_refresh.tables import SCHEMA, Table
 from sqp_refresh.weeks import Period
@@ -56,18 +57,27 @@ def copy_straight(
         Undecided: a key comes twice.
         DataError: a value does not fit its column.
     """
-    exact = (_in_order(table, exactly(schema, period, one)) for one in incoming.each_once())
+    exact = (exactly(schema, period, piece) for piece in in_pieces(incoming.each_once()))
     try:
-        sent = copy(session, table.name, schema, exact, within=SCHEMA)
+        copied = copy(session, sql.Identifier(SCHEMA, table.name), schema, exact)
     except DataError:
         if incoming.has_each_key_once:
             raise
         raise Undecided from None  # the target's own key has noticed first
-    # The driver counts what it sent; a trigger of the table may have dropped some of it.
-    return Counts(read=sent, inserted=held(session, table, [period])[period].rows)
+    return Counts(read=incoming.read, inserted=copied)
 
 
-def _in_order(table: Table, batch: pa.RecordBatch) -> pa.RecordBatch:
-    """By key: neighbours in the table are neighbours in its indexes, which takes less work."""
-    key = [(column.name, "ascending") for column in table.key]
-    return batch.take(pc.call_function("sort_indices", [batch], pc.SortOptions(key)))
+def in_order(table: Table, part: Part) -> Part:
+    """The same part, each of its batches by key, where it is one of batches.
+
+    Neighbours in the table are neighbours in its indexes then, which is less work to enter.
+    """
+    if isinstance(part.rows, Query | Raw):
+        return part
+    schema = part.rows.schema
+    names = [column.name for column in table.key if column.name in schema.names]
+    options = pc.SortOptions([(name, "ascending") for name in names])
+    ordered = (
+        batch.take(pc.call_function("sort_indices", [batch], options)) for batch in part.rows
+    )
+    return replace(part, rows=pa.RecordBatchReader.from_batches(schema, ordered))

@@ -95,9 +95,29 @@ class Sieve:
         return rows.select([name for name in rows.schema.names if name in wanted])
 
 
-def sieve_for(table: Table, part: Part, most: int | None = None) -> Sieve | None:
-    """The sieve that a part's rows must pass; None where Postgres or BigQuery computed them."""
-    return Sieve(table, part.rows, most) if isinstance(part.rows, Raw) else None
+@dataclass(frozen=True, slots=True)
+class Sifted(Part):
+    """The good rows of a part.
+
+    Attributes:
+        sieve: What keeps the bad ones back.
+    """
+
+    sieve: Sieve
+
+
+def sifted(table: Table, part: Part, most: int | None = None) -> Part:
+    """The good rows of a part, as they are read; itself where Postgres or BigQuery computed it.
+
+    Args:
+        table: Where they go.
+        part: The part.
+        most: How many bad rows are kept; more are only counted.
+    """
+    if not isinstance(part.rows, Raw):
+        return part
+    sieve = Sieve(table, part.rows, most)
+    return Sifted(part.period, sieve.batches(), sieve)
 
 
 def rejection(

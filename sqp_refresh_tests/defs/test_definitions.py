@@ -146,7 +146,7 @@ def test_loading_connects_to_nothing_and_imports_no_client():
         "socket.socket.connect = refuse\n"
         "from sqp_refresh.definitions import defs\n"
         "defs().resolve_asset_graph()\n"
-        "late = {'google.cloud.bigquery', 'dagster_gcp', 'pandas', 'adbc_driver_postgresql'}\n"
+        "late = {'google.cloud.bigquery', 'dagster_gcp', 'pandas', 'polars'}\n"
         "late |= {'altair', 'vl_convert'}\n"
         "print(sorted(late & sys.modules.keys()))\n"
     )

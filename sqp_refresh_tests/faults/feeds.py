@@ -11,6 +11,7 @@ from sqp_refresh.settings import Settings
 from sqp_refresh.tables import SEARCH_QUERY_PERFORMANCE
 from sqp_refresh.weeks import Period, weeks_between
 from sqp_refresh_tests.nights import FIRST, LAST
+from sqp_refresh_tests.progress import wait_until_published
 
 WEEKS = list(weeks_between(FIRST, LAST))
 
@@ -35,6 +36,7 @@ class DisturbedAfterAWeek(Disturbed):
     def parts(self, periods: Sequence[Period]) -> Generator[Part]:
         for part in super().parts(periods):
             yield part
+            wait_until_published(self.settings.database_url, self.table.name, 1)
             self.happen()
 
 

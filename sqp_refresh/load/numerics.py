@@ -1,0 +1,75 @@
+"""Arrow decimals in the form in which Postgres sends and receives a numeric.
+
+That form, by `numeric_send` in the server's source: how many digits to the base of 10,000 there
+are, the power of it that the first of them stands for, the sign, the decimal places that are shown,
+and the digits; two bytes each.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+
+_BASE, _PLACES = 10_000, 4
+"""Of the digits, and how many decimal places each stands for."""
+_NEGATIVE = 0x4000
+_INT64_PLACES = 18
+_BITS, _LIMB = np.uint64(32), np.uint64(0xFFFF_FFFF)
+"""Of the parts in which a longer number is divided by hand."""
+
+
+def numerics(column: pa.Array) -> np.ndarray:
+    """One row of two-byte words for each decimal; what stands where one is null means nothing.
+
+    Args:
+        column: Of any decimal128.
+    """
+    precision, scale = column.type.precision, column.type.scale
+    before, behind = -(-(precision - scale) // _PLACES), -(-scale // _PLACES)
+    more = behind * _PLACES - scale
+    halves = np.frombuffer(column.buffers()[1], np.int64).reshape(-1, 2)
+    halves = halves[column.offset : column.offset + len(column)]
+    digits = _digits if precision + more <= _INT64_PLACES else _digits_of_long
+    words = np.empty((len(column), 4 + before + behind), ">i2")
+    words[:, 0] = before + behind
+    words[:, 1] = before - 1
+    words[:, 2] = np.where(halves[:, 1] < 0, _NEGATIVE, 0)
+    words[:, 3] = scale
+    for place, digit in enumerate(digits(halves, 10**more, before + behind)):
+        words[:, -1 - place] = digit
+    return words
+
+
+def _digits(halves: np.ndarray, times: int, count: int) -> Iterator[np.ndarray]:
+    """The digits of numbers that fit into their lower half, multiplied; the last one first."""
+    rest = np.abs(halves[:, 0]) * times
+    for _ in range(count):
+        whole = rest // _BASE
+        yield rest - whole * _BASE
+        rest = whole
+
+
+def _digits_of_long(halves: np.ndarray, times: int, count: int) -> Iterator[np.ndarray]:
+    """The same of numbers of any length, by long multiplication and division."""
+    limbs = _limbs(halves)
+    carried = np.zeros(len(halves), np.uint64)
+    for limb in limbs:
+        carried += limb * np.uint64(times)
+        limb[:] = carried & _LIMB
+        carried >>= _BITS
+    for _ in range(count):
+        rest = np.zeros(len(halves), np.uint64)
+        for limb in reversed(limbs):
+            rest = rest << _BITS | limb
+            limb[:] = rest // np.uint64(_BASE)
+            rest -= limb * np.uint64(_BASE)
+        yield rest
+
+
+def _limbs(halves: np.ndarray) -> list[np.ndarray]:
+    """The absolute values in parts of 32 bits, the lowest first, and one more to carry into."""
+    is_negative = halves[:, 1] < 0
+    low, high = (np.ascontiguousarray(half).view(np.uint64) for half in halves.T)
+    high = np.where(is_negative, ~high + (low == 0), high)
+    low = np.where(is_negative, ~low + np.uint64(1), low)
+    return [low & _LIMB, low >> _BITS, high & _LIMB, high >> _BITS, np.zeros_like(low)]
