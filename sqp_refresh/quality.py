@@ -66,11 +66,9 @@ def check(
     metrics = with_bounds(metrics_of(table), bounds)
     periods = row_counts(session, table) if weeks is None else periods_touched(weeks, table.grain)
     measured = _measurements(session, table, list(periods), run, today)
-    verdicts = [
-        judge(metric, measured[metric.name])
-        for metric in metrics
-        if not only or metric.check in only
-    ]
+    verdicts = judge(
+        {metric: measured[metric.name] for metric in metrics if not only or metric.check in only}
+    )
     quality.record(session, run.id, map(_recorded, verdicts))
     alerting.judged(
         session,

@@ -1,4 +1,4 @@
-"""What each metric must be, as a Pandera schema over a frame with one row for each period."""
+"""What every metric must be, as two Pandera schemas over frames with a row for each measurement."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -12,39 +12,50 @@ from sqp_refresh.validate.metrics import Metric
 if TYPE_CHECKING:
     from pandera.polars import PolarsData
 
+Case = tuple[Metric, float | int, int | None]
+"""A metric with its thresholds, its value in one period, and what the source says of it."""
 
-def failing(
-    metric: Metric, values: Sequence[float | int | None], expected: Sequence[int | None]
-) -> list[int]:
-    """The places of the values that are not as they should be.
 
-    Args:
-        metric: The metric, with its thresholds.
-        values: Its value in each period.
-        expected: What the source says of the same periods, where the metric is compared with it.
+def failing(cases: Sequence[Case]) -> set[int]:
+    """The places of those that are not as they should be.
+
+    All are asked at once: asked one by one, Pandera would take most of a night's checks.
     """
-    # Sums of counts are exact as whole numbers, and not as floating point.
-    number = pl.Int64 if metric.is_compared else pl.Float64
-    frame = pl.DataFrame(
-        {"value": values, "expected": expected}, schema={"value": number, "expected": pl.Int64}
+    compared, bounded = [], []
+    for place, (metric, value, expected) in enumerate(cases):
+        if metric.is_compared:
+            compared.append((place, value, expected))
+        else:
+            bounded.append((place, value, metric.minimum, metric.maximum))
+    return _failing(_COMPARED, _COMPARED_COLUMNS, compared) | _failing(
+        _BOUNDED, _BOUNDED_COLUMNS, bounded
     )
+
+
+def _failing(schema: pa.DataFrameSchema, columns: pl.Schema, rows: list[tuple]) -> set[int]:
+    frame = pl.DataFrame(rows, columns, orient="row")
     try:
-        _predicate(metric).validate(frame, lazy=True)
+        schema.validate(frame, lazy=True)
     except SchemaErrors as errors:
-        return sorted(set(errors.failure_cases["index"].to_list()))
-    return []
+        return set(frame["place"].gather(errors.failure_cases["index"]))
+    return set()
 
 
-def _predicate(metric: Metric) -> pa.DataFrameSchema:
-    if metric.is_compared:
-        return pa.DataFrameSchema(checks=[pa.Check(_equals_expected, name=metric.check)])
-    checks = []
-    if metric.minimum is not None:
-        checks.append(pa.Check.ge(metric.minimum, name=metric.check))
-    if metric.maximum is not None:
-        checks.append(pa.Check.le(metric.maximum, name=metric.check))
-    return pa.DataFrameSchema({"value": pa.Column(pl.Float64, checks)})
-
-
-def _equals_expected(data: "PolarsData") -> pl.LazyFrame:
+def _is_as_expected(data: "PolarsData") -> pl.LazyFrame:
     return data.lazyframe.select(pl.col("value") == pl.col("expected"))
+
+
+def _is_within(data: "PolarsData") -> pl.LazyFrame:
+    value, minimum, maximum = map(pl.col, ("value", "minimum", "maximum"))
+    return data.lazyframe.select(
+        (value >= minimum).fill_null(value=True) & (value <= maximum).fill_null(value=True)
+    )
+
+
+# Sums of counts are exact as whole numbers, and not as floating point.
+_COMPARED = pa.DataFrameSchema(checks=[pa.Check(_is_as_expected, name="equals the source")])
+_COMPARED_COLUMNS = pl.Schema({"place": pl.Int64, "value": pl.Int64, "expected": pl.Int64})
+_BOUNDED = pa.DataFrameSchema(checks=[pa.Check(_is_within, name="is within its thresholds")])
+_BOUNDED_COLUMNS = pl.Schema(
+    {"place": pl.Int64, "value": pl.Float64, "minimum": pl.Float64, "maximum": pl.Float64}
+)

@@ -1,6 +1,6 @@
 """A table's numbers, period by period, and what they say of it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,10 +72,33 @@ class Verdict:
         return f"{self.metric.name} is {said}{f', and so on in {left} more' if left else ''}"
 
 
-def judge(metric: Metric, measurements: Sequence[Measurement]) -> Verdict:
-    """What a metric says of some periods."""
+def judge(measured: Mapping[Metric, Sequence[Measurement]]) -> list[Verdict]:
+    """What each metric says of its periods."""
+    failing = _failing(measured)
+    return [_verdict(metric, some, failing) for metric, some in measured.items()]
+
+
+def _failing(measured: Mapping[Metric, Sequence[Measurement]]) -> set[Measurement]:
+    known = [
+        (metric, one)
+        for metric, measurements in measured.items()
+        for one in measurements
+        if _is_known(metric, one)
+    ]
+    if not known:
+        return set()
+    # Pandera takes seconds to import, and whoever only loads the checks judges nothing.
+    from sqp_refresh.validate.predicates import failing
+
+    places = failing([(metric, one.value or 0, one.expected) for metric, one in known])
+    return {known[place][1] for place in places}
+
+
+def _verdict(
+    metric: Metric, measurements: Sequence[Measurement], all_failing: set[Measurement]
+) -> Verdict:
     known = [one for one in measurements if _is_known(metric, one)]
-    failing = [known[place] for place in _failing(metric, known)]
+    failing = [one for one in known if one in all_failing]
     values = [one.value for one in known if one.value is not None]
     above = metric.fails_above
     is_error = metric.weight is not Weight.WARNS or (
@@ -107,15 +130,6 @@ def _recorded(
         values = [one.value for one in failing if one.value is not None]
     middle = ((metric.minimum or 0) + (metric.maximum or 0)) / 2
     return max(values, key=lambda value: abs(value - middle))
-
-
-def _failing(metric: Metric, known: Sequence[Measurement]) -> list[int]:
-    if not known:
-        return []
-    # Pandera takes seconds to import, and whoever only loads the checks judges nothing.
-    from sqp_refresh.validate.predicates import failing
-
-    return failing(metric, [one.value for one in known], [one.expected for one in known])
 
 
 def _should(metric: Metric, one: Measurement) -> str:
