@@ -40,6 +40,8 @@ DEADLINES = {
     "idle_in_transaction_session_timeout": "1h",
 }
 
+_TIMES = {"TimeZone": "UTC", "DateStyle": "ISO"}
+
 # A week of a large agency is compared in memory; and no statement here runs often enough to be
 # worth compiling.
 _PLANNING = {"work_mem": "64MB", "jit": "off"}
@@ -179,9 +181,20 @@ def connect(database_url: str, *, patience_s: int = CONNECT_TIMEOUT_S) -> Iterat
     except psycopg.OperationalError as error:
         raise unreachable(_server_message(error), address) from None
     try:
+        _have_times_in_utc(connection)
         yield Session(connection)
     finally:
         connection.close()
+
+
+def _have_times_in_utc(connection: psycopg.Connection[Any]) -> None:
+    """Have times come in UTC, and be understood, whatever the server's settings are."""
+    with translated_errors():
+        for name, wanted in _TIMES.items():
+            if wanted not in (connection.info.parameter_status(name) or ""):
+                setting = sql.SQL("SET {} TO {}").format(sql.Identifier(name), sql.Literal(wanted))
+                connection.execute(setting)
+        connection.commit()
 
 
 def address_of(database_url: str, patience_s: int = CONNECT_TIMEOUT_S) -> dict[str, Any]:
@@ -196,7 +209,8 @@ def address_of(database_url: str, patience_s: int = CONNECT_TIMEOUT_S) -> dict[s
         # The message of the parser quotes the URL, password and all.
         raise _malformed() from None
     ours = {"connect_timeout": patience_s, "application_name": "sqp_refresh"}
-    return ours | _KEEPALIVE | address
+    # COPY sends texts as they are in Arrow, in UTF-8.
+    return ours | _KEEPALIVE | address | {"client_encoding": "UTF8"}
 
 
 def unreachable(said: str, address: dict[str, Any]) -> RefreshError:
