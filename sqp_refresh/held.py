@@ -25,7 +25,7 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """Rows that a table holds of a period as they were published.
+    """Rows that a table held of a period when it was published.
 
     Attributes:
         held: How many they are, and where they lie.
