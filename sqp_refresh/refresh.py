@@ -254,8 +254,10 @@ class _Work:
         # The transaction that closes the checkpoint is the last one.
         with session.transaction(waits_for_disk=False):
             registry.hold(session, self.table)
-            known = self._known(session, part.period, finding)
-            landed = self._load(session, part, sieve, known, finding)
+            whole = finding.needs_all_rows or part.period in self.summary.read_twice
+            # Where all rows are to be compared, the table may not hold what was published.
+            known = None if whole else self._known(session, part.period, finding)
+            landed = self._load(session, part, sieve, known, whole=whole)
             counts = landed.counts
             published.record(
                 session,
@@ -292,10 +294,10 @@ class _Work:
         part: Part,
         sieve: Sieve | None,
         known: Known | None,
-        finding: Finding,
+        *,
+        whole: bool,
     ) -> Landed:
         """Publish the good rows of a part, and put the bad ones into quarantine."""
-        whole = part.period in self.summary.read_twice or finding.needs_all_rows
         landed = publish(session, self.table, part, known=known, whole=whole)
         if sieve is None:
             return landed

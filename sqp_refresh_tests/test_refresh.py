@@ -124,6 +124,23 @@ def test_an_edit_of_a_week_that_was_restated_too_is_mended(nights, environment):
         oracle.assert_equal(held(environment)[table], expected, table)
 
 
+def test_a_restatement_that_somebody_has_entered_by_hand_is_known_from_then_on(nights, environment):
+    restated = three_weeks(volume=801)
+    nights.after(restated)
+    with psycopg.connect(environment.database_url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE by_hand AS SELECT * FROM sqp.search_query_performance")
+        nights.after(three_weeks())
+        connection.execute("DELETE FROM sqp.search_query_performance")
+        connection.execute("INSERT INTO sqp.search_query_performance SELECT * FROM by_hand")
+    nights.source.replace(restated)
+
+    first = refresh_all(environment)["search_query_performance"]
+    again = refresh_all(environment)["search_query_performance"]
+
+    assert (first.counts.read, first.counts.changed) == (len(restated), 0)
+    assert (again.counts.read, again.rows_left) == (0, len(restated))
+
+
 def test_updated_at_moves_only_where_a_value_did(nights, environment):
     rows = three_weeks()
     nights.after(rows)

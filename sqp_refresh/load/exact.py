@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sqp_refresh.errors import DataError, one_line
+from sqp_refresh.load.numerics import INT64_DIGITS
 from sqp_refresh.load.statement import bounds
 from sqp_refresh.load.wire import postgres_type
 from sqp_refresh.tables import Column, Table
@@ -16,8 +17,6 @@ from sqp_refresh.weeks import Period
 _NUMERIC = re.compile(r"numeric\((\d+),(\d+)\)")
 _DECIMAL_DIGITS = 38
 """Of the widest decimal that Arrow has in 128 bits."""
-_WHOLE_DIGITS = 18
-"""Of the whole numbers that doubles are scaled to."""
 # Of what a double says in fifteen digits, computing with it in binary is off by less than this.
 _DOUBT = 1e-14
 # Digits of the largest double, and of the places behind the point of any column.
@@ -60,7 +59,7 @@ def _exact_type(field: pa.Field, column: Column) -> pa.DataType | None:
         return field.type if postgres_type(field) == column.type else None
     precision, scale = map(int, numeric.groups())
     is_exact = pa.types.is_decimal128(field.type) and precision <= _DECIMAL_DIGITS
-    is_scaled = pa.types.is_floating(field.type) and precision <= _WHOLE_DIGITS
+    is_scaled = pa.types.is_floating(field.type) and precision <= INT64_DIGITS
     return pa.decimal128(precision, scale) if is_exact or is_scaled else None
 
 

@@ -13,7 +13,8 @@ import pyarrow as pa
 _BASE, _PLACES = 10_000, 4
 """Of the digits, and how many decimal places each stands for."""
 _NEGATIVE = 0x4000
-_INT64_PLACES = 18
+INT64_DIGITS = 18
+"""Of any whole number that has 64 bits to itself."""
 _BITS, _LIMB = np.uint64(32), np.uint64(0xFFFF_FFFF)
 """Of the parts in which a longer number is divided by hand."""
 
@@ -29,7 +30,7 @@ def numerics(column: pa.Array) -> np.ndarray:
     more = behind * _PLACES - scale
     halves = np.frombuffer(column.buffers()[1], np.int64).reshape(-1, 2)
     halves = halves[column.offset : column.offset + len(column)]
-    digits = _digits if precision + more <= _INT64_PLACES else _digits_of_long
+    digits = _digits if precision + more <= INT64_DIGITS else _digits_of_long
     words = np.empty((len(column), 4 + before + behind), ">i2")
     words[:, 0] = before + behind
     words[:, 1] = before - 1

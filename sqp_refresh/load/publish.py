@@ -54,7 +54,8 @@ def publish(
         part: The rows.
         known: The rows that the target holds of the period, by which only those are sent that it
             does not; somebody else may have changed them meanwhile.
-        whole: Send all rows, and compare them with all that the target holds, whatever is known.
+        whole: Send all rows, and compare them with all that the target holds; for where nothing is
+            known, or may be believed.
 
     Raises:
         Undecided: the part has lost rows, or has a key twice, or somebody else has changed the
@@ -69,10 +70,9 @@ def publish(
     from sqp_refresh.load.fingerprints import Incoming
 
     read = Read(sql.Identifier(STAGING), tuple(part.rows.schema.names))
-    met = known if not whole else None
-    incoming = Incoming.of(part.rows, key_of(table, read), met.fingerprints if met else None)
-    if met is not None:
-        counts = _differing(session, table, part.period, read, incoming, met.held)
+    incoming = Incoming.of(part.rows, key_of(table, read), known.fingerprints if known else None)
+    if known is not None:
+        counts = _differing(session, table, part.period, read, incoming, known.held)
     elif not whole and (schema := straight_schema(session, table, part.period, part.rows.schema)):
         counts = copy_straight(session, table, part.period, schema, incoming)
     else:
