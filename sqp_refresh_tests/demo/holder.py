@@ -1,6 +1,7 @@
 """A process that holds both servers, to be ended in every way: see `test_servers`."""
 
 import json
+import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -8,6 +9,9 @@ from pathlib import Path
 from sqp_refresh.demo.servers import embedded_bigquery, embedded_postgres
 
 if __name__ == "__main__":
+    # In the background of a shell Ctrl-C is ignored, and so are signals that Dagster makes equal.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     home = Path(sys.argv[1])
     with (
         embedded_postgres(home / "postgres") as url,
