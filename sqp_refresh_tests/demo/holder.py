@@ -9,7 +9,8 @@ from pathlib import Path
 from sqp_refresh.demo.servers import embedded_bigquery, embedded_postgres
 
 if __name__ == "__main__":
-    # In the background of a shell Ctrl-C is ignored, and so are signals that Dagster makes equal.
+    # A test run in the background of a shell has SIGINT ignored, and Dagster has SIGTERM follow it;
+    # what is ignored is inherited.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     home = Path(sys.argv[1])
