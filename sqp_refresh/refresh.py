@@ -25,7 +25,7 @@ from sqp_refresh.control.writer import only_writer
 from sqp_refresh.drift import drift, explained, require_percentages
 from sqp_refresh.errors import RefreshError, Rejected, SchemaMismatch, Transient
 from sqp_refresh.held import Known
-from sqp_refresh.load import Landed, Undecided, in_order, publish
+from sqp_refresh.load import Landed, Undecided, in_order, indexes, publish
 from sqp_refresh.parts import Feed, Part
 from sqp_refresh.postgres import Session, connect
 from sqp_refresh.published import Finding, Reason
@@ -129,6 +129,8 @@ class _Work:
                 self._open(session)
             with session.transaction():
                 checkpoint, findings = self._prepare(session)
+            if findings and all(found.reason is Reason.NEW for found in findings.values()):
+                self._set_indexes_aside(session)
             self._publish_all(session, self._to_read(findings), findings, checkpoint)
             if self.summary.undecided:
                 self._publish_all(session, self.summary.undecided, findings, checkpoint)
@@ -203,6 +205,16 @@ class _Work:
                 bad, read = state.value["broken"], state.value["source_rows"]
                 self.summary.rejected[period] = rejection(period, bad, read, self.tolerated)
         return [period for period in to_copy if period not in self.summary.rejected]
+
+    def _set_indexes_aside(self, session: Session) -> None:
+        """Where the table has no row yet, and nobody is at it."""
+        try:
+            with session.transaction():
+                names = indexes.set_aside(session, self.table)
+        except Transient:
+            return
+        if names:
+            logger.info("%s.%s is empty: its indexes come last", SCHEMA, self.table.name)
 
     def _publish_all(
         self,
@@ -336,6 +348,7 @@ class _Work:
         self.summary.seconds = self._elapsed()
         if self.order.budget_ms and self.summary.seconds * 1000 > self.order.budget_ms:
             self.summary.over_budget = self.order.budget_ms
+        indexes.build(session, self.table)
         checkpoints.complete(session, checkpoint)
         if self.summary.rejected:
             quality.record(session, self.summary.opened, [self._quarantined_ratio()])

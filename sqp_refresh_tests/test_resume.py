@@ -96,6 +96,19 @@ def test_another_run_goes_on_at_the_first_week_not_published(environment, url):
     assert (data["run_id"], data["resumes"]) == ("next", "dead")
 
 
+def test_a_first_load_that_broke_off_gets_its_indexes_once_it_is_gone_on_from(environment, url):
+    indexes = "SELECT indexdef FROM pg_indexes WHERE tablename = 'search_query_performance'"
+    before = set(rows(url, indexes))
+
+    break_off(environment)
+    between = set(rows(url, indexes))
+    refreshed(environment, "next")
+
+    assert between < before
+    assert "UNIQUE" in str(between)
+    assert set(rows(url, indexes)) == before
+
+
 def test_a_forced_run_is_gone_on_from_and_not_begun_anew(environment, url):
     refreshed(environment, "before")
     break_off(environment, force=True)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from psycopg import sql
 
-from sqp_refresh.errors import AccessDenied, RefreshError, SettingsError, Unavailable
+from sqp_refresh.control.writer import is_free
+from sqp_refresh.errors import AccessDenied, NotFound, RefreshError, SettingsError, Unavailable
 from sqp_refresh.health.finding import named
 from sqp_refresh.postgres import DEADLINES, Session, connect
 
@@ -43,6 +44,10 @@ _SERVER = sql.SQL("""
 SELECT (SELECT sum(size)::bigint FROM pg_ls_waldir()), current_setting('data_directory', true),
     (SELECT string_agg(slot_name, ', ') FROM pg_replication_slots WHERE NOT active),
     inet_server_addr() IS NULL
+""")
+_SET_ASIDE = sql.SQL("""
+SELECT table_name, string_agg(index_name, ', ' ORDER BY index_name)
+FROM sqp.refresh_indexes GROUP BY table_name ORDER BY table_name
 """)
 _CLOCK = sql.SQL("SELECT clock_timestamp()")
 
@@ -142,6 +147,25 @@ def disk(session: Session) -> str:
     if free < HEADROOM_GB:
         raise Unavailable(f"{said}, and {free:,.1f} GB are free; {HEADROOM_GB:,.0f} are needed")
     return f"{said}, and {free:,.1f} GB are free"
+
+
+def indexes(session: Session) -> str:
+    """That no table is without its indexes, unless it is being filled.
+
+    Raises:
+        NotFound: one is; the line names them.
+    """
+    away = session.rows(_SET_ASIDE)
+    left = {table: names for table, names in away if is_free(session, table)}
+    session.rollback()
+    if left:
+        lacking = "; ".join(f"{table} lacks {names}" for table, names in left.items())
+        raise NotFound(
+            f"{lacking}, set aside for a first load that broke off; `sqp-refresh refresh "
+            f"{next(iter(left))}` as the owner of the table goes on from there and builds them"
+        )
+    filled = [table for table, _ in away]
+    return f"{named(filled)} is being filled first" if filled else "no index is set aside"
 
 
 def _free_gb(folder: str | None) -> float | None:

@@ -50,6 +50,7 @@ def _of_postgres(settings: Settings, catalog: Catalog) -> Iterator[Finding]:
         yield tried("timeouts", lambda: database.timeouts(session))
         yield tried("disk", lambda: database.disk(session))
         yield tried("clock", lambda: database.clock(session))
+        yield tried("indexes", lambda: database.indexes(session))
         yield tried("tables", lambda: first_refreshes(session))
 
 

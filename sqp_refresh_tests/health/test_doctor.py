@@ -6,11 +6,13 @@ from datetime import datetime, timedelta
 import pytest
 from psycopg import conninfo
 
+from sqp_refresh.control.writer import only_writer
 from sqp_refresh.errors import AccessDenied, NotFound, RefreshError, SettingsError, Unavailable
 from sqp_refresh.health import database
 from sqp_refresh.health.doctor import first_refreshes
+from sqp_refresh.load.indexes import set_aside
 from sqp_refresh.postgres import connect
-from sqp_refresh.tables import TABLES
+from sqp_refresh.tables import SEARCH_QUERY_PERFORMANCE, TABLES
 from sqp_refresh_tests.test_control import execute, rows
 
 GRANTS = "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA sqp TO limited;"
@@ -83,6 +85,22 @@ def test_a_timeout_that_ends_a_week_is_noticed_and_one_that_does_not_is_told(mig
         pytest.raises(SettingsError, match="transaction_timeout of the user is 300,000 ms"),
     ):
         database.timeouts(session)
+
+
+def test_indexes_that_a_first_load_left_away_are_named(migrated_database):
+    with connect(migrated_database) as session:
+        assert database.indexes(session) == "no index is set aside"
+        with session.transaction():
+            names = set_aside(session, SEARCH_QUERY_PERFORMANCE)
+
+        with pytest.raises(
+            NotFound, match=f"search_query_performance lacks {', '.join(sorted(names))}, "
+        ):
+            database.indexes(session)
+
+        with only_writer(migrated_database, SEARCH_QUERY_PERFORMANCE) as writer:
+            writer.ensure()
+            assert "search_query_performance is being filled" in database.indexes(session)
 
 
 def test_disk_is_told_as_far_as_it_can_be_seen(migrated_database, limited, monkeypatch):

@@ -24,6 +24,7 @@ COLUMNS = {
     "period_start",
     "refresh_periods": "table_schema table_name period_start period_end source_state target_state "
     "row_count changed_by published_by published_at row_fingerprints",
+    "refresh_indexes": "table_schema table_name index_name column_names set_aside_at",
     "webhook_configs": "id name url events is_enabled max_attempts created_at updated_at",
     "webhook_deliveries": "id webhook_config_id audit_log_id event payload status attempts "
     "next_retry_at response_status last_error created_at delivered_at event_id receiver cause",

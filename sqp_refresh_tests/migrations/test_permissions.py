@@ -19,6 +19,7 @@ CONTROL = {
     "refresh_data_quality",
     "refresh_quarantine",
     "refresh_periods",
+    "refresh_indexes",
     "webhook_configs",
     "webhook_deliveries",
     "alembic_version",

@@ -71,6 +71,10 @@ CONTROL: dict[str, LiteralString] = {
             table_name, period_start, period_end, target_state, row_count, changed_by, published_by
         ) VALUES ('weekly_summary', '2024-08-18', '2024-08-24', 'x', 1, 1, 1)
     """,
+    "refresh_indexes": """
+        INSERT INTO sqp.refresh_indexes (table_name, index_name, column_names)
+        VALUES ('weekly_summary', 'weekly_summary_asin_idx', '{asin,period_start}')
+    """,
 }
 """A row for each control table, by the columns that it has had since it came."""
 

@@ -1,0 +1,16 @@
+"""The ledger of indexes that a first load has set aside."""
+
+from alembic import op
+
+from sqp_refresh.migrate import sql_beside
+
+revision = "0011"
+down_revision = "0010"
+
+
+def upgrade() -> None:
+    op.execute(sql_beside(__file__, "up"))
+
+
+def downgrade() -> None:
+    op.execute(sql_beside(__file__, "down"))
