@@ -25,7 +25,7 @@ from sqp_refresh.control.writer import only_writer
 from sqp_refresh.drift import drift, explained, require_percentages
 from sqp_refresh.errors import RefreshError, Rejected, SchemaMismatch, Transient
 from sqp_refresh.held import Known
-from sqp_refresh.load import Landed, Undecided, in_order, indexes, publish
+from sqp_refresh.load import Landed, Undecided, indexes, made_ready, publish
 from sqp_refresh.parts import Feed, Part
 from sqp_refresh.postgres import Session, connect
 from sqp_refresh.published import Finding, Reason
@@ -232,7 +232,7 @@ class _Work:
     def _prepared(self, part: Part, finding: Finding) -> Part:
         """What is done with a part's rows before it is its turn: only the good ones come."""
         good = sifted(self.table, part, self._most_refused(finding))
-        return in_order(self.table, good) if finding.reason is Reason.NEW else good
+        return made_ready(self.table, good) if finding.reason is Reason.NEW else good
 
     def _publish(
         self, session: Session, part: Part, finding: Finding, checkpoint: Checkpoint

@@ -4,6 +4,6 @@ from sqp_refresh.load import indexes
 from sqp_refresh.load.counts import Counts
 from sqp_refresh.load.outcome import Landed, Undecided
 from sqp_refresh.load.publish import publish
-from sqp_refresh.load.straight import in_order
+from sqp_refresh.load.straight import made_ready
 
-__all__ = ["Counts", "Landed", "Undecided", "in_order", "indexes", "publish"]
+__all__ = ["Counts", "Landed", "Undecided", "indexes", "made_ready", "publish"]

@@ -68,7 +68,7 @@ def _exact(array: pa.Array, field: pa.Field) -> pa.Array:
         return array
     try:
         if pa.types.is_decimal(array.type):
-            return _rounded(array, field.type.scale).cast(field.type)
+            return _rescaled(array, field.type)
         whole = _scaled(array, field.type)
     except (pa.ArrowInvalid, OverflowError) as error:
         raise DataError(f"column {field.name!r}: {one_line(error)}") from None
@@ -106,6 +106,14 @@ def _in_decimal(number: float, type_: pa.Decimal128Type) -> int:
 
 def _too_large(type_: pa.Decimal128Type) -> OverflowError:
     return OverflowError(f"a number is too large for numeric({type_.precision},{type_.scale})")
+
+
+def _rescaled(array: pa.Array, type_: pa.Decimal128Type) -> pa.Array:
+    try:
+        return array.cast(type_)
+    except pa.ArrowInvalid:
+        # There is more to a number than the column holds, which prices hardly have.
+        return _rounded(array, type_.scale).cast(type_)
 
 
 def _rounded(array: pa.Array, digits: int) -> pa.Array:

@@ -57,13 +57,15 @@ class Incoming:
 
     Attributes:
         batches: The rows.
-        key: The columns that tell them apart.
+        columns: Those that were read.
+        key: Those of them that tell the rows apart.
         known: The fingerprints of the rows that the target holds; None where that is not known.
         read: Rows that came.
         left_out: Those that the target holds already.
     """
 
     batches: pa.RecordBatchReader
+    columns: Sequence[str]
     key: Sequence[str]
     known: Fingerprints | None = None
     read: int = 0
@@ -73,15 +75,20 @@ class Incoming:
 
     @classmethod
     def of(
-        cls, batches: pa.RecordBatchReader, key: Sequence[str], known: bytes | None = None
+        cls,
+        batches: pa.RecordBatchReader,
+        columns: Sequence[str],
+        key: Sequence[str],
+        known: bytes | None = None,
     ) -> Self:
         """Rows on their way to a target whose fingerprints were kept as these bytes."""
-        return cls(batches, key, None if known is None else Fingerprints.from_bytes(known))
+        kept = None if known is None else Fingerprints.from_bytes(known)
+        return cls(batches, columns, key, kept)
 
     def differing(self) -> Iterator[pa.RecordBatch]:
         """The rows that the target may not have."""
         for batch in self.batches:
-            frame = pl.DataFrame(batch)
+            frame = pl.DataFrame(batch.select(self.columns))
             rows = frame.hash_rows(seed=_OF_ROW)
             self._rows.append(rows)
             self.read += len(rows)

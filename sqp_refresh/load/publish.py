@@ -25,7 +25,8 @@ from sqp_refresh.load.statement import (
     publish_statement,
     ranked,
 )
-from sqp_refresh.load.straight import copy_straight, straight_schema
+from sqp_refresh.load.straight import as_read, copy_straight, goes_straight, ready
+from sqp_refresh.load.wire import ENCODED
 from sqp_refresh.parts import Part, Query
 from sqp_refresh.postgres import Session
 from sqp_refresh.tables import Table
@@ -69,12 +70,16 @@ def publish(
     # Polars takes a while to import, and only rows need it.
     from sqp_refresh.load.fingerprints import Incoming
 
-    read = Read(sql.Identifier(STAGING), tuple(part.rows.schema.names))
-    incoming = Incoming.of(part.rows, key_of(table, read), known.fingerprints if known else None)
-    if known is not None:
+    rows, period = part.rows, part.period
+    straight = known is None and not whole and goes_straight(session, table, period, rows.schema)
+    rows = ready(table, period, rows) if straight else as_read(rows)
+    read = Read(sql.Identifier(STAGING), tuple(n for n in rows.schema.names if n != ENCODED))
+    kept = known.fingerprints if known else None
+    incoming = Incoming.of(rows, read.columns, key_of(table, read), kept)
+    if straight:
+        counts = copy_straight(session, table, incoming)
+    elif known is not None:
         counts = _differing(session, table, part.period, read, incoming, known.held)
-    elif not whole and (schema := straight_schema(session, table, part.period, part.rows.schema)):
-        counts = copy_straight(session, table, part.period, schema, incoming)
     else:
         counts = _compared(session, table, part.period, read, incoming)
     counts.check_nothing_lost()

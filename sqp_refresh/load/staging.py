@@ -1,16 +1,17 @@
 """Arrow batches into a temporary table whose column types are exactly theirs."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import pyarrow as pa
 from psycopg import sql
 
 from sqp_refresh.errors import SchemaMismatch
 from sqp_refresh.load.copying import catalog_types, copy
-from sqp_refresh.load.wire import postgres_type
+from sqp_refresh.load.wire import encoded, postgres_type
 from sqp_refresh.postgres import Session, typed
 
 STAGING = "staging"
+_ROWS_AT_ONCE = 5_000
 
 
 def stage(session: Session, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> int:
@@ -24,7 +25,15 @@ def stage(session: Session, schema: pa.Schema, batches: Iterable[pa.RecordBatch]
     found = catalog_types(session, f"pg_temp.{STAGING}")
     if list(found.items()) != list(wanted.items()):
         raise SchemaMismatch(f"the staging table is {found}, but the batches are {wanted}")
-    return copy(session, sql.Identifier("pg_temp", STAGING), schema, batches)
+    target = sql.Identifier("pg_temp", STAGING)
+    return copy(session, target, schema.names, map(encoded, _in_pieces(batches)))
+
+
+def _in_pieces(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The same rows, fewer at once: Postgres works on some while more are encoded."""
+    for batch in batches:
+        for start in range(0, batch.num_rows, _ROWS_AT_ONCE):
+            yield batch.slice(start, _ROWS_AT_ONCE)
 
 
 def _create(columns: dict[str, str]) -> sql.Composed:

@@ -8,11 +8,12 @@ import pyarrow.compute as pc
 from psycopg import sql
 
 from sqp_refresh.errors import DataError
-from sqp_refresh.load.copying import catalog_types, copy, in_pieces
+from sqp_refresh.load.copying import catalog_types, copy
 from sqp_refresh.load.counts import Counts
 from sqp_refresh.load.exact import exact_schema, exactly
 from sqp_refresh.load.outcome import Undecided
 from sqp_refresh.load.statement import present_statement
+from sqp_refresh.load.wire import ENCODED, encoded
 from sqp_refresh.parts import Part, Query, Raw
 from sqp_refresh.postgres import Session
 from sqp_refresh.tables import SCHEMA, Table
@@ -25,59 +26,75 @@ if TYPE_CHECKING:
 _IS_BOUND = sql.SQL("SELECT row_security_active({}::regclass)")
 
 
-def straight_schema(
-    session: Session, table: Table, period: Period, read: pa.Schema
-) -> pa.Schema | None:
-    """What COPY would send straight into the target; None where it has to go by way of staging.
+def goes_straight(session: Session, table: Table, period: Period, read: pa.Schema) -> bool:
+    """Whether COPY may put rows straight into the target, or they have to go by way of staging.
 
     That is where the target has rows of the period, where a column is computed, where a type is
     no longer what we made it, and where row security binds the user.
     """
-    schema = exact_schema(table, period, read)
-    if schema is None:
-        return None
+    if exact_schema(table, period, read) is None:
+        return False
     target = sql.Identifier(SCHEMA, table.name).as_string(None)
     (is_present,) = session.row(present_statement(table, period))
     (is_bound,) = session.row(_IS_BOUND.format(sql.Literal(target)))
     types = catalog_types(session, target)
     is_as_made = all(types.get(column.name) == column.type for column in table.columns)
-    return schema if is_as_made and not is_present and not is_bound else None
+    return is_as_made and not is_present and not is_bound
 
 
-def copy_straight(
-    session: Session,
-    table: Table,
-    period: Period,
-    schema: pa.Schema,
-    incoming: "Incoming",
-) -> Counts:
-    """COPY rows into the target, which has none of the period.
+def made_ready(table: Table, part: Part) -> Part:
+    """The same part, its batches made ready to go straight into the target, where it has some."""
+    if isinstance(part.rows, Query | Raw):
+        return part
+    return replace(part, rows=ready(table, part.period, part.rows))
+
+
+def ready(table: Table, period: Period, rows: pa.RecordBatchReader) -> pa.RecordBatchReader:
+    """The same rows, as they may go straight into the target; itself where they may not.
+
+    Each batch is put in order by key: neighbours in the table are neighbours in its index then,
+    which is less work to enter. And each row brings what it is sent as, in the column `ENCODED`.
+
+    Raises:
+        DataError: a number is too large for its column; as the rows are read.
+    """
+    exact = exact_schema(table, period, rows.schema)
+    if exact is None or ENCODED in rows.schema.names:
+        return rows
+    key = [column.name for column in table.key if column.name in rows.schema.names]
+    options = pc.SortOptions([(name, "ascending") for name in key])
+    field = pa.field(ENCODED, pa.large_binary())
+
+    def made(batch: pa.RecordBatch) -> pa.RecordBatch:
+        batch = batch.take(pc.call_function("sort_indices", [batch], options))
+        return batch.append_column(field, encoded(exactly(exact, period, batch)))
+
+    return pa.RecordBatchReader.from_batches(rows.schema.append(field), map(made, rows))
+
+
+def as_read(rows: pa.RecordBatchReader) -> pa.RecordBatchReader:
+    """The same rows without what was made ready in vain."""
+    if ENCODED not in rows.schema.names:
+        return rows
+    fields = [field for field in rows.schema if field.name != ENCODED]
+    batches = (batch.select([field.name for field in fields]) for batch in rows)
+    return pa.RecordBatchReader.from_batches(pa.schema(fields), batches)
+
+
+def copy_straight(session: Session, table: Table, incoming: "Incoming") -> Counts:
+    """COPY rows that were made ready into the target, which has none of their period.
 
     Raises:
         Undecided: a key comes twice.
         DataError: a value does not fit its column.
     """
-    exact = (exactly(schema, period, piece) for piece in in_pieces(incoming.each_once()))
+    target = sql.Identifier(SCHEMA, table.name)
+    columns = [column.name for column in table.columns]
+    rows = (batch.column(ENCODED) for batch in incoming.each_once())
     try:
-        copied = copy(session, sql.Identifier(SCHEMA, table.name), schema, exact)
+        copied = copy(session, target, columns, rows)
     except DataError:
         if incoming.has_each_key_once:
             raise
         raise Undecided from None  # the target's own key has noticed first
     return Counts(read=incoming.read, inserted=copied)
-
-
-def in_order(table: Table, part: Part) -> Part:
-    """The same part, each of its batches by key, where it is one of batches.
-
-    Neighbours in the table are neighbours in its indexes then, which is less work to enter.
-    """
-    if isinstance(part.rows, Query | Raw):
-        return part
-    schema = part.rows.schema
-    names = [column.name for column in table.key if column.name in schema.names]
-    options = pc.SortOptions([(name, "ascending") for name in names])
-    ordered = (
-        batch.take(pc.call_function("sort_indices", [batch], options)) for batch in part.rows
-    )
-    return replace(part, rows=pa.RecordBatchReader.from_batches(schema, ordered))

@@ -1,14 +1,18 @@
 """Arrow batches as the bytes of Postgres's binary COPY.
 
-Each column is written whole, a piece for each row: four bytes that tell the length of the value,
-and the value in the form that its type's own `recv` function reads. Then Arrow joins the pieces of
-each row. Nothing is done row by row, or value by value.
+A row has the number of its columns, and of each value four bytes that tell its length, and the
+value in the form that its type's own `recv` function reads. What has one width in every row is
+written column by column, side by side; only texts, and columns that hold a null, are joined to it
+row by row, by Arrow. Nothing is done row by row, or value by value, in Python.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import cache
+from itertools import chain, groupby
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -17,7 +21,10 @@ from sqp_refresh.load.numerics import numerics
 
 HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER = b"\xff\xff"
-_NULL = b"\xff\xff\xff\xff"
+ENCODED = ""
+"""The column in which a row brings what it is sent as; none of Postgres has an empty name."""
+_IS_NULL = -1
+_NULL = _IS_NULL.to_bytes(4, "big", signed=True)
 _NOTHING = b""
 
 # Arrow counts from 1970, and Postgres from 2000.
@@ -40,45 +47,65 @@ def postgres_type(field: pa.Field) -> str:
     return _FORMS[field.type][0]
 
 
-def to_wire(batch: pa.RecordBatch) -> memoryview:
-    """The rows of a batch, to be sent between `HEADER` and `TRAILER`."""
-    pieces = [
-        _constant(batch.num_columns.to_bytes(2, "big")),
-        *(piece for column in batch.columns for piece in _written(column)),
-        _constant(_NOTHING),  # between them
-    ]
-    rows = pc.call_function("binary_join_element_wise", pieces)
+def encoded(batch: pa.RecordBatch) -> pa.LargeBinaryArray:
+    """Each row of a batch as the bytes that it is sent as."""
+    count: list[_Piece] = [_Fixed(">i2", batch.num_columns)]
+    pieces = chain(count, *map(_written, batch.columns))
+    joined: list[pa.LargeBinaryArray | pa.LargeBinaryScalar] = []
+    for is_fixed, run in groupby(pieces, lambda piece: isinstance(piece, _Fixed)):
+        side = list(run)
+        joined += [_side_by_side(side, batch.num_rows)] if is_fixed else side
+    return pc.call_function("binary_join_element_wise", [*joined, _constant(_NOTHING)])
+
+
+def as_sent(rows: pa.LargeBinaryArray) -> memoryview:
+    """Encoded rows one after the other, to be sent between `HEADER` and `TRAILER`."""
     _, offsets, data = rows.buffers()
-    ends = np.frombuffer(offsets, np.int32)
+    ends = np.frombuffer(offsets, np.int64)[rows.offset :]
     return memoryview(data)[ends[0] : ends[len(rows)]]
 
 
-def _written(column: pa.Array) -> Iterator[pa.BinaryArray]:
+@dataclass(frozen=True, slots=True)
+class _Fixed:
+    """A part of each row that has one width.
+
+    Attributes:
+        dtype: What it is written as, highest byte first.
+        values: One a row, or one for all rows.
+    """
+
+    dtype: npt.DTypeLike
+    values: np.ndarray | int
+
+
+_Piece = _Fixed | pa.LargeBinaryArray
+
+
+def _written(column: pa.Array) -> Iterable[_Piece]:
     if pa.types.is_decimal128(column.type):
-        return _fixed(numerics(column), column)
+        return _of_one_width(numerics(column), column)
     return _FORMS[column.type][1](column)
 
 
-def _numbers(dtype: str, *, less: int = 0) -> Callable[[pa.Array], Iterator[pa.BinaryArray]]:
-    def write(column: pa.Array) -> Iterator[pa.BinaryArray]:
+def _numbers(dtype: str, *, less: int = 0) -> Callable[[pa.Array], Iterable[_Piece]]:
+    def write(column: pa.Array) -> Iterable[_Piece]:
         values = _values(column, dtype)
-        return _fixed(values - less if less else values, column)
+        return _of_one_width(values - less if less else values, column)
 
     return write
 
 
-def _booleans(column: pa.Array) -> Iterator[pa.BinaryArray]:
-    return _fixed(_values(column.cast(pa.uint8()), "u1"), column)
+def _booleans(column: pa.Array) -> Iterable[_Piece]:
+    return _of_one_width(_values(column.cast(pa.uint8()), "u1"), column)
 
 
-def _texts(column: pa.Array) -> Iterator[pa.BinaryArray]:
-    texts = column.cast(pa.binary())
+def _texts(column: pa.Array) -> Iterable[_Piece]:
+    texts = column.cast(pa.large_binary())
     lengths = pc.call_function("binary_length", [texts])
-    yield _pieces(lengths.fill_null(-1).to_numpy().astype(">i4"))
-    yield texts.fill_null(_NOTHING)
+    return _Fixed(">i4", lengths.fill_null(_IS_NULL).to_numpy()), texts.fill_null(_NOTHING)
 
 
-_FORMS: dict[pa.DataType, tuple[str, Callable[[pa.Array], Iterator[pa.BinaryArray]]]] = {
+_FORMS: dict[pa.DataType, tuple[str, Callable[[pa.Array], Iterable[_Piece]]]] = {
     pa.int64(): ("bigint", _numbers("i8")),
     pa.float64(): ("double precision", _numbers("f8")),
     pa.string(): ("text", _texts),
@@ -94,25 +121,26 @@ def _values(column: pa.Array, dtype: str) -> np.ndarray:
     return np.frombuffer(data, dtype)[column.offset : column.offset + len(column)]
 
 
-def _fixed(values: np.ndarray, column: pa.Array) -> Iterator[pa.BinaryArray]:
-    """Values of one width, highest byte first; nulls where the column has them."""
-    type_ = np.dtype((values.dtype.newbyteorder(">"), values.shape[1:]))
-    pieces = np.empty(len(values), [("length", ">i4"), ("value", type_)])
-    pieces["length"], pieces["value"] = type_.itemsize, values
-    written = _pieces(pieces)
-    if column.null_count:
-        written = pc.call_function("if_else", [column.is_valid(), written, _constant(_NULL)])
-    yield written
+def _of_one_width(values: np.ndarray, column: pa.Array) -> Iterable[_Piece]:
+    """Values and their lengths; of another width where the column has nulls."""
+    dtype = np.dtype((values.dtype.newbyteorder(">"), values.shape[1:]))
+    pieces = _Fixed(">i4", dtype.itemsize), _Fixed(dtype, values)
+    if not column.null_count:
+        return pieces
+    whole = _side_by_side(pieces, len(values))
+    return (pc.call_function("if_else", [column.is_valid(), whole, _constant(_NULL)]),)
+
+
+def _side_by_side(pieces: Sequence[_Fixed], rows: int) -> pa.LargeBinaryArray:
+    written = np.empty(rows, [(f"{place}", piece.dtype) for place, piece in enumerate(pieces)])
+    for place, piece in enumerate(pieces):
+        written[f"{place}"] = piece.values
+    ends = np.arange(rows + 1, dtype=np.int64) * written.dtype.itemsize
+    buffers = [None, pa.py_buffer(ends), pa.py_buffer(written)]
+    return pa.Array.from_buffers(pa.large_binary(), rows, buffers)
 
 
 @cache
-def _constant(value: bytes) -> pa.BinaryScalar:
+def _constant(value: bytes) -> pa.LargeBinaryScalar:
     # Made when it is needed: the first scalar has Arrow import pandas.
-    return pa.scalar(value, pa.binary())
-
-
-def _pieces(pieces: np.ndarray) -> pa.BinaryArray:
-    width = pieces.dtype.itemsize
-    ends = np.arange(len(pieces) + 1, dtype=np.int32) * np.int32(width)
-    buffers = [None, pa.py_buffer(ends), pa.py_buffer(pieces)]
-    return pa.Array.from_buffers(pa.binary(), len(pieces), buffers)
+    return pa.scalar(value, pa.large_binary())

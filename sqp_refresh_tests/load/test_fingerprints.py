@@ -38,7 +38,7 @@ def incoming(*batches: list[dict], known: bytes | None = None) -> Incoming:
     reader = pa.RecordBatchReader.from_batches(
         SCHEMA, [pa.RecordBatch.from_pylist(batch, SCHEMA) for batch in batches]
     )
-    return Incoming.of(reader, ["asin"], known)
+    return Incoming.of(reader, reader.schema.names, ["asin"], known)
 
 
 def fingerprints(*batches: list[dict]) -> bytes:

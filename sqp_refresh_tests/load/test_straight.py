@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from sqp_refresh.errors import DataError
-from sqp_refresh.load import Counts, Undecided, publish
+from sqp_refresh.load import Counts, Undecided, made_ready, publish
 from sqp_refresh.load.exact import exact_schema, exactly
 from sqp_refresh.parts import Part
 from sqp_refresh.postgres import Session, connect
@@ -129,6 +129,29 @@ def test_a_new_week_is_what_staging_would_have_made_of_it(session, migrated_data
             " WHERE created_at IS NULL OR updated_at <> created_at"
         ).fetchone()
     assert moved == (0,)
+
+
+def test_a_week_that_was_made_ready_in_vain_goes_by_way_of_staging(session):
+    rows = [{"search_query": f"query {n}", "total_click_rate": n / 7} for n in range(50)]
+    with session.transaction():
+        first = publish(session, TABLE, made_ready(TABLE, part(*rows[:40])))
+    with session.transaction():
+        again = publish(session, TABLE, made_ready(TABLE, part(*rows)))
+
+    assert first.counts == Counts(read=40, inserted=40)
+    assert again.counts == Counts(read=50, inserted=10, unchanged=40)
+
+
+def test_batches_are_made_ready_in_the_order_of_their_key(session, migrated_database):
+    rows = [{"search_query": query} for query in ("b", "c", "a")]
+    with session.transaction():
+        publish(session, TABLE, part(*rows))
+
+    with psycopg.connect(migrated_database) as connection:
+        placed = connection.execute(
+            "SELECT search_query FROM sqp.search_query_performance ORDER BY ctid"
+        )
+        assert placed.fetchall() == [("a",), ("b",), ("c",)]
 
 
 def test_a_key_that_comes_twice_is_left_to_a_comparison(session):
