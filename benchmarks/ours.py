@@ -1,7 +1,7 @@
 """This project at its work, fed from memory: the engine whole, and some of its steps alone."""
 
 import uuid
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -70,7 +70,7 @@ def engine(url: str, rows: Rows) -> Load:
 
 def staging(url: str, rows: Rows) -> Load:
     """The staging COPY alone: rows that are valid already, into one temporary table."""
-    batches = list(_valid(rows))
+    batches = list(_valid(rows, rows.batches()))
 
     def load() -> None:
         with connect(url) as session, session.transaction():
@@ -95,11 +95,12 @@ def bystander(url: str, rows: Rows) -> Load:
 
 
 def validation(url: str, rows: Rows) -> Load:
-    """Every row read from its source's types and held against its contract, and no more."""
+    """Rows in memory, read from their source's types and held against the contract, no more."""
+    batches = list(rows.batches())
     _import_late()
 
     def load() -> None:
-        for _ in _valid(rows):
+        for _ in _valid(rows, batches):
             pass
 
     return load
@@ -113,8 +114,8 @@ def _import_late() -> None:
     _ = sqp_refresh
 
 
-def _valid(rows: Rows) -> Generator[pa.RecordBatch]:
-    for week, batch in zip(rows.weeks(), rows.batches(), strict=True):
+def _valid(rows: Rows, batches: Iterable[pa.RecordBatch]) -> Generator[pa.RecordBatch]:
+    for week, batch in zip(rows.weeks(), batches, strict=True):
         part = Part(week, Raw(batch.schema, [batch], {}))
         good = sifted(SEARCH_QUERY_PERFORMANCE, part)
         assert not isinstance(good.rows, Raw | Query), "rows of a source have a contract"

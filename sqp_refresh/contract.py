@@ -33,10 +33,15 @@ class Rule:
     Attributes:
         reason: What is wrong with a row that does not, in the source's own column titles.
         sql: True, or null, for a row that does, over the names that the columns get here.
+        is_implied: Whether a row that does not breaks another rule, too: such a rule tells what is
+            wrong, and decides nothing.
+        is_of_nul: Whether only a row with a NUL byte in a text can break it.
     """
 
     reason: str
     sql: str
+    is_implied: bool = False
+    is_of_nul: bool = False
 
 
 def contract_of(spec: SourceSpec) -> tuple[Rule, ...]:
@@ -54,6 +59,11 @@ def contract_of(spec: SourceSpec) -> tuple[Rule, ...]:
     )
 
 
+def decisive_rules(spec: SourceSpec) -> tuple[Rule, ...]:
+    """Those rules for the rows of a source that tell whether a row keeps its contract."""
+    return tuple(rule for rule in contract_of(spec) if not rule.is_implied)
+
+
 def _key_is_there(spec: SourceSpec) -> Iterator[Rule]:
     keys = [column for column in spec.columns if column.name in spec.key]
     texts = [column for column in keys if _is_text(column)]
@@ -64,18 +74,24 @@ def _key_is_there(spec: SourceSpec) -> Iterator[Rule]:
         # A registered table may well have an empty text in its key.
         if spec.name is None:
             inked = f"REGEXP_LIKE(`{column.name}`, '{_HAS_INK}')"
-            yield Rule(f"{column.title} is empty", inked)
+            yield Rule(f"{column.title} is empty", inked, _is_asin(spec, column))
         room = _KEY_BYTES // len(texts)
         yield Rule(
             f"{column.title} is longer than the {room} bytes that a key has room for",
             f"OCTET_LENGTH(`{column.name}`) <= {room}",
+            _is_asin(spec, column),
         )
 
 
 def _texts_are_texts(spec: SourceSpec) -> Iterator[Rule]:
     for column in filter(_is_text, spec.columns):
         # Postgres stores no NUL byte.
-        yield Rule(f"{column.title} holds a NUL byte", rf"NOT REGEXP_LIKE(`{column.name}`, '\x00')")
+        yield Rule(
+            f"{column.title} holds a NUL byte",
+            rf"NOT REGEXP_LIKE(`{column.name}`, '\x00')",
+            _is_asin(spec, column),
+            is_of_nul=True,
+        )
         # In BigQuery a title in double quotes is a text, which once filled a whole table.
         titles = [other.title for other in spec.columns if spec.name is None or other is column]
         plain = [f"'{title}'" for title in titles if title.replace(" ", "").isalnum()]
@@ -83,6 +99,7 @@ def _texts_are_texts(spec: SourceSpec) -> Iterator[Rule]:
             yield Rule(
                 f"{column.title} is the name of a column",
                 f"`{column.name}` NOT IN ({', '.join(plain)})",
+                _is_asin(spec, column),
             )
 
 
@@ -130,7 +147,9 @@ def _values_fit(spec: SourceSpec) -> Iterator[Rule]:
     """What Postgres would refuse, and with it the whole week."""
     for column in spec.columns:
         if fits := _fits(f"`{column.name}`", column.type):
-            yield Rule(f"{column.title} does not fit into {column.type}", fits)
+            # A share is a percentage.
+            is_implied = spec.name is None and column.name in SHARES
+            yield Rule(f"{column.title} does not fit into {column.type}", fits, is_implied)
 
 
 def _fits(name: str, type_: str) -> str | None:
@@ -148,6 +167,11 @@ def _fits(name: str, type_: str) -> str | None:
     if base == "real":
         return f"{name} = 0 OR ABS({name}) BETWEEN 1.2e-38 AND 3.4e38"
     return None
+
+
+def _is_asin(spec: SourceSpec, column: SourceColumn) -> bool:
+    """Whether it is the vendor's ASIN: ten capital letters and digits say more than any text."""
+    return spec.name is None and column.name == "asin"
 
 
 def _is_text(column: SourceColumn) -> bool:

@@ -6,7 +6,7 @@ the rows that are read; the rules of the contract are then the very same text.
 
 import re
 
-from sqp_refresh.contract import contract_of
+from sqp_refresh.contract import decisive_rules
 from sqp_refresh.extract.source import Source
 from sqp_refresh.reading import TEXT_OF, Reading, reading
 from sqp_refresh.tables import (
@@ -49,7 +49,7 @@ def typed_columns(source: Source) -> dict[str, str]:
 
 def keeps_contract(source: Source) -> str:
     """Whether a row of typed columns keeps its contract, as a condition; never null."""
-    rules = (f"({_in_bigquery(rule.sql)}) IS NOT FALSE" for rule in contract_of(source.spec))
+    rules = (f"({_in_bigquery(rule.sql)}) IS NOT FALSE" for rule in decisive_rules(source.spec))
     return "\n        AND ".join((quoted(READABLE), *rules))
 
 

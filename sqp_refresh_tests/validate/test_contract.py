@@ -1,15 +1,20 @@
 """What the contract accepts: Amazon's rounding, and whatever else is odd but true."""
 
+import re
 from decimal import Decimal
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from sqp_refresh.contract import contract_of
+from sqp_refresh.contract import Rule, contract_of, decisive_rules
 from sqp_refresh.parts import Raw
 from sqp_refresh.tables import (
     SEARCH_QUERY_PERFORMANCE,
+    SHARES,
     TEXT,
     Column,
     Origin,
@@ -66,6 +71,38 @@ def test_a_share_may_be_off_by_a_hundredth_of_a_point(off):
     exact = 100 * 230 / 20_110
     assert reasons_of(row({"ASIN Impression Share": exact + off})) == []
     assert reasons_of(row({"ASIN Impression Share": exact + 3 * off})) != []
+
+
+TEXTS = st.text() | st.sampled_from(["", " \n", "B0000000\x001", "ASIN", "x" * 801])
+SPEC = SEARCH_QUERY_PERFORMANCE.source
+
+
+@given(st.fixed_dictionaries({"asin": TEXTS, **dict.fromkeys(SHARES, st.floats(width=32))}))
+@settings(deadline=None)
+def test_a_rule_that_decides_nothing_is_broken_along_with_one_that_does(values):
+    assert SPEC is not None
+    frame = pl.DataFrame([values])
+
+    def is_broken(rule: Rule) -> bool:
+        named = set(re.findall("`(.*?)`", rule.sql))
+        return named <= values.keys() and frame.select(pl.sql_expr(rule.sql)).item() is False
+
+    implied = [rule for rule in contract_of(SPEC) if rule.is_implied]
+    assert len(implied) == 8
+    if any(map(is_broken, implied)):
+        assert any(map(is_broken, decisive_rules(SPEC)))
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_nul_byte_is_found_wherever_it_stands(place):
+    rows = [row(query="blue widget") for _ in range(3)]
+    rows[place] |= {"Category": "widgets\x00"}
+    (batch,) = source_table(rows).to_batches()
+
+    for first in range(3):
+        found = [["Category holds a NUL byte"]] if first <= place else []
+        assert refused(SEARCH_QUERY_PERFORMANCE, batch.slice(first)) == found
+    assert not refused(SEARCH_QUERY_PERFORMANCE, batch.slice(0, place))
 
 
 def test_a_model_can_be_read_as_documentation():
