@@ -60,7 +60,7 @@ class MemoryFeed:
 def engine(url: str, rows: Rows) -> Load:
     """Validated, published, indexed, reconciled and recorded, a transaction a week."""
     feed = MemoryFeed(rows, _states(rows))
-    _import_late()
+    _load_late(rows)
 
     def load() -> None:
         refresh(url, feed, Order(str(uuid.uuid4())))
@@ -97,7 +97,7 @@ def bystander(url: str, rows: Rows) -> Load:
 def validation(url: str, rows: Rows) -> Load:
     """Rows in memory, read from their source's types and held against the contract, no more."""
     batches = list(rows.batches())
-    _import_late()
+    _load_late(rows)
 
     def load() -> None:
         for _ in _valid(rows, batches):
@@ -106,20 +106,28 @@ def validation(url: str, rows: Rows) -> Load:
     return load
 
 
-def _import_late() -> None:
-    """Import what a run would import on its way: a peer's libraries are loaded by now, too."""
+def _load_late(rows: Rows) -> None:
+    """Load what a run would load on its way: a peer's libraries are loaded by now, too."""
     import sqp_refresh.postgres
-    import sqp_refresh.validate.model
 
     _ = sqp_refresh
+    # Pandera loads its own when it is first asked.
+    for week, batch in zip(rows.weeks(), rows.batches(), strict=True):
+        for _ in _good(week, batch.slice(0, 0)):
+            pass
+        return
 
 
 def _valid(rows: Rows, batches: Iterable[pa.RecordBatch]) -> Generator[pa.RecordBatch]:
     for week, batch in zip(rows.weeks(), batches, strict=True):
-        part = Part(week, Raw(batch.schema, [batch], {}))
-        good = sifted(SEARCH_QUERY_PERFORMANCE, part)
-        assert not isinstance(good.rows, Raw | Query), "rows of a source have a contract"
-        yield from good.rows
+        yield from _good(week, batch)
+
+
+def _good(week: Period, batch: pa.RecordBatch) -> pa.RecordBatchReader:
+    part = Part(week, Raw(batch.schema, [batch], {}))
+    good = sifted(SEARCH_QUERY_PERFORMANCE, part)
+    assert not isinstance(good.rows, Raw | Query), "rows of a source have a contract"
+    return good.rows
 
 
 def _states(rows: Rows) -> dict[Period, State]:

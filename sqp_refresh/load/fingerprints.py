@@ -72,6 +72,8 @@ class Incoming:
     left_out: int = 0
     _rows: list[pl.Series] = field(default_factory=list)
     _keys: list[pl.Series] = field(default_factory=list)
+    _looked_at: int = 0
+    _is_each_once: bool = True
 
     @classmethod
     def of(
@@ -88,19 +90,25 @@ class Incoming:
     def differing(self) -> Iterator[pa.RecordBatch]:
         """The rows that the target may not have."""
         for batch in self.batches:
-            frame = pl.DataFrame(batch.select(self.columns))
-            rows = frame.hash_rows(seed=_OF_ROW)
-            self._rows.append(rows)
-            self.read += len(rows)
-            self._keys.append(frame.select(self.key).hash_rows(seed=_OF_KEY))
             if self.known is None:
+                # Postgres works on them while they are counted here.
                 yield batch
+                self._count(batch)
                 continue
-            differ = ~self.known.have(rows)
+            differ = ~self.known.have(self._count(batch))
             differing = batch.filter(differ.to_arrow())
             self.left_out += batch.num_rows - differing.num_rows
             if differing.num_rows:
                 yield differing
+
+    def _count(self, batch: pa.RecordBatch) -> pl.Series:
+        """Take note of rows; returns the fingerprint of each."""
+        frame = pl.DataFrame(batch.select(self.columns))
+        rows = frame.hash_rows(seed=_OF_ROW)
+        self._rows.append(rows)
+        self._keys.append(frame.select(self.key).hash_rows(seed=_OF_KEY))
+        self.read += len(rows)
+        return rows
 
     def each_once(self) -> Iterator[pa.RecordBatch]:
         """The rows that the target may not have, as long as no key is known to come twice.
@@ -110,12 +118,10 @@ class Incoming:
         Raises:
             Undecided: there is such a key.
         """
-        looked_at = 0
         for batch in self.differing():
-            if self.read >= 2 * looked_at:
-                self._require_each_once()
-                looked_at = self.read
             yield batch
+            if self.read >= 2 * self._looked_at:
+                self._require_each_once()
         self._require_each_once()
 
     def _require_each_once(self) -> None:
@@ -125,7 +131,10 @@ class Incoming:
     @property
     def has_each_key_once(self) -> bool:
         """Whether no two rows have one key; that two keys collide is taken for it."""
-        return not self._keys or pl.concat(self._keys).is_unique().all()
+        if self.read > self._looked_at:
+            self._is_each_once = pl.concat(self._keys).is_unique().all()
+            self._looked_at = self.read
+        return self._is_each_once
 
     def fingerprints(self) -> bytes | None:
         """Those of all rows, to be kept; None where they do not tell the rows apart.

@@ -11,7 +11,6 @@ from sqp_refresh.errors import DataError
 from sqp_refresh.load.copying import catalog_types, copy
 from sqp_refresh.load.counts import Counts
 from sqp_refresh.load.exact import exact_schema, exactly
-from sqp_refresh.load.outcome import Undecided
 from sqp_refresh.load.statement import present_statement
 from sqp_refresh.load.wire import ENCODED, encoded
 from sqp_refresh.parts import Part, Query, Raw
@@ -90,11 +89,12 @@ def copy_straight(session: Session, table: Table, incoming: "Incoming") -> Count
     """
     target = sql.Identifier(SCHEMA, table.name)
     columns = [column.name for column in table.columns]
-    rows = (batch.column(ENCODED) for batch in incoming.each_once())
+    batches = incoming.each_once()
     try:
-        copied = copy(session, target, columns, rows)
+        copied = copy(session, target, columns, (batch.column(ENCODED) for batch in batches))
     except DataError:
-        if incoming.has_each_key_once:
-            raise
-        raise Undecided from None  # the target's own key has noticed first
+        # Where the target's own key has noticed first, the rest of the rows tells.
+        for _ in batches:
+            pass
+        raise
     return Counts(read=incoming.read, inserted=copied)
