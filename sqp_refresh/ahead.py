@@ -1,4 +1,4 @@
-"""Reading ahead: while Postgres takes one batch, the next is read and validated in a thread.
+"""Reading ahead: while Postgres takes one batch, the next is read and made ready in a thread.
 
 The next may be of the next part. A part ends as soon as its own rows do: no transaction waits for
 rows of another one, and what befalls the reading of a part leaves those before it alone.

@@ -49,7 +49,8 @@ class Part:
     Attributes:
         period: The week, or the calendar period, that the rows belong to.
         rows: Rows as the source sends them, Arrow batches with our names and types that are read
-            once, or a query that Postgres runs.
+            once, with what they are sent as where that is made ready, or a query that Postgres
+            runs.
     """
 
     period: Period

@@ -26,6 +26,7 @@ from sqp_refresh.drift import drift, explained, require_percentages
 from sqp_refresh.errors import RefreshError, Rejected, SchemaMismatch, Transient
 from sqp_refresh.held import Known
 from sqp_refresh.load import Landed, Undecided, indexes, made_ready, publish
+from sqp_refresh.load.indexes import Index
 from sqp_refresh.parts import Feed, Part
 from sqp_refresh.postgres import Session, connect
 from sqp_refresh.published import Finding, Reason
@@ -118,6 +119,7 @@ class _Work:
     started: float = field(default_factory=time.monotonic)
     summary: Summary = field(init=False)
     tolerated: float = 0.0
+    away: list[Index] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.summary = Summary(self.table, self.feed.facts)
@@ -134,6 +136,7 @@ class _Work:
             self._publish_all(session, self._to_read(findings), findings, checkpoint)
             if self.summary.undecided:
                 self._publish_all(session, self.summary.undecided, findings, checkpoint)
+            self._build_indexes(session)
             with session.transaction():
                 self._finish(session, checkpoint, findings)
         if self.summary.rejection:
@@ -150,6 +153,7 @@ class _Work:
         (bounded,) = with_bounds([QUARANTINED_RATIO], params.only(QUARANTINED_RATIO.name))
         self.tolerated = bounded.maximum or 0.0
         self.feed.batch_size = params.batch_size
+        self.away = indexes.away(session, self.table)
         periods = self.feed.periods(session)
         if self.order.tick and params.lookback_weeks and self.table.source:
             periods = periods[-params.lookback_weeks :]
@@ -207,14 +211,24 @@ class _Work:
         return [period for period in to_copy if period not in self.summary.rejected]
 
     def _set_indexes_aside(self, session: Session) -> None:
-        """Where the table has no row yet, and nobody is at it."""
+        """A first load is faster without them, and right with them, should that fail."""
         try:
             with session.transaction():
-                names = indexes.set_aside(session, self.table)
-        except Transient:
-            return
-        if names:
-            logger.info("%s.%s is empty: its indexes come last", SCHEMA, self.table.name)
+                self.away += indexes.set_aside(session, self.table)
+        except RefreshError as error:
+            logger.info("the indexes of %s stay where they are: %s", self.table.name, error)
+
+    def _build_indexes(self, session: Session) -> None:
+        """Each for itself: one that cannot be built now is left to the next refresh."""
+        for index in self.away:
+            try:
+                with session.transaction():
+                    indexes.build(session, self.table, index)
+            except RefreshError as error:
+                logger.warning(
+                    "%s.%s is without %s: %s", SCHEMA, self.table.name, index.name, error
+                )
+        self.away = []
 
     def _publish_all(
         self,
@@ -348,7 +362,6 @@ class _Work:
         self.summary.seconds = self._elapsed()
         if self.order.budget_ms and self.summary.seconds * 1000 > self.order.budget_ms:
             self.summary.over_budget = self.order.budget_ms
-        indexes.build(session, self.table)
         checkpoints.complete(session, checkpoint)
         if self.summary.rejected:
             quality.record(session, self.summary.opened, [self._quarantined_ratio()])
@@ -377,10 +390,14 @@ class _Work:
         """On a session of its own: the refresh's may be the very thing that broke."""
         self.summary.seconds = self._elapsed()
         try:
-            with connect(self.database_url) as session, session.transaction():
-                if self.summary.audit_id is None:
-                    self.summary.audit_id = audit.begin(session, self.table, self.order.origin)
-                self._close(session, audit.failure(error))
+            with connect(self.database_url) as session:
+                with session.transaction():
+                    if self.summary.audit_id is None:
+                        self.summary.audit_id = audit.begin(session, self.table, self.order.origin)
+                    self._close(session, audit.failure(error))
+                # Who was interrupted has no time for it.
+                if isinstance(error, Exception):
+                    self._build_indexes(session)
         except RefreshError as unreachable:
             logger.warning("the failure of %s is not in the log: %s", self.table.name, unreachable)
 

@@ -8,7 +8,7 @@ import pytest
 
 from sqp_refresh.control import audit
 from sqp_refresh.control.writer import only_writer
-from sqp_refresh.errors import Unavailable
+from sqp_refresh.errors import DataError, Unavailable
 from sqp_refresh.extract import BigQueryFeed
 from sqp_refresh.parts import Part
 from sqp_refresh.postgres import connect
@@ -96,17 +96,50 @@ def test_another_run_goes_on_at_the_first_week_not_published(environment, url):
     assert (data["run_id"], data["resumes"]) == ("next", "dead")
 
 
+INDEXES = "SELECT indexdef FROM pg_indexes WHERE tablename = 'search_query_performance' ORDER BY 1"
+
+
 def test_a_first_load_that_broke_off_gets_its_indexes_once_it_is_gone_on_from(environment, url):
-    indexes = "SELECT indexdef FROM pg_indexes WHERE tablename = 'search_query_performance'"
-    before = set(rows(url, indexes))
+    before = rows(url, INDEXES)
 
     break_off(environment)
-    between = set(rows(url, indexes))
+    between = rows(url, INDEXES)
     refreshed(environment, "next")
 
-    assert between < before
+    assert len(between) == 1
     assert "UNIQUE" in str(between)
-    assert set(rows(url, indexes)) == before
+    assert rows(url, INDEXES) == before
+
+
+def test_a_first_load_that_fails_gets_its_indexes_all_the_same(environment, url):
+    class Fails(BreaksOff):
+        error = DataError
+
+    before = rows(url, INDEXES)
+
+    with pytest.raises(DataError, match="in the second week"):
+        refresh(url, Fails(environment, SEARCH_QUERY_PERFORMANCE, WEEKS), Order("fails"))
+
+    assert rows(url, INDEXES) == before
+
+
+def test_an_index_that_cannot_be_built_fails_no_refresh(environment, url, caplog):
+    execute(
+        url,
+        "INSERT INTO sqp.refresh_indexes (table_name, index_name, column_names)"
+        " VALUES ('search_query_performance', 'of_what_is_gone', '{gone}')",
+    )
+
+    assert copied(refreshed(environment, "next")) == WEEKS
+    assert "search_query_performance is without of_what_is_gone: " in caplog.text
+    assert len(rows(url, INDEXES)) == 3
+
+
+def test_a_table_that_somebody_reads_is_loaded_with_its_indexes(environment, url):
+    with psycopg.connect(url) as reader:
+        reader.execute("SELECT FROM sqp.search_query_performance")
+
+        assert copied(refreshed(environment, "next")) == WEEKS
 
 
 def test_a_forced_run_is_gone_on_from_and_not_begun_anew(environment, url):

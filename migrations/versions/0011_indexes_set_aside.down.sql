@@ -5,7 +5,12 @@ DECLARE
 BEGIN
     FOR aside IN
         SELECT * FROM sqp.refresh_indexes
-        WHERE to_regclass(format('%I.%I', table_schema, table_name)) IS NOT NULL
+        WHERE table_schema = 'sqp' AND cardinality(column_names) = (
+            SELECT count(*) FROM pg_class
+            JOIN pg_attribute ON attrelid = pg_class.oid AND attname = ANY(column_names)
+            WHERE pg_class.oid = to_regclass(format('%I.%I', table_schema, table_name))
+                AND relkind = 'r' AND attnum > 0 AND NOT attisdropped
+        )
     LOOP
         EXECUTE format(
             'CREATE INDEX IF NOT EXISTS %I ON %I.%I (%s)',

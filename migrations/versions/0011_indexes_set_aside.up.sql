@@ -10,8 +10,8 @@ CREATE TABLE sqp.refresh_indexes (
 );
 
 COMMENT ON TABLE sqp.refresh_indexes IS
-    'Indexes set aside while the first load of their table fills it; the first refresh that gets '
-    'to its end builds them';
+    'Indexes that are away while the first load of their table fills it; the next refresh of the '
+    'table by its owner builds those that one left away which was killed';
 COMMENT ON COLUMN sqp.refresh_indexes.column_names IS 'The columns of the index, in order';
 
 DO $$

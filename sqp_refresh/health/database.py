@@ -162,7 +162,7 @@ def indexes(session: Session) -> str:
         lacking = "; ".join(f"{table} lacks {names}" for table, names in left.items())
         raise NotFound(
             f"{lacking}, set aside for a first load that broke off; `sqp-refresh refresh "
-            f"{next(iter(left))}` as the owner of the table goes on from there and builds them"
+            f"{next(iter(left))}`, as a user who owns the table, builds them"
         )
     filled = [table for table, _ in away]
     return f"{named(filled)} is being filled first" if filled else "no index is set aside"

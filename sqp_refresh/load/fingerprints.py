@@ -113,7 +113,7 @@ class Incoming:
     def each_once(self) -> Iterator[pa.RecordBatch]:
         """The rows that the target may not have, as long as no key is known to come twice.
 
-        It is looked for whenever the rows have doubled, and once all have been read.
+        It is looked for whenever the rows taken have doubled, and once all have been.
 
         Raises:
             Undecided: there is such a key.

@@ -91,7 +91,7 @@ def test_indexes_that_a_first_load_left_away_are_named(migrated_database):
     with connect(migrated_database) as session:
         assert database.indexes(session) == "no index is set aside"
         with session.transaction():
-            names = set_aside(session, SEARCH_QUERY_PERFORMANCE)
+            names = [one.name for one in set_aside(session, SEARCH_QUERY_PERFORMANCE)]
 
         with pytest.raises(
             NotFound, match=f"search_query_performance lacks {', '.join(sorted(names))}, "

@@ -40,8 +40,11 @@ def session(migrated_database) -> Iterator[Session]:
         yield session
 
 
+KEY = {"marketplace": "US", "asin": "A"}
+
+
 def part(*rows: dict) -> Part:
-    default = dict.fromkeys(SCHEMA.names) | {"marketplace": "US", "asin": "A"}
+    default = dict.fromkeys(SCHEMA.names) | KEY
     batch = pa.RecordBatch.from_pylist([default | row for row in rows], SCHEMA)
     return Part(WEEK, pa.RecordBatchReader.from_batches(SCHEMA, [batch]))
 
@@ -140,6 +143,21 @@ def test_a_week_that_was_made_ready_in_vain_goes_by_way_of_staging(session):
 
     assert first.counts == Counts(read=40, inserted=40)
     assert again.counts == Counts(read=50, inserted=10, unchanged=40)
+
+
+@pytest.mark.parametrize("refused", [(0,), (1,), (0, 1)])
+def test_a_batch_whose_rows_were_all_refused_is_no_matter(session, refused):
+    rows = [dict.fromkeys(SCHEMA.names) | KEY | {"search_query": query} for query in ("a", "b")]
+    batches = [
+        pa.RecordBatch.from_pylist([] if place in refused else [one], SCHEMA)
+        for place, one in enumerate(rows)
+    ]
+    week = Part(WEEK, pa.RecordBatchReader.from_batches(SCHEMA, batches))
+
+    with session.transaction():
+        landed = publish(session, TABLE, made_ready(TABLE, week))
+
+    assert landed.counts == Counts(read=2 - len(refused), inserted=2 - len(refused))
 
 
 def test_batches_are_made_ready_in_the_order_of_their_key(session, migrated_database):
