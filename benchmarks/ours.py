@@ -112,10 +112,8 @@ def _load_late(rows: Rows) -> None:
 
     _ = sqp_refresh
     # Pandera loads its own when it is first asked.
-    for week, batch in zip(rows.weeks(), rows.batches(), strict=True):
-        for _ in _good(week, batch.slice(0, 0)):
-            pass
-        return
+    week, batch = next(zip(rows.weeks(), rows.batches(), strict=True))
+    _good(week, batch.slice(0, 0)).read_all()
 
 
 def _valid(rows: Rows, batches: Iterable[pa.RecordBatch]) -> Generator[pa.RecordBatch]:

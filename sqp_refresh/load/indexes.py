@@ -86,11 +86,11 @@ def set_aside(session: Session, table: Table) -> list[Index]:
         return []
     session.run(_LOCK.format(**named))
     # Asked again: now nobody enters a row any more.
-    away = [Index(*found) for found in session.rows(_NOTE.format(plain=plain))]
-    if away:
-        names = sql.SQL(", ").join(sql.Identifier(SCHEMA, index.name) for index in away)
+    noted = [Index(*found) for found in session.rows(_NOTE.format(plain=plain))]
+    if noted:
+        names = sql.SQL(", ").join(sql.Identifier(SCHEMA, index.name) for index in noted)
         session.run(_DROP.format(indexes=names))
-    return away
+    return noted
 
 
 def away(session: Session, table: Table) -> list[Index]:

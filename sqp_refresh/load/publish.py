@@ -79,9 +79,9 @@ def publish(
     if straight:
         counts = copy_straight(session, table, incoming)
     elif known is not None:
-        counts = _differing(session, table, part.period, read, incoming, known.held)
+        counts = _differing(session, table, period, read, incoming, known.held)
     else:
-        counts = _compared(session, table, part.period, read, incoming)
+        counts = _compared(session, table, period, read, incoming)
     counts.check_nothing_lost()
     return Landed(counts, incoming.fingerprints())
 

@@ -82,6 +82,7 @@ ASINS = (
 FIGURES = st.floats(width=32) | st.floats(-150, 150)
 VALUES = {"asin": ASINS, **dict.fromkeys(SHARES, FIGURES)}
 IMPLIED = [rule for rule in contract_of(SQP_REPORT) if rule.is_implied]
+assert IMPLIED
 
 
 def column_of(rule: Rule) -> str:
