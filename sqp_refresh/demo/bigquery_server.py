@@ -9,6 +9,7 @@ parent too, which stops its servers in order.
 """
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -59,6 +60,10 @@ def _server(project: str, directory: Path | None) -> "EmulatorServer":
 
 async def _serve(server: "EmulatorServer", ports: int) -> None:
     await server.start()
+    # All that is loaded by now stays; to look through it for garbage, again and again while a long
+    # query is parsed, would take as long as the parsing.
+    gc.collect()
+    gc.freeze()
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stopped.set)
