@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from benchmarks.command import Load
 from benchmarks.rows import Rows
 from sqp_refresh.held import Known
+from sqp_refresh.inventory import inventory
 from sqp_refresh.load import Counts, Landed
 from sqp_refresh.load.staging import stage
 from sqp_refresh.parts import Facts, Part, Query, Raw, State
@@ -88,7 +89,9 @@ def bystander(url: str, rows: Rows) -> Load:
     ) -> Landed:
         assert not isinstance(part.rows, Raw | Query), "valid rows are batches"
         count = stage(session, part.rows.schema, part.rows)
-        return Landed(Counts(read=count, unchanged=count), known.fingerprints if known else None)
+        now = inventory(session, table, part.period)
+        kept = known.fingerprints if known else None
+        return Landed(Counts(read=count, unchanged=count), now, kept)
 
     engine_room.publish = staged
     return engine(url, rows)

@@ -22,6 +22,16 @@ class Held:
     rows: int
     state: str
 
+    def after(self, inserted: int, moved: int) -> "Held":
+        """What is held once nothing has happened but this.
+
+        Args:
+            inserted: Rows more than now.
+            moved: The places that rows have now, less those that they had.
+        """
+        places, columns = self.state.split(" ")
+        return Held(self.rows + inserted, f"{int(places) + moved} {columns}")
+
 
 @dataclass(frozen=True, slots=True)
 class Known:
@@ -36,9 +46,12 @@ class Known:
     fingerprints: bytes
 
 
-# Hashes are added, not combined by XOR, under which two equal ones would cancel out.
+PLACE = sql.SQL("hash_record_extended(ROW(tableoid, ctid, xmin), 0)")
+"""Where a row lies, as a number of 64 bits."""
+
+# Places are added, not combined by XOR, under which two equal ones would cancel out.
 _STATE = sql.SQL("""
-coalesce(sum(hash_record_extended(ROW(tableoid, ctid, xmin), 0)), 0)::text || (
+coalesce(sum({place}), 0)::text || (
     SELECT ' ' || md5(string_agg(concat_ws(' ', attnum, attname), ',' ORDER BY attnum))
     FROM pg_attribute
     WHERE attrelid = {table}::regclass AND attnum > 0 AND NOT attisdropped
@@ -72,10 +85,19 @@ def held(session: Session, table: Table, periods: Iterable[Period]) -> dict[Peri
     return {Period(first, last): Held(*found) for first, last, *found in session.rows(query)}
 
 
-def state_of(table: Table) -> sql.Composed:
-    """The fingerprint of where rows lie, as an aggregate over them."""
+def state_of(table: Table, place: sql.Composable = PLACE) -> sql.Composed:
+    """The fingerprint of where rows lie, as an aggregate over them or over sums of their places."""
     named = sql.Identifier(SCHEMA, table.name).as_string(None)
-    return _STATE.format(table=sql.Literal(named))
+    return _STATE.format(place=place, table=sql.Literal(named))
+
+
+def within(table: Table, period: Period) -> sql.Composable:
+    """Whether a row of the table belongs to a period."""
+    if table.scope is None:
+        return sql.SQL("true")
+    return sql.SQL("{} BETWEEN {} AND {}").format(
+        sql.Identifier(table.scope), sql.Literal(period.start), sql.Literal(period.end)
+    )
 
 
 def period_rows(periods: Iterable[Period]) -> sql.Composed | None:

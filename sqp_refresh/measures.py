@@ -5,7 +5,7 @@ must hold, BigQuery said at the instant the period was read as of, and the ledge
 derived table must hold follows from the rows of `search_query_performance`.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -52,12 +52,9 @@ _VOTE = sql.SQL(
 )
 
 
-def measured(
-    session: Session, table: Table, periods: Iterable[Period], only: Collection[str] = ()
-) -> Measured:
-    """The numbers of each period as the table has them; all, unless only some are wanted."""
-    wanted = {name: one for name, one in _measures(table) if not only or name in only}
-    return _asked(session, table, periods, wanted)
+def measured(session: Session, table: Table, periods: Iterable[Period]) -> Measured:
+    """All numbers of each period, as the table has them."""
+    return _asked(session, table, periods, dict(_measures(table)))
 
 
 def derived(session: Session, table: Table, periods: Iterable[Period]) -> Measured:
@@ -76,6 +73,14 @@ def derived(session: Session, table: Table, periods: Iterable[Period]) -> Measur
 def names_of(table: Table) -> set[str]:
     """The measures that a table's columns allow."""
     return {name for name, _ in _measures(table)}
+
+
+def own_sums(table: Table) -> dict[str, sql.Composed]:
+    """The sums that are compared with the source, as aggregates; none without their columns."""
+    own = _own({column.name for column in table.columns})
+    return {
+        name: sql.SQL("sum({})").format(own[count]) for name, count in SUMS.items() if count in own
+    }
 
 
 def _asked(
@@ -129,8 +134,8 @@ def _measures(table: Table) -> Iterator[tuple[str, sql.Composable]]:
     if not own:
         return
     yield DISTINCT_ASIN_COUNT, _distinct(table, "asin")
-    for name, count in SUMS.items():
-        yield name, sql.SQL("coalesce(sum({}), 0)").format(own[count])
+    for name, total in own_sums(table).items():
+        yield name, sql.SQL("coalesce({}, 0)").format(total)
     key_measures = [*own.values(), *map(sql.Identifier, names & {"search_query_volume"})]
     yield (
         "null_ratio",

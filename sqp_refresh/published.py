@@ -297,10 +297,11 @@ def record(
     period: Period,
     source_state: Mapping[str, Any] | None,
     *,
+    held: Held,
     audit_id: int,
     changed: bool,
     fingerprints: bytes | None = None,
-    unchanged: Known | None = None,
+    known: Known | None = None,
 ) -> None:
     """Enter a period as published, in the transaction that publishes it.
 
@@ -309,21 +310,21 @@ def record(
         table: The table.
         period: The period just published.
         source_state: What it was made from; None has it made again by the next refresh.
+        held: What the table holds of it now.
         audit_id: The run that published it.
         changed: Whether that changed a row.
         fingerprints: What its rows were made of; None where that would not tell them apart.
-        unchanged: What the table holds of it, where that is known to be as it was.
+        known: What the ledger has of it so far.
     """
-    now = unchanged.held if unchanged else held(session, table, [period])[period]
-    is_kept = unchanged is not None and unchanged.fingerprints == fingerprints
+    is_kept = known is not None and known.fingerprints == fingerprints
     session.run(
         _RECORD.format(
             **_named(table),
             first=sql.Literal(period.start),
             last=sql.Literal(period.end),
             source_state=sql.Literal(None if source_state is None else json.dumps(source_state)),
-            target_state=sql.Literal(now.state),
-            rows=sql.Literal(now.rows),
+            target_state=sql.Literal(held.state),
+            rows=sql.Literal(held.rows),
             audit_id=sql.Literal(audit_id),
             changed=sql.Literal(changed),
             # They are large, so that those which are kept already are not written once more.

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqp_refresh import measures
+from sqp_refresh.inventory import Inventory
 from sqp_refresh.measures import DISTINCT_ASIN_COUNT, ROW_COUNT, SUMS, Measured
 from sqp_refresh.postgres import Session
 from sqp_refresh.tables import Table
@@ -30,21 +31,23 @@ class Difference:
         return f"{self.metric} of {self.period} is {self.value:,}, should be {self.expected:,}"
 
 
-def differences(session: Session, table: Table, states: States) -> list[Difference]:
-    """Where a table does not hold what it must.
+def differences(
+    session: Session, table: Table, period: Period, state: Mapping[str, Any], holds: Inventory
+) -> list[Difference]:
+    """Where a table does not hold what it must of a period.
 
     Args:
         session: A session with the target.
         table: The table.
-        states: The periods in question, and what each is made from.
+        period: The period in question.
+        state: What it is made from.
+        holds: What the table holds of it.
     """
-    holds = measures.measured(session, table, states, only=COMPARED)
-    must = expected(session, table, states)
+    must = expected(session, table, {period: state}).get(period, {})
     return [
-        Difference(period, name, holds[period][name], should)
-        for period, numbers in must.items()
-        for name, should in numbers.items()
-        if name in holds[period] and holds[period][name] != should
+        Difference(period, name, holds.numbers[name], should)
+        for name, should in must.items()
+        if holds.numbers[name] != should
     ]
 
 

@@ -25,6 +25,7 @@ from sqp_refresh.control.writer import only_writer
 from sqp_refresh.drift import drift, explained, require_percentages
 from sqp_refresh.errors import RefreshError, Rejected, SchemaMismatch, Transient
 from sqp_refresh.held import Known
+from sqp_refresh.inventory import Inventory
 from sqp_refresh.load import Landed, Undecided, indexes, made_ready, publish
 from sqp_refresh.load.indexes import Index
 from sqp_refresh.parts import Feed, Part
@@ -291,12 +292,13 @@ class _Work:
                 part.period,
                 # Rows that the source no longer has are looked at again every time.
                 None if counts.retained else finding.source_state,
+                held=landed.inventory.held,
                 audit_id=self.summary.opened,
                 changed=counts.changed > 0,
                 fingerprints=landed.fingerprints,
-                unchanged=None if counts.changed else known,
+                known=known,
             )
-            found = self._reconcile(session, part.period, finding)
+            found = self._reconcile(session, part.period, finding, landed.inventory)
             checkpoints.save(session, checkpoint, part.period, rows=counts.read)
             self._watch_budget(session)
         # Only what is committed is counted.
@@ -342,9 +344,11 @@ class _Work:
         quarantine.settle(session, self.table, period)
         quarantine.keep(session, self.table, period, refused, audit_id=self.summary.opened)
 
-    def _reconcile(self, session: Session, period: Period, finding: Finding) -> list[Difference]:
+    def _reconcile(
+        self, session: Session, period: Period, finding: Finding, holds: Inventory
+    ) -> list[Difference]:
         """Hold what was published against what the source says; where they differ, doubt it."""
-        found = differences(session, self.table, {period: finding.source_state})
+        found = differences(session, self.table, period, finding.source_state, holds)
         if found:
             published.doubt(session, self.table, [period])
         return found

@@ -17,7 +17,16 @@ from sqp_refresh.validate.metrics import METRICS
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "sqp_refresh"
 VOCABULARY = {"tables", "weeks", "errors", "contract", "events"}
-SHARED = VOCABULARY | {"settings", "postgres", "parts", "reading", "retries", "held", "published"}
+SHARED = VOCABULARY | {
+    "settings",
+    "postgres",
+    "parts",
+    "reading",
+    "retries",
+    "held",
+    "inventory",
+    "published",
+}
 STEPS = ("extract", "validate", "load", "rollup", "control")
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from sqp_refresh.inventory import Inventory
 from sqp_refresh.load.counts import Counts
 
 
@@ -11,11 +12,13 @@ class Landed:
 
     Attributes:
         counts: Its rows.
+        inventory: What the table holds of its period now.
         fingerprints: What the rows are made of, to be kept; None where that would not tell them
             apart.
     """
 
     counts: Counts
+    inventory: Inventory
     fingerprints: bytes | None = None
 
 

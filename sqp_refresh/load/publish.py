@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from psycopg import sql
 
-from sqp_refresh.held import Held, Known, held
+from sqp_refresh.held import Held, Known
+from sqp_refresh.inventory import inventory
 from sqp_refresh.load.counts import Counts
 from sqp_refresh.load.outcome import Landed, Undecided
 from sqp_refresh.load.staging import STAGING, stage
@@ -66,7 +67,8 @@ def publish(
     """
     if isinstance(part.rows, Query):
         read = Read(sql.Identifier("read"), part.rows.columns, part.rows.select)
-        return Landed(_published(session, table, part.period, read))
+        counts = _published(session, table, part.period, read)
+        return Landed(counts, inventory(session, table, part.period))
     # Polars takes a while to import, and only rows need it.
     from sqp_refresh.load.fingerprints import Incoming
 
@@ -76,14 +78,18 @@ def publish(
     read = Read(sql.Identifier(STAGING), tuple(n for n in rows.schema.names if n != ENCODED))
     kept = known.fingerprints if known else None
     incoming = Incoming.of(rows, read.columns, key_of(table, read), kept)
+    left: Held | None = None
     if straight:
         counts = copy_straight(session, table, incoming)
     elif known is not None:
-        counts = _differing(session, table, period, read, incoming, known.held)
+        counts, left = _differing(session, table, period, read, incoming, known.held)
     else:
         counts = _compared(session, table, period, read, incoming)
     counts.check_nothing_lost()
-    return Landed(counts, incoming.fingerprints())
+    now = inventory(session, table, period)
+    if left not in (None, now.held):
+        raise Undecided
+    return Landed(counts, now, incoming.fingerprints())
 
 
 def _compared(
@@ -103,22 +109,23 @@ def _differing(
     read: Read,
     incoming: "Incoming",
     before: Held,
-) -> Counts:
-    """Send the rows that differ; each one that the target has must be met by one that came."""
+) -> tuple[Counts, Held]:
+    """Send the rows that differ; each one that the target has must be met by one that came.
+
+    Returns:
+        What became of them, and what the target holds now unless somebody else has changed it.
+    """
     differing = incoming.each_once()
     first = next(differing, None)
-    if first is None:
-        counts, found = Counts(), held(session, table, [period])[period].state
-    else:
+    counts, moved = Counts(), 0
+    if first is not None:
         stage(session, first.schema, chain([first], differing))
-        *numbers, found = session.row(changed_statement(table, period, read))
+        *numbers, moved = session.row(changed_statement(table, period, read))
         counts = Counts(*numbers)
-    if (
-        found != before.state
-        or incoming.left_out + counts.updated + counts.unchanged != before.rows
-    ):
+    if incoming.left_out + counts.updated + counts.unchanged != before.rows:
         raise Undecided
-    return counts + Counts(read=incoming.left_out, unchanged=incoming.left_out)
+    all_counts = counts + Counts(read=incoming.left_out, unchanged=incoming.left_out)
+    return all_counts, before.after(counts.inserted, moved)
 
 
 def _published(session: Session, table: Table, period: Period, read: Read) -> Counts:

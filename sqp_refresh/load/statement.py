@@ -17,7 +17,7 @@ from datetime import date
 
 from psycopg import sql
 
-from sqp_refresh.held import state_of
+from sqp_refresh.held import PLACE, within
 from sqp_refresh.postgres import typed
 from sqp_refresh.tables import SCHEMA, Column, Table, measures_first, middle_columns
 from sqp_refresh.weeks import Period
@@ -72,9 +72,9 @@ _CHANGE = sql.SQL("""
 WITH incoming AS (
     SELECT {expressions} FROM {source}
 ), compared AS MATERIALIZED (
-    SELECT row_table, row_id, {incoming_key}, {published}
+    SELECT row_table, row_id, row_place, {incoming_key}, {published}
     FROM incoming LEFT JOIN LATERAL (
-        SELECT target.tableoid AS row_table, target.ctid AS row_id, {columns}
+        SELECT target.tableoid AS row_table, target.ctid AS row_id, {place} AS row_place, {columns}
         FROM {target} AS target
         WHERE {within} AND ROW({target_key}) = ROW({incoming_key}) OFFSET 0
     ) AS present ON true
@@ -82,15 +82,20 @@ WITH incoming AS (
         OR ROW({published_values}) IS DISTINCT FROM ROW({present_values})
 ), updated AS (
     UPDATE {target} AS target SET {assignments} FROM compared
-    WHERE {is_it} RETURNING 1
+    WHERE {is_it} RETURNING {new_place} - row_place AS moved
 ), inserted AS (
-    INSERT INTO {target} ({columns})
-    SELECT {columns} FROM compared WHERE row_id IS NULL RETURNING 1
+    INSERT INTO {target} AS target ({columns})
+    SELECT {columns} FROM compared WHERE row_id IS NULL RETURNING {new_place} AS moved
 )
 SELECT (SELECT count(*) FROM {source}), 0::bigint,
        (SELECT count(*) FROM inserted), (SELECT count(*) FROM updated),
        (SELECT count(*) FROM {source}) - (SELECT count(*) FROM compared),
-       0::bigint, 0::bigint, (SELECT {state} FROM {target} WHERE {within})
+       0::bigint, 0::bigint,
+       (SELECT coalesce(sum(moved), 0) FROM (TABLE updated UNION ALL TABLE inserted) AS written)
+""")
+# As `PLACE` is of a row that this transaction has written, which RETURNING cannot always tell.
+_NEW_PLACE = sql.SQL("""
+hash_record_extended(ROW(target.tableoid, target.ctid, pg_current_xact_id()::xid), 0)::numeric
 """)
 # A place is one of a table, of which a partitioned one has several.
 _IS_IT = sql.SQL("target.ctid = row_id AND target.tableoid = row_table")
@@ -126,7 +131,7 @@ class Read:
 def present_statement(table: Table, period: Period) -> sql.Composed:
     """Whether the target has any row of a period."""
     target = sql.Identifier(SCHEMA, table.name)
-    return _PRESENT.format(target=target, within=_within(table, period))
+    return _PRESENT.format(target=target, within=within(table, period))
 
 
 def insert_statement(table: Table, period: Period, read: Read) -> sql.Composed:
@@ -158,13 +163,14 @@ def publish_statement(table: Table, period: Period, read: Read) -> sql.Composed:
 def changed_statement(table: Table, period: Period, read: Read) -> sql.Composed:
     """Publish those rows of a period that may differ, and leave all others as they are.
 
-    It returns the numbers of `Counts`, in that order, of these rows alone, and where the rows of
-    the period lay before. Each key comes once.
+    It returns the numbers of `Counts`, in that order, of these rows alone, and by how much their
+    places have changed. Each key comes once.
     """
     return _CHANGE.format(
         **_comparison(table, period, read),
         source=read.source,
-        state=state_of(table),
+        place=PLACE,
+        new_place=_NEW_PLACE,
         target_key=_listed(sql.Identifier("target", column.name) for column in table.key),
         incoming_key=_listed(sql.Identifier("incoming", column.name) for column in table.key),
     )
@@ -176,7 +182,7 @@ def _comparison(table: Table, period: Period, read: Read) -> dict[str, sql.Compo
         "columns": _names(table.columns),
         "key": _names(table.key),
         "target": sql.Identifier(SCHEMA, table.name),
-        "within": _within(table, period),
+        "within": within(table, period),
         "published": _listed(
             sql.SQL("{} AS {}").format(_published(table, column), sql.Identifier(column.name))
             for column in table.values
@@ -233,14 +239,6 @@ def _assignments(table: Table) -> Iterator[sql.Composable]:
         yield sql.SQL("{0} = compared.{0}").format(sql.Identifier(column.name))
     if table.is_stamped:
         yield sql.SQL("updated_at = now()")
-
-
-def _within(table: Table, period: Period) -> sql.Composable:
-    if table.scope is None:
-        return sql.SQL("true")
-    return sql.SQL("{} BETWEEN {} AND {}").format(
-        sql.Identifier(table.scope), sql.Literal(period.start), sql.Literal(period.end)
-    )
 
 
 def _expression(

@@ -70,9 +70,9 @@ def publish_week(session: Session, week: Period, rows: dict[str, tuple]) -> Coun
 def known_after(session: Session, rows: dict[str, tuple], table: Table = DAILY_SQP_DATA) -> Known:
     """Publish a week, and look at what is known of it then."""
     with session.transaction():
-        fingerprints = publish(session, table, rows_of(WEEK, rows)).fingerprints
-        assert fingerprints is not None
-        return Known(whereabouts(session, table, [WEEK])[WEEK], fingerprints)
+        landed = publish(session, table, rows_of(WEEK, rows))
+        assert landed.fingerprints is not None
+        return Known(landed.inventory.held, landed.fingerprints)
 
 
 def held(session: Session) -> dict[str, tuple]:
@@ -143,6 +143,7 @@ def test_rows_that_are_known_are_not_sent_and_the_outcome_is_the_same(session, b
             unchanged=len(same),
         )
         assert (done.fingerprints == known.fingerprints) == (before == after)
+        assert done.inventory.held == whereabouts(session, DAILY_SQP_DATA, [WEEK])[WEEK]
     assert held(session) == (before if has_lost else after)
 
 
@@ -286,16 +287,17 @@ def test_rows_at_one_place_of_two_partitions_are_not_confused(session, migrated_
             connection.execute(
                 f"CREATE TABLE sqp.parted_{asin} PARTITION OF sqp.parted FOR VALUES IN ('{asin}')"
             )
+        connection.execute("CREATE TABLE sqp.parted_rest PARTITION OF sqp.parted DEFAULT")
     known = known_after(session, {"a": (1, 1), "b": (1, 1)}, table)
 
-    after = {"a": (1, 1), "b": (2, 1)}
+    after = {"a": (1, 1), "b": (2, 1), "c": (1, 1)}
     with session.transaction():
         differing = publish(session, table, rows_of(WEEK, after), known=known)
     with session.transaction():
         vanished = publish(session, table, rows_of(WEEK, {"b": (3, 1)}), whole=True)
 
-    assert differing.counts == Counts(read=2, updated=1, unchanged=1)
-    assert vanished.counts == Counts(read=1, updated=1, deleted=1)
+    assert differing.counts == Counts(read=3, inserted=1, updated=1, unchanged=1)
+    assert vanished.counts == Counts(read=1, updated=1, deleted=2)
     with psycopg.connect(migrated_database) as connection:
         rows = connection.execute("SELECT asin, asin_impressions FROM sqp.parted").fetchall()
     assert rows == [("b", 3)]
