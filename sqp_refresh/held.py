@@ -57,6 +57,9 @@ coalesce(sum({place}), 0)::text || (
     WHERE attrelid = {table}::regclass AND attnum > 0 AND NOT attisdropped
 )
 """)
+WANTED = sql.SQL("wanted.first"), sql.SQL("wanted.last")
+"""The days of a period, of several that a query asks for."""
+
 _HELD = sql.SQL("""
 SELECT wanted.first, wanted.last, held.rows, held.state
 FROM (VALUES {wanted}) AS wanted (first, last)
@@ -71,16 +74,11 @@ def held(session: Session, table: Table, periods: Iterable[Period]) -> dict[Peri
     wanted = period_rows(periods)
     if wanted is None:
         return {}
-    within = sql.SQL("true")
-    if table.scope:
-        within = sql.SQL("{} BETWEEN wanted.first AND wanted.last").format(
-            sql.Identifier(table.scope)
-        )
     query = _HELD.format(
         wanted=wanted,
         state=state_of(table),
         target=sql.Identifier(SCHEMA, table.name),
-        within=within,
+        within=within(table, *WANTED),
     )
     return {Period(first, last): Held(*found) for first, last, *found in session.rows(query)}
 
@@ -91,13 +89,16 @@ def state_of(table: Table, place: sql.Composable = PLACE) -> sql.Composed:
     return _STATE.format(place=place, table=sql.Literal(named))
 
 
-def within(table: Table, period: Period) -> sql.Composable:
+def of_period(table: Table, period: Period) -> sql.Composable:
     """Whether a row of the table belongs to a period."""
+    return within(table, sql.Literal(period.start), sql.Literal(period.end))
+
+
+def within(table: Table, first: sql.Composable, last: sql.Composable) -> sql.Composable:
+    """Whether a row of the table belongs to the period between these days."""
     if table.scope is None:
         return sql.SQL("true")
-    return sql.SQL("{} BETWEEN {} AND {}").format(
-        sql.Identifier(table.scope), sql.Literal(period.start), sql.Literal(period.end)
-    )
+    return sql.SQL("{} BETWEEN {} AND {}").format(sql.Identifier(table.scope), first, last)
 
 
 def period_rows(periods: Iterable[Period]) -> sql.Composed | None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from sqp_refresh.held import PLACE, Held, state_of, within
+from sqp_refresh.held import PLACE, Held, of_period, state_of
 from sqp_refresh.measures import DISTINCT_ASIN_COUNT, ROW_COUNT, own_sums
 from sqp_refresh.postgres import Session
 from sqp_refresh.tables import SCHEMA, Table
@@ -50,7 +50,7 @@ def inventory(session: Session, table: Table, period: Period) -> Inventory:
                 sql.SQL("{} AS {}").format(one, sql.Identifier(name)) for name, one in sums.items()
             ),
             table=sql.Identifier(SCHEMA, table.name),
-            within=within(table, period),
+            within=of_period(table, period),
             asin=sql.Identifier("asin") if own else sql.SQL("()"),
         )
     )

@@ -12,7 +12,7 @@ from typing import Any
 from psycopg import sql
 
 from sqp_refresh.contract import SHARE_TOLERANCE
-from sqp_refresh.held import period_rows
+from sqp_refresh.held import WANTED, period_rows, within
 from sqp_refresh.postgres import Session
 from sqp_refresh.tables import (
     OWN_COUNTS,
@@ -114,7 +114,7 @@ def _asked(
             wanted=wanted,
             measures=listed,
             table=sql.Identifier(SCHEMA, table.name),
-            within=_within(table),
+            within=within(table, *WANTED),
         )
     )
     return {
@@ -123,17 +123,11 @@ def _asked(
     }
 
 
-def _within(table: Table) -> sql.Composable:
-    if table.scope is None:
-        return sql.SQL("true")
-    return sql.SQL("{} BETWEEN wanted.first AND wanted.last").format(sql.Identifier(table.scope))
-
-
 def _distinct(table: Table, *columns: str) -> sql.Composed:
     return _DISTINCT.format(
         columns=sql.SQL(", ").join(map(sql.Identifier, columns)),
         table=sql.Identifier(SCHEMA, table.name),
-        within=_within(table),
+        within=within(table, *WANTED),
     )
 
 

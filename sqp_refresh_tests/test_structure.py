@@ -25,6 +25,7 @@ SHARED = VOCABULARY | {
     "retries",
     "held",
     "inventory",
+    "measures",
     "published",
 }
 STEPS = ("extract", "validate", "load", "rollup", "control")

@@ -85,10 +85,10 @@ def publish(
         counts, left = _differing(session, table, period, read, incoming, known.held)
     else:
         counts = _compared(session, table, period, read, incoming)
-    counts.check_nothing_lost()
     now = inventory(session, table, period)
-    if left not in (None, now.held):
+    if left is not None and left != now.held:
         raise Undecided
+    counts.check_nothing_lost()
     return Landed(counts, now, incoming.fingerprints())
 
 
@@ -125,7 +125,7 @@ def _differing(
     if incoming.left_out + counts.updated + counts.unchanged != before.rows:
         raise Undecided
     all_counts = counts + Counts(read=incoming.left_out, unchanged=incoming.left_out)
-    return all_counts, before.after(counts.inserted, moved)
+    return all_counts, before.after(counts.inserted, int(moved))
 
 
 def _published(session: Session, table: Table, period: Period, read: Read) -> Counts:

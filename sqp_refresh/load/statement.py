@@ -17,7 +17,7 @@ from datetime import date
 
 from psycopg import sql
 
-from sqp_refresh.held import PLACE, within
+from sqp_refresh.held import PLACE, of_period
 from sqp_refresh.postgres import typed
 from sqp_refresh.tables import SCHEMA, Column, Table, measures_first, middle_columns
 from sqp_refresh.weeks import Period
@@ -131,7 +131,7 @@ class Read:
 def present_statement(table: Table, period: Period) -> sql.Composed:
     """Whether the target has any row of a period."""
     target = sql.Identifier(SCHEMA, table.name)
-    return _PRESENT.format(target=target, within=within(table, period))
+    return _PRESENT.format(target=target, within=of_period(table, period))
 
 
 def insert_statement(table: Table, period: Period, read: Read) -> sql.Composed:
@@ -182,7 +182,7 @@ def _comparison(table: Table, period: Period, read: Read) -> dict[str, sql.Compo
         "columns": _names(table.columns),
         "key": _names(table.key),
         "target": sql.Identifier(SCHEMA, table.name),
-        "within": within(table, period),
+        "within": of_period(table, period),
         "published": _listed(
             sql.SQL("{} AS {}").format(_published(table, column), sql.Identifier(column.name))
             for column in table.values

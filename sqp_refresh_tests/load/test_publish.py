@@ -147,22 +147,52 @@ def test_rows_that_are_known_are_not_sent_and_the_outcome_is_the_same(session, b
     assert held(session) == (before if has_lost else after)
 
 
-@pytest.mark.parametrize("edited", ["B", "A"])
+@pytest.mark.parametrize(
+    "edit",
+    [
+        "UPDATE sqp.daily_sqp_data SET market_clicks = 9 WHERE asin = 'A'",
+        "UPDATE sqp.daily_sqp_data SET market_clicks = 9 WHERE asin = 'B'",
+        "DELETE FROM sqp.daily_sqp_data WHERE asin = 'B'",
+        "UPDATE sqp.daily_sqp_data SET asin = 'C' WHERE asin = 'B'",
+        "INSERT INTO sqp.daily_sqp_data (report_date, marketplace, asin)"
+        " VALUES ('2025-08-10', 'US', 'C')",
+    ],
+)
 @pytest.mark.parametrize("after", [{"A": (1, 1), "B": (1, 1)}, {"A": (2, 2), "B": (1, 1)}])
 def test_an_edit_while_the_rows_are_on_their_way_is_not_taken_for_ours(
-    session, migrated_database, edited, after
+    session, migrated_database, edit, after
 ):
     known = known_after(session, {"A": (1, 1), "B": (1, 1)})
 
     def interrupted():
         with psycopg.connect(migrated_database) as connection:
-            edit = "UPDATE sqp.daily_sqp_data SET market_clicks = 9 WHERE asin = %s"
-            connection.execute(edit, (edited,))
+            connection.execute(edit)
         yield batch_of(WEEK, after)
 
     part = Part(WEEK, pa.RecordBatchReader.from_batches(SCHEMA, interrupted()))
     with pytest.raises(Undecided), session.transaction():
         publish(session, DAILY_SQP_DATA, part, known=known)
+
+
+def test_what_a_trigger_does_to_other_rows_has_the_week_compared_whole(session, migrated_database):
+    known = known_after(session, {"A": (1, 1), "B": (1, 1)})
+    with psycopg.connect(migrated_database) as connection:
+        connection.execute(
+            "CREATE FUNCTION sqp.touch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+            " UPDATE sqp.daily_sqp_data SET market_clicks = 9 WHERE asin = 'B'; RETURN NULL; END $$"
+        )
+        connection.execute(
+            "CREATE TRIGGER touch AFTER UPDATE ON sqp.daily_sqp_data"
+            " FOR EACH ROW WHEN (NEW.asin = 'A') EXECUTE FUNCTION sqp.touch()"
+        )
+    after = {"A": (2, 2), "B": (1, 1)}
+
+    with pytest.raises(Undecided), session.transaction():
+        publish(session, DAILY_SQP_DATA, rows_of(WEEK, after), known=known)
+    with session.transaction():
+        whole = publish(session, DAILY_SQP_DATA, rows_of(WEEK, after), whole=True)
+
+    assert whole.counts == Counts(read=2, updated=1, unchanged=1)
 
 
 def test_all_rows_are_compared_where_that_is_asked_for(session):
