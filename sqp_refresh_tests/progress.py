@@ -8,18 +8,18 @@ PATIENCE_S = 30
 
 
 def wait_until_published(url: str, table: str, weeks: int) -> None:
-    """Wait until a table's refresh that is at work has published so many weeks."""
+    """Wait until a table's refresh has published so many weeks, or is no longer at work."""
     deadline = time.monotonic() + PATIENCE_S
     with psycopg.connect(url, autocommit=True) as connection:
-        while _published(connection, table) < weeks:
+        while (published := _published(connection, table)) is not None and published < weeks:
             assert time.monotonic() < deadline, f"{table}: {weeks} weeks are not published"
             time.sleep(0.01)
 
 
-def _published(connection: psycopg.Connection, table: str) -> int:
+def _published(connection: psycopg.Connection, table: str) -> int | None:
     found = connection.execute(
         "SELECT jsonb_array_length(checkpoint_data->'published') FROM sqp.refresh_checkpoints"
         " WHERE table_name = %s AND status = 'active'",
         [table],
     ).fetchone()
-    return found[0] if found else 0
+    return found[0] if found else None
