@@ -26,7 +26,7 @@ ui: install  ## Serve the Dagster UI with the demo's data
 	@$(BIN)/sqp-refresh demo --ui
 
 test: install  ## Run the tests; they start their own servers
-	@# One more than the cores that CI has: a third of the tests mostly wait.
+	@# One more than the cores that CI has, for those that mostly wait.
 	@$(BIN)/python -m pytest --numprocesses 3 --dist worksteal
 
 torture: install  ## Kill refreshes of a year at 50 random moments; SEED=n repeats a run

@@ -43,8 +43,8 @@ CROSS JOIN LATERAL (SELECT {measures} FROM {table} WHERE {within}) AS measured
 _DISTINCT = sql.SQL("""
 SELECT count(*) FROM (SELECT DISTINCT {columns} FROM {table} WHERE {within}) AS distinct_ones
 """)
-# What is compared with a quotient is multiplied instead: exact, and in a third of the time. The
-# middle between own / total and 100 * own / total is 50.5 * own / total.
+# What is compared with a quotient is multiplied instead, which is exact, and less work. The middle
+# between own / total and 100 * own / total is 50.5 * own / total.
 _VOTE = sql.SQL("""
 coalesce(
     sum(sign(50.5 * {own} - {share} * {total})) FILTER (WHERE {own} > 0 AND {total} > 0), 0

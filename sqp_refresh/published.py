@@ -314,7 +314,7 @@ def record(
         audit_id: The run that published it.
         changed: Whether that changed a row.
         fingerprints: What its rows were made of; None where that would not tell them apart.
-        known: What the ledger has of it so far.
+        known: What the ledger has of it so far; None where that was not looked up.
     """
     is_kept = known is not None and known.fingerprints == fingerprints
     session.run(
