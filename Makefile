@@ -26,8 +26,7 @@ ui: install  ## Serve the Dagster UI with the demo's data
 	@$(BIN)/sqp-refresh demo --ui
 
 test: install  ## Run the tests; they start their own servers
-	@# One more than the cores that CI has, for those that mostly wait.
-	@$(BIN)/python -m pytest --numprocesses 3 --dist worksteal
+	@$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 torture: install  ## Kill refreshes of a year at 50 random moments; SEED=n repeats a run
 	@$(BIN)/python -m sqp_refresh_tests.torture $(if $(SEED),--seed $(SEED))
