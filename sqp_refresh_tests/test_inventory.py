@@ -29,9 +29,7 @@ weeks_of_rows = st.dictionaries(
 
 
 @given(weeks_of_rows)
-@settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_it_counts_adds_up_and_locates_the_rows_of_its_period_alone(migrated_database, rows):
     with psycopg.connect(migrated_database) as connection:
         connection.execute("TRUNCATE sqp.search_query_performance")

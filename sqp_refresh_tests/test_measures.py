@@ -55,9 +55,7 @@ def vote(own: int | None, total: int | None, share: Decimal | None) -> int:
 
 
 @given(st.lists(rows(), max_size=3))
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_rates_that_agree_and_shares_that_are_fractions(migrated_database, weeks_rows):
     with psycopg.connect(migrated_database) as connection:
         connection.execute("TRUNCATE sqp.search_query_performance")

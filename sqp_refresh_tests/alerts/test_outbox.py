@@ -127,9 +127,7 @@ OUTCOMES = {
 }
 
 
-@settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(runs=st.lists(st.tuples(st.sampled_from(list(OUTCOMES)), st.sampled_from("ab")), max_size=8))
 def test_whatever_runs_come_to_each_cause_is_told_once(listened, runs):
     with connect(listened.url) as session:

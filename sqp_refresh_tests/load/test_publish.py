@@ -89,9 +89,7 @@ def held(session: Session) -> dict[str, tuple]:
 
 
 @given(before=weeks_of_rows, after=weeks_of_rows)
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_week_becomes_any_other_and_every_row_is_counted(session, before, after):
     from psycopg import sql
 
@@ -119,9 +117,7 @@ def test_any_week_becomes_any_other_and_every_row_is_counted(session, before, af
 
 
 @given(before=weeks_of_rows, after=weeks_of_rows)
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_rows_that_are_known_are_not_sent_and_the_outcome_is_the_same(session, before, after):
     from psycopg import sql
 

@@ -55,7 +55,7 @@ def one_column(type_: str) -> Table:
 
 @given(st.lists(numbers, min_size=1, max_size=50))
 @example([0.005, -0.00005, 0.00015, 1.00005, 1234.56785, 2.675, 1.005, None])
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_double_is_rounded_as_postgres_rounds_it(migrated_database, values):
     batch = pa.RecordBatch.from_pydict({"n": pa.array(values, pa.float64())})
     schema = exact_schema(one_column(PERCENT), WEEK, batch.schema)
@@ -73,7 +73,7 @@ def test_a_double_is_rounded_as_postgres_rounds_it(migrated_database, values):
 
 @given(st.lists(st.decimals(-(10**5), 10**5, places=9), min_size=1, max_size=20))
 @example([Decimal("0.000050000"), Decimal("-0.000150000"), Decimal("0.000149999")])
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_decimal_is_rounded_as_postgres_rounds_it(migrated_database, values):
     batch = pa.RecordBatch.from_pydict({"n": pa.array(values, pa.decimal128(38, 9))})
     schema = exact_schema(one_column(PERCENT), WEEK, batch.schema)

@@ -54,7 +54,7 @@ def plain(value: object) -> str:
 def test_every_value_of_a_type_arrives(session, type_):
     @given(st.lists(st.none() | VALUES[type_], min_size=1, max_size=20))
     @example([None])
-    @settings(deadline=None, max_examples=50)
+    @settings(max_examples=50)
     def arrives(values):
         array = pa.array(values, type_)
         assert list(map(plain, sent(session, array))) == list(map(plain, array.to_pylist()))
@@ -63,9 +63,7 @@ def test_every_value_of_a_type_arrives(session, type_):
 
 
 @given(ANY_DIGITS, st.data())
-@settings(
-    deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_decimal_arrives_with_every_digit_and_its_places(session, digits, data):
     precision, scale = digits
     most = 10**precision - 1

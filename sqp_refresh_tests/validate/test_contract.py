@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sqp_refresh.contract import Rule, contract_of, decisive_rules
@@ -100,7 +100,6 @@ def test_a_rule_that_decides_nothing_is_broken_along_with_one_that_does(implied)
     ]
 
     @given(VALUES[name])
-    @settings(deadline=None)
     def holds(value):
         frame = pl.DataFrame({name: [value]})
 

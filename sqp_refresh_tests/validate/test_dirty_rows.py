@@ -39,7 +39,6 @@ def test_there_are_enough_kinds_and_rows():
 @given(st.data())
 @settings(
     max_examples=EXAMPLES,
-    deadline=None,
     # A failure names its rows; to look for fewer of them would take minutes.
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
