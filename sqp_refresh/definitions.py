@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from sqp_refresh import garbage
 from sqp_refresh.catalog import read_catalog
 from sqp_refresh.defs.asset_checks import table_checks
 from sqp_refresh.defs.assets import source_assets, table_assets
@@ -18,6 +19,7 @@ from sqp_refresh.settings import Settings
 @dg.definitions
 def defs() -> dg.Definitions:
     """Everything that Dagster runs; of the outside world, only the registry is read for it."""
+    garbage.look_rarely()
     settings = Settings.read()
     catalog = read_catalog(settings)
     return dg.Definitions(

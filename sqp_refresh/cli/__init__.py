@@ -8,6 +8,7 @@ import sys
 
 import typer
 
+from sqp_refresh import garbage
 from sqp_refresh.cli import alerts, dashboard, health, operating, quality, refreshing, schema
 from sqp_refresh.errors import RefreshError
 
@@ -41,6 +42,7 @@ app.add_typer(alerts.alerts_app, name="alerts")
 
 def main() -> None:
     """Entry point of the console script: an expected error is one line, never a traceback."""
+    garbage.look_rarely()
     try:
         app()
     except RefreshError as error:
@@ -49,3 +51,5 @@ def main() -> None:
     except KeyboardInterrupt:
         typer.secho("sqp-refresh: interrupted", err=True, fg=typer.colors.RED)
         sys.exit(130)
+    finally:
+        garbage.look_no_more()
