@@ -20,10 +20,12 @@ from sqp_refresh.weeks import Period
 _QUERIES = sql.Identifier(SCHEMA, SEARCH_QUERY_PERFORMANCE.name)
 _ASINS = sql.Identifier(SCHEMA, ASIN_PERFORMANCE_DATA.name)
 
+# A row is one week of an ASIN on a query, so a group has as many weeks as rows; to count distinct
+# days, Postgres would have to sort all rows of a year.
 _SUM_OVER_WEEKS = sql.SQL("""
     SELECT marketplace, asin, search_query, {sums},
         sum(search_query_volume) AS search_query_volume,
-        count(DISTINCT start_date) AS weeks_count
+        count(*) AS weeks_count
     FROM {queries}
     WHERE start_date BETWEEN {first} AND {last}
     GROUP BY marketplace, asin, search_query
