@@ -1,6 +1,6 @@
 """Where a table's rows come from: BigQuery, or the tables already in Postgres."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from sqp_refresh.extract import BigQueryFeed
@@ -11,7 +11,12 @@ from sqp_refresh.weeks import ALL_TIME, Grain, Period
 
 
 def feed_for(
-    settings: Settings, table: Table, weeks: Sequence[Period], instant: datetime | None = None
+    settings: Settings,
+    table: Table,
+    weeks: Sequence[Period],
+    instant: datetime | None = None,
+    *,
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> BigQueryFeed | Rollup:
     """What feeds a table with these weeks; nothing is connected to yet.
 
@@ -20,8 +25,9 @@ def feed_for(
         table: The table.
         weeks: The weeks to feed it with; a table without weeks is fed whole.
         instant: When to read BigQuery as of; None is when it is first asked.
+        meanwhile: What there is to do while BigQuery is waited for.
     """
     if table.source is None:
         return Rollup(table, weeks)
-    whole = table.grain is Grain.TABLE
-    return BigQueryFeed(settings, table, [ALL_TIME] if whole else weeks, instant)
+    periods = [ALL_TIME] if table.grain is Grain.TABLE else weeks
+    return BigQueryFeed(settings, table, periods, instant, meanwhile=meanwhile)

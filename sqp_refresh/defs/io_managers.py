@@ -19,6 +19,7 @@ from sqp_refresh.refresh import Order, refresh
 from sqp_refresh.settings import Settings
 from sqp_refresh.summary import Summary
 from sqp_refresh.tables import SCHEMA, Table
+from sqp_refresh.validate.verdicts import load_pandera
 from sqp_refresh.weeks import Period, finished_weeks
 
 
@@ -38,7 +39,8 @@ class BigQueryReader:
         """
         if weeks is None:
             weeks = finished_weeks(self.settings.REFRESH_START_DATE, datetime.now(UTC).date())
-        return feed_for(self.settings, table, weeks, instant)
+        # The checks come next in this process, unless each step has one of its own.
+        return feed_for(self.settings, table, weeks, instant, meanwhile=load_pandera)
 
 
 class BigQuerySource(dg.ConfigurableIOManager):

@@ -6,7 +6,7 @@
 There is no fallback from one to the other; what was used is in the facts.
 """
 
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from sqp_refresh.extract import emulator
+from sqp_refresh.extract.asking import asked
 from sqp_refresh.extract.client import (
     call_deadline,
     rest_client,
@@ -50,6 +51,7 @@ class BigQueryFeed:
         weeks: The weeks to read, in order; for a table without weeks, all time.
         instant: When to read the source as of; None is when it is first asked.
         batch_size: Rows per Arrow batch; None is what the switch says.
+        meanwhile: What there is to do while BigQuery counts what the weeks hold.
     """
 
     settings: Settings
@@ -57,6 +59,7 @@ class BigQueryFeed:
     weeks: Sequence[Period]
     instant: datetime | None = None
     batch_size: int | None = None
+    meanwhile: Callable[[], None] = lambda: None
     facts: Facts = field(default_factory=Facts)
     _source: Source | None = None
 
@@ -80,9 +83,11 @@ class BigQueryFeed:
             return {}
         with self._client() as client:
             source = self._described(client)
-        states, asked = source_states(self.settings, source, tuple(periods))
+        answer = asked(lambda: source_states(self.settings, source, tuple(periods)))
+        self.meanwhile()
+        states, is_new = answer.result()
         self.facts.undated = states.undated
-        if asked:
+        if is_new:
             self.facts.bill(states.bytes_billed)
         marketplace = self.settings.SQP_MARKETPLACE
         return {week: state_of(self.table, week, states, marketplace) for week in periods}

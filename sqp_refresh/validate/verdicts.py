@@ -78,6 +78,14 @@ def judge(measured: Mapping[Metric, Sequence[Measurement]]) -> list[Verdict]:
     return [_verdict(metric, some, failing) for metric, some in measured.items()]
 
 
+def load_pandera() -> None:
+    """Load what judges, which takes half a second, so that the first verdict need not."""
+    from sqp_refresh.validate.predicates import failing
+
+    # It loads the half of itself that looks at frames when it is first shown one.
+    failing([])
+
+
 def _failing(measured: Mapping[Metric, Sequence[Measurement]]) -> set[Measurement]:
     known = [
         (metric, one)
