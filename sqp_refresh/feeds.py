@@ -1,8 +1,10 @@
 """Where a table's rows come from: BigQuery, or the tables already in Postgres."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from datetime import datetime
 
+from sqp_refresh.errors import RefreshError
 from sqp_refresh.extract import BigQueryFeed
 from sqp_refresh.rollup import Rollup
 from sqp_refresh.settings import Settings
@@ -31,3 +33,22 @@ def feed_for(
         return Rollup(table, weeks)
     periods = [ALL_TIME] if table.grain is Grain.TABLE else weeks
     return BigQueryFeed(settings, table, periods, instant, meanwhile=meanwhile)
+
+
+def ask_ahead(
+    settings: Settings, tables: Iterable[Table], weeks: Sequence[Period], instant: datetime
+) -> None:
+    """Have BigQuery begin to count what these weeks hold, before the refreshes that wait for it.
+
+    Args:
+        settings: Where BigQuery is.
+        tables: The tables that will be refreshed in this process.
+        weeks: The weeks that they will be refreshed for.
+        instant: When they will read BigQuery as of.
+    """
+    for table in {table.source: table for table in tables}.values():
+        feed = feed_for(settings, table, weeks, instant)
+        if isinstance(feed, BigQueryFeed):
+            # What goes wrong does so for the refresh too, which puts it on record.
+            with suppress(RefreshError):
+                feed.ask(feed.weeks)

@@ -1,10 +1,12 @@
 """A refresh of all tables without Dagster, and what must be true after it."""
 
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 
 import psycopg
 
+from sqp_refresh.extract.client import rest_client
 from sqp_refresh.feeds import feed_for
 from sqp_refresh.load import Counts
 from sqp_refresh.refresh import Order, refresh
@@ -75,3 +77,10 @@ class Nights:
         assert queries.rows_left or queries.counts.read == rows_read
         self.expected = after
         return {name: summary.counts for name, summary in summaries.items()}
+
+
+def queries(settings: Settings) -> list[str]:
+    """The text of every query that BigQuery was asked of this test's dataset."""
+    with closing(rest_client(settings)) as client:
+        texts = [getattr(job, "query", "") for job in client.list_jobs(max_results=50)]
+    return [text for text in texts if f".{settings.BIGQUERY_DATASET}." in text]

@@ -1,6 +1,7 @@
 """The command as an operator meets it: what it prints, and its exit status."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -8,7 +9,7 @@ from collections.abc import Mapping
 import pytest
 
 from sqp_refresh_tests import oracle
-from sqp_refresh_tests.nights import FIRST, LAST, held
+from sqp_refresh_tests.nights import FIRST, LAST, held, queries
 from sqp_refresh_tests.test_refresh import three_weeks
 
 PASSWORD = "hunter2-of-the-database"
@@ -80,6 +81,18 @@ def test_refresh_shows_what_it_did(environment, source):
     for table, expected in tables.items():
         assert table in first.stdout
         oracle.assert_equal(held(environment)[table], expected, table)
+
+
+def test_refresh_asks_once_what_the_weeks_hold_and_reads_all_of_one_instant(environment, source):
+    source.write(three_weeks())
+
+    done = sqp_refresh("refresh", "--from", str(FIRST), "--to", str(LAST))
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    asked = queries(environment)
+    # The weeks' states, the rows without a date, and the rows of two tables that are summed up.
+    assert len(asked) == 4
+    assert len(set(re.findall(r"FOR SYSTEM_TIME AS OF TIMESTAMP '(.+?)'", "".join(asked)))) == 1
 
 
 def test_refresh_of_one_table_leaves_the_others(environment, source):

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from sqp_refresh.catalog import Catalog, read_catalog
 from sqp_refresh.errors import SettingsError
+from sqp_refresh.feeds import ask_ahead
 from sqp_refresh.settings import Settings
 from sqp_refresh.weeks import Period, finished_weeks, weeks_between
 
@@ -125,14 +126,17 @@ def run_refresh(
     """
     from sqp_refresh.console import outcome_as_json, show_outcome, watched
 
-    names = _wanted(settings, catalog, tables)
+    instant, names = datetime.now(UTC), _wanted(settings, catalog, tables)
     database_url, run_ids = settings.database_url, [str(uuid.uuid4())]
     with watched(Console(quiet=True) if json else console, database_url, run_ids):
+        ask_ahead(settings, map(catalog.table, names), weeks, instant)
         # Dagster takes seconds to import, and only this needs it.
         from sqp_refresh.definitions import defs
         from sqp_refresh.defs.run import run_daily_refresh
 
-        failures = run_daily_refresh(defs(), settings, catalog, weeks, names, run_ids, force=force)
+        failures = run_daily_refresh(
+            defs(), settings, catalog, weeks, names, run_ids, instant=instant, force=force
+        )
     if json:
         typer.echo(outcome_as_json(database_url, run_ids))
     else:

@@ -8,7 +8,7 @@ import dagster as dg
 
 from sqp_refresh.catalog import Catalog
 from sqp_refresh.defs.io_managers import BigQueryReader
-from sqp_refresh.defs.partitions import start_of_run, weekly_partitions, weeks_of_run
+from sqp_refresh.defs.partitions import instant_of_run, weekly_partitions, weeks_of_run
 from sqp_refresh.defs.shown import OWNERS, column_lineage, dashboard_link, freshness, with_unit
 from sqp_refresh.parts import Feed
 from sqp_refresh.published import definition_of
@@ -71,7 +71,9 @@ def _from_bigquery(
     source = dg.AssetIn(key=source_key, input_manager_key="bigquery")
 
     def rows(context: dg.AssetExecutionContext, source: BigQueryReader) -> Feed:
-        return source.read(table, weeks_of_run(context.op_execution_context), start_of_run(context))
+        return source.read(
+            table, weeks_of_run(context.op_execution_context), instant_of_run(context)
+        )
 
     return dg.asset(**described, ins={"source": source}, deps=_parents(table))(rows)
 

@@ -1,6 +1,7 @@
 """Weeks as Dagster partitions (a week's key is its Sunday), and what a run's tags say of it."""
 
 from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
 from datetime import UTC, date, datetime
 
 import dagster as dg
@@ -76,8 +77,14 @@ def launcher_of_run(tags: Mapping[str, str]) -> Launcher:
     return Launcher.SCHEDULE if SCHEDULE_NAME_TAG in tags else Launcher.PERSON
 
 
-def start_of_run(context: dg.AssetExecutionContext) -> datetime | None:
-    """When the run began, which is the instant that all of its tables read the source as of."""
+ASKED_AS_OF: ContextVar[datetime | None] = ContextVar("ASKED_AS_OF", default=None)
+"""The instant of which this process asked the source already, for a run that it does itself."""
+
+
+def instant_of_run(context: dg.AssetExecutionContext) -> datetime | None:
+    """The instant that all tables of a run read the source as of: as a rule, when it began."""
+    if asked_as_of := ASKED_AS_OF.get():
+        return asked_as_of
     record = context.instance.get_run_record_by_id(context.run.run_id)
     if record is None or record.start_time is None:
         return None

@@ -4,6 +4,7 @@ import os
 import uuid
 from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
+from datetime import datetime
 
 import dagster as dg
 from dagster_shared.error import SerializableErrorInfo
@@ -12,7 +13,7 @@ from sqp_refresh.catalog import Catalog
 from sqp_refresh.control.reruns import left_by_soft_parents, outcome_of
 from sqp_refresh.defs.jobs import daily_refresh
 from sqp_refresh.defs.nights import asset_keys
-from sqp_refresh.defs.partitions import range_tags
+from sqp_refresh.defs.partitions import ASKED_AS_OF, range_tags
 from sqp_refresh.postgres import connect
 from sqp_refresh.settings import Settings
 from sqp_refresh.weeks import Period
@@ -26,6 +27,7 @@ def run_daily_refresh(
     tables: Collection[str],
     run_ids: list[str],
     *,
+    instant: datetime,
     force: bool = False,
 ) -> dict[str, str]:
     """Run the job that the schedule runs; returns what failed, by step.
@@ -42,8 +44,25 @@ def run_daily_refresh(
         tables: Names of the tables to refresh.
         run_ids: Holds the id to give the run; where tables are left that can do without a parent
             that failed, a second run refreshes them, whose id is added.
+        instant: When all tables read the source as of.
         force: Copy also what has not changed.
     """
+    asked = ASKED_AS_OF.set(instant)
+    try:
+        return _run_all(defs, settings, catalog, weeks, tables, run_ids, force)
+    finally:
+        ASKED_AS_OF.reset(asked)
+
+
+def _run_all(
+    defs: dg.Definitions,
+    settings: Settings,
+    catalog: Catalog,
+    weeks: Sequence[Period],
+    tables: Collection[str],
+    run_ids: list[str],
+    force: bool,
+) -> dict[str, str]:
     failures = _run(defs, weeks, tables, run_ids[0], force)
     if not failures:
         return {}

@@ -26,7 +26,7 @@ from sqp_refresh.extract.job import bytes_read, run_query
 from sqp_refresh.extract.query import WEEK, aggregate_query, rows_query
 from sqp_refresh.extract.result import conform_result
 from sqp_refresh.extract.source import Source, describe
-from sqp_refresh.extract.state import source_states, state_of
+from sqp_refresh.extract.state import Question, ask, state_of
 from sqp_refresh.extract.storage import open_session, session_batches, session_schema
 from sqp_refresh.extract.typed import quoted
 from sqp_refresh.extract.weekly import by_week, in_batches_of
@@ -51,7 +51,7 @@ class BigQueryFeed:
         weeks: The weeks to read, in order; for a table without weeks, all time.
         instant: When to read the source as of; None is when it is first asked.
         batch_size: Rows per Arrow batch; None is what the switch says.
-        meanwhile: What there is to do while BigQuery counts what the weeks hold.
+        meanwhile: What there is to do whenever BigQuery is waited for.
     """
 
     settings: Settings
@@ -73,6 +73,16 @@ class BigQueryFeed:
         """The weeks, whether the source has rows of them or not."""
         return self.weeks
 
+    def ask(self, periods: Sequence[Period]) -> Question:
+        """Have BigQuery begin to count what these weeks hold, which `states` waits for.
+
+        Raises:
+            AccessDenied, NotFound, SchemaMismatch, Unavailable, DataError: see `errors`.
+        """
+        with self._client() as client:
+            source = self._described(client)
+        return ask(self.settings, source, tuple(periods))
+
     def states(self, session: Session, periods: Sequence[Period]) -> Mapping[Period, State]:
         """Counts, sums and a fingerprint of each week, by one query for all of them.
 
@@ -81,14 +91,14 @@ class BigQueryFeed:
         """
         if not periods:
             return {}
-        with self._client() as client:
-            source = self._described(client)
-        answer = asked(lambda: source_states(self.settings, source, tuple(periods)))
-        self.meanwhile()
-        states, is_new = answer.result()
+        question = self.ask(periods)
+        if not question.is_answered:
+            self.meanwhile()
+        states = question.answer()
         self.facts.undated = states.undated
-        if is_new:
-            self.facts.bill(states.bytes_billed)
+        billed = question.bill()
+        if billed is not None:
+            self.facts.bill(billed)
         marketplace = self.settings.SQP_MARKETPLACE
         return {week: state_of(self.table, week, states, marketplace) for week in periods}
 
@@ -149,7 +159,11 @@ class BigQueryFeed:
         self, client: "Client", source: Source, weeks: Sequence[Period]
     ) -> Iterator[Part]:
         query = self._query(source)
-        job = run_query(client, self.settings, query, source, weeks, purpose=self.table.name)
+        answer = asked(
+            lambda: run_query(client, self.settings, query, source, weeks, purpose=self.table.name)
+        )
+        self.meanwhile()
+        job = answer.result()
         self.facts.job_id = job.job_id
         self.facts.bill(job.total_bytes_billed)
         with self._result(job) as (schema, batches):

@@ -3,11 +3,13 @@
 Equal states make equal rows, so a week whose state is that of its last publish need not be read.
 """
 
+import threading
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import date
-from functools import lru_cache
 from typing import Any
 
+from sqp_refresh.extract.asking import asked
 from sqp_refresh.extract.client import call_deadline, rest_client, translated_errors
 from sqp_refresh.extract.job import run_query
 from sqp_refresh.extract.query import WEEK, as_of, listed, place, typed_rows
@@ -40,18 +42,58 @@ class SourceStates:
     bytes_billed: int
 
 
-def source_states(
-    settings: Settings, source: Source, weeks: tuple[Period, ...]
-) -> tuple[SourceStates, bool]:
-    """What these weeks are made from, and whether it had to be asked for.
+class Question:
+    """What some weeks are made from, asked once, however many tables want to know."""
+
+    def __init__(self, answer: "Future[SourceStates]") -> None:
+        self._answer = answer
+        self._is_billed = False
+
+    def answer(self) -> SourceStates:
+        """What the source holds, once it has said so; what went wrong is raised."""
+        return self._answer.result()
+
+    def bill(self) -> int | None:
+        """The bytes that the answer has cost, for the first who wants to know; then None."""
+        if self._is_billed:
+            return None
+        self._is_billed = True
+        return self.answer().bytes_billed
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether there is nothing to wait for any more."""
+        return self._answer.done()
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it is of no use to wait for the answer."""
+        return self.is_answered and self._answer.exception() is not None
+
+
+def ask(settings: Settings, source: Source, weeks: tuple[Period, ...]) -> Question:
+    """Have BigQuery begin to count what these weeks are made from.
 
     The tables of one run ask for the same weeks at the same instant, which has one answer.
     """
+
+    def anew() -> Question:
+        return Question(asked(lambda: _ask(settings, source, weeks)))
+
     if source.instant is None:
-        return _ask(settings, source, weeks), True
-    asked = _ask_once.cache_info().misses
-    states = _ask_once(settings, source, weeks)  # type: ignore[arg-type], frozen, so it has a hash
-    return states, _ask_once.cache_info().misses > asked
+        return anew()
+    key = (settings, source, weeks)
+    with _one_at_a_time:
+        if key not in _questions or _questions[key].has_failed:
+            _questions[key] = anew()
+        while len(_questions) > _REMEMBERED:
+            del _questions[next(iter(_questions))]
+        return _questions[key]
+
+
+_REMEMBERED = 4
+_questions: dict[tuple[Settings, Source, tuple[Period, ...]], Question] = {}
+_one_at_a_time = threading.Lock()
 
 
 def state_of(table: Table, week: Period, states: SourceStates, marketplace: str) -> State:
@@ -87,9 +129,6 @@ def _ask(settings: Settings, source: Source, weeks: tuple[Period, ...]) -> Sourc
         undated=sum(row["undated"] for (row,) in undated),
         bytes_billed=sum(job.total_bytes_billed or 0 for job in asked),
     )
-
-
-_ask_once = lru_cache(maxsize=4)(_ask)
 
 
 def state_query(source: Source) -> str:

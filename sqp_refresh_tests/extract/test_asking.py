@@ -3,16 +3,18 @@
 import subprocess
 import sys
 import threading
+from datetime import UTC, datetime
 
 import pytest
 
 from sqp_refresh.errors import Unavailable
-from sqp_refresh.extract import BigQueryFeed
+from sqp_refresh.extract import BigQueryFeed, state
 from sqp_refresh.extract.asking import asked
+from sqp_refresh.feeds import ask_ahead
 from sqp_refresh.postgres import connect
-from sqp_refresh.tables import DAILY_SQP_DATA
+from sqp_refresh.tables import DAILY_SQP_DATA, SEARCH_PERFORMANCE_SUMMARY, SEARCH_QUERY_PERFORMANCE
 from sqp_refresh.weeks import Period
-from sqp_refresh_tests.nights import FIRST
+from sqp_refresh_tests.nights import FIRST, queries
 from sqp_refresh_tests.rows import row
 
 SOON_S = 20
@@ -51,16 +53,61 @@ def test_whoever_is_interrupted_does_not_wait_for_the_answer():
     assert "KeyboardInterrupt" in ended.stderr
 
 
-def test_what_there_is_to_do_is_done_while_bigquery_counts(environment, source):
+def weeks_of_one_row(source):
     source.write([row(day=FIRST)])
+    return [Period.week_of(FIRST)]
+
+
+def test_what_there_is_to_do_is_done_while_bigquery_counts(environment, source):
     asking = []
 
     def meanwhile():
         asking.append([one.name for one in threading.enumerate()].count("asking"))
 
-    feed = BigQueryFeed(environment, DAILY_SQP_DATA, [Period.week_of(FIRST)], meanwhile=meanwhile)
+    weeks = weeks_of_one_row(source)
+    feed = BigQueryFeed(environment, DAILY_SQP_DATA, weeks, meanwhile=meanwhile)
     with connect(environment.database_url) as session:
-        states = feed.states(session, feed.weeks)
+        states = feed.states(session, weeks)
 
     assert asking == [1]
-    assert [state.rows for state in states.values()] == [1]
+    assert [known.rows for known in states.values()] == [1]
+
+
+def test_a_question_is_asked_once_however_many_tables_want_to_know(environment, source):
+    weeks, instant = weeks_of_one_row(source), datetime.now(UTC)
+    ask_ahead(environment, [SEARCH_PERFORMANCE_SUMMARY, DAILY_SQP_DATA], weeks, instant)
+
+    rows, billed = [], []
+    with connect(environment.database_url) as session:
+        for table in (DAILY_SQP_DATA, SEARCH_QUERY_PERFORMANCE):
+            feed = BigQueryFeed(environment, table, weeks, instant)
+            rows += [known.rows for known in feed.states(session, weeks).values()]
+            billed.append(feed.facts.bytes_billed)
+
+    assert rows == [1, 1]
+    # Whoever wants to know first has it on the bill.
+    assert [cost is None for cost in billed] == [False, True]
+    # What the weeks hold, and the rows without a date.
+    assert len(queries(environment)) == 2
+
+
+def test_a_question_that_failed_is_asked_anew(environment, source, monkeypatch):
+    weeks = weeks_of_one_row(source)
+    feed = BigQueryFeed(environment, DAILY_SQP_DATA, weeks, datetime.now(UTC))
+
+    def fail(*_):
+        raise Unavailable("BigQuery cannot be reached")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(state, "_ask", fail)
+        with pytest.raises(Unavailable):
+            feed.ask(weeks).answer()
+
+    assert feed.ask(weeks).answer().undated == 0
+
+
+def test_what_goes_wrong_ahead_is_left_to_the_refresh(environment, source):
+    weeks = weeks_of_one_row(source)
+    missing = environment.model_copy(update={"BIGQUERY_DATASET": "nowhere"})
+
+    ask_ahead(missing, [DAILY_SQP_DATA], weeks, datetime.now(UTC))
