@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime
 
-from sqp_refresh.errors import RefreshError
 from sqp_refresh.extract import BigQueryFeed
 from sqp_refresh.rollup import Rollup
 from sqp_refresh.settings import Settings
@@ -46,9 +45,9 @@ def ask_ahead(
         weeks: The weeks that they will be refreshed for.
         instant: When they will read BigQuery as of.
     """
-    for table in {table.source: table for table in tables}.values():
-        feed = feed_for(settings, table, weeks, instant)
-        if isinstance(feed, BigQueryFeed):
-            # What goes wrong does so for the refresh too, which puts it on record.
-            with suppress(RefreshError):
-                feed.ask(feed.weeks)
+    # What goes wrong does so for the refresh too, which puts it on record.
+    with suppress(Exception):
+        for table in {table.source: table for table in tables}.values():
+            feed = feed_for(settings, table, weeks, instant)
+            if isinstance(feed, BigQueryFeed):
+                feed.ask_ahead()

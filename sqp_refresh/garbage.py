@@ -1,5 +1,6 @@
 """How often Python looks for garbage in a process of ours, which keeps nearly all that it makes."""
 
+import atexit
 import gc
 
 NEW_OBJECTS = 50_000
@@ -12,9 +13,9 @@ def look_rarely() -> None:
     gc.set_threshold(NEW_OBJECTS)
 
 
-def look_no_more() -> None:
-    """For a process that ends: the operating system takes everything back at once.
+def end_at_once() -> None:
+    """Leave what there is at the end of the process to the operating system.
 
-    The interpreter would look through it first, for most of a second.
+    The interpreter would look through all of it first, for most of a second.
     """
-    gc.freeze()
+    atexit.register(gc.freeze)

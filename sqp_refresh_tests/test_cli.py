@@ -95,6 +95,16 @@ def test_refresh_asks_once_what_the_weeks_hold_and_reads_all_of_one_instant(envi
     assert len(set(re.findall(r"FOR SYSTEM_TIME AS OF TIMESTAMP '(.+?)'", "".join(asked)))) == 1
 
 
+def test_bigquery_is_not_asked_for_a_table_that_is_disabled(environment, source):
+    source.write(three_weeks())
+    sqp_refresh("disable", "daily_sqp_data")
+
+    done = sqp_refresh("refresh", "--table", "daily_sqp_data", "--from", str(LAST))
+
+    assert "daily_sqp_data is disabled" in done.stdout
+    assert queries(environment) == []
+
+
 def test_refresh_of_one_table_leaves_the_others(environment, source):
     source.write(three_weeks())
 

@@ -43,6 +43,7 @@ app.add_typer(alerts.alerts_app, name="alerts")
 def main() -> None:
     """Entry point of the console script: an expected error is one line, never a traceback."""
     garbage.look_rarely()
+    garbage.end_at_once()
     try:
         app()
     except RefreshError as error:
@@ -51,5 +52,3 @@ def main() -> None:
     except KeyboardInterrupt:
         typer.secho("sqp-refresh: interrupted", err=True, fg=typer.colors.RED)
         sys.exit(130)
-    finally:
-        garbage.look_no_more()

@@ -41,7 +41,7 @@ quarantine_app = typer.Typer(
 
 def check(table: Tables = None, first: From = None, last: To = None, json: Json = False) -> None:
     """Judge what the tables hold, all of it by default; exit status 1 where something is wrong."""
-    # Pandera takes seconds to import.
+    # Pandera takes a while to import.
     from sqp_refresh.quality import check as judged
 
     settings, catalog = ready()

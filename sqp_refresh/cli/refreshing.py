@@ -129,7 +129,8 @@ def run_refresh(
     instant, names = datetime.now(UTC), _wanted(settings, catalog, tables)
     database_url, run_ids = settings.database_url, [str(uuid.uuid4())]
     with watched(Console(quiet=True) if json else console, database_url, run_ids):
-        ask_ahead(settings, map(catalog.table, names), weeks, instant)
+        enabled = [name for name in enabled_tables(settings, catalog) if name in names]
+        ask_ahead(settings, map(catalog.table, enabled), weeks, instant)
         # Dagster takes seconds to import, and only this needs it.
         from sqp_refresh.definitions import defs
         from sqp_refresh.defs.run import run_daily_refresh

@@ -44,26 +44,15 @@ def run_daily_refresh(
         tables: Names of the tables to refresh.
         run_ids: Holds the id to give the run; where tables are left that can do without a parent
             that failed, a second run refreshes them, whose id is added.
-        instant: When all tables read the source as of.
+        instant: When the source was asked ahead as of, and is read as of; a second run reads it as
+            of its own start.
         force: Copy also what has not changed.
     """
-    asked = ASKED_AS_OF.set(instant)
+    asked_as_of = ASKED_AS_OF.set(instant)
     try:
-        return _run_all(defs, settings, catalog, weeks, tables, run_ids, force)
+        failures = _run(defs, weeks, tables, run_ids[0], force)
     finally:
-        ASKED_AS_OF.reset(asked)
-
-
-def _run_all(
-    defs: dg.Definitions,
-    settings: Settings,
-    catalog: Catalog,
-    weeks: Sequence[Period],
-    tables: Collection[str],
-    run_ids: list[str],
-    force: bool,
-) -> dict[str, str]:
-    failures = _run(defs, weeks, tables, run_ids[0], force)
+        ASKED_AS_OF.reset(asked_as_of)
     if not failures:
         return {}
     parents = {name: table.parents for name, table in catalog.tables.items()}

@@ -11,7 +11,7 @@ T = TypeVar("T")
 def asked(question: Callable[[], T]) -> "Future[T]":
     """Ask in a thread; `result()` waits for the answer, or raises what asking for it raised.
 
-    Whoever is interrupted meanwhile need not wait for an answer that nobody wants any more.
+    The thread keeps no process alive: nobody has to wait for what nobody wants any more.
     """
     answer: Future[T] = Future()
 

@@ -83,6 +83,19 @@ class BigQueryFeed:
             source = self._described(client)
         return ask(self.settings, source, tuple(periods))
 
+    def ask_ahead(self) -> None:
+        """Have BigQuery begin to count what all weeks hold, where the answer will be of use.
+
+        A view is read as it is at the moment, so that nobody could use an answer from before.
+
+        Raises:
+            AccessDenied, NotFound, SchemaMismatch, Unavailable, DataError: see `errors`.
+        """
+        with self._client() as client:
+            source = self._described(client)
+        if source.is_table:
+            self.ask(self.weeks)
+
     def states(self, session: Session, periods: Sequence[Period]) -> Mapping[Period, State]:
         """Counts, sums and a fingerprint of each week, by one query for all of them.
 

@@ -91,7 +91,7 @@ def ask(settings: Settings, source: Source, weeks: tuple[Period, ...]) -> Questi
         return _questions[key]
 
 
-_REMEMBERED = 4
+_REMEMBERED = 64
 _questions: dict[tuple[Settings, Source, tuple[Period, ...]], Question] = {}
 _one_at_a_time = threading.Lock()
 
@@ -117,17 +117,17 @@ def state_of(table: Table, week: Period, states: SourceStates, marketplace: str)
 
 def _ask(settings: Settings, source: Source, weeks: tuple[Period, ...]) -> SourceStates:
     with translated_errors(source.name), rest_client(settings) as client:
-        asked = [run_query(client, settings, state_query(source), source, weeks, purpose="state")]
+        jobs = [run_query(client, settings, state_query(source), source, weeks, purpose="state")]
         if source.spec.week_title:
             query = undated_query(source)
-            asked.append(run_query(client, settings, query, source, weeks, purpose="undated"))
+            jobs.append(run_query(client, settings, query, source, weeks, purpose="undated"))
         weekly, *undated = [
-            [dict(row.items()) for row in job.result(**call_deadline())] for job in asked
+            [dict(row.items()) for row in job.result(**call_deadline())] for job in jobs
         ]
     return SourceStates(
         by_week={row.pop(WEEK): row for row in weekly},
         undated=sum(row["undated"] for (row,) in undated),
-        bytes_billed=sum(job.total_bytes_billed or 0 for job in asked),
+        bytes_billed=sum(job.total_bytes_billed or 0 for job in jobs),
     )
 
 

@@ -62,7 +62,7 @@ class Sieve:
         return self.bad / self.read if self.read else 0.0
 
     def _sifted(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        # Pandera takes seconds to import, and only rows need it.
+        # Pandera takes a while to import, and only rows need it.
         from sqp_refresh.validate.model import model_of
 
         conformed = conform(self.spec, batch, self.raw.constants)

@@ -95,7 +95,7 @@ def _failing(measured: Mapping[Metric, Sequence[Measurement]]) -> set[Measuremen
     ]
     if not known:
         return set()
-    # Pandera takes seconds to import, and whoever only loads the checks judges nothing.
+    # Pandera takes a while to import, and whoever only loads the checks judges nothing.
     from sqp_refresh.validate.predicates import failing
 
     places = failing([(metric, one.value or 0, one.expected) for metric, one in known])

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from sqp_refresh.errors import Unavailable
-from sqp_refresh.extract import BigQueryFeed, state
+from sqp_refresh.extract import BigQueryFeed, feed, state
 from sqp_refresh.extract.asking import asked
 from sqp_refresh.feeds import ask_ahead
 from sqp_refresh.postgres import connect
@@ -58,18 +58,18 @@ def weeks_of_one_row(source):
     return [Period.week_of(FIRST)]
 
 
-def test_what_there_is_to_do_is_done_while_bigquery_counts(environment, source):
-    asking = []
+def test_what_there_is_to_do_is_done_while_bigquery_counts(environment, source, monkeypatch):
+    weeks, is_done, ask = weeks_of_one_row(source), threading.Event(), state._ask
 
-    def meanwhile():
-        asking.append([one.name for one in threading.enumerate()].count("asking"))
+    def slowly(*question):
+        assert is_done.wait(SOON_S), "nothing was done meanwhile"
+        return ask(*question)
 
-    weeks = weeks_of_one_row(source)
-    feed = BigQueryFeed(environment, DAILY_SQP_DATA, weeks, meanwhile=meanwhile)
+    monkeypatch.setattr(state, "_ask", slowly)
+    feed = BigQueryFeed(environment, DAILY_SQP_DATA, weeks, meanwhile=is_done.set)
     with connect(environment.database_url) as session:
         states = feed.states(session, weeks)
 
-    assert asking == [1]
     assert [known.rows for known in states.values()] == [1]
 
 
@@ -106,8 +106,26 @@ def test_a_question_that_failed_is_asked_anew(environment, source, monkeypatch):
     assert feed.ask(weeks).answer().undated == 0
 
 
-def test_what_goes_wrong_ahead_is_left_to_the_refresh(environment, source):
+def test_a_view_is_not_asked_ahead_because_its_answer_could_not_be_used(environment, source):
     weeks = weeks_of_one_row(source)
-    missing = environment.model_copy(update={"BIGQUERY_DATASET": "nowhere"})
+    source.make_view("seller_view", with_schema=False)
+    of_view = environment.model_copy(update={"BIGQUERY_SOURCE_TABLE": "seller_view"})
 
-    ask_ahead(missing, [DAILY_SQP_DATA], weeks, datetime.now(UTC))
+    ask_ahead(of_view, [DAILY_SQP_DATA], weeks, datetime.now(UTC))
+
+    assert [text for text in queries(environment) if "digest" in text] == []
+
+
+@pytest.mark.parametrize("error", [Unavailable("BigQuery is away"), PermissionError("key.json")])
+def test_what_goes_wrong_ahead_is_left_to_the_refresh(environment, source, monkeypatch, error):
+    weeks, tried = weeks_of_one_row(source), []
+
+    def fail(*_):
+        tried.append(error)
+        raise error
+
+    monkeypatch.setattr(feed, "describe", fail)
+
+    ask_ahead(environment, [DAILY_SQP_DATA], weeks, datetime.now(UTC))
+
+    assert tried == [error]
