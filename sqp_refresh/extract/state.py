@@ -71,6 +71,11 @@ class Question:
         return self.is_answered and self._answer.exception() is not None
 
 
+_REMEMBERED = 64  # more than one run has sources
+_questions: dict[tuple[Settings, Source, tuple[Period, ...]], Question] = {}
+_one_at_a_time = threading.Lock()
+
+
 def ask(settings: Settings, source: Source, weeks: tuple[Period, ...]) -> Question:
     """Have BigQuery begin to count what these weeks are made from.
 
@@ -89,11 +94,6 @@ def ask(settings: Settings, source: Source, weeks: tuple[Period, ...]) -> Questi
         while len(_questions) > _REMEMBERED:
             del _questions[next(iter(_questions))]
         return _questions[key]
-
-
-_REMEMBERED = 64
-_questions: dict[tuple[Settings, Source, tuple[Period, ...]], Question] = {}
-_one_at_a_time = threading.Lock()
 
 
 def state_of(table: Table, week: Period, states: SourceStates, marketplace: str) -> State:
