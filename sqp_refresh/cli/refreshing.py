@@ -58,7 +58,7 @@ def plan(
     from sqp_refresh.plan import plan as planned
 
     settings, catalog = ready()
-    names = _wanted(settings, catalog, table or [])
+    names = _wanted(catalog, table or [], enabled_tables(settings, catalog))
     found = planned(settings, catalog, names, weeks_asked(settings, first, last), force=force)
     if json:
         typer.echo(plan_as_json(list(found)))
@@ -126,11 +126,12 @@ def run_refresh(
     """
     from sqp_refresh.console import outcome_as_json, show_outcome, watched
 
-    instant, names = datetime.now(UTC), _wanted(settings, catalog, tables)
+    instant, enabled = datetime.now(UTC), enabled_tables(settings, catalog)
+    names = _wanted(catalog, tables, enabled)
     database_url, run_ids = settings.database_url, [str(uuid.uuid4())]
     with watched(Console(quiet=True) if json else console, database_url, run_ids):
-        enabled = [name for name in enabled_tables(settings, catalog) if name in names]
-        ask_ahead(settings, map(catalog.table, enabled), weeks, instant)
+        coming = [catalog.table(name) for name in names if name in enabled]
+        ask_ahead(settings, coming, weeks, instant)
         # Dagster takes seconds to import, and only this needs it.
         from sqp_refresh.definitions import defs
         from sqp_refresh.defs.run import run_daily_refresh
@@ -146,10 +147,9 @@ def run_refresh(
     return not failures
 
 
-def _wanted(settings: Settings, catalog: Catalog, tables: Sequence[str]) -> list[str]:
+def _wanted(catalog: Catalog, tables: Sequence[str], enabled: list[str]) -> list[str]:
     if tables:
         return [catalog.table(name).name for name in tables]
-    enabled = enabled_tables(settings, catalog)
     if not enabled:
         raise SettingsError("every table is disabled; `sqp-refresh enable --all` to refresh them")
     return enabled

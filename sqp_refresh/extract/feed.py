@@ -26,7 +26,7 @@ from sqp_refresh.extract.job import bytes_read, run_query
 from sqp_refresh.extract.query import WEEK, aggregate_query, rows_query
 from sqp_refresh.extract.result import conform_result
 from sqp_refresh.extract.source import Source, describe
-from sqp_refresh.extract.state import Question, ask, state_of
+from sqp_refresh.extract.state import ask, state_of
 from sqp_refresh.extract.storage import open_session, session_batches, session_schema
 from sqp_refresh.extract.typed import quoted
 from sqp_refresh.extract.weekly import by_week, in_batches_of
@@ -73,28 +73,17 @@ class BigQueryFeed:
         """The weeks, whether the source has rows of them or not."""
         return self.weeks
 
-    def ask(self, periods: Sequence[Period]) -> Question:
-        """Have BigQuery begin to count what these weeks hold, which `states` waits for.
-
-        Raises:
-            AccessDenied, NotFound, SchemaMismatch, Unavailable, DataError: see `errors`.
-        """
-        with self._client() as client:
-            source = self._described(client)
-        return ask(self.settings, source, tuple(periods))
-
     def ask_ahead(self) -> None:
-        """Have BigQuery begin to count what all weeks hold, where the answer will be of use.
+        """Have BigQuery begin to count what all weeks hold, which `states` waits for.
 
-        A view is read as it is at the moment, so that nobody could use an answer from before.
+        Not of a view: it is read as it is at the moment, and nobody could use an older answer.
 
         Raises:
             AccessDenied, NotFound, SchemaMismatch, Unavailable, DataError: see `errors`.
         """
-        with self._client() as client:
-            source = self._described(client)
+        source = self._looked_up()
         if source.is_table:
-            self.ask(self.weeks)
+            ask(self.settings, source, tuple(self.weeks))
 
     def states(self, session: Session, periods: Sequence[Period]) -> Mapping[Period, State]:
         """Counts, sums and a fingerprint of each week, by one query for all of them.
@@ -104,7 +93,7 @@ class BigQueryFeed:
         """
         if not periods:
             return {}
-        question = self.ask(periods)
+        question = ask(self.settings, self._looked_up(), tuple(periods))
         if not question.is_answered:
             self.meanwhile()
         states = question.answer()
@@ -144,6 +133,10 @@ class BigQueryFeed:
     def _client(self) -> "Iterator[Client]":
         with translated_errors(self.name), closing(rest_client(self.settings)) as client:
             yield client
+
+    def _looked_up(self) -> Source:
+        with self._client() as client:
+            return self._described(client)
 
     def _described(self, client: "Client") -> Source:
         assert self.table.source, "a table derived in Postgres is not read from BigQuery"

@@ -95,15 +95,19 @@ def test_a_question_that_failed_is_asked_anew(environment, source, monkeypatch):
     weeks = weeks_of_one_row(source)
     feed = BigQueryFeed(environment, DAILY_SQP_DATA, weeks, datetime.now(UTC))
 
+    def states():
+        with connect(environment.database_url) as session:
+            return list(feed.states(session, weeks).values())
+
     def fail(*_):
         raise Unavailable("BigQuery cannot be reached")
 
     with monkeypatch.context() as broken:
         broken.setattr(state, "_ask", fail)
         with pytest.raises(Unavailable):
-            feed.ask(weeks).answer()
+            states()
 
-    assert feed.ask(weeks).answer().undated == 0
+    assert [known.rows for known in states()] == [1]
 
 
 def test_a_view_is_not_asked_ahead_because_its_answer_could_not_be_used(environment, source):
@@ -112,6 +116,9 @@ def test_a_view_is_not_asked_ahead_because_its_answer_could_not_be_used(environm
     of_view = environment.model_copy(update={"BIGQUERY_SOURCE_TABLE": "seller_view"})
 
     ask_ahead(of_view, [DAILY_SQP_DATA], weeks, datetime.now(UTC))
+    for thread in threading.enumerate():
+        if thread.name == "asking":
+            thread.join(SOON_S)
 
     assert [text for text in queries(environment) if "digest" in text] == []
 
