@@ -39,11 +39,12 @@ class Known:
 
     Attributes:
         held: How many they are, and where they lie.
-        fingerprints: What they were made of, a fingerprint of each.
+        fingerprints: What they were made of, a fingerprint of each; empty for those that Postgres
+            has computed.
     """
 
     held: Held
-    fingerprints: bytes
+    fingerprints: bytes = b""
 
 
 PLACE = sql.SQL("hash_record_extended(ROW(tableoid, ctid, xmin), 0)")

@@ -4,8 +4,9 @@ A feed reads a table's rows part by part. `extract` makes feeds of Arrow batches
 `rollup` feeds of SQL over the tables already in Postgres; `load` publishes either.
 """
 
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from psycopg import sql
@@ -21,10 +22,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """Rows that Postgres computes itself: a SELECT, and the columns it yields."""
+    """Rows that Postgres computes itself.
+
+    Attributes:
+        select: The SELECT that yields them.
+        columns: The columns that it yields.
+        is_whole: Whether they are all rows of their period; else those that may have changed.
+        with_gained: Of weeks, by their Sundays, that the period has gained while all else stayed as
+            it was published: the query of the rows that this changes. None where that takes all.
+    """
 
     select: sql.Composable
     columns: tuple[str, ...]
+    is_whole: bool = True
+    with_gained: "Callable[[Iterable[date]], Query] | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +66,15 @@ class Part:
 
     period: Period
     rows: "Raw | pa.RecordBatchReader | Query"
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all rows of the period come, so that those which do not are gone."""
+        return not isinstance(self.rows, Query) or self.rows.is_whole
+
+
+WEEKS = "weeks"
+"""What a derived period is made from: by table and Sunday, the run that last changed the week."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +110,21 @@ class State:
     def has_fractions(self) -> bool:
         """Whether the shares are fractions from 0 to 1, told from the counts beside them."""
         return self.value.get("fractions", 0) > self.value.get("percents", 0)
+
+    def gained_since(self, before: Mapping[str, Any]) -> list[date]:
+        """The Sundays of the weeks that a derived period is made from now, and was not before.
+
+        Empty where that is not all that is different.
+
+        Args:
+            before: What the period was made from before.
+        """
+        now, then = self.value.get(WEEKS, {}), before.get(WEEKS, {})
+        if now.keys() != then.keys() or any(then[name].items() - now[name].items() for name in now):
+            return []
+        known = {sunday for weeks in then.values() for sunday in weeks}
+        gained = {sunday for name in now for sunday in now[name].keys() - then[name].keys()}
+        return sorted(map(date.fromisoformat, gained)) if gained.isdisjoint(known) else []
 
 
 @dataclass(slots=True)

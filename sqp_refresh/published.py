@@ -7,7 +7,7 @@ longer those that were published. What a derived table is made from is the ledge
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
 from typing import Any
@@ -17,7 +17,7 @@ from psycopg import sql
 from sqp_refresh import __version__
 from sqp_refresh.contract import contract_of
 from sqp_refresh.held import Held, Known, held, period_rows
-from sqp_refresh.parts import Feed, State
+from sqp_refresh.parts import WEEKS, Feed, State
 from sqp_refresh.postgres import Session
 from sqp_refresh.tables import SCHEMA, Table
 from sqp_refresh.weeks import Period
@@ -67,14 +67,14 @@ class Finding:
         rows: Rows that copying it will read, None where that is not known; for a period that is
             left as it is, the rows that it has.
         held: What the table holds of it: as it is now where that decides, else as it was published.
-        is_made_alike: Whether it was last made in the way it is made now.
+        before: What it was last made from; empty where it must be made again.
     """
 
     reason: Reason
     source_state: Mapping[str, Any]
     rows: int | None
     held: Held | None = None
-    is_made_alike: bool = False
+    before: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def state(self) -> State:
@@ -84,7 +84,13 @@ class Finding:
     @property
     def only_source_changed(self) -> bool:
         """Whether the same rows of the source would make the same rows as before."""
-        return self.reason is Reason.SOURCE_CHANGED and self.is_made_alike
+        is_made_alike = self.before.get(DEFINITION) == self.source_state[DEFINITION]
+        return self.reason is Reason.SOURCE_CHANGED and is_made_alike
+
+    @property
+    def gained(self) -> list[date]:
+        """The Sundays of the weeks that a derived period has gained, if all else is as it was."""
+        return self.state.gained_since(self.before) if self.only_source_changed else []
 
     @property
     def needs_all_rows(self) -> bool:
@@ -139,7 +145,7 @@ WHERE table_schema = {schema} AND table_name = {table}
 """)
 _INPUTS = sql.SQL("""
 SELECT wanted.first, wanted.last, (
-    SELECT md5(string_agg(concat_ws(':', period_start, changed_by), ',' ORDER BY period_start))
+    SELECT coalesce(jsonb_object_agg(period_start, changed_by), '{{}}')::text
     FROM sqp.refresh_periods AS known
     WHERE known.table_schema = {schema} AND known.table_name = {parent}
         AND known.period_start BETWEEN wanted.first AND wanted.last
@@ -236,9 +242,8 @@ def examine(
         rows = before.rows if before and not reason.copies else states[period].rows
         if before and now is None:
             now = Held(before.rows, before.target_state)
-        before_made = (before.source_state or {}) if before else {}
-        is_alike = before_made.get(DEFINITION) == made[period][DEFINITION]
-        findings[period] = Finding(reason, made[period], rows, now, is_alike)
+        made_before = (before.source_state or {}) if before else {}
+        findings[period] = Finding(reason, made[period], rows, now, made_before)
     return findings
 
 
@@ -361,14 +366,14 @@ def inputs(session: Session, table: Table, periods: Iterable[Period]) -> dict[Pe
     wanted = period_rows(periods)
     if wanted is None:
         return {}
-    states: dict[Period, dict[str, Any]] = {}
+    weeks: dict[Period, dict[str, Any]] = {}
     for parent in table.parents:
         query = _INPUTS.format(
             schema=sql.Literal(SCHEMA), parent=sql.Literal(parent), wanted=wanted
         )
         for first, last, changes in session.rows(query):
-            states.setdefault(Period(first, last), {})[parent] = changes
-    return {period: State(value) for period, value in states.items()}
+            weeks.setdefault(Period(first, last), {})[parent] = json.loads(changes)
+    return {period: State({WEEKS: by_parent}) for period, by_parent in weeks.items()}
 
 
 def _binary(value: bytes | None) -> sql.Composable:

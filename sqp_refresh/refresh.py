@@ -28,7 +28,7 @@ from sqp_refresh.held import Known
 from sqp_refresh.inventory import Inventory
 from sqp_refresh.load import Landed, Undecided, indexes, made_ready, publish
 from sqp_refresh.load.indexes import Index
-from sqp_refresh.parts import Feed, Part
+from sqp_refresh.parts import Feed, Part, Query
 from sqp_refresh.postgres import Session, connect
 from sqp_refresh.published import Finding, Reason
 from sqp_refresh.reconciliation import Difference, differences
@@ -246,8 +246,17 @@ class _Work:
 
     def _prepared(self, part: Part, finding: Finding) -> Part:
         """What is done with a part's rows before it is its turn: only the good ones come."""
+        if isinstance(part.rows, Query):
+            return self._shortened(part, part.rows, finding)
         good = sifted(self.table, part, self._most_refused(finding))
         return made_ready(self.table, good) if finding.reason is Reason.NEW else good
+
+    def _shortened(self, part: Part, query: Query, finding: Finding) -> Part:
+        """Of a period that has only gained weeks, what Postgres is to compute."""
+        is_whole = self.order.force or part.period in self.summary.read_twice
+        if is_whole or not finding.gained or not query.with_gained:
+            return part
+        return replace(part, rows=query.with_gained(finding.gained))
 
     def _publish(
         self, session: Session, part: Part, finding: Finding, checkpoint: Checkpoint
@@ -283,7 +292,7 @@ class _Work:
             registry.hold(session, self.table)
             whole = finding.needs_all_rows or part.period in self.summary.read_twice
             # Where all rows are to be compared, the table may not hold what was published.
-            known = None if whole else self._known(session, part.period, finding)
+            known = None if whole else self._known(session, part, finding)
             landed = self._load(session, part, sieve, known, whole=whole)
             counts = landed.counts
             published.record(
@@ -298,7 +307,7 @@ class _Work:
                 fingerprints=landed.fingerprints,
                 known=known,
             )
-            found = self._reconcile(session, part.period, finding, landed.inventory)
+            found = self._reconcile(session, part, finding, landed.inventory)
             checkpoints.save(session, checkpoint, part.period, rows=counts.read)
             self._watch_budget(session)
         # Only what is committed is counted.
@@ -310,11 +319,13 @@ class _Work:
             self.summary.left_out += finding.source_state.get("broken", 0)
         logger.info("%s.%s %s: %s", SCHEMA, self.table.name, part.period, counts)
 
-    def _known(self, session: Session, period: Period, finding: Finding) -> Known | None:
+    def _known(self, session: Session, part: Part, finding: Finding) -> Known | None:
         """The rows that the table has already, where nothing but the source has changed."""
+        if not part.is_whole and finding.held:
+            return Known(finding.held)
         if self.order.force or not finding.only_source_changed:
             return None
-        return published.as_published(session, self.table, period)
+        return published.as_published(session, self.table, part.period)
 
     def _load(
         self,
@@ -345,12 +356,18 @@ class _Work:
         quarantine.keep(session, self.table, period, refused, audit_id=self.summary.opened)
 
     def _reconcile(
-        self, session: Session, period: Period, finding: Finding, holds: Inventory
+        self, session: Session, part: Part, finding: Finding, holds: Inventory
     ) -> list[Difference]:
-        """Hold what was published against what the source says; where they differ, doubt it."""
-        found = differences(session, self.table, period, finding.source_state, holds)
+        """Hold what was published against what the source says; where they differ, doubt it.
+
+        Raises:
+            Undecided: they differ, and not all rows of the period were looked at.
+        """
+        found = differences(session, self.table, part.period, finding.source_state, holds)
+        if found and not part.is_whole:
+            raise Undecided
         if found:
-            published.doubt(session, self.table, [period])
+            published.doubt(session, self.table, [part.period])
         return found
 
     def _watch_budget(self, session: Session) -> None:

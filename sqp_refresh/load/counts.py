@@ -35,6 +35,10 @@ class Counts:
             *(mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True))
         )
 
+    def beside(self, left_out: int) -> "Counts":
+        """The same of a whole period, of which so many rows were left as the target has them."""
+        return self + Counts(read=left_out, unchanged=left_out)
+
     @property
     def landed(self) -> int:
         """Rows that the target holds now."""

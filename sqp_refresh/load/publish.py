@@ -4,7 +4,8 @@
     the table has none of it yet  all rows straight into the table
     else                          all rows into staging, where they are compared with the table's
 
-A part that Postgres computes itself is compared where it is computed.
+A part that Postgres computes itself is compared where it is computed, whole or as far as it may
+have changed.
 """
 
 from itertools import chain
@@ -55,7 +56,8 @@ def publish(
         table: The target.
         part: The rows.
         known: The rows that the target holds of the period, by which only those are sent that it
-            does not; somebody else may have changed them meanwhile.
+            does not; somebody else may have changed them meanwhile. A part that is not whole needs
+            it.
         whole: Send all rows, and compare them with all that the target holds; for where nothing is
             known, or may be believed.
 
@@ -66,9 +68,7 @@ def publish(
         SchemaMismatch: a column has no exact equal in Postgres.
     """
     if isinstance(part.rows, Query):
-        read = Read(sql.Identifier("read"), part.rows.columns, part.rows.select)
-        counts = _published(session, table, part.period, read)
-        return Landed(counts, inventory(session, table, part.period))
+        return _computed(session, table, part.period, part.rows, known)
     # Polars takes a while to import, and only rows need it.
     from sqp_refresh.load.fingerprints import Incoming
 
@@ -90,6 +90,22 @@ def publish(
         raise Undecided
     counts.check_nothing_lost()
     return Landed(counts, now, incoming.fingerprints())
+
+
+def _computed(
+    session: Session, table: Table, period: Period, query: Query, known: Known | None
+) -> Landed:
+    read = Read(sql.Identifier("read"), query.columns, query.select)
+    if query.is_whole:
+        counts = _published(session, table, period, read)
+        return Landed(counts, inventory(session, table, period))
+    assert known, "a part is whole where it is not known what the table holds"
+    changed, moved = _changed(session, table, period, read)
+    left_out = known.held.rows - changed.updated - changed.unchanged
+    now = inventory(session, table, period)
+    if now.held != known.held.after(changed.inserted, moved):
+        raise Undecided
+    return Landed(changed.beside(left_out), now)
 
 
 def _compared(
@@ -120,12 +136,16 @@ def _differing(
     counts, moved = Counts(), 0
     if first is not None:
         stage(session, first.schema, chain([first], differing))
-        *numbers, moved = session.row(changed_statement(table, period, read))
-        counts = Counts(*numbers)
+        counts, moved = _changed(session, table, period, read)
     if incoming.left_out + counts.updated + counts.unchanged != before.rows:
         raise Undecided
-    all_counts = counts + Counts(read=incoming.left_out, unchanged=incoming.left_out)
-    return all_counts, before.after(counts.inserted, int(moved))
+    return counts.beside(incoming.left_out), before.after(counts.inserted, moved)
+
+
+def _changed(session: Session, table: Table, period: Period, read: Read) -> tuple[Counts, int]:
+    """Publish rows that may differ; returns what became of them, and how far places moved."""
+    *numbers, moved = session.row(changed_statement(table, period, read))
+    return Counts(*numbers), int(moved)
 
 
 def _published(session: Session, table: Table, period: Period, read: Read) -> Counts:

@@ -69,7 +69,7 @@ SELECT (SELECT count(*) FROM {source}),
 # As above, of rows that are only a part of the period's: what they do not meet stays as it is. Each
 # looks for its own row by the key; OFFSET keeps Postgres from reading all of the period for that.
 _CHANGE = sql.SQL("""
-WITH incoming AS (
+WITH {read}incoming AS (
     SELECT {expressions} FROM {source}
 ), compared AS MATERIALIZED (
     SELECT row_table, row_id, row_place, {incoming_key}, {published}
@@ -167,8 +167,8 @@ def changed_statement(table: Table, period: Period, read: Read) -> sql.Composed:
     places have changed. Each key comes once.
     """
     return _CHANGE.format(
+        **read.named(),
         **_comparison(table, period, read),
-        source=read.source,
         place=PLACE,
         new_place=_NEW_PLACE,
         target_key=_listed(sql.Identifier("target", column.name) for column in table.key),

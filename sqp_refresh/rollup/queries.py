@@ -1,11 +1,19 @@
 """The SELECTs behind the derived tables; ratios are left to publishing, which takes them from sums.
 
+A period that has only gained weeks is not summed up again: of each ASIN and query that these weeks
+have, the sums as they were published are added to theirs.
+
 Score and median prices are never summed or averaged: they stay in the tables that have one row a
 query and week.
 """
 
+from collections.abc import Iterable, Mapping
+from datetime import date
+from functools import partial
+
 from psycopg import sql
 
+from sqp_refresh.held import of_period
 from sqp_refresh.parts import Query
 from sqp_refresh.tables import (
     ASIN_PERFORMANCE_DATA,
@@ -27,7 +35,21 @@ _SUM_OVER_WEEKS = sql.SQL("""
         sum(search_query_volume) AS search_query_volume,
         count(*) AS weeks_count
     FROM {queries}
-    WHERE start_date BETWEEN {first} AND {last}
+    WHERE {weeks}
+    GROUP BY marketplace, asin, search_query
+""")
+
+_WITH_GAINED = sql.SQL("""
+    WITH gained AS MATERIALIZED ({gained})
+    SELECT marketplace, asin, search_query, {sums}
+    FROM (
+        SELECT marketplace, asin, search_query, {summed} FROM gained
+        UNION ALL
+        SELECT marketplace, asin, search_query, {summed} FROM {target}
+        WHERE {within} AND (marketplace, asin, search_query) IN (
+            SELECT marketplace, asin, search_query FROM gained
+        )
+    ) AS both_times
     GROUP BY marketplace, asin, search_query
 """)
 
@@ -39,35 +61,42 @@ _WITH_TITLES = sql.SQL("""
 """)
 
 _FROM_ASINS = ("product_title", "brand")
+_SUMMED = (*SUMMED_COUNTS, "search_query_volume", "weeks_count")
+_COLUMNS = ("marketplace", "asin", "search_query", *_SUMMED)
 
 
 def rollup_query(table: Table, period: Period) -> Query:
     """The rows of a derived table in one period, computed from the weeks that belong to it."""
     if table.name == SEARCH_PERFORMANCE_SUMMARY.name:
         return _with_titles(period)
-    return _sum_over_weeks(period)
-
-
-def _sum_over_weeks(period: Period) -> Query:
-    select = _SUM_OVER_WEEKS.format(
-        sums=sql.SQL(", ").join(
-            sql.SQL("sum({}) AS {}").format(sql.Identifier(count), sql.Identifier(name))
-            for name, count in SUMMED_COUNTS.items()
-        ),
-        queries=_QUERIES,
-        first=sql.Literal(period.start),
-        last=sql.Literal(period.end),
+    days = sql.SQL("start_date BETWEEN {} AND {}").format(
+        sql.Literal(period.start), sql.Literal(period.end)
     )
     return Query(
-        select,
-        (
-            "marketplace",
-            "asin",
-            "search_query",
-            *SUMMED_COUNTS,
-            "search_query_volume",
-            "weeks_count",
-        ),
+        _sum_over_weeks(days), _COLUMNS, with_gained=partial(_sum_with_gained, table, period)
+    )
+
+
+def _sum_over_weeks(weeks: sql.Composable) -> sql.Composed:
+    return _SUM_OVER_WEEKS.format(sums=_sums(SUMMED_COUNTS), queries=_QUERIES, weeks=weeks)
+
+
+def _sum_with_gained(table: Table, period: Period, sundays: Iterable[date]) -> Query:
+    these = sql.SQL("start_date IN ({})").format(sql.SQL(", ").join(map(sql.Literal, sundays)))
+    select = _WITH_GAINED.format(
+        gained=_sum_over_weeks(these),
+        sums=_sums({name: name for name in _SUMMED}),
+        summed=sql.SQL(", ").join(map(sql.Identifier, _SUMMED)),
+        target=sql.Identifier(SCHEMA, table.name),
+        within=of_period(table, period),
+    )
+    return Query(select, _COLUMNS, is_whole=False)
+
+
+def _sums(counts: Mapping[str, str]) -> sql.Composed:
+    return sql.SQL(", ").join(
+        sql.SQL("sum({}) AS {}").format(sql.Identifier(count), sql.Identifier(name))
+        for name, count in counts.items()
     )
 
 
