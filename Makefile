@@ -3,6 +3,8 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
+# Without what the tests need, as a deployment is: some of it would be loaded by every command.
+BENCH := .venv-bench
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo ui test torture scale redis bench wheel lint format clean
@@ -12,11 +14,13 @@ help:  ## List the targets
 
 install: $(VENV)/.installed  ## Install into .venv, every version as pinned in constraints.txt
 
-$(VENV)/.installed: pyproject.toml constraints.txt
-	@echo "Installing into $(VENV); a first time takes a minute or two ..."
-	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-		--constraint constraints.txt --editable '.[demo,dev]'
+$(VENV)/.installed: EXTRAS := demo,dev
+$(BENCH)/.installed: EXTRAS := demo,bench
+$(VENV)/.installed $(BENCH)/.installed: pyproject.toml constraints.txt
+	@echo "Installing into $(@D); a first time takes a minute or two ..."
+	@$(PYTHON) -m venv $(@D)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt --editable '.[$(EXTRAS)]'
 	@touch $@
 
 demo: install  ## Refresh a realistic year with embedded servers, and show what it did
@@ -44,15 +48,9 @@ redis:
 		exit 1; \
 	fi
 
-bench: $(VENV)/.bench  ## Measure beside peers and the limit; QUICK=1, ROWS=n, RUNS=n for less
-	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(if $(ROWS),--rows $(ROWS)) \
+bench: $(BENCH)/.installed  ## Measure beside peers and the limit; QUICK=1, ROWS=n, RUNS=n for less
+	@$(BENCH)/bin/python -m benchmarks $(if $(QUICK),--quick) $(if $(ROWS),--rows $(ROWS)) \
 		$(if $(RUNS),--runs $(RUNS))
-
-$(VENV)/.bench: $(VENV)/.installed
-	@echo "Installing what the benchmark compares with ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-		--constraint constraints.txt --editable '.[demo,dev,bench]'
-	@touch $@
 
 wheel:  ## Build the wheel into dist/, install it in an empty environment, and run its demo there
 	@rm -rf build dist
@@ -74,4 +72,4 @@ format: install  ## Format the code
 	@$(BIN)/ruff check --fix .
 
 clean:  ## Remove the demo's data and everything installed
-	@rm -rf $(VENV) .demo .bench build dist *.egg-info
+	@rm -rf $(VENV) $(BENCH) .demo .bench build dist *.egg-info

@@ -61,13 +61,21 @@ def added_to(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def week_of(sunday: date, keys: Keys) -> list[Row]:
-    made = []
-    for (asin, query), (clicks, bought) in keys.items():
-        others = {"ASIN Click Count": clicks, "ASIN Purchase Count": bought}
-        unknown = {title: None for title, count in others.items() if count is None}
-        pairs = {"clicks": (542, clicks or 0), "purchases": (48, bought or 0)}
-        made.append(row(unknown, day=sunday, asin=f"B00000000{asin}", query=query, **pairs))
-    return made
+    return [
+        row(
+            _unknown({"ASIN Click Count": clicks, "ASIN Purchase Count": bought}),
+            day=sunday,
+            asin=f"B00000000{asin}",
+            query=query,
+            clicks=(542, clicks or 0),
+            purchases=(48, bought or 0),
+        )
+        for (asin, query), (clicks, bought) in keys.items()
+    ]
+
+
+def _unknown(counts: Row) -> Row:
+    return {title: None for title, count in counts.items() if count is None}
 
 
 def deliver_weeks(url: str, weeks: Mapping[date, Keys]) -> Summary:
