@@ -25,7 +25,8 @@ class Planned:
         reason: Whether it would be copied, and why.
         rows: Rows that would be read, None where only doing it tells; where nothing would be
             copied, the rows that the table has.
-        bytes: Bytes that reading it would bill, by a dry run; None where BigQuery is not read.
+        bytes: Bytes that reading it would bill, by a dry run, none where the query of another table
+            gives its rows too; None where BigQuery is not read.
     """
 
     table: str
@@ -78,7 +79,8 @@ def _planned(
         reason, rows = Reason.PARENT, None
     billed = None
     if reason.copies and isinstance(feed, BigQueryFeed):
-        billed = feed.bytes_to_read([period])
+        is_read = any(period in copied.get(name, ()) for name in feed.read_with)
+        billed = 0 if is_read else feed.bytes_to_read([period])
     return Planned(table.name, period, reason, rows, billed)
 
 

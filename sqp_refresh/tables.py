@@ -406,3 +406,9 @@ TABLES = {
         _period_summary(Grain.YEAR, 65, _BOTH),
     )
 }
+
+
+def aggregated_from(source: SourceSpec) -> list[Table]:
+    """The tables that BigQuery aggregates from a source."""
+    made = [table for table in TABLES.values() if table.origin is Origin.SOURCE_AGGREGATE]
+    return [table for table in made if table.source == source]

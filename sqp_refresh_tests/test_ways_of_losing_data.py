@@ -35,7 +35,6 @@ from sqp_refresh.registered import described
 from sqp_refresh.rollup import Rollup
 from sqp_refresh.settings import Settings
 from sqp_refresh.tables import (
-    ASIN_PERFORMANCE_DATA,
     DAILY_SQP_DATA,
     SEARCH_QUERY_PERFORMANCE,
     SOURCE_COLUMNS,
@@ -72,7 +71,7 @@ def queries() -> Iterator[str]:
     types |= {column.title: "STRING" for column in SOURCE_COLUMNS if column.type == "text"}
     source = Source("p.d.t", SQP_REPORT, types, datetime(2025, 8, 20, tzinfo=UTC))
     yield from (rows_query(source), state_query(source), undated_query(source))
-    yield from (aggregate_query(source, one) for one in (ASIN_PERFORMANCE_DATA, DAILY_SQP_DATA))
+    yield aggregate_query(source)
 
 
 def test_a_column_in_double_quotes_is_read_as_a_text():

@@ -10,21 +10,21 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import pyarrow as pa
 
 from sqp_refresh.extract import emulator
-from sqp_refresh.extract.asking import asked
+from sqp_refresh.extract.asking import Question
 from sqp_refresh.extract.client import (
     call_deadline,
     rest_client,
     storage_client,
     translated_errors,
 )
-from sqp_refresh.extract.job import bytes_read, run_query
+from sqp_refresh.extract.job import ask_result, bytes_read
 from sqp_refresh.extract.query import WEEK, aggregate_query, rows_query
-from sqp_refresh.extract.result import conform_result
+from sqp_refresh.extract.result import Excerpt, conform_result
 from sqp_refresh.extract.source import Source, describe
 from sqp_refresh.extract.state import ask, state_of
 from sqp_refresh.extract.storage import open_session, session_batches, session_schema
@@ -33,12 +33,14 @@ from sqp_refresh.extract.weekly import by_week, in_batches_of
 from sqp_refresh.parts import Facts, Part, Raw, State
 from sqp_refresh.postgres import Session
 from sqp_refresh.settings import Settings
-from sqp_refresh.tables import MARKETPLACE_TITLE, Origin, Table
+from sqp_refresh.tables import MARKETPLACE_TITLE, Origin, Table, aggregated_from
 from sqp_refresh.weeks import Period
 
 if TYPE_CHECKING:
     from google.cloud.bigquery import Client, QueryJob
     from google.cloud.bigquery_storage_v1.services.big_query_read import BigQueryReadClient
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -69,6 +71,14 @@ class BigQueryFeed:
         named = self.table.source.name if self.table.source else None
         return self.settings.source_named(named) if named else self.settings.source_table
 
+    @property
+    def read_with(self) -> Sequence[str]:
+        """The other tables whose rows come by the same query, which is run once for all of them."""
+        if self.table.origin is not Origin.SOURCE_AGGREGATE or not self.table.source:
+            return ()
+        fed = (table.name for table in aggregated_from(self.table.source))
+        return [name for name in fed if name != self.table.name]
+
     def periods(self, session: Session) -> Sequence[Period]:
         """The weeks, whether the source has rows of them or not."""
         return self.weeks
@@ -93,14 +103,8 @@ class BigQueryFeed:
         """
         if not periods:
             return {}
-        question = ask(self.settings, self._looked_up(), tuple(periods))
-        if not question.is_answered:
-            self.meanwhile()
-        states = question.answer()
+        states = self._answer(ask(self.settings, self._looked_up(), tuple(periods)))
         self.facts.undated = states.undated
-        billed = question.bill()
-        if billed is not None:
-            self.facts.bill(billed)
         marketplace = self.settings.SQP_MARKETPLACE
         return {week: state_of(self.table, week, states, marketplace) for week in periods}
 
@@ -128,6 +132,15 @@ class BigQueryFeed:
         with self._client() as client:
             source = self._described(client)
             return bytes_read(client, self.settings, self._query(source), source, periods)
+
+    def _answer(self, question: Question[T]) -> T:
+        """What was asked, once it is answered; and what that has cost, if nobody else has it."""
+        if not question.is_answered:
+            self.meanwhile()
+        answer, billed = question.answer(), question.bill()
+        if billed is not None:
+            self.facts.bill(billed)
+        return answer
 
     @contextmanager
     def _client(self) -> "Iterator[Client]":
@@ -164,15 +177,11 @@ class BigQueryFeed:
     def _read_result(
         self, client: "Client", source: Source, weeks: Sequence[Period]
     ) -> Iterator[Part]:
-        query = self._query(source)
-        answer = asked(
-            lambda: run_query(client, self.settings, query, source, weeks, purpose=self.table.name)
-        )
-        self.meanwhile()
-        job = answer.result()
-        self.facts.job_id = job.job_id
-        self.facts.bill(job.total_bytes_billed)
-        with self._result(job) as (schema, batches):
+        query, excerpt = self._query(source), self._excerpt()
+        purpose = "aggregates" if excerpt.table else self.table.name
+        done = self._answer(ask_result(self.settings, query, source, weeks, purpose=purpose))
+        self.facts.job_id = done.job_id
+        with self._result(done.found(client), excerpt) as (schema, batches):
             without_week = schema.remove(schema.get_field_index(WEEK))
             for week, rows in by_week(batches, weeks):
                 yield self._part(week, without_week, rows)
@@ -180,7 +189,11 @@ class BigQueryFeed:
     def _query(self, source: Source) -> str:
         if self.table.origin is Origin.SOURCE_ROWS:
             return rows_query(source)
-        return aggregate_query(source, self.table)
+        return aggregate_query(source)
+
+    def _excerpt(self) -> Excerpt:
+        is_aggregate = self.table.origin is Origin.SOURCE_AGGREGATE
+        return Excerpt.for_table(self.table) if is_aggregate else Excerpt()
 
     def _part(self, week: Period, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Part:
         sized = in_batches_of(self.batch_size or self.settings.REFRESH_BATCH_SIZE, batches)
@@ -190,15 +203,22 @@ class BigQueryFeed:
         return Part(week, conform_result(self.table, schema, sized))
 
     @contextmanager
-    def _result(self, job: "QueryJob") -> Iterator[tuple[pa.Schema, Iterable[pa.RecordBatch]]]:
+    def _result(
+        self, job: "QueryJob", excerpt: Excerpt
+    ) -> Iterator[tuple[pa.Schema, Iterable[pa.RecordBatch]]]:
         if emulator.is_emulated(self.settings):
             self.facts.method = "query, result over REST"
-            result = emulator.result_over_rest(job.result(**call_deadline()))
+            result = excerpt.of(emulator.result_over_rest(job.result(**call_deadline())))
             yield result.schema, result.to_batches()
             return
         self.facts.method = "query, result by Storage Read"
         with self._storage() as client:
-            opened = open_session(client, str(job.destination))
+            opened = open_session(
+                client,
+                str(job.destination),
+                restriction=excerpt.restriction,
+                columns=excerpt.columns,
+            )
             yield session_schema(opened), session_batches(client, opened)
 
     @contextmanager

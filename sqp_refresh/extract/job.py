@@ -1,9 +1,17 @@
 """One query job: its parameters, its limits, and what it would read or has billed."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
-from sqp_refresh.extract.client import QUERY_DEADLINE_S, call_deadline, start_query
+from sqp_refresh.extract.asking import Answer, Question, Questions
+from sqp_refresh.extract.client import (
+    QUERY_DEADLINE_S,
+    call_deadline,
+    rest_client,
+    start_query,
+    translated_errors,
+)
 from sqp_refresh.extract.query import query_parameters
 from sqp_refresh.extract.source import Source
 from sqp_refresh.settings import Settings
@@ -11,6 +19,45 @@ from sqp_refresh.weeks import Period
 
 if TYPE_CHECKING:
     from google.cloud.bigquery import Client, QueryJob, QueryJobConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A query job that is done, and whose result can be read for a day.
+
+    Attributes:
+        job_id: Its id.
+        location: Where it ran.
+    """
+
+    job_id: str
+    location: str | None
+
+    def found(self, client: "Client") -> "QueryJob":
+        """The job itself, by which its result is read."""
+        job = client.get_job(self.job_id, location=self.location, **call_deadline())
+        return cast("QueryJob", job)
+
+
+_results: Questions[Finished] = Questions()
+
+
+def ask_result(
+    settings: Settings, query: str, source: Source, weeks: Sequence[Period], *, purpose: str
+) -> Question[Finished]:
+    """Have BigQuery begin to run a query, once for all tables of a run that its result feeds.
+
+    Args: see `run_query`.
+    """
+
+    def run() -> Answer[Finished]:
+        with translated_errors(source.name), rest_client(settings) as client:
+            job = run_query(client, settings, query, source, weeks, purpose=purpose)
+            assert job.job_id, "a job that was run has an id"
+            return Answer(Finished(job.job_id, job.location), job.total_bytes_billed or 0)
+
+    key = (settings, query, source, tuple(weeks)) if source.instant else None
+    return _results.ask(key, run)
 
 
 def run_query(

@@ -4,7 +4,7 @@ Every name is quoted with backticks: in BigQuery, double quotes make a string li
 bound parameters. Results come ordered by week, so that one pass can be cut into weeks.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -15,8 +15,15 @@ from sqp_refresh.extract.typed import (
     quoted,
     typed_columns,
 )
-from sqp_refresh.tables import SUMMED_COUNTS, TEXT, Table, measures_first, middle_columns
-from sqp_refresh.weeks import ALL_TIME, Period
+from sqp_refresh.tables import (
+    SUMMED_COUNTS,
+    TEXT,
+    Table,
+    aggregated_from,
+    measures_first,
+    middle_columns,
+)
+from sqp_refresh.weeks import ALL_TIME, Grain, Period
 
 if TYPE_CHECKING:
     from google.cloud.bigquery import ArrayQueryParameter, ScalarQueryParameter
@@ -28,6 +35,11 @@ WEEK = "week_start"
 WEEKS_PARAMETER = "weeks"
 FIRST_PARAMETER = "first"
 AFTER_PARAMETER = "after"
+TABLE = "table_name"
+
+# What tells the rows of an aggregated table apart: the day only where the table has one.
+_KEY = ("marketplace", "asin")
+_DAY = "day"
 
 
 def rows_query(source: Source) -> str:
@@ -41,32 +53,43 @@ WHERE {in_weeks(source)}
 ORDER BY {WEEK}"""
 
 
-def aggregate_query(source: Source, table: Table) -> str:
-    """The rows of a table that BigQuery aggregates: one for each key, summed over its queries.
+def aggregate_query(source: Source) -> str:
+    """The rows of all tables that BigQuery aggregates from a source, which is read once for them.
 
-    Only rows that keep their contract are in it. Where rows of one key and period contradict each
-    other, the same one counts as in the table that is filled row by row: the latest date, then
-    the greatest values.
+    A row of each table for each of its keys, summed over the key's queries. Only rows that keep
+    their contract are in it. Where rows of one key and period contradict each other, the same one
+    counts as in the table that is filled row by row: the latest date, then the greatest values.
     """
-    key = [WEEK, *_grouping(table)]
-    aggregates = ",\n    ".join(
-        f"{expression} AS {quoted(name)}" for name, expression in _aggregates(table).items()
-    )
+    tables = aggregated_from(source.spec)
+    key = [TABLE, WEEK, _DAY, *_KEY]
+    aggregates = {name: value for table in tables for name, value in _aggregates(table).items()}
+    named = ",\n    ".join(f"{value} AS {quoted(name)}" for name, value in aggregates.items())
     return f"""
 WITH source AS (
     {typed_rows(source)}
-), ranked AS (
-    SELECT *, {place([*key, "search_query"], source)} AS place{_dated_texts(table, key)}
-    FROM source
+), good AS (
+    SELECT * FROM source
     WHERE {keeps_contract(source)}
+), wanted AS (
+    SELECT *, IF({TABLE} IN ({_names(_daily(tables))}), `report_date`, NULL) AS {_DAY}
+    FROM good CROSS JOIN UNNEST([{_names(tables)}]) AS {TABLE}
+), ranked AS (
+    SELECT *, {place([*key, "search_query"], source)} AS place{_dated_texts(tables, key)}
+    FROM wanted
 ), counted AS (
-    SELECT *{_median_places(table, key)} FROM ranked WHERE place = 1
+    SELECT *{_median_places(tables, key)} FROM ranked WHERE place = 1
 )
-SELECT {listed(key)},
-    {aggregates}
+SELECT {TABLE}, {WEEK}, {_DAY} AS `report_date`, {listed(_KEY)},
+    {named}
 FROM counted
 GROUP BY {listed(key)}
-ORDER BY {WEEK}"""
+ORDER BY {TABLE}, {WEEK}"""
+
+
+def aggregated_columns(table: Table) -> list[str]:
+    """The columns of that query's result that are a table's; others may be null for it."""
+    days = ["report_date"] if table.grain is Grain.DAY else []
+    return [*days, *_KEY, *_aggregates(table)]
 
 
 def count_query(name: str) -> str:
@@ -115,10 +138,6 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(map(quoted, names))
 
 
-def _grouping(table: Table) -> list[str]:
-    return [column.name for column in table.key if column.name not in ("start_date", "end_date")]
-
-
 def as_of(source: Source) -> str:
     """The source at the instant it is read as of, so that all queries of a run see the same."""
     if source.instant is None:
@@ -161,15 +180,25 @@ def _winner_first(source: Source) -> str:
     return ", ".join(f"{quoted(name)} DESC" for name in [*latest, *named])
 
 
-def _median_places(table: Table, key: list[str]) -> str:
+def _daily(tables: Iterable[Table]) -> list[Table]:
+    return [table for table in tables if table.grain is Grain.DAY]
+
+
+def _names(tables: Iterable[Table]) -> str:
+    """Names of tables as texts in SQL, which need no escaping."""
+    return ", ".join(f"'{table.name}'" for table in tables)
+
+
+def _median_places(tables: Iterable[Table], key: list[str]) -> str:
     """Where each price stands among those of its group, and how many there are."""
+    medians = {median: price for table in tables for median, price in table.medians.items()}
     return "".join(
         f""",
         ROW_NUMBER() OVER (
             PARTITION BY {listed(key)} ORDER BY {quoted(price)} IS NULL, {quoted(price)}
         ) AS `{median}_place`,
         COUNT({quoted(price)}) OVER (PARTITION BY {listed(key)}) AS `{median}_known`"""
-        for median, price in table.medians.items()
+        for median, price in medians.items()
     )
 
 
@@ -177,7 +206,7 @@ def _texts(table: Table) -> list[str]:
     return [column.name for column in table.values if column.type == TEXT]
 
 
-def _dated_texts(table: Table, key: list[str]) -> str:
+def _dated_texts(tables: Iterable[Table], key: list[str]) -> str:
     """Each text with the date it was known at, the latest of its group, and the greatest of those.
 
     Taken from every row, also from those that do not count: a null never hides a known title.
@@ -186,6 +215,7 @@ def _dated_texts(table: Table, key: list[str]) -> str:
         f""",
         MAX(IF({quoted(text)} IS NULL, NULL, CONCAT(CAST(`report_date` AS STRING), {quoted(text)})))
             OVER (PARTITION BY {listed(key)}) AS `{text}_dated`"""
+        for table in tables
         for text in _texts(table)
     )
 

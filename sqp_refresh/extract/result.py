@@ -1,11 +1,48 @@
-"""What BigQuery aggregated, in the types that staging takes; its names are ours already."""
+"""What BigQuery aggregated, in the types that staging takes; its names are ours already.
+
+The rows of all tables aggregated from one source come in one result, of which each table has its
+part.
+"""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from sqp_refresh.extract.query import TABLE, WEEK, aggregated_columns
 from sqp_refresh.reading import convert
 from sqp_refresh.tables import PRICE, Table
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """The part of a result that is wanted; all of it where nothing else is said.
+
+    Attributes:
+        table: The table whose rows are wanted, of a result that has those of several.
+        columns: The columns that are wanted.
+    """
+
+    table: str | None = None
+    columns: tuple[str, ...] = ()
+
+    @classmethod
+    def for_table(cls, table: Table) -> "Excerpt":
+        """What is a table's of all that was aggregated from its source."""
+        return cls(table.name, (WEEK, *aggregated_columns(table)))
+
+    @property
+    def restriction(self) -> str:
+        """The rows, as a filter for Storage Read."""
+        return f"{TABLE} = '{self.table}'" if self.table else ""
+
+    def of(self, result: pa.Table) -> pa.Table:
+        """The part of a result that was read whole."""
+        if self.table is None:
+            return result
+        is_mine = pc.call_function("equal", [result.column(TABLE), pa.scalar(self.table)])
+        return result.filter(is_mine).select(list(self.columns))
 
 
 def conform_result(

@@ -3,13 +3,11 @@
 Equal states make equal rows, so a week whose state is that of its last publish need not be read.
 """
 
-import threading
-from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from sqp_refresh.extract.asking import asked
+from sqp_refresh.extract.asking import Answer, Question, Questions
 from sqp_refresh.extract.client import call_deadline, rest_client, translated_errors
 from sqp_refresh.extract.job import run_query
 from sqp_refresh.extract.query import WEEK, as_of, listed, place, typed_rows
@@ -29,71 +27,27 @@ LANDS = f"{LANDS_ON_ITS_DAY} AND is_latest"
 
 @dataclass(frozen=True, slots=True)
 class SourceStates:
-    """What the source holds, and what asking for it cost.
+    """What the source holds.
 
     Attributes:
         by_week: The state of every week that has rows, by its Sunday.
         undated: Rows without a date, which no week can claim.
-        bytes_billed: By all queries together.
     """
 
     by_week: dict[date, dict[str, Any]]
     undated: int
-    bytes_billed: int
 
 
-class Question:
-    """What some weeks are made from, asked once, however many tables want to know."""
-
-    def __init__(self, answer: "Future[SourceStates]") -> None:
-        self._answer = answer
-        self._is_billed = False
-
-    def answer(self) -> SourceStates:
-        """What the source holds, once it has said so; what went wrong is raised."""
-        return self._answer.result()
-
-    def bill(self) -> int | None:
-        """The bytes that the answer has cost, for the first who wants to know; then None."""
-        if self._is_billed:
-            return None
-        self._is_billed = True
-        return self.answer().bytes_billed
-
-    @property
-    def is_answered(self) -> bool:
-        """Whether there is nothing to wait for any more."""
-        return self._answer.done()
-
-    @property
-    def has_failed(self) -> bool:
-        """Whether it is of no use to wait for the answer."""
-        return self.is_answered and self._answer.exception() is not None
+_questions: Questions[SourceStates] = Questions()
 
 
-_REMEMBERED = 64  # more than one run has sources
-_questions: dict[tuple[Settings, Source, tuple[Period, ...]], Question] = {}
-_one_at_a_time = threading.Lock()
-
-
-def ask(settings: Settings, source: Source, weeks: tuple[Period, ...]) -> Question:
+def ask(settings: Settings, source: Source, weeks: tuple[Period, ...]) -> Question[SourceStates]:
     """Have BigQuery begin to count what these weeks are made from.
 
     The tables of one run ask for the same weeks at the same instant, which has one answer.
     """
-
-    def anew() -> Question:
-        return Question(asked(lambda: _ask(settings, source, weeks)))
-
-    if source.instant is None:
-        return anew()
-    key = (settings, source, weeks)
-    with _one_at_a_time:
-        if key not in _questions or _questions[key].has_failed:
-            _questions[key] = anew()
-        while len(_questions) > _REMEMBERED:
-            del _questions[next(iter(_questions))]
-        return _questions[key]
+    key = (settings, source, weeks) if source.instant else None
+    return _questions.ask(key, lambda: _ask(settings, source, weeks))
 
 
 def state_of(table: Table, week: Period, states: SourceStates, marketplace: str) -> State:
@@ -115,7 +69,7 @@ def state_of(table: Table, week: Period, states: SourceStates, marketplace: str)
     return State(known | {"marketplace": marketplace, "expected": expected}, rows)
 
 
-def _ask(settings: Settings, source: Source, weeks: tuple[Period, ...]) -> SourceStates:
+def _ask(settings: Settings, source: Source, weeks: tuple[Period, ...]) -> Answer[SourceStates]:
     with translated_errors(source.name), rest_client(settings) as client:
         jobs = [run_query(client, settings, state_query(source), source, weeks, purpose="state")]
         if source.spec.week_title:
@@ -124,11 +78,11 @@ def _ask(settings: Settings, source: Source, weeks: tuple[Period, ...]) -> Sourc
         weekly, *undated = [
             [dict(row.items()) for row in job.result(**call_deadline())] for job in jobs
         ]
-    return SourceStates(
+    states = SourceStates(
         by_week={row.pop(WEEK): row for row in weekly},
         undated=sum(row["undated"] for (row,) in undated),
-        bytes_billed=sum(job.total_bytes_billed or 0 for job in jobs),
     )
+    return Answer(states, sum(job.total_bytes_billed or 0 for job in jobs))
 
 
 def state_query(source: Source) -> str:

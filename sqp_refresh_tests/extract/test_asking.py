@@ -5,16 +5,23 @@ import sys
 import threading
 from datetime import UTC, datetime
 
+import pyarrow as pa
 import pytest
 
 from sqp_refresh.errors import Unavailable
 from sqp_refresh.extract import BigQueryFeed, feed, state
 from sqp_refresh.extract.asking import asked
 from sqp_refresh.feeds import ask_ahead
+from sqp_refresh.parts import Part, Query, Raw
 from sqp_refresh.postgres import connect
-from sqp_refresh.tables import DAILY_SQP_DATA, SEARCH_PERFORMANCE_SUMMARY, SEARCH_QUERY_PERFORMANCE
+from sqp_refresh.tables import (
+    ASIN_PERFORMANCE_DATA,
+    DAILY_SQP_DATA,
+    SEARCH_PERFORMANCE_SUMMARY,
+    SEARCH_QUERY_PERFORMANCE,
+)
 from sqp_refresh.weeks import Period
-from sqp_refresh_tests.nights import FIRST, queries
+from sqp_refresh_tests.nights import FIRST, LAST, queries
 from sqp_refresh_tests.rows import row
 
 SOON_S = 20
@@ -58,6 +65,11 @@ def weeks_of_one_row(source):
     return [Period.week_of(FIRST)]
 
 
+def whole(part: Part) -> pa.Table:
+    assert not isinstance(part.rows, Raw | Query)
+    return part.rows.read_all()
+
+
 def test_what_there_is_to_do_is_done_while_bigquery_counts(environment, source, monkeypatch):
     weeks, is_done, ask = weeks_of_one_row(source), threading.Event(), state._ask
 
@@ -89,6 +101,39 @@ def test_a_question_is_asked_once_however_many_tables_want_to_know(environment, 
     assert [cost is None for cost in billed] == [False, True]
     # What the weeks hold, and the rows without a date.
     assert len(queries(environment)) == 2
+
+
+def test_what_two_tables_are_aggregated_from_is_read_once(environment, source):
+    weeks, instant = weeks_of_one_row(source), datetime.now(UTC)
+
+    found = {}
+    for table in (ASIN_PERFORMANCE_DATA, DAILY_SQP_DATA):
+        feed = BigQueryFeed(environment, table, weeks, instant)
+        (read,) = [whole(part) for part in feed.parts(weeks)]
+        found[table.name] = feed.facts.job_id, feed.facts.bytes_billed is not None, read
+
+    (asin_job, asin_billed, asins), (day_job, day_billed, days) = found.values()
+    assert (asin_job, asin_billed) == (day_job, not day_billed)
+    assert len(queries(environment)) == 1
+    assert asins.num_rows == days.num_rows == 1
+    assert days.column("report_date").to_pylist() == [FIRST]
+    assert "report_date" not in asins.column_names
+    assert "product_title" in asins.column_names
+    assert "product_title" not in days.column_names
+
+
+def test_the_rows_of_other_weeks_or_of_another_instant_are_asked_for_themselves(
+    environment, source
+):
+    weeks, instant = weeks_of_one_row(source), datetime.now(UTC)
+    others = [*weeks, Period.week_of(LAST)]
+    later = datetime.now(UTC)
+
+    for asked_for, of in ((weeks, instant), (others, instant), (others, later), (weeks, instant)):
+        feed = BigQueryFeed(environment, DAILY_SQP_DATA, asked_for, of)
+        assert len(list(feed.parts(asked_for))) == len(asked_for)
+
+    assert len(queries(environment)) == 3
 
 
 def test_a_question_that_failed_is_asked_anew(environment, source, monkeypatch):
