@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from sqp_refresh.held import PLACE, Held, of_period, state_of
-from sqp_refresh.measures import DISTINCT_ASIN_COUNT, ROW_COUNT, own_sums
+from sqp_refresh.measures import DISTINCT_ASIN_COUNT, ROW_COUNT, reconciled_sums
 from sqp_refresh.postgres import Session
 from sqp_refresh.tables import SCHEMA, Table
 from sqp_refresh.weeks import Period
@@ -36,8 +36,8 @@ FROM (
 
 def inventory(session: Session, table: Table, period: Period) -> Inventory:
     """Count, add up and locate the rows of a period."""
-    own = own_sums(table)
-    sums = {ROW_COUNT: sql.SQL("count(*)")} | own
+    own = reconciled_sums(table)
+    sums = {ROW_COUNT: sql.SQL("count(*)"), **own}
     *totals, state, asins = session.row(
         _INVENTORY.format(
             state=state_of(table, sql.Identifier("places")),

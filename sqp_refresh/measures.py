@@ -29,6 +29,8 @@ ROW_COUNT = "row_count"
 DISTINCT_ASIN_COUNT = "distinct_asin_count"
 SUMS = {f"sum_{count}": count for count in OWN_COUNTS}
 """The sums that are compared with the source, and the count that each adds up."""
+_SUM_OF_WEEKS = "sum_weeks_count"
+"""The weeks of all rows: each row of the source is a week of one row, and of no other."""
 
 _RATIOS = ("null_ratio", "rate_agreement")
 
@@ -78,7 +80,8 @@ def derived(session: Session, table: Table, periods: Iterable[Period]) -> Measur
     }
     # One row of a period is one ASIN on one query, however many weeks it was seen in.
     rows = _distinct(queries, "marketplace", "asin", "search_query")
-    return _asked(session, queries, periods, compared | {ROW_COUNT: rows})
+    weeks = {_SUM_OF_WEEKS: sql.SQL("count(*)")} if _counts_weeks(table) else {}
+    return _asked(session, queries, periods, compared | weeks | {ROW_COUNT: rows})
 
 
 def names_of(table: Table) -> set[str]:
@@ -92,6 +95,12 @@ def own_sums(table: Table) -> dict[str, sql.Composed]:
     return {
         name: sql.SQL("sum({})").format(own[count]) for name, count in SUMS.items() if count in own
     }
+
+
+def reconciled_sums(table: Table) -> dict[str, sql.Composable]:
+    """Those, and the weeks of all rows where each has several: no week is in a sum twice."""
+    weeks = {_SUM_OF_WEEKS: sql.SQL("sum(weeks_count)")} if _counts_weeks(table) else {}
+    return {**own_sums(table), **weeks}
 
 
 def _asked(
@@ -156,6 +165,10 @@ def _measures(table: Table) -> Iterator[tuple[str, sql.Composable]]:
         yield "rate_agreement", _rate_agreement()
     if names >= SHARES.keys():
         yield "fraction_scale_detected", _fractions()
+
+
+def _counts_weeks(table: Table) -> bool:
+    return any(column.name == "weeks_count" for column in table.values)
 
 
 def _own(names: set[str]) -> dict[str, sql.Identifier]:

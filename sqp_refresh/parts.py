@@ -55,7 +55,7 @@ class Raw:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """All rows of one table in one period: what one transaction publishes.
+    """The rows of one table in one period: what one transaction publishes.
 
     Attributes:
         period: The week, or the calendar period, that the rows belong to.
@@ -82,7 +82,8 @@ class State:
     """What a period is made from, in short: equal states make equal rows.
 
     Attributes:
-        value: Counts, sums and fingerprints, as JSON has them.
+        value: Counts, sums and fingerprints, or the runs that last changed the weeks below, as JSON
+            has them.
         rows: Rows that reading the period will give; None where only reading tells.
     """
 
@@ -114,7 +115,8 @@ class State:
     def gained_since(self, before: Mapping[str, Any]) -> list[date]:
         """The Sundays of the weeks that a derived period is made from now, and was not before.
 
-        Empty where that is not all that is different.
+        Empty where that is not all that is different, and where there are more of them than of
+        others, so that to add them would be more work than to sum up all.
 
         Args:
             before: What the period was made from before.
@@ -124,7 +126,8 @@ class State:
             return []
         known = {sunday for weeks in then.values() for sunday in weeks}
         gained = {sunday for name in now for sunday in now[name].keys() - then[name].keys()}
-        return sorted(map(date.fromisoformat, gained)) if gained.isdisjoint(known) else []
+        is_less = gained.isdisjoint(known) and len(gained) <= len(known)
+        return sorted(map(date.fromisoformat, gained)) if is_less else []
 
 
 @dataclass(slots=True)

@@ -25,7 +25,7 @@ class Planned:
         reason: Whether it would be copied, and why.
         rows: Rows that would be read, None where only doing it tells; where nothing would be
             copied, the rows that the table has.
-        bytes: Bytes that reading it would bill, by a dry run, none where the query of another table
+        bytes: Bytes that reading it would bill, by a dry run, 0 where the query of another table
             gives its rows too; None where BigQuery is not read.
     """
 
@@ -58,8 +58,13 @@ def plan(
             feed = feed_for(settings, table, weeks, instant)
             periods = feed.periods(session)
             findings = examine(session, table, feed, periods, force=force)
+            coming = [one for one, finding in findings.items() if finding.reason.copies]
+            # One query gives the rows of the same weeks to all tables that it feeds.
+            is_read = isinstance(feed, BigQueryFeed) and any(
+                copied.get(name) == coming for name in feed.read_with
+            )
             planned = [
-                _planned(table, feed, period, finding, copied)
+                _planned(table, feed, period, finding, copied, is_read)
                 for period, finding in findings.items()
             ]
             copied[table.name] = [one.period for one in planned if one.reason.copies]
@@ -73,13 +78,13 @@ def _planned(
     period: Period,
     finding: Finding,
     copied: dict[str, list[Period]],
+    is_read: bool,
 ) -> Planned:
     reason, rows = finding.reason, finding.rows
     if table.source is None and not reason.copies and _touched(table, period, copied):
         reason, rows = Reason.PARENT, None
     billed = None
     if reason.copies and isinstance(feed, BigQueryFeed):
-        is_read = any(period in copied.get(name, ()) for name in feed.read_with)
         billed = 0 if is_read else feed.bytes_to_read([period])
     return Planned(table.name, period, reason, rows, billed)
 

@@ -67,7 +67,7 @@ class Finding:
         rows: Rows that copying it will read, None where that is not known; for a period that is
             left as it is, the rows that it has.
         held: What the table holds of it: as it is now where that decides, else as it was published.
-        before: What it was last made from; empty where it must be made again.
+        before: What it was last made from; empty where it was not, or was left as it is.
     """
 
     reason: Reason
@@ -143,11 +143,12 @@ UPDATE sqp.refresh_periods SET source_state = source_state || '{{"doubted": true
 WHERE table_schema = {schema} AND table_name = {table}
     AND (period_start, period_end) IN (VALUES {wanted})
 """)
+# The newest week is on record before its rows have arrived: until then, nothing is made from it.
 _INPUTS = sql.SQL("""
 SELECT wanted.first, wanted.last, (
     SELECT coalesce(jsonb_object_agg(period_start, changed_by), '{{}}')::text
     FROM sqp.refresh_periods AS known
-    WHERE known.table_schema = {schema} AND known.table_name = {parent}
+    WHERE known.table_schema = {schema} AND known.table_name = {parent} AND known.row_count > 0
         AND known.period_start BETWEEN wanted.first AND wanted.last
 )
 FROM (VALUES {wanted}) AS wanted (first, last)
@@ -361,7 +362,8 @@ def newest(session: Session, table: Table) -> date | None:
 def inputs(session: Session, table: Table, periods: Iterable[Period]) -> dict[Period, State]:
     """What each period of a derived table is made from: the last change to each week below it.
 
-    A parent's week that was published again without a change makes no difference.
+    A parent's week that was published again without a change makes no difference, nor does one
+    without rows.
     """
     wanted = period_rows(periods)
     if wanted is None:

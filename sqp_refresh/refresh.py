@@ -127,6 +127,7 @@ class _Work:
 
     def attempt(self) -> None:
         self.summary.rejected.clear()
+        self.summary.undecided.clear()
         with connect(self.database_url) as session:
             with session.transaction():
                 self._open(session)
@@ -136,7 +137,8 @@ class _Work:
                 self._set_indexes_aside(session)
             self._publish_all(session, self._to_read(findings), findings, checkpoint)
             if self.summary.undecided:
-                self._publish_all(session, self.summary.undecided, findings, checkpoint)
+                again = list(self.summary.undecided)
+                self._publish_all(session, again, findings, checkpoint)
             self._build_indexes(session)
             with session.transaction():
                 self._finish(session, checkpoint, findings)
@@ -270,8 +272,9 @@ class _Work:
             with session.transaction():
                 self._quarantine(session, part.period, sieve.refused[:SAMPLE])
         except Undecided:
-            logger.info("%s: the rows that differ do not tell all, it is read again", part.period)
+            logger.info("%s: a part of the rows does not tell all, it is read again", part.period)
             self.summary.read_twice.append(part.period)
+            self.summary.undecided.append(part.period)
 
     def _most_refused(self, finding: Finding) -> int | None:
         """How many bad rows are worth keeping: with more of them, the week is rejected."""

@@ -29,7 +29,8 @@ class Summary:
         broken: How many rows broke each rule, of those that went into quarantine.
         left_out: Rows of the source that break their contract, and are in no sum of this table.
         differences: What the table holds otherwise than its source says, of each copied period.
-        read_twice: The periods of which the differing rows alone did not tell all.
+        read_twice: The periods of which a part of the rows did not tell all.
+        undecided: Those of them that are still to be read again.
         drift: What has changed about the source's columns.
         rows_left: Rows of the periods that were left as they were.
         resumes: The run that broke off, which this one went on from.
@@ -48,6 +49,7 @@ class Summary:
     left_out: int = 0
     differences: dict[Period, list[Difference]] = field(default_factory=dict)
     read_twice: list[Period] = field(default_factory=list)
+    undecided: list[Period] = field(default_factory=list)
     drift: Drift = field(default_factory=Drift)
     rows_left: int = 0
     resumes: str | None = None
@@ -133,13 +135,6 @@ class Summary:
             said = "; ".join(map(str, self._differences[:3]))
             more = len(self._differences) - 3
             yield f"it does not equal its source: {said}{f'; and {more} more' if more > 0 else ''}"
-
-    @property
-    def undecided(self) -> list[Period]:
-        """The periods that are still to be read again."""
-        return [
-            one for one in self.read_twice if one not in self.periods and one not in self.rejected
-        ]
 
     @property
     def rejection(self) -> Rejected | None:

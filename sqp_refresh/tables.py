@@ -410,5 +410,8 @@ TABLES = {
 
 def aggregated_from(source: SourceSpec) -> list[Table]:
     """The tables that BigQuery aggregates from a source."""
-    made = [table for table in TABLES.values() if table.origin is Origin.SOURCE_AGGREGATE]
-    return [table for table in made if table.source == source]
+    return [
+        table
+        for table in TABLES.values()
+        if table.origin is Origin.SOURCE_AGGREGATE and table.source == source
+    ]

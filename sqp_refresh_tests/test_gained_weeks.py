@@ -1,26 +1,31 @@
 """A period that has only gained weeks gets them added, and is as if it had been summed up anew."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping, Sequence
 from datetime import date, timedelta
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sqp_refresh.errors import Unavailable
 from sqp_refresh.load import publish
-from sqp_refresh.parts import WEEKS, State
+from sqp_refresh.parts import WEEKS, Part, Raw, State
 from sqp_refresh.refresh import Order, refresh
 from sqp_refresh.rollup import Rollup
 from sqp_refresh.summary import Summary
 from sqp_refresh.tables import TABLES
 from sqp_refresh.weeks import Grain, Period
-from sqp_refresh_tests.deliveries import deliver
-from sqp_refresh_tests.rows import Row, row
+from sqp_refresh_tests.deliveries import Delivery, deliver
+from sqp_refresh_tests.nights import Nights
+from sqp_refresh_tests.rows import Row, row, source_table
 from sqp_refresh_tests.test_control import execute, rows
 
 # Two in August and two in September.
 SUNDAYS = FIRST, SECOND, THIRD, FOURTH = [date(2025, 8, 24) + timedelta(7 * n) for n in range(4)]
+LOOKED_BACK = [date(2025, 7, 27) + timedelta(7 * n) for n in range(3)]
+"""The weeks of a night; the last two are August's."""
+NOW = {("A", "x"): (5, 1)}
 YEAR = Period.containing(FIRST, Grain.YEAR)
 GRAINS = {"monthly_summary": Grain.MONTH, "yearly_summary": Grain.YEAR}
 
@@ -128,6 +133,8 @@ def test_whatever_weeks_come_and_change_a_period_is_the_sum_of_its_weeks(url, ni
             assert held(url, table) == summed_up(weeks, grain)
             assert not any(done.differences.values())
             assert not done.read_twice
+    for table in GRAINS:
+        assert roll_up(url, *weeks, table=table, force=True).counts.changed == 0
 
 
 def test_a_new_week_is_added_to_the_sums_of_the_others(url, added_to):
@@ -150,14 +157,36 @@ def test_a_new_week_is_added_to_the_sums_of_the_others(url, added_to):
 
 def test_several_new_weeks_are_added_at_once(url, added_to):
     weeks = {sunday: {("A", "x"): (number, 1)} for number, sunday in enumerate(SUNDAYS)}
-    deliver_weeks(url, {FIRST: weeks[FIRST]})
-    roll_up(url, FIRST)
-    deliver_weeks(url, {sunday: weeks[sunday] for sunday in SUNDAYS[1:]})
+    deliver_weeks(url, {sunday: weeks[sunday] for sunday in SUNDAYS[:2]})
+    roll_up(url, *SUNDAYS)
+    deliver_weeks(url, {sunday: weeks[sunday] for sunday in SUNDAYS[2:]})
 
     roll_up(url, *SUNDAYS)
 
     assert added_to == ["yearly_summary"]
     assert held(url) == {(YEAR.start, "A", "x"): (0 + 1 + 2 + 3, 4, 4)}
+
+
+def test_more_weeks_than_there_were_are_not_added_but_all_summed_up(url, added_to):
+    deliver_weeks(url, {FIRST: {("A", "x"): (1, 1)}})
+    roll_up(url, FIRST)
+    deliver_weeks(url, {sunday: {("A", "x"): (1, 1)} for sunday in SUNDAYS[1:]})
+
+    roll_up(url, *SUNDAYS)
+
+    assert added_to == []
+    assert held(url) == {(YEAR.start, "A", "x"): (4, 4, 4)}
+
+
+def test_a_night_adds_its_new_week_to_all_periods_that_it_belongs_to(environment, source, added_to):
+    nights, keys = Nights(environment, source), {("A", "x"): (5, 1), ("B", "x"): (3, None)}
+    before = [one for sunday in LOOKED_BACK[:2] for one in week_of(sunday, keys)]
+    # The third week is on record from now on, without a row.
+    nights.after(before)
+
+    nights.after(before + week_of(LOOKED_BACK[2], {("A", "x"): (2, 2), ("C", "x"): (1, 0)}))
+
+    assert added_to == ["monthly_summary", "quarterly_summary", "yearly_summary"]
 
 
 @pytest.mark.parametrize("force", [False, True])
@@ -201,23 +230,64 @@ def test_an_edit_by_somebody_else_has_the_period_summed_up_whole(url, edit):
     assert roll_up(url, SECOND, force=True).counts.changed == 0
 
 
-def test_a_week_that_was_summed_up_before_it_was_on_record_is_not_added_again(url):
-    deliver_weeks(url, {FIRST: {("A", "x"): (5, 1)}, SECOND: {("A", "x"): (7, 0)}})
-    forgotten = f"DELETE FROM sqp.refresh_periods WHERE period_start = '{SECOND}'"
-    execute(url, forgotten)
+@pytest.mark.parametrize("clicks", [7, 0])
+def test_a_week_that_was_summed_up_before_it_was_on_record_is_not_added_again(url, clicks):
+    second = row(
+        day=SECOND,
+        asin="B00000000A",
+        query="x",
+        impressions=(20_110, 0),
+        clicks=(542, clicks),
+        cart_adds=(120, 0),
+        purchases=(48, 0),
+    )
+    deliver(url, [*week_of(FIRST, {("A", "x"): (5, 1)}), second])
+    execute(url, f"DELETE FROM sqp.refresh_periods WHERE period_start = '{SECOND}'")
     roll_up(url, FIRST)
-    deliver_weeks(url, {SECOND: {("A", "x"): (7, 0)}})
+    deliver(url, [second])
 
     done = roll_up(url, SECOND)
 
     assert done.read_twice == [YEAR]
-    assert held(url) == {(YEAR.start, "A", "x"): (12, 1, 2)}
+    assert held(url) == {(YEAR.start, "A", "x"): (5 + clicks, 1, 2)}
+    assert rows(url, "SELECT market_clicks FROM sqp.yearly_summary") == [(2 * 542,)]
+
+
+class OnceMore(Delivery):
+    """A feed that breaks off after its first week, and has another first week when asked again."""
+
+    attempts = 0
+
+    def parts(self, periods: Sequence[Period]) -> Generator[Part]:
+        type(self).attempts += 1
+        for week in periods:
+            if self.attempts == 1 and week.start == SECOND:
+                raise Unavailable("BigQuery is away")
+            keys = {("A", "x"): (5, 1), ("B", "x"): (3, 0)} if self.attempts == 1 else NOW
+            batches = source_table(week_of(week.start, keys)).to_batches()
+            yield Part(week, Raw(batches[0].schema, batches, {"Marketplace": "US"}))
+
+
+def test_what_an_attempt_has_published_is_read_twice_by_the_next_one_too(url, monkeypatch):
+    monkeypatch.setattr("tenacity.nap.time.sleep", lambda _: None)
+    feed = OnceMore({Period.week_of(week): [] for week in (FIRST, SECOND)})
+
+    done = refresh(url, feed, Order("delivery"))
+
+    assert done.read_twice == [Period.week_of(FIRST)]
+    found = rows(url, "SELECT start_date, right(asin, 1) FROM sqp.search_query_performance")
+    assert sorted(found) == [(FIRST, "A"), (SECOND, "A")]
 
 
 @pytest.mark.parametrize(
     ("before", "now", "gained"),
     [
-        ({"a": {}, "b": {}}, {"a": {"2025-08-24": 1}, "b": {"2025-08-24": 2}}, [FIRST]),
+        (
+            {"a": {"2025-08-24": 1}, "b": {"2025-08-24": 1}},
+            {"a": {"2025-08-24": 1, "2025-08-31": 2}, "b": {"2025-08-24": 1, "2025-08-31": 2}},
+            [SECOND],
+        ),
+        ({"a": {}}, {"a": {"2025-08-24": 1}}, []),
         ({"a": {"2025-08-24": 1}}, {"a": {"2025-08-24": 1, "2025-08-31": 1}}, [SECOND]),
         ({"a": {"2025-08-24": 1}}, {"a": {"2025-08-24": 1}}, []),
         ({"a": {"2025-08-24": 1}}, {"a": {"2025-08-24": 2, "2025-08-31": 2}}, []),

@@ -40,6 +40,7 @@ from sqp_refresh.tables import (
     SOURCE_COLUMNS,
     SQP_REPORT,
     TABLES,
+    aggregated_from,
 )
 from sqp_refresh.weeks import Period
 from sqp_refresh_tests.deliveries import Delivery, deliver, tolerate
@@ -71,7 +72,7 @@ def queries() -> Iterator[str]:
     types |= {column.title: "STRING" for column in SOURCE_COLUMNS if column.type == "text"}
     source = Source("p.d.t", SQP_REPORT, types, datetime(2025, 8, 20, tzinfo=UTC))
     yield from (rows_query(source), state_query(source), undated_query(source))
-    yield aggregate_query(source)
+    yield aggregate_query(source, aggregated_from(SQP_REPORT))
 
 
 def test_a_column_in_double_quotes_is_read_as_a_text():

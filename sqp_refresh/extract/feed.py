@@ -73,11 +73,13 @@ class BigQueryFeed:
 
     @property
     def read_with(self) -> Sequence[str]:
-        """The other tables whose rows come by the same query, which is run once for all of them."""
-        if self.table.origin is not Origin.SOURCE_AGGREGATE or not self.table.source:
+        """The other tables that the same query feeds, which is run once for all of them.
+
+        Known once something of the source was asked for.
+        """
+        if self._source is None or not self._is_aggregate:
             return ()
-        fed = (table.name for table in aggregated_from(self.table.source))
-        return [name for name in fed if name != self.table.name]
+        return [one.name for one in self._fed_by(self._source) if one.name != self.table.name]
 
     def periods(self, session: Session) -> Sequence[Period]:
         """The weeks, whether the source has rows of them or not."""
@@ -118,10 +120,10 @@ class BigQueryFeed:
             return
         with self._client() as client:
             source = self._described(client)
-            if self.table.origin is Origin.SOURCE_ROWS and source.is_table:
-                yield from self._read_table(source, periods)
-            else:
+            if self._is_aggregate or not source.is_table:
                 yield from self._read_result(client, source, periods)
+            else:
+                yield from self._read_table(source, periods)
 
     def bytes_to_read(self, periods: Sequence[Period]) -> int:
         """The bytes that reading these weeks would bill, by a dry run.
@@ -132,6 +134,14 @@ class BigQueryFeed:
         with self._client() as client:
             source = self._described(client)
             return bytes_read(client, self.settings, self._query(source), source, periods)
+
+    @property
+    def _is_aggregate(self) -> bool:
+        return self.table.origin is Origin.SOURCE_AGGREGATE
+
+    def _fed_by(self, source: Source) -> Sequence[Table]:
+        """The tables that one query over the source feeds; each asks a view for itself."""
+        return aggregated_from(source.spec) if source.is_table else [self.table]
 
     def _answer(self, question: Question[T]) -> T:
         """What was asked, once it is answered; and what that has cost, if nobody else has it."""
@@ -177,8 +187,8 @@ class BigQueryFeed:
     def _read_result(
         self, client: "Client", source: Source, weeks: Sequence[Period]
     ) -> Iterator[Part]:
-        query, excerpt = self._query(source), self._excerpt()
-        purpose = "aggregates" if excerpt.table else self.table.name
+        query, purpose = self._query(source), "aggregates" if self._is_aggregate else "rows"
+        excerpt = Excerpt.for_table(self.table) if self._is_aggregate else Excerpt()
         done = self._answer(ask_result(self.settings, query, source, weeks, purpose=purpose))
         self.facts.job_id = done.job_id
         with self._result(done.found(client), excerpt) as (schema, batches):
@@ -187,20 +197,16 @@ class BigQueryFeed:
                 yield self._part(week, without_week, rows)
 
     def _query(self, source: Source) -> str:
-        if self.table.origin is Origin.SOURCE_ROWS:
-            return rows_query(source)
-        return aggregate_query(source)
-
-    def _excerpt(self) -> Excerpt:
-        is_aggregate = self.table.origin is Origin.SOURCE_AGGREGATE
-        return Excerpt.for_table(self.table) if is_aggregate else Excerpt()
+        if self._is_aggregate:
+            return aggregate_query(source, self._fed_by(source))
+        return rows_query(source)
 
     def _part(self, week: Period, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Part:
         sized = in_batches_of(self.batch_size or self.settings.REFRESH_BATCH_SIZE, batches)
-        if self.table.origin is Origin.SOURCE_ROWS:
-            constants = {MARKETPLACE_TITLE: self.settings.SQP_MARKETPLACE}
-            return Part(week, Raw(schema, sized, constants))
-        return Part(week, conform_result(self.table, schema, sized))
+        if self._is_aggregate:
+            return Part(week, conform_result(self.table, schema, sized))
+        constants = {MARKETPLACE_TITLE: self.settings.SQP_MARKETPLACE}
+        return Part(week, Raw(schema, sized, constants))
 
     @contextmanager
     def _result(

@@ -19,7 +19,6 @@ from sqp_refresh.tables import (
     SUMMED_COUNTS,
     TEXT,
     Table,
-    aggregated_from,
     measures_first,
     middle_columns,
 )
@@ -32,13 +31,11 @@ if TYPE_CHECKING:
 
 # Names that a query's result carries beside the table's columns, and the parameters it takes.
 WEEK = "week_start"
+TABLE = "table_name"
 WEEKS_PARAMETER = "weeks"
 FIRST_PARAMETER = "first"
 AFTER_PARAMETER = "after"
-TABLE = "table_name"
 
-# What tells the rows of an aggregated table apart: the day only where the table has one.
-_KEY = ("marketplace", "asin")
 _DAY = "day"
 
 
@@ -53,15 +50,18 @@ WHERE {in_weeks(source)}
 ORDER BY {WEEK}"""
 
 
-def aggregate_query(source: Source) -> str:
-    """The rows of all tables that BigQuery aggregates from a source, which is read once for them.
+def aggregate_query(source: Source, tables: Sequence[Table]) -> str:
+    """The rows of tables that BigQuery aggregates from a source, which is read once for all.
 
     A row of each table for each of its keys, summed over the key's queries. Only rows that keep
     their contract are in it. Where rows of one key and period contradict each other, the same one
     counts as in the table that is filled row by row: the latest date, then the greatest values.
     """
-    tables = aggregated_from(source.spec)
-    key = [TABLE, WEEK, _DAY, *_KEY]
+    # The day tells rows apart only where the table has one.
+    (grouping,) = {_grouping(table) for table in tables}
+    key = [TABLE, WEEK, _DAY, *grouping]
+    daily = _names(filter(_has_days, tables))
+    day = f"IF({TABLE} IN ({daily}), `report_date`, NULL)" if daily else "CAST(NULL AS DATE)"
     aggregates = {name: value for table in tables for name, value in _aggregates(table).items()}
     named = ",\n    ".join(f"{value} AS {quoted(name)}" for name, value in aggregates.items())
     return f"""
@@ -71,7 +71,7 @@ WITH source AS (
     SELECT * FROM source
     WHERE {keeps_contract(source)}
 ), wanted AS (
-    SELECT *, IF({TABLE} IN ({_names(_daily(tables))}), `report_date`, NULL) AS {_DAY}
+    SELECT *, {day} AS {_DAY}
     FROM good CROSS JOIN UNNEST([{_names(tables)}]) AS {TABLE}
 ), ranked AS (
     SELECT *, {place([*key, "search_query"], source)} AS place{_dated_texts(tables, key)}
@@ -79,7 +79,7 @@ WITH source AS (
 ), counted AS (
     SELECT *{_median_places(tables, key)} FROM ranked WHERE place = 1
 )
-SELECT {TABLE}, {WEEK}, {_DAY} AS `report_date`, {listed(_KEY)},
+SELECT {TABLE}, {WEEK}, {_DAY} AS `report_date`, {listed(grouping)},
     {named}
 FROM counted
 GROUP BY {listed(key)}
@@ -87,9 +87,9 @@ ORDER BY {TABLE}, {WEEK}"""
 
 
 def aggregated_columns(table: Table) -> list[str]:
-    """The columns of that query's result that are a table's; others may be null for it."""
-    days = ["report_date"] if table.grain is Grain.DAY else []
-    return [*days, *_KEY, *_aggregates(table)]
+    """The columns of what `aggregate_query` yields that are a table's; it may have others."""
+    days = ["report_date"] if _has_days(table) else []
+    return [*days, *_grouping(table), *_aggregates(table)]
 
 
 def count_query(name: str) -> str:
@@ -180,8 +180,14 @@ def _winner_first(source: Source) -> str:
     return ", ".join(f"{quoted(name)} DESC" for name in [*latest, *named])
 
 
-def _daily(tables: Iterable[Table]) -> list[Table]:
-    return [table for table in tables if table.grain is Grain.DAY]
+def _has_days(table: Table) -> bool:
+    return table.grain is Grain.DAY
+
+
+def _grouping(table: Table) -> tuple[str, ...]:
+    """The key of an aggregated table, but for the columns that follow from its week or day."""
+    days = {"start_date", "end_date", "report_date"}
+    return tuple(column.name for column in table.key if column.name not in days)
 
 
 def _names(tables: Iterable[Table]) -> str:
@@ -215,8 +221,7 @@ def _dated_texts(tables: Iterable[Table], key: list[str]) -> str:
         f""",
         MAX(IF({quoted(text)} IS NULL, NULL, CONCAT(CAST(`report_date` AS STRING), {quoted(text)})))
             OVER (PARTITION BY {listed(key)}) AS `{text}_dated`"""
-        for table in tables
-        for text in _texts(table)
+        for text in {text: None for table in tables for text in _texts(table)}
     )
 
 

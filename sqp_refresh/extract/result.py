@@ -30,7 +30,7 @@ class Excerpt:
     @classmethod
     def for_table(cls, table: Table) -> "Excerpt":
         """What is a table's of all that was aggregated from its source."""
-        return cls(table.name, (WEEK, *aggregated_columns(table)))
+        return cls(table.name, (TABLE, WEEK, *aggregated_columns(table)))
 
     @property
     def restriction(self) -> str:
@@ -41,14 +41,15 @@ class Excerpt:
         """The part of a result that was read whole."""
         if self.table is None:
             return result
-        is_mine = pc.call_function("equal", [result.column(TABLE), pa.scalar(self.table)])
-        return result.filter(is_mine).select(list(self.columns))
+        return result.filter(
+            pc.call_function("equal", [result.column(TABLE), pa.scalar(self.table)])
+        )
 
 
 def conform_result(
     table: Table, schema: pa.Schema, batches: Iterable[pa.RecordBatch]
 ) -> pa.RecordBatchReader:
-    """A query's result with its types brought into line.
+    """A table's columns of a query's result, with their types brought into line.
 
     Raises:
         DataError: while it is read, for a value that is not what its column is.
@@ -59,7 +60,7 @@ def conform_result(
         return pa.RecordBatch.from_pydict(
             {
                 name: convert(batch.column(name), types.get(name, PRICE), name)
-                for name in batch.schema.names
+                for name in aggregated_columns(table)
             }
         )
 

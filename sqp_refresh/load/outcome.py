@@ -23,4 +23,4 @@ class Landed:
 
 
 class Undecided(Exception):
-    """Fingerprints alone do not tell what became of a period: it must be compared whole."""
+    """A part of a period's rows does not tell what became of it: it must be compared whole."""

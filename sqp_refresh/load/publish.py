@@ -96,16 +96,19 @@ def _computed(
     session: Session, table: Table, period: Period, query: Query, known: Known | None
 ) -> Landed:
     read = Read(sql.Identifier("read"), query.columns, query.select)
+    left: Held | None = None
     if query.is_whole:
         counts = _published(session, table, period, read)
-        return Landed(counts, inventory(session, table, period))
-    assert known, "a part is whole where it is not known what the table holds"
-    changed, moved = _changed(session, table, period, read)
-    left_out = known.held.rows - changed.updated - changed.unchanged
+    else:
+        assert known, "a part is whole where it is not known what the table holds"
+        changed, moved = _changed(session, table, period, read)
+        counts = changed.beside(known.held.rows - changed.updated - changed.unchanged)
+        left = known.held.after(changed.inserted, moved)
     now = inventory(session, table, period)
-    if now.held != known.held.after(changed.inserted, moved):
+    if left is not None and left != now.held:
         raise Undecided
-    return Landed(changed.beside(left_out), now)
+    counts.check_nothing_lost()
+    return Landed(counts, now)
 
 
 def _compared(

@@ -7,12 +7,17 @@ from datetime import UTC, datetime
 
 import pyarrow as pa
 import pytest
+from google.cloud.bigquery import QueryJob
 
+from sqp_refresh.catalog import read_catalog
 from sqp_refresh.errors import Unavailable
-from sqp_refresh.extract import BigQueryFeed, feed, state
+from sqp_refresh.extract import BigQueryFeed, emulator, feed, state
 from sqp_refresh.extract.asking import asked
+from sqp_refresh.extract.client import rest_client
+from sqp_refresh.extract.result import Excerpt
 from sqp_refresh.feeds import ask_ahead
 from sqp_refresh.parts import Part, Query, Raw
+from sqp_refresh.plan import plan
 from sqp_refresh.postgres import connect
 from sqp_refresh.tables import (
     ASIN_PERFORMANCE_DATA,
@@ -21,8 +26,10 @@ from sqp_refresh.tables import (
     SEARCH_QUERY_PERFORMANCE,
 )
 from sqp_refresh.weeks import Period
-from sqp_refresh_tests.nights import FIRST, LAST, queries
+from sqp_refresh_tests.extract.fake_storage import FakeStorage, serving
+from sqp_refresh_tests.nights import FIRST, LAST, queries, refresh_all
 from sqp_refresh_tests.rows import row
+from sqp_refresh_tests.test_control import execute
 
 SOON_S = 20
 
@@ -120,6 +127,70 @@ def test_what_two_tables_are_aggregated_from_is_read_once(environment, source):
     assert "report_date" not in asins.column_names
     assert "product_title" in asins.column_names
     assert "product_title" not in days.column_names
+
+
+@pytest.fixture
+def billed(environment, monkeypatch):
+    """What a plan says that reading each week of both tables bills, where a query bills seven."""
+    monkeypatch.setattr(BigQueryFeed, "bytes_to_read", lambda *_: 7)
+
+    def planned(weeks, settings=environment):
+        names = [ASIN_PERFORMANCE_DATA.name, DAILY_SQP_DATA.name]
+        found = plan(settings, read_catalog(settings), names, weeks)
+        return [(one.table, one.bytes) for one in found if one.reason.copies]
+
+    return planned
+
+
+def test_a_plan_bills_a_query_for_both_tables_once(source, billed):
+    weeks = weeks_of_one_row(source)
+
+    assert billed(weeks) == [("asin_performance_data", 7), ("daily_sqp_data", 0)]
+
+
+def test_a_plan_bills_each_query_of_a_view(environment, source, billed):
+    weeks = weeks_of_one_row(source)
+    source.make_view("seller_view", with_schema=True)
+    of_view = environment.model_copy(update={"BIGQUERY_SOURCE_TABLE": "seller_view"})
+
+    assert billed(weeks, of_view) == [("asin_performance_data", 7), ("daily_sqp_data", 7)]
+
+
+def test_a_plan_bills_both_queries_where_the_tables_need_other_weeks(environment, source, billed):
+    weeks = weeks_of_one_row(source)
+    refresh_all(environment, FIRST, FIRST)
+    source.replace([row(day=FIRST), row(day=LAST)])
+    execute(environment.database_url, "DELETE FROM sqp.daily_sqp_data")
+
+    found = billed([*weeks, Period.week_of(LAST)])
+
+    assert found == [("asin_performance_data", 7), ("daily_sqp_data", 7), ("daily_sqp_data", 7)]
+
+
+def test_of_a_result_table_only_what_is_wanted_is_read(environment, monkeypatch):
+    result = pa.table({"table_name": ["daily_sqp_data"], "asin": ["B000000001"]})
+    storage = FakeStorage(result)
+    made = {"projectId": "p", "datasetId": "d", "tableId": "result"}
+    job = QueryJob.from_api_repr(
+        {
+            "jobReference": {"projectId": "p", "jobId": "a job"},
+            "configuration": {"query": {"query": "SELECT 1", "destinationTable": made}},
+        },
+        rest_client(environment),
+    )
+    monkeypatch.setattr(emulator, "is_emulated", lambda _: False)
+
+    with serving(storage) as host:
+        at_host = environment.model_copy(update={"BIGQUERY_STORAGE_EMULATOR_HOST": host})
+        feed = BigQueryFeed(at_host, DAILY_SQP_DATA, [Period.week_of(FIRST)])
+        with feed._result(job, Excerpt.for_table(DAILY_SQP_DATA)) as (schema, batches):
+            assert pa.Table.from_batches(batches, schema) == result
+
+    (asked_for,) = (request.read_session for request in storage.sessions)
+    assert asked_for.table == "projects/p/datasets/d/tables/result"
+    assert asked_for.read_options.row_restriction == "table_name = 'daily_sqp_data'"
+    wanted = ["table_name", "week_start", "report_date", "marketplace", "asin"]
+    assert list(asked_for.read_options.selected_fields)[:5] == wanted
 
 
 def test_the_rows_of_other_weeks_or_of_another_instant_are_asked_for_themselves(
