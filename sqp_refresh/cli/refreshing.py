@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Sequence
+from contextlib import nullcontext
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated
@@ -129,7 +130,8 @@ def run_refresh(
     instant, enabled = datetime.now(UTC), enabled_tables(settings, catalog)
     names = _wanted(catalog, tables, enabled)
     database_url, run_ids = settings.database_url, [str(uuid.uuid4())]
-    with watched(Console(quiet=True) if json else console, database_url, run_ids):
+    # Nobody watches a program's run.
+    with nullcontext() if json else watched(console, database_url, run_ids):
         coming = [catalog.table(name) for name in names if name in enabled]
         ask_ahead(settings, coming, weeks, instant)
         # Dagster takes seconds to import, and only this needs it.
