@@ -36,8 +36,8 @@ FROM (
 
 def inventory(session: Session, table: Table, period: Period) -> Inventory:
     """Count, add up and locate the rows of a period."""
-    own = reconciled_sums(table)
-    sums = {ROW_COUNT: sql.SQL("count(*)"), **own}
+    reconciled = reconciled_sums(table)
+    sums = {ROW_COUNT: sql.SQL("count(*)"), **reconciled}
     *totals, state, asins = session.row(
         _INVENTORY.format(
             state=state_of(table, sql.Identifier("places")),
@@ -51,8 +51,10 @@ def inventory(session: Session, table: Table, period: Period) -> Inventory:
             ),
             table=sql.Identifier(SCHEMA, table.name),
             within=of_period(table, period),
-            asin=sql.Identifier("asin") if own else sql.SQL("()"),
+            asin=sql.Identifier("asin") if reconciled else sql.SQL("()"),
         )
     )
-    numbers = dict(zip(sums, totals, strict=True)) | ({DISTINCT_ASIN_COUNT: asins} if own else {})
+    numbers = dict(zip(sums, totals, strict=True))
+    if reconciled:
+        numbers[DISTINCT_ASIN_COUNT] = asins
     return Inventory(Held(numbers[ROW_COUNT], state), numbers)

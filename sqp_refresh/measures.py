@@ -168,7 +168,8 @@ def _measures(table: Table) -> Iterator[tuple[str, sql.Composable]]:
 
 
 def _counts_weeks(table: Table) -> bool:
-    return any(column.name == "weeks_count" for column in table.values)
+    """Whether it is derived from weeks; a registered table may have a column of that name too."""
+    return table.source is None and any(column.name == "weeks_count" for column in table.values)
 
 
 def _own(names: set[str]) -> dict[str, sql.Identifier]:

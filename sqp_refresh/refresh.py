@@ -127,7 +127,6 @@ class _Work:
 
     def attempt(self) -> None:
         self.summary.rejected.clear()
-        self.summary.undecided.clear()
         with connect(self.database_url) as session:
             with session.transaction():
                 self._open(session)
@@ -135,9 +134,8 @@ class _Work:
                 checkpoint, findings = self._prepare(session)
             if findings and all(found.reason is Reason.NEW for found in findings.values()):
                 self._set_indexes_aside(session)
-            self._publish_all(session, self._to_read(findings), findings, checkpoint)
-            if self.summary.undecided:
-                again = list(self.summary.undecided)
+            again = self._publish_all(session, self._to_read(findings), findings, checkpoint)
+            if again:
                 self._publish_all(session, again, findings, checkpoint)
             self._build_indexes(session)
             with session.transaction():
@@ -239,12 +237,20 @@ class _Work:
         periods: Sequence[Period],
         findings: Mapping[Period, Finding],
         checkpoint: Checkpoint,
-    ) -> None:
+    ) -> list[Period]:
+        """Publish these periods; returns those that must be read again, then whole."""
+        undecided = []
         with closing(self.feed.parts(periods)) as parts:
             good = (self._prepared(part, findings[part.period]) for part in parts)
             with closing(ahead(good)) as coming:
                 for part in coming:
-                    self._publish(session, part, findings[part.period], checkpoint)
+                    try:
+                        self._publish(session, part, findings[part.period], checkpoint)
+                    except Undecided:
+                        logger.info("%s: a part of its rows does not tell all", part.period)
+                        undecided.append(part.period)
+        self.summary.read_twice += undecided
+        return undecided
 
     def _prepared(self, part: Part, finding: Finding) -> Part:
         """What is done with a part's rows before it is its turn: only the good ones come."""
@@ -256,9 +262,10 @@ class _Work:
     def _shortened(self, part: Part, query: Query, finding: Finding) -> Part:
         """Of a period that has only gained weeks, what Postgres is to compute."""
         is_whole = self.order.force or part.period in self.summary.read_twice
-        if is_whole or not finding.gained or not query.with_gained:
+        gained = [] if is_whole else finding.gained
+        if not gained or not query.with_gained:
             return part
-        return replace(part, rows=query.with_gained(finding.gained))
+        return replace(part, rows=query.with_gained(gained))
 
     def _publish(
         self, session: Session, part: Part, finding: Finding, checkpoint: Checkpoint
@@ -271,10 +278,6 @@ class _Work:
             assert sieve, "only a sieve rejects"
             with session.transaction():
                 self._quarantine(session, part.period, sieve.refused[:SAMPLE])
-        except Undecided:
-            logger.info("%s: a part of the rows does not tell all, it is read again", part.period)
-            self.summary.read_twice.append(part.period)
-            self.summary.undecided.append(part.period)
 
     def _most_refused(self, finding: Finding) -> int | None:
         """How many bad rows are worth keeping: with more of them, the week is rejected."""

@@ -30,7 +30,6 @@ class Summary:
         left_out: Rows of the source that break their contract, and are in no sum of this table.
         differences: What the table holds otherwise than its source says, of each copied period.
         read_twice: The periods of which a part of the rows did not tell all.
-        undecided: Those of them that are still to be read again.
         drift: What has changed about the source's columns.
         rows_left: Rows of the periods that were left as they were.
         resumes: The run that broke off, which this one went on from.
@@ -49,7 +48,6 @@ class Summary:
     left_out: int = 0
     differences: dict[Period, list[Difference]] = field(default_factory=dict)
     read_twice: list[Period] = field(default_factory=list)
-    undecided: list[Period] = field(default_factory=list)
     drift: Drift = field(default_factory=Drift)
     rows_left: int = 0
     resumes: str | None = None

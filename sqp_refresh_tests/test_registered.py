@@ -136,6 +136,20 @@ def test_a_table_without_weeks_is_refreshed_whole(environment, emulator, dataset
     ]
 
 
+def test_a_column_may_have_the_name_of_one_of_ours(environment, emulator, dataset, url):
+    execute(url, "CREATE TABLE sqp.plans (code text PRIMARY KEY, weeks_count text)")
+    columns = {"Code": "code", "Weeks": "weeks_count"}
+    source = f"{dataset}.plans"
+    enter(url, "plans", {"source_table": source, "key": ["code"], "columns": columns})
+    delivered = pa.table({"Code": ["A"], "Weeks": ["a few"]})
+    deliver(emulator, dataset, "plans", delivered)
+
+    done = refreshed(environment, "plans")
+
+    assert done.counts.inserted == 1
+    assert rows(url, "SELECT code, weeks_count FROM sqp.plans") == [("A", "a few")]
+
+
 def test_it_is_an_asset_with_its_dependencies_at_the_next_load(environment, url):
     enter(url, "ad_spend", {**ADS, "source_table": "ad_spend"})
     enter(url, "brand_names", {**BRANDS, "source_table": "other.brand_names"}, enabled=False)

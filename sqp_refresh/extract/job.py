@@ -1,4 +1,4 @@
-"""One query job: its parameters, its limits, and what it would read or has billed."""
+"""One query job: its parameters, its limits, who shares its result, and what it would read."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """BigQuery SQL for what cannot be read as it stands: aggregates, and views.
 
 Every name is quoted with backticks: in BigQuery, double quotes make a string literal. Values are
-bound parameters. Results come ordered by week, so that one pass can be cut into weeks.
+bound parameters. The rows of a table come ordered by week, so that one pass can be cut into weeks.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,13 +15,7 @@ from sqp_refresh.extract.typed import (
     quoted,
     typed_columns,
 )
-from sqp_refresh.tables import (
-    SUMMED_COUNTS,
-    TEXT,
-    Table,
-    measures_first,
-    middle_columns,
-)
+from sqp_refresh.tables import SUMMED_COUNTS, TEXT, Table, measures_first, middle_columns
 from sqp_refresh.weeks import ALL_TIME, Grain, Period
 
 if TYPE_CHECKING:
