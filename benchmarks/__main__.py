@@ -21,7 +21,7 @@ from benchmarks.plot import plot
 from benchmarks.report import Report
 from benchmarks.rows import PER_WEEK, SMALL_WEEK, Rows, write_rows
 from benchmarks.server import Server, durable_postgres
-from sqp_refresh import migrate
+from sqp_refresh.postgres import migrate
 
 MILLION = 1_000_000
 QUICK = 100_000

@@ -10,7 +10,7 @@ import dagster as dg
 
 from benchmarks.command import Command
 from benchmarks.rows import Rows
-from sqp_refresh.tables import TABLES
+from sqp_refresh.model.tables import TABLES
 
 LOOKBACK = ("--from", "2025-06-15", "--to", "2025-08-10")
 """The nine weeks that end with the demo's year."""

@@ -12,9 +12,9 @@ from benchmarks.cases import NIGHTS, Case
 from benchmarks.measure import Measurement, measure
 from benchmarks.night import SQP_REFRESH
 from benchmarks.server import Server
-from sqp_refresh import migrate
 from sqp_refresh.demo.servers import embedded_bigquery
-from sqp_refresh.demo.source import fill_source
+from sqp_refresh.demo.source_table import fill_source
+from sqp_refresh.postgres import migrate
 from sqp_refresh.settings import Settings
 
 DATASET = "benchmark"

@@ -9,22 +9,22 @@ import pyarrow.compute as pc
 
 from benchmarks.command import Load
 from benchmarks.rows import Rows
-from sqp_refresh.held import Known
-from sqp_refresh.inventory import inventory
-from sqp_refresh.load import Counts, Landed
+from sqp_refresh.checks.period_totals import inventory
+from sqp_refresh.ledger.target_version import Known
+from sqp_refresh.load.result import Counts, Landed
 from sqp_refresh.load.staging import stage
-from sqp_refresh.parts import Facts, Part, Query, Raw, State
-from sqp_refresh.postgres import Session, connect
-from sqp_refresh.refresh import Order, refresh
-from sqp_refresh.tables import (
+from sqp_refresh.model.periods import Period
+from sqp_refresh.model.rows import Facts, Part, Query, Raw, State
+from sqp_refresh.model.tables import (
     CHILD_ASIN_TITLE,
     OWN_COUNTS,
     SEARCH_QUERY_PERFORMANCE,
     SQP_REPORT,
     Table,
 )
-from sqp_refresh.validate import sifted
-from sqp_refresh.weeks import Period
+from sqp_refresh.postgres.session import Session, connect
+from sqp_refresh.refresh.run import Order, refresh
+from sqp_refresh.validate.row_validator import sifted
 
 _TITLES = {column.name: column.title for column in SQP_REPORT.columns}
 
@@ -82,7 +82,7 @@ def staging(url: str, rows: Rows) -> Load:
 
 def bystander(url: str, rows: Rows) -> Load:
     """The engine whole, but for the statement that compares and writes: it only stages."""
-    from sqp_refresh import refresh as engine_room
+    from sqp_refresh.refresh import run as engine_room
 
     def staged(
         session: Session, table: Table, part: Part, *, known: Known | None, whole: bool

@@ -17,7 +17,7 @@ from psycopg import sql
 
 from benchmarks.command import Command, Load
 from benchmarks.rows import Rows
-from sqp_refresh.tables import SCHEMA, SEARCH_QUERY_PERFORMANCE
+from sqp_refresh.model.tables import SCHEMA, SEARCH_QUERY_PERFORMANCE
 
 TABLE = SEARCH_QUERY_PERFORMANCE.name
 KEY = [column.name for column in SEARCH_QUERY_PERFORMANCE.key]

@@ -13,11 +13,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sqp_refresh.demo.year import SCHEMA, SUNDAYS, week_of_rows
-from sqp_refresh.extract.weekly import in_batches_of
+from sqp_refresh.extract.split_weeks import in_batches_of
+from sqp_refresh.model.periods import Period
+from sqp_refresh.model.tables import (
+    CHILD_ASIN_TITLE,
+    DATE_TITLE,
+    SEARCH_QUERY_PERFORMANCE,
+    SQP_REPORT,
+)
 from sqp_refresh.settings import Settings
-from sqp_refresh.tables import CHILD_ASIN_TITLE, DATE_TITLE, SEARCH_QUERY_PERFORMANCE, SQP_REPORT
 from sqp_refresh.validate.conform import conform
-from sqp_refresh.weeks import Period
 
 PER_WEEK = 20_000
 SMALL_WEEK = 4_000

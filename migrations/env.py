@@ -6,8 +6,8 @@ transaction on a connection belongs to the caller.
 
 from alembic import context
 
-from sqp_refresh.migrate import EPILOGUE, PROLOGUE, sql_of
-from sqp_refresh.tables import SCHEMA
+from sqp_refresh.model.tables import SCHEMA
+from sqp_refresh.postgres.migrate import EPILOGUE, PROLOGUE, sql_of
 
 
 def run() -> None:

@@ -2,24 +2,24 @@
 
 import dagster as dg
 
-from sqp_refresh import garbage
-from sqp_refresh.catalog import read_catalog
+from sqp_refresh import gc_tuning
 from sqp_refresh.defs.asset_checks import table_checks
 from sqp_refresh.defs.assets import source_assets, table_assets
-from sqp_refresh.defs.dashboard import dashboard_asset, dashboard_sensor, draw_dashboard
 from sqp_refresh.defs.executors import executor
 from sqp_refresh.defs.io_managers import BigQuerySource, PostgresTables
-from sqp_refresh.defs.jobs import daily_refresh
-from sqp_refresh.defs.maintenance import maintenance, maintenance_schedules
+from sqp_refresh.defs.jobs.daily_refresh import daily_refresh
+from sqp_refresh.defs.jobs.dashboard_job import dashboard_asset, dashboard_sensor, draw_dashboard
+from sqp_refresh.defs.jobs.maintenance_job import maintenance, maintenance_schedules
 from sqp_refresh.defs.schedules import daily_refresh_schedule
 from sqp_refresh.defs.sensors import sensors
+from sqp_refresh.registry.catalog import read_catalog
 from sqp_refresh.settings import Settings
 
 
 @dg.definitions
 def defs() -> dg.Definitions:
     """Everything that Dagster runs; of the outside world, only the registry is read for it."""
-    garbage.look_rarely()
+    gc_tuning.look_rarely()
     settings = Settings.read()
     catalog = read_catalog(settings)
     return dg.Definitions(

@@ -19,8 +19,8 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from sqp_refresh.errors import SettingsError
-from sqp_refresh.events import SUBSCRIBABLE
-from sqp_refresh.weeks import Period
+from sqp_refresh.model.events import SUBSCRIBABLE
+from sqp_refresh.model.periods import Period
 
 WEBHOOK = "REFRESH_WEBHOOK_URL"
 """The switch that names a webhook, by which that receiver goes in the outbox too."""

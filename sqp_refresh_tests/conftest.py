@@ -20,9 +20,9 @@ from sqp_refresh.demo.servers import (
     embedded_bigquery,
     embedded_postgres,
 )
-from sqp_refresh.demo.source import call_deadline
+from sqp_refresh.demo.source_table import call_deadline
 from sqp_refresh.settings import Settings
-from sqp_refresh_tests.rows import SourceTable
+from sqp_refresh_tests.helpers.rows import SourceTable
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 
@@ -63,7 +63,7 @@ def database(postgres_url: str) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def _migrated(postgres_url: str) -> Iterator[str]:
-    from sqp_refresh import migrate
+    from sqp_refresh.postgres import migrate
 
     with _database_like(postgres_url, "template0") as url:
         migrate.upgrade(url)

@@ -8,9 +8,9 @@ from benchmarks.measure import NUMBERS, Measurement, medians
 from benchmarks.report import Report
 from benchmarks.rows import CHANGED, Rows, write_rows
 from benchmarks.targets import TARGETS
-from sqp_refresh.parts import Part, Query, Raw
-from sqp_refresh.tables import SEARCH_QUERY_PERFORMANCE
-from sqp_refresh.validate import sifted
+from sqp_refresh.model.rows import Part, Query, Raw
+from sqp_refresh.model.tables import SEARCH_QUERY_PERFORMANCE
+from sqp_refresh.validate.row_validator import sifted
 
 KEY = [column.name for column in SEARCH_QUERY_PERFORMANCE.key]
 

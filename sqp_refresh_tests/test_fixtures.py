@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from sqp_refresh.settings import Settings
-from sqp_refresh_tests.rows import SourceTable, row
+from sqp_refresh_tests.helpers.rows import SourceTable, row
 
 TABLES = "SELECT count(*) FROM pg_tables WHERE schemaname = 'sqp'"
 FRESH = "SELECT count(*) FROM pg_class WHERE relname = 'spoilt'"

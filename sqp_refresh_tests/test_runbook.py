@@ -6,7 +6,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from sqp_refresh.control.params import SyncParams
+from sqp_refresh.registry.sync_params import SyncParams
 
 RUNBOOK = Path(__file__).parents[1] / "docs" / "runbook.md"
 STATEMENTS = [

@@ -9,73 +9,48 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
+from sqp_refresh.checks.metrics import METRICS
 from sqp_refresh.cli import app
+from sqp_refresh.model.tables import TABLES
 from sqp_refresh.settings import Settings
-from sqp_refresh.tables import TABLES
-from sqp_refresh.validate.metrics import METRICS
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "sqp_refresh"
-VOCABULARY = {"tables", "weeks", "errors", "contract", "events"}
-SHARED = VOCABULARY | {
-    "settings",
-    "postgres",
-    "parts",
-    "reading",
-    "retries",
-    "held",
-    "inventory",
-    "measures",
-    "published",
-}
-STEPS = ("extract", "validate", "load", "rollup", "control")
+LAYERS = (
+    ("model", "errors"),
+    ("retrying", "settings"),
+    ("postgres",),
+    ("alerts", "extract", "validate", "ledger"),
+    ("registry", "rollup"),
+    ("control",),
+    ("checks",),
+    ("load",),
+    ("refresh",),
+    ("monitoring", "demo"),
+    ("defs", "gc_tuning"),
+    ("definitions",),
+    ("cli",),
+)
+"""The package from the bottom up: a folder imports from its own layer and from those before it."""
 
 
-def rooms_imported(file: Path) -> set[str]:
-    """The rooms of the package that a file imports from, by the first name below the package."""
+def imports_of(file: Path) -> set[str]:
+    """The folders and modules of the package that a file imports, lazily or not, by first name."""
     imported = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sqp_refresh"):
             parts = (node.module or "").split(".")[1:]
             imported |= {parts[0]} if parts else {alias.name for alias in node.names}
-    return imported
+    return imported - {"__version__"}
 
 
-@pytest.mark.parametrize("name", sorted(VOCABULARY))
-def test_the_vocabulary_imports_nothing_but_itself(name):
-    assert rooms_imported(PACKAGE / f"{name}.py") <= VOCABULARY
-
-
-@pytest.mark.parametrize("step", STEPS)
-def test_a_step_imports_no_other_step(step):
-    for file in (PACKAGE / step).glob("*.py"):
-        assert rooms_imported(file) <= SHARED | {step}, file.name
-
-
-@pytest.mark.parametrize("name", sorted(SHARED))
-def test_what_the_steps_share_knows_no_step(name):
-    assert rooms_imported(PACKAGE / f"{name}.py").isdisjoint(STEPS)
-
-
-def test_alerts_go_out_of_the_outbox_and_nothing_else_sends_them():
-    allowed = VOCABULARY | {"settings", "postgres", "control", "alerts", "__version__"}
-    for file in (PACKAGE / "alerts").glob("*.py"):
-        assert rooms_imported(file) <= allowed, file.name
-    senders = {file for file in PACKAGE.rglob("*.py") if "alerts" in rooms_imported(file)}
-    assert {str(file.parent.relative_to(PACKAGE)) for file in senders} == {"alerts", "cli", "defs"}
-
-
-@pytest.mark.parametrize("step", [*STEPS, "demo", "alerts"])
-def test_no_step_knows_who_runs_it(step):
-    for file in (PACKAGE / step).glob("*.py"):
-        assert rooms_imported(file).isdisjoint(
-            {"defs", "definitions", "cli", "console", "catalog", "refresh"}
-        ), file.name
-
-
-def test_the_dashboard_reads_views_and_knows_no_step():
-    for file in (PACKAGE / "dashboard").glob("*.py"):
-        assert rooms_imported(file) <= VOCABULARY | {"postgres", "dashboard", "__version__"}
+def test_imports_point_from_the_upper_layers_to_the_lower_ones():
+    depth = {name: number for number, layer in enumerate(LAYERS) for name in layer}
+    for file in PACKAGE.rglob("*.py"):
+        place = file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        if place != "__init__":
+            above = {name for name in imports_of(file) if depth[name] > depth[place]}
+            assert not above, f"{file.relative_to(PACKAGE)} imports {above}"
 
 
 def test_every_folder_of_the_package_is_in_the_wheel():

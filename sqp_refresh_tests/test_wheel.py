@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from sqp_refresh import __version__, migrate
+from sqp_refresh import __version__
+from sqp_refresh.postgres import migrate
 
 ROOT = Path(__file__).parents[1]
 

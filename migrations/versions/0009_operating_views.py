@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from sqp_refresh.migrate import sql_beside
+from sqp_refresh.postgres.migrate import sql_beside
 
 revision = "0009"
 down_revision = "0008"

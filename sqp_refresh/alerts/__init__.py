@@ -1,5 +1,6 @@
-"""Alerts on their way out: what `control.outbox` holds, sent to webhooks and to other services.
+"""Tell receivers what happened: write alerts to the outbox, and deliver them from there.
 
-`delivery` goes through what is due, `receivers` says where to, `webhook` posts (`signature` signs,
-`address` keeps it away from addresses that are not public), `notification` speaks to the rest.
+`rules` decides what is told, `outbox` keeps it, `delivery` sends what is due to the `receivers`.
+`webhook` posts: `signature` signs, `address` keeps it on public addresses. `notification` speaks to
+Slack, e-mail and other services.
 """

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from sqp_refresh.alerts import outbox
+from sqp_refresh.alerts.outbox import Alert, Answer, Delivery
 from sqp_refresh.alerts.receivers import Receiver, receiver_of, receivers
-from sqp_refresh.control import outbox
-from sqp_refresh.control.outbox import Alert, Answer, Delivery
-from sqp_refresh.events import Event
-from sqp_refresh.postgres import Session
+from sqp_refresh.model.events import Event
+from sqp_refresh.postgres.session import Session
 from sqp_refresh.settings import Settings
 
 BUDGET_S = 30

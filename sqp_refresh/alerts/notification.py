@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqp_refresh.control.outbox import Answer
-from sqp_refresh.events import Event, Severity
+from sqp_refresh.alerts.outbox import Answer
+from sqp_refresh.model.events import Event, Severity
 
 _SUBJECT = {
     Event.FAILED: "the refresh of {} failed",

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from psycopg import sql
 from pydantic import SecretStr
 
-from sqp_refresh.control.outbox import Answer, Delivery
-from sqp_refresh.postgres import Session
+from sqp_refresh.alerts.outbox import Answer, Delivery
+from sqp_refresh.postgres.session import Session
 from sqp_refresh.settings import WEBHOOK, Settings
 
 _REGISTERED = sql.SQL("SELECT name, url FROM sqp.webhook_configs WHERE is_enabled ORDER BY name")

@@ -8,8 +8,8 @@ import httpcore
 
 from sqp_refresh import __version__
 from sqp_refresh.alerts.address import GuardedNetwork, Refused
+from sqp_refresh.alerts.outbox import Answer
 from sqp_refresh.alerts.signature import headers_of
-from sqp_refresh.control.outbox import Answer
 from sqp_refresh.errors import one_line
 from sqp_refresh.settings import Settings
 

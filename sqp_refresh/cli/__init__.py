@@ -8,8 +8,8 @@ import sys
 
 import typer
 
-from sqp_refresh import garbage
-from sqp_refresh.cli import alerts, dashboard, health, operating, quality, refreshing, schema
+from sqp_refresh import gc_tuning
+from sqp_refresh.cli import alerts, dashboard, health, operations, quality, refreshes, schema
 from sqp_refresh.errors import RefreshError
 
 app = typer.Typer(
@@ -21,19 +21,19 @@ app = typer.Typer(
 for command in (
     schema.migrate,
     schema.downgrade,
-    refreshing.refresh,
-    refreshing.plan,
+    refreshes.refresh,
+    refreshes.plan,
     quality.check,
-    operating.disable,
-    operating.enable,
-    operating.stop,
-    operating.register,
-    operating.maintain,
+    operations.disable,
+    operations.enable,
+    operations.stop,
+    operations.register,
+    operations.maintain,
     health.status,
     health.history,
     health.doctor,
     dashboard.dashboard,
-    refreshing.demo,
+    refreshes.demo,
 ):
     app.command()(command)
 app.add_typer(quality.quarantine_app, name="quarantine")
@@ -42,8 +42,8 @@ app.add_typer(alerts.alerts_app, name="alerts")
 
 def main() -> None:
     """Entry point of the console script: an expected error is one line, never a traceback."""
-    garbage.look_rarely()
-    garbage.end_at_once()
+    gc_tuning.look_rarely()
+    gc_tuning.end_at_once()
     try:
         app()
     except RefreshError as error:

@@ -6,10 +6,10 @@ from dataclasses import asdict
 import typer
 from rich.console import Console
 
-from sqp_refresh.cli.refreshing import Json, ready
-from sqp_refresh.control import outbox
+from sqp_refresh.alerts import outbox
+from sqp_refresh.cli.refreshes import Json, ready
 from sqp_refresh.errors import SettingsError
-from sqp_refresh.postgres import connect
+from sqp_refresh.postgres.session import connect
 
 console = Console()
 

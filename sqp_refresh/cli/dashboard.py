@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from sqp_refresh.dashboard import DAYS, KEPT_DAYS, draw
-from sqp_refresh.migrate import require_current
+from sqp_refresh.monitoring.dashboard.drawing import DAYS, KEPT_DAYS, draw
+from sqp_refresh.postgres.migrate import require_current
 from sqp_refresh.settings import Settings
 
 

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from sqp_refresh.console import STYLES, grid_of
+from sqp_refresh.cli.console import STYLES, grid_of
 from sqp_refresh.errors import SettingsError
-from sqp_refresh.health.answers import QUESTIONS, Severity, Status
-from sqp_refresh.health.figures import Freshness
+from sqp_refresh.monitoring.status.status_model import QUESTIONS, Severity, Status
+from sqp_refresh.monitoring.views import Freshness
 from sqp_refresh.settings import Settings
 
 console = Console()
@@ -26,7 +26,7 @@ def status(json: Json = False) -> None:
     Exit status 0: all is well; 1: there is something to look at, or not seven nights of it yet;
     2: something failed, is overdue or dead, or cannot be told.
     """
-    from sqp_refresh.health.status import status as asked
+    from sqp_refresh.monitoring.status.report import status as asked
 
     settings = Settings.read()
     if json:
@@ -46,14 +46,14 @@ def history(
     json: Json = False,
 ) -> None:
     """Show a table's last runs, the latest first: what each did, and what it said."""
-    from sqp_refresh.cli.refreshing import ready
-    from sqp_refresh.health import figures
-    from sqp_refresh.postgres import connect
+    from sqp_refresh.cli.refreshes import ready
+    from sqp_refresh.monitoring import views
+    from sqp_refresh.postgres.session import connect
 
     settings, _ = ready()
     with connect(settings.database_url) as session:
-        known = [one.table for one in figures.freshness(session)]
-        runs = figures.history(session, table, limit)
+        known = [one.table for one in views.freshness(session)]
+        runs = views.history(session, table, limit)
     if not runs and table not in known:
         raise SettingsError(f"there is no table {table!r}; choose from {', '.join(known)}")
     if json:
@@ -64,7 +64,7 @@ def history(
 
 def doctor(json: Json = False) -> None:
     """Look for what would make a refresh fail; exit status 1 where there is something."""
-    from sqp_refresh.health.doctor import examined
+    from sqp_refresh.monitoring.doctor.examination import examined
 
     findings = examined()
     if json:

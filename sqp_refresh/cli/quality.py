@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from sqp_refresh.catalog import Catalog
-from sqp_refresh.cli.refreshing import (
+from sqp_refresh.cli.console import grid_of
+from sqp_refresh.cli.refreshes import (
     From,
     Json,
     To,
@@ -19,12 +19,12 @@ from sqp_refresh.cli.refreshing import (
     run_refresh,
     weeks_asked,
 )
-from sqp_refresh.console import grid_of
 from sqp_refresh.control import quarantine
 from sqp_refresh.errors import NotFound, Stopped
-from sqp_refresh.postgres import connect
+from sqp_refresh.model.periods import Grain, Period, finished_weeks, stretches
+from sqp_refresh.postgres.session import connect
+from sqp_refresh.registry.catalog import Catalog
 from sqp_refresh.settings import Settings
-from sqp_refresh.weeks import Grain, Period, finished_weeks, stretches
 
 console = Console()
 
@@ -42,7 +42,7 @@ quarantine_app = typer.Typer(
 def check(table: Tables = None, first: From = None, last: To = None, json: Json = False) -> None:
     """Judge what the tables hold, all of it by default; exit status 1 where something is wrong."""
     # Pandera takes a while to import.
-    from sqp_refresh.quality import check as judged
+    from sqp_refresh.checks.run_checks import check as judged
 
     settings, catalog = ready()
     weeks = weeks_asked(settings, first, last) if first or last else None

@@ -13,7 +13,7 @@ def migrate(
     ] = False,
 ) -> None:
     """Create or bring up to date the tables in schema sqp; run again, it does nothing."""
-    from sqp_refresh import migrate as migrations
+    from sqp_refresh.postgres import migrate as migrations
 
     if sql:
         typer.echo(migrations.as_sql())
@@ -27,7 +27,7 @@ def downgrade(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask first.")] = False,
 ) -> None:
     """Take migrations back, and the rows in their tables with them; to `base`, nothing is left."""
-    from sqp_refresh import migrate as migrations
+    from sqp_refresh.postgres import migrate as migrations
 
     database_url = Settings.read().database_url
     if not yes:

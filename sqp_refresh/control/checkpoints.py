@@ -14,9 +14,9 @@ from typing import Any
 from psycopg import sql
 
 from sqp_refresh.errors import Stopped
-from sqp_refresh.postgres import Session
-from sqp_refresh.tables import SCHEMA, Table
-from sqp_refresh.weeks import Period
+from sqp_refresh.model.periods import Period
+from sqp_refresh.model.tables import SCHEMA, Table
+from sqp_refresh.postgres.session import Session
 
 FUNCTION_NAME = "refresh"
 LIFETIME_HOURS = 24

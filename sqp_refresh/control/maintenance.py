@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from psycopg import sql
 
 from sqp_refresh.errors import RefreshError
-from sqp_refresh.postgres import Session
+from sqp_refresh.postgres.session import Session
 from sqp_refresh.settings import Settings
 
 CLOSED_CHECKPOINT_DAYS = 7

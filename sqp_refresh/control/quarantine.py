@@ -13,9 +13,9 @@ from typing import Any
 from psycopg import sql
 
 from sqp_refresh.errors import SettingsError
-from sqp_refresh.postgres import Session
-from sqp_refresh.tables import SCHEMA, Table
-from sqp_refresh.weeks import Period
+from sqp_refresh.model.periods import Period
+from sqp_refresh.model.tables import SCHEMA, Table
+from sqp_refresh.postgres.session import Session
 
 # Characters of one INSERT; a raw row is one or two kB, and may be as large as BigQuery lets it.
 _AT_ONCE = 2**20

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from sqp_refresh.errors import Died
-from sqp_refresh.postgres import Session
-from sqp_refresh.tables import SCHEMA, Dependency
+from sqp_refresh.model.tables import SCHEMA, Dependency
+from sqp_refresh.postgres.session import Session
 
 Parents = Mapping[str, Mapping[str, Dependency]]
 

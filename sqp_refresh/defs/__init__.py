@@ -1,1 +1,1 @@
-"""Dagster wiring, and nothing else: what to run, when, and what its users see of it."""
+"""Wire the steps into Dagster: what to run, when, and what its users see of it."""

@@ -8,16 +8,16 @@ from typing import Any
 
 import dagster as dg
 
-from sqp_refresh.catalog import Catalog
+from sqp_refresh.checks.evaluate import Verdict
+from sqp_refresh.checks.metrics import Metric, Weight
+from sqp_refresh.checks.run_checks import check, metrics_of
 from sqp_refresh.defs.partitions import weekly_partitions, weeks_of_run
-from sqp_refresh.postgres import connect
-from sqp_refresh.quality import check, metrics_of
-from sqp_refresh.retries import persistently
+from sqp_refresh.model.periods import Grain, Period
+from sqp_refresh.model.tables import SCHEMA, Table
+from sqp_refresh.postgres.session import connect
+from sqp_refresh.registry.catalog import Catalog
+from sqp_refresh.retrying import persistently
 from sqp_refresh.settings import Settings
-from sqp_refresh.tables import SCHEMA, Table
-from sqp_refresh.validate.metrics import Metric, Weight
-from sqp_refresh.validate.verdicts import Verdict
-from sqp_refresh.weeks import Grain, Period
 
 _BY_PERIOD = dg.TableSchema(
     [

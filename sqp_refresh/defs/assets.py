@@ -6,16 +6,16 @@ from typing import Any
 
 import dagster as dg
 
-from sqp_refresh.catalog import Catalog
 from sqp_refresh.defs.io_managers import BigQueryReader
+from sqp_refresh.defs.metadata import OWNERS, column_lineage, dashboard_link, freshness, with_unit
 from sqp_refresh.defs.partitions import instant_of_run, weekly_partitions, weeks_of_run
-from sqp_refresh.defs.shown import OWNERS, column_lineage, dashboard_link, freshness, with_unit
-from sqp_refresh.parts import Feed
-from sqp_refresh.published import definition_of
-from sqp_refresh.rollup import Rollup
+from sqp_refresh.ledger.ledger import definition_of
+from sqp_refresh.model.periods import Grain
+from sqp_refresh.model.rows import Feed
+from sqp_refresh.model.tables import SCHEMA, SourceSpec, Table
+from sqp_refresh.registry.catalog import Catalog
+from sqp_refresh.rollup.source import Rollup
 from sqp_refresh.settings import Settings
-from sqp_refresh.tables import SCHEMA, SourceSpec, Table
-from sqp_refresh.weeks import Grain
 
 REPORT = (
     "Amazon's Search Query Performance report as the vendor exports it: one row for each "

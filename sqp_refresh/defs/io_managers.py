@@ -11,16 +11,16 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from sqp_refresh.checks.evaluate import load_pandera
 from sqp_refresh.defs.partitions import RERUN_TAG, launcher_of_run, root_of_run, tick_of_run
 from sqp_refresh.errors import Permanent
-from sqp_refresh.feeds import feed_for
-from sqp_refresh.parts import Feed
-from sqp_refresh.refresh import Order, refresh
+from sqp_refresh.model.periods import Period, finished_weeks
+from sqp_refresh.model.rows import Feed
+from sqp_refresh.model.tables import SCHEMA, Table
+from sqp_refresh.refresh.result import Summary
+from sqp_refresh.refresh.run import Order, refresh
+from sqp_refresh.refresh.sources import feed_for
 from sqp_refresh.settings import Settings
-from sqp_refresh.summary import Summary
-from sqp_refresh.tables import SCHEMA, Table
-from sqp_refresh.validate.verdicts import load_pandera
-from sqp_refresh.weeks import Period, finished_weeks
 
 
 @dataclass(frozen=True, slots=True)

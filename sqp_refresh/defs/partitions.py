@@ -16,8 +16,8 @@ from dagster._core.storage.tags import (
     SENSOR_NAME_TAG,
 )
 
-from sqp_refresh.refresh import Launcher
-from sqp_refresh.weeks import Period, weeks_between
+from sqp_refresh.model.periods import Period, weeks_between
+from sqp_refresh.refresh.run import Launcher
 
 TICK_TAG = "sqp_refresh/tick"
 """The tick of the schedule that a run serves, whoever launched it."""

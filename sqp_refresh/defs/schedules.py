@@ -2,11 +2,11 @@
 
 import dagster as dg
 
-from sqp_refresh.catalog import Catalog
-from sqp_refresh.defs.jobs import daily_refresh
-from sqp_refresh.defs.nights import night_request
-from sqp_refresh.defs.ticks import cron_of
+from sqp_refresh.defs.cron import cron_of
+from sqp_refresh.defs.jobs.daily_refresh import daily_refresh
+from sqp_refresh.defs.run_requests.scheduled import night_request
 from sqp_refresh.errors import Transient
+from sqp_refresh.registry.catalog import Catalog
 from sqp_refresh.settings import Settings
 
 

@@ -9,19 +9,20 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from sqp_refresh.catalog import Catalog
-from sqp_refresh.control import alerting, audit
-from sqp_refresh.defs.jobs import daily_refresh
-from sqp_refresh.defs.locations import is_of, location_of
-from sqp_refresh.defs.nights import night_request
+from sqp_refresh.alerts import rules
+from sqp_refresh.control import audit_log
+from sqp_refresh.defs.cron import last_tick
+from sqp_refresh.defs.jobs.daily_refresh import daily_refresh
 from sqp_refresh.defs.partitions import TICK_TAG
-from sqp_refresh.defs.reruns import reruns
-from sqp_refresh.defs.restatements import restatements
-from sqp_refresh.defs.ticks import last_tick
+from sqp_refresh.defs.run_requests.code_location import is_of, location_of
+from sqp_refresh.defs.run_requests.failed import reruns
+from sqp_refresh.defs.run_requests.restated import restatements
+from sqp_refresh.defs.run_requests.scheduled import night_request
 from sqp_refresh.errors import RefreshError
-from sqp_refresh.postgres import connect
+from sqp_refresh.model.periods import finished_weeks
+from sqp_refresh.postgres.session import connect
+from sqp_refresh.registry.catalog import Catalog
 from sqp_refresh.settings import Settings
-from sqp_refresh.weeks import finished_weeks
 
 Evaluation = Iterator[dg.RunRequest | dg.SkipReason]
 
@@ -113,7 +114,7 @@ def _failed(
 ) -> Evaluation:
     with connect(settings.database_url) as session:
         with session.transaction():
-            dead = audit.close_dead(session)
+            dead = audit_log.close_dead(session)
         for table in dead:
             context.log.warning(f"the audit row of a dead refresh of {table} was closed as failed")
         location = location_of(context)
@@ -139,7 +140,7 @@ def _alerts(context: dg.SensorEvaluationContext, settings: Settings) -> Evaluati
     now, sent = datetime.now(UTC), 0
     with connect(settings.database_url) as session:
         with session.transaction():
-            alerting.overdue(session, last_tick(settings, now - OVERDUE_AFTER), now)
+            rules.overdue(session, last_tick(settings, now - OVERDUE_AFTER), now)
         for attempt in deliver_due(session, settings):
             sent += attempt.answer.error is None
             if attempt.answer.error:

@@ -15,8 +15,8 @@ from itertools import pairwise
 import numpy as np
 import pyarrow as pa
 
-from sqp_refresh.demo import words
-from sqp_refresh.tables import COUNT, DATE, PERCENT, PRICE, SOURCE_COLUMNS, STAGES, TEXT
+from sqp_refresh.demo import vocabulary
+from sqp_refresh.model.tables import COUNT, DATE, PERCENT, PRICE, SOURCE_COLUMNS, STAGES, TEXT
 
 SEED = 20240818
 SUNDAYS = tuple(date(2024, 8, 18) + timedelta(weeks=week) for week in range(52))
@@ -27,7 +27,7 @@ FAMILY = 4  # children of one parent
 # An ASIN is known for these queries all year, but each week some are others.
 _SLOTS = 150
 _CHANGED = 0.3
-_QUERIES = len(words.LINES) * words.QUERIES_PER_LINE
+_QUERIES = len(vocabulary.LINES) * vocabulary.QUERIES_PER_LINE
 # More is bought before Christmas and in the week of Prime Day.
 _BUSY_WEEKS = range(14, 18), range(47, 48)
 
@@ -83,9 +83,11 @@ class _Catalog:
     @classmethod
     def drawn(cls) -> "_Catalog":
         random = np.random.default_rng(SEED)
-        line = np.repeat(np.arange(len(words.LINES)), [one.products for one in words.LINES])
-        price = random.integers(12, 45, len(words.LINES)) * 100 + 99
-        rank = np.arange(_QUERIES) % words.QUERIES_PER_LINE
+        line = np.repeat(
+            np.arange(len(vocabulary.LINES)), [one.products for one in vocabulary.LINES]
+        )
+        price = random.integers(12, 45, len(vocabulary.LINES)) * 100 + 99
+        rank = np.arange(_QUERIES) % vocabulary.QUERIES_PER_LINE
         return cls(
             texts=_texts(random, line),
             line=line,
@@ -94,17 +96,19 @@ class _Catalog:
             strength=0.4 + 1.2 * random.random(len(line)),
             cents=price[line] + 100 * random.integers(-4, 5, len(line)),
             known=_ranks(random, (len(line), _SLOTS)),
-            query=pa.array([query for one in words.LINES for query in words.queries(one)]),
+            query=pa.array(
+                [query for one in vocabulary.LINES for query in vocabulary.queries(one)]
+            ),
             volume=150_000 // (rank + 4) + random.integers(0, 90, _QUERIES),
-            market_cents=np.repeat(price, words.QUERIES_PER_LINE)
+            market_cents=np.repeat(price, vocabulary.QUERIES_PER_LINE)
             * random.integers(800, 1200, _QUERIES)
             // 1000,
         )
 
 
 def _texts(random: np.random.Generator, line: Numbers) -> dict[str, pa.Array]:
-    lines = [words.LINES[number] for number in line]
-    asins = [words.asin(int(number)) for number in random.integers(0, 36**8, 2 * len(line))]
+    lines = [vocabulary.LINES[number] for number in line]
+    asins = [vocabulary.asin(int(number)) for number in random.integers(0, 36**8, 2 * len(line))]
     return {
         "asin": pa.array(asins[: len(line)]),
         "parent_asin": pa.array(_parents(asins[len(line) :])),
@@ -112,7 +116,7 @@ def _texts(random: np.random.Generator, line: Numbers) -> dict[str, pa.Array]:
         "category": pa.array([one.category for one in lines]),
         "product_title": pa.array(
             # The vendor knows none for a third of them.
-            None if number % 3 == 1 else words.title(one, number)
+            None if number % 3 == 1 else vocabulary.title(one, number)
             for number, one in enumerate(lines)
         ),
     }
@@ -121,7 +125,7 @@ def _texts(random: np.random.Generator, line: Numbers) -> dict[str, pa.Array]:
 def _parents(codes: list[str]) -> list[str | None]:
     """A parent an ASIN: families of up to `FAMILY` within a line; one alone has none."""
     parents: list[str | None] = []
-    for line in words.LINES:
+    for line in vocabulary.LINES:
         edges = [*range(0, line.products, FAMILY), line.products]
         for size in (end - start for start, end in pairwise(edges)):
             parents += [codes[len(parents)] if size > 1 else None] * size
@@ -141,7 +145,7 @@ def _weeks_with_data(random: np.random.Generator, asins: int) -> Numbers:
 def _ranks(random: np.random.Generator, shape: tuple[int, int]) -> Numbers:
     """Ranks of queries: the popular ones often, each of the others rarely."""
     drawn = random.random(shape)
-    return (drawn * drawn * drawn * words.QUERIES_PER_LINE).astype(np.int64)
+    return (drawn * drawn * drawn * vocabulary.QUERIES_PER_LINE).astype(np.int64)
 
 
 # -- one week --------------------------------------------------------------------------------------
@@ -182,9 +186,9 @@ def _asins_and_queries(
     selling = np.flatnonzero((first <= week) & (week <= last))
     shape = (len(selling), _SLOTS)
     # What is new in a week is of the rare kind.
-    other = (random.random(shape) * words.QUERIES_PER_LINE).astype(np.int64)
+    other = (random.random(shape) * vocabulary.QUERIES_PER_LINE).astype(np.int64)
     rank = np.where(random.random(shape) < _CHANGED, other, catalog.known[selling])
-    query = catalog.line[selling][:, None] * words.QUERIES_PER_LINE + rank
+    query = catalog.line[selling][:, None] * vocabulary.QUERIES_PER_LINE + rank
     pairs = (selling[:, None] * _QUERIES + query).ravel()
     # The first of each pair, in the order of relevance, as many as the ASIN has this week.
     slot = np.sort(np.unique(pairs, return_index=True)[1])

@@ -1,119 +1,246 @@
-"""The source table as BigQuery describes it, held against the columns that are needed."""
+"""A table's rows out of BigQuery, week by week, by the protocol that fits.
 
+    a table, row by row      Storage Read, one session a week
+    a view, or an aggregate  one query over all weeks, whose result table is read the same way
+
+There is no fallback from one to the other; what was used is in the facts.
+"""
+
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, TypeVar
 
-from sqp_refresh.errors import SchemaMismatch
-from sqp_refresh.extract.client import call_deadline, start_query, translated_errors
-from sqp_refresh.reading import ACCEPTED, Reading, reading
-from sqp_refresh.tables import SourceColumn, SourceSpec
+import pyarrow as pa
+
+from sqp_refresh.extract import emulator
+from sqp_refresh.extract.aggregate_result import Excerpt, conform_result
+from sqp_refresh.extract.bigquery_table import Source, describe
+from sqp_refresh.extract.casts import quoted
+from sqp_refresh.extract.client import (
+    call_deadline,
+    rest_client,
+    storage_client,
+    translated_errors,
+)
+from sqp_refresh.extract.jobs import ask_result, bytes_read
+from sqp_refresh.extract.query_cache import Question
+from sqp_refresh.extract.source_version import ask, state_of
+from sqp_refresh.extract.split_weeks import by_week, in_batches_of
+from sqp_refresh.extract.sql import WEEK, aggregate_query, rows_query
+from sqp_refresh.extract.storage_read import open_session, session_batches, session_schema
+from sqp_refresh.model.periods import Period
+from sqp_refresh.model.rows import Facts, Part, Raw, State
+from sqp_refresh.model.tables import MARKETPLACE_TITLE, Origin, Table, aggregated_from
+from sqp_refresh.postgres.session import Session
+from sqp_refresh.settings import Settings
 
 if TYPE_CHECKING:
-    from google.cloud.bigquery import Client, SchemaField, Table
+    from google.cloud.bigquery import Client, QueryJob
+    from google.cloud.bigquery_storage_v1.services.big_query_read import BigQueryReadClient
 
-# BigQuery's names for one type, old and new.
-_ALIASES = {"INT64": "INTEGER", "FLOAT64": "FLOAT"}
+T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """One table or view in BigQuery, and the type that each column we need has there.
+@dataclass(slots=True)
+class BigQueryFeed:
+    """Feeds a table from BigQuery; nothing is connected to before it is asked for something.
 
     Attributes:
-        name: project.dataset.table.
-        spec: What is wanted of it.
-        types: BigQuery type by column title, only for columns that exist and are needed.
-        schema: BigQuery type by column title, for all that there are.
-        instant: When it is read as of; None for a view, which can only be read as it is.
+        settings: Where the source is, and how to get there.
+        table: The table to feed.
+        weeks: The weeks to read, in order; for a table without weeks, all time.
+        instant: When to read the source as of; None is when it is first asked.
+        batch_size: Rows per Arrow batch; None is what the switch says.
+        meanwhile: What there is to do whenever BigQuery is waited for.
     """
 
-    name: str
-    spec: SourceSpec
-    types: dict[str, str] = field(hash=False)
-    instant: datetime | None
-    schema: dict[str, str] = field(default_factory=dict, hash=False)
+    settings: Settings
+    table: Table
+    weeks: Sequence[Period]
+    instant: datetime | None = None
+    batch_size: int | None = None
+    meanwhile: Callable[[], None] = lambda: None
+    facts: Facts = field(default_factory=Facts)
+    _source: Source | None = None
 
     @property
-    def is_table(self) -> bool:
-        """Whether the Storage Read API can read it directly; a view must be queried."""
-        return self.instant is not None
+    def name(self) -> str:
+        """The source as project.dataset.table."""
+        named = self.table.source.name if self.table.source else None
+        return self.settings.source_named(named) if named else self.settings.source_table
 
     @property
-    def columns(self) -> tuple[SourceColumn, ...]:
-        """The columns that exist, in the order in which they are wanted."""
-        return tuple(column for column in self.spec.columns if column.title in self.types)
+    def read_with(self) -> Sequence[str]:
+        """The other tables that the same query feeds, which is run once for all of them.
 
+        Known once something of the source was asked for.
+        """
+        if self._source is None or not self._is_aggregate:
+            return ()
+        return [one.name for one in self._fed_by(self._source) if one.name != self.table.name]
 
-def describe(client: "Client", name: str, spec: SourceSpec, instant: datetime | None) -> Source:
-    """Look the source up.
+    def periods(self, session: Session) -> Sequence[Period]:
+        """The weeks, whether the source has rows of them or not."""
+        return self.weeks
 
-    Args:
-        client: Where to look.
-        name: project.dataset.table.
-        spec: What is wanted of it.
-        instant: When to read it as of, at most a week ago; None is now.
+    def ask_ahead(self) -> None:
+        """Have BigQuery begin to count what all weeks hold, which `states` waits for.
 
-    Raises:
-        NotFound: there is no such project, dataset or table.
-        SchemaMismatch: a required column is missing, or a type does not convert; `source_schema` of
-            its details is what there is instead.
-    """
-    with translated_errors(name):
-        table = client.get_table(name, **call_deadline())
-        fields = table.schema or _schema_of(client, table)
-    # To BigQuery, a column's name is the same in any case.
-    found = {field.name.lower(): _type(field) for field in fields}
-    types = {
-        column.title: found[column.title.lower()]
-        for column in spec.columns
-        if column.title.lower() in found
-    }
-    schema = {field.name: _type(field) for field in fields}
-    _check(name, spec, types, schema)
-    return Source(name, spec, types, _instant(table, instant or datetime.now(UTC)), schema)
+        Not of a view: it is read as it is at the moment, and nobody could use an older answer.
 
+        Raises:
+            AccessDenied, NotFound, SchemaMismatch, Unavailable, DataError: see `errors`.
+        """
+        source = self._looked_up()
+        if source.is_table:
+            ask(self.settings, source, tuple(self.weeks))
 
-def _instant(table: "Table", wanted: datetime) -> datetime | None:
-    if table.table_type != "TABLE":
-        return None
-    # A table that was made anew since has no state before that.
-    return max(wanted, table.created) if table.created else wanted
+    def states(self, session: Session, periods: Sequence[Period]) -> Mapping[Period, State]:
+        """Counts, sums and a fingerprint of each week, by one query for all of them.
 
+        Raises:
+            AccessDenied, NotFound, SchemaMismatch, Unavailable, DataError: see `errors`.
+        """
+        if not periods:
+            return {}
+        states = self._answer(ask(self.settings, self._looked_up(), tuple(periods)))
+        self.facts.undated = states.undated
+        marketplace = self.settings.SQP_MARKETPLACE
+        return {week: state_of(self.table, week, states, marketplace) for week in periods}
 
-def _schema_of(client: "Client", table: "Table") -> "list[SchemaField]":
-    """The schema of a view that was created without one; a dry run costs nothing."""
-    from google.cloud.bigquery import QueryJobConfig
+    def parts(self, periods: Sequence[Period]) -> Generator[Part]:
+        """One part a week, in order, a week without rows too.
 
-    query = f"SELECT * FROM `{table.project}.{table.dataset_id}.{table.table_id}`"  # noqa: S608, names BigQuery gave
-    job = start_query(client, query, QueryJobConfig(dry_run=True))
-    return list(job.schema or ())
+        Raises:
+            AccessDenied, NotFound, SchemaMismatch, Unavailable, DataError: see `errors`.
+        """
+        if not periods:
+            return
+        with self._client() as client:
+            source = self._described(client)
+            if self._is_aggregate or not source.is_table:
+                yield from self._read_result(client, source, periods)
+            else:
+                yield from self._read_table(source, periods)
 
+    def bytes_to_read(self, periods: Sequence[Period]) -> int:
+        """The bytes that reading these weeks would bill, by a dry run.
 
-def _type(field: "SchemaField") -> str:
-    return _ALIASES.get(field.field_type, field.field_type)
+        Raises:
+            AccessDenied, NotFound, SchemaMismatch, Unavailable, DataError: see `errors`.
+        """
+        with self._client() as client:
+            source = self._described(client)
+            return bytes_read(client, self.settings, self._query(source), source, periods)
 
+    @property
+    def _is_aggregate(self) -> bool:
+        return self.table.origin is Origin.SOURCE_AGGREGATE
 
-def _check(name: str, spec: SourceSpec, types: dict[str, str], schema: dict[str, str]) -> None:
-    missing = [
-        column.title for column in spec.columns if column.title not in types and not column.optional
-    ]
-    if missing:
-        raise SchemaMismatch(
-            f"{name} has no column {', '.join(map(repr, missing))}; ask the vendor for it, or set "
-            "BIGQUERY_SOURCE_TABLE to a view that has it",
-            source_schema=schema,
-        )
-    for column in spec.columns:
-        found, accepted = types.get(column.title), ACCEPTED[_reading(spec, column)]
-        if found and found not in accepted:
-            raise SchemaMismatch(
-                f"column {column.title!r} of {name} is {found}, which does not convert to "
-                f"{column.type}; expected one of {', '.join(sorted(accepted))}",
-                source_schema=schema,
+    def _fed_by(self, source: Source) -> Sequence[Table]:
+        """The tables that one query over the source feeds; each asks a view for itself."""
+        return aggregated_from(source.spec) if source.is_table else [self.table]
+
+    def _answer(self, question: Question[T]) -> T:
+        """What was asked, once it is answered; and what that has cost, if nobody else has it."""
+        if not question.is_answered:
+            self.meanwhile()
+        answer, billed = question.answer(), question.bill()
+        if billed is not None:
+            self.facts.bill(billed)
+        return answer
+
+    @contextmanager
+    def _client(self) -> "Iterator[Client]":
+        with translated_errors(self.name), closing(rest_client(self.settings)) as client:
+            yield client
+
+    def _looked_up(self) -> Source:
+        with self._client() as client:
+            return self._described(client)
+
+    def _described(self, client: "Client") -> Source:
+        assert self.table.source, "a table derived in Postgres is not read from BigQuery"
+        if self._source is None:
+            self._source = describe(client, self.name, self.table.source, self.instant)
+            self.facts.schema = self._source.schema
+        return self._source
+
+    def _read_table(self, source: Source, weeks: Sequence[Period]) -> Iterator[Part]:
+        self.facts.method = "Storage Read"
+        # Empty means all: see `emulator` for why columns are not selected there.
+        columns = () if emulator.is_emulated(self.settings) else tuple(source.types)
+        with self._storage() as client:
+            for week in weeks:
+                restriction = _in_week(source, week)
+                opened = open_session(
+                    client,
+                    source.name,
+                    restriction=restriction,
+                    columns=columns,
+                    instant=source.instant,
+                )
+                yield self._part(week, session_schema(opened), session_batches(client, opened))
+
+    def _read_result(
+        self, client: "Client", source: Source, weeks: Sequence[Period]
+    ) -> Iterator[Part]:
+        query, purpose = self._query(source), "aggregates" if self._is_aggregate else "rows"
+        excerpt = Excerpt.for_table(self.table) if self._is_aggregate else Excerpt()
+        done = self._answer(ask_result(self.settings, query, source, weeks, purpose=purpose))
+        self.facts.job_id = done.job_id
+        with self._result(done.found(client), excerpt) as (schema, batches):
+            without_week = schema.remove(schema.get_field_index(WEEK))
+            for week, rows in by_week(batches, weeks):
+                yield self._part(week, without_week, rows)
+
+    def _query(self, source: Source) -> str:
+        if self._is_aggregate:
+            return aggregate_query(source, self._fed_by(source))
+        return rows_query(source)
+
+    def _part(self, week: Period, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Part:
+        sized = in_batches_of(self.batch_size or self.settings.REFRESH_BATCH_SIZE, batches)
+        if self._is_aggregate:
+            return Part(week, conform_result(self.table, schema, sized))
+        constants = {MARKETPLACE_TITLE: self.settings.SQP_MARKETPLACE}
+        return Part(week, Raw(schema, sized, constants))
+
+    @contextmanager
+    def _result(
+        self, job: "QueryJob", excerpt: Excerpt
+    ) -> Iterator[tuple[pa.Schema, Iterable[pa.RecordBatch]]]:
+        if emulator.is_emulated(self.settings):
+            self.facts.method = "query, result over REST"
+            result = excerpt.of(emulator.result_over_rest(job.result(**call_deadline())))
+            yield result.schema, result.to_batches()
+            return
+        self.facts.method = "query, result by Storage Read"
+        with self._storage() as client:
+            opened = open_session(
+                client,
+                str(job.destination),
+                restriction=excerpt.restriction,
+                columns=excerpt.columns,
             )
+            yield session_schema(opened), session_batches(client, opened)
+
+    @contextmanager
+    def _storage(self) -> "Iterator[BigQueryReadClient]":
+        client = storage_client(self.settings)
+        try:
+            yield client
+        finally:
+            client.transport.close()
 
 
-def _reading(spec: SourceSpec, column: SourceColumn) -> Reading:
-    # A week is told from a date, whatever the date becomes.
-    return Reading.DATE if column.title == spec.week_title else reading(column.type)
+def _in_week(source: Source, week: Period) -> str:
+    """A filter for one week; Storage Read takes no parameters, and dates need no quoting."""
+    title = source.spec.week_title
+    if title is None:
+        return ""
+    kind, date = source.types[title], quoted(title)
+    after = week.end + timedelta(days=1)
+    return f"{date} >= {kind} '{week.start}' AND {date} < {kind} '{after}'"

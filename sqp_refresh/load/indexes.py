@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from sqp_refresh.postgres import Session
-from sqp_refresh.tables import SCHEMA, Table
+from sqp_refresh.model.tables import SCHEMA, Table
+from sqp_refresh.postgres.session import Session
 
 # Noted are names, never SQL: more may write to the ledger than own the table.
 _PLAIN = sql.SQL("""

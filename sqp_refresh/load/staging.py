@@ -6,9 +6,9 @@ import pyarrow as pa
 from psycopg import sql
 
 from sqp_refresh.errors import SchemaMismatch
-from sqp_refresh.load.copying import catalog_types, copy
-from sqp_refresh.load.wire import encoded, postgres_type
-from sqp_refresh.postgres import Session, typed
+from sqp_refresh.load.copy import catalog_types, copy
+from sqp_refresh.load.pgcopy.encoding import encoded, postgres_type
+from sqp_refresh.postgres.session import Session, typed
 
 STAGING = "staging"
 _ROWS_AT_ONCE = 5_000

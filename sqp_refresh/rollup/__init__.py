@@ -1,5 +1,1 @@
-"""Step 4: the tables derived inside Postgres, from those that BigQuery fills."""
-
-from sqp_refresh.rollup.feed import Rollup
-
-__all__ = ["Rollup"]
+"""Compute the tables that are derived inside Postgres, as SQL over those that BigQuery fills."""

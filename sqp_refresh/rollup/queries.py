@@ -13,9 +13,10 @@ from functools import partial
 
 from psycopg import sql
 
-from sqp_refresh.held import of_period
-from sqp_refresh.parts import Query
-from sqp_refresh.tables import (
+from sqp_refresh.ledger.target_version import of_period
+from sqp_refresh.model.periods import Period
+from sqp_refresh.model.rows import Query
+from sqp_refresh.model.tables import (
     ASIN_PERFORMANCE_DATA,
     SCHEMA,
     SEARCH_PERFORMANCE_SUMMARY,
@@ -23,7 +24,6 @@ from sqp_refresh.tables import (
     SUMMED_COUNTS,
     Table,
 )
-from sqp_refresh.weeks import Period
 
 _QUERIES = sql.Identifier(SCHEMA, SEARCH_QUERY_PERFORMANCE.name)
 _ASINS = sql.Identifier(SCHEMA, ASIN_PERFORMANCE_DATA.name)

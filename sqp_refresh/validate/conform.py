@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sqp_refresh.reading import convert_readable, reading, unknown
-from sqp_refresh.tables import CHILD_ASIN_TITLE, PARENT_ASIN_TITLE, SourceColumn, SourceSpec
+from sqp_refresh.model.tables import CHILD_ASIN_TITLE, PARENT_ASIN_TITLE, SourceColumn, SourceSpec
+from sqp_refresh.model.types import convert_readable, reading, unknown
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,12 @@
 from typing import Any
 
 from sqp_refresh.alerts.delivery import Attempt, deliver_due
-from sqp_refresh.control import audit
+from sqp_refresh.control import audit_log
 from sqp_refresh.errors import Unavailable
-from sqp_refresh.postgres import connect
+from sqp_refresh.model.tables import DAILY_SQP_DATA, Table
+from sqp_refresh.postgres.session import connect
 from sqp_refresh.settings import Settings
-from sqp_refresh.tables import DAILY_SQP_DATA, Table
-from sqp_refresh_tests.test_control import execute, rows
+from sqp_refresh_tests.control.test_kill_switch import execute, rows
 
 TABLE = DAILY_SQP_DATA.name
 SUCCESS = {"status": "success", "error_message": None}
@@ -28,7 +28,7 @@ class Outbox:
         )
 
     def fail(self, run_id: str = "r", root: str | None = None, error: Exception | None = None):
-        return self.end(run_id, audit.failure(error or Unavailable("BigQuery is away")), root)
+        return self.end(run_id, audit_log.failure(error or Unavailable("BigQuery is away")), root)
 
     def succeed(self, run_id: str = "s", **outcome: Any) -> int:
         return self.end(run_id, SUCCESS | outcome)
@@ -42,8 +42,8 @@ class Outbox:
         **metadata: Any,
     ) -> int:
         with connect(self.url) as session, session.transaction():
-            audit_id = audit.begin(session, table, {"run_id": run_id, "root_run_id": root})
-            audit.close(session, audit_id, outcome, metadata)
+            audit_id = audit_log.begin(session, table, {"run_id": run_id, "root_run_id": root})
+            audit_log.close(session, audit_id, outcome, metadata)
         return audit_id
 
     def deliver(self) -> list[Attempt]:

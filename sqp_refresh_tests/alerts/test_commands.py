@@ -5,8 +5,8 @@ import json
 import pytest
 
 from sqp_refresh_tests.alerts.outboxes import TABLE, Outbox
-from sqp_refresh_tests.test_cli import one_line
-from sqp_refresh_tests.test_operating import said, sqp_refresh
+from sqp_refresh_tests.cli.test_operations import said, sqp_refresh
+from sqp_refresh_tests.cli.test_refreshes import one_line
 
 TOKEN = "hunter2-of-the-url"
 

@@ -9,16 +9,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg import sql
 
-from sqp_refresh.control import alerting, audit
+from sqp_refresh.alerts import rules
+from sqp_refresh.checks.run_checks import check
+from sqp_refresh.control import audit_log
 from sqp_refresh.errors import NotFound, Rejected
-from sqp_refresh.extract import BigQueryFeed
-from sqp_refresh.postgres import connect
-from sqp_refresh.quality import check
-from sqp_refresh.refresh import Order, refresh
-from sqp_refresh.tables import DAILY_SQP_DATA, TABLES
+from sqp_refresh.extract.source import BigQueryFeed
+from sqp_refresh.model.tables import DAILY_SQP_DATA, TABLES
+from sqp_refresh.postgres.session import connect
+from sqp_refresh.refresh.run import Order, refresh
 from sqp_refresh_tests.alerts.outboxes import SUCCESS, TABLE, Outbox
-from sqp_refresh_tests.test_control import WEEKS, execute, rows
-from sqp_refresh_tests.test_refresh import three_weeks
+from sqp_refresh_tests.control.test_kill_switch import WEEKS, execute, rows
+from sqp_refresh_tests.refresh.test_run import three_weeks
 
 NOWHERE = "https://receiver.example/hook"
 
@@ -101,8 +102,8 @@ def test_what_is_rolled_back_is_not_told(listened):
         connect(listened.url) as session,
         session.transaction(),
     ):
-        audit_id = audit.begin(session, DAILY_SQP_DATA, {"run_id": "r"})
-        audit.close(session, audit_id, audit.failure(NotFound("gone")), {})
+        audit_id = audit_log.begin(session, DAILY_SQP_DATA, {"run_id": "r"})
+        audit_log.close(session, audit_id, audit_log.failure(NotFound("gone")), {})
         raise ZeroDivisionError
 
     assert listened.events() == []
@@ -121,7 +122,7 @@ def test_reruns_that_fail_for_the_same_reason_are_one_alert(listened):
 
 
 OUTCOMES = {
-    "failed": audit.failure(NotFound("gone")),
+    "failed": audit_log.failure(NotFound("gone")),
     "warning": SUCCESS | {"status": "warning", "error_message": "x is new"},
     "success": SUCCESS,
 }
@@ -132,8 +133,10 @@ OUTCOMES = {
 def test_whatever_runs_come_to_each_cause_is_told_once(listened, runs):
     with connect(listened.url) as session:
         for status, root in runs:
-            audit_id = audit.begin(session, DAILY_SQP_DATA, {"run_id": "r", "root_run_id": root})
-            audit.close(session, audit_id, OUTCOMES[status], {})
+            audit_id = audit_log.begin(
+                session, DAILY_SQP_DATA, {"run_id": "r", "root_run_id": root}
+            )
+            audit_log.close(session, audit_id, OUTCOMES[status], {})
         events = sql.SQL("SELECT event FROM sqp.webhook_deliveries")
         told = Counter(event for (event,) in session.rows(events))
         session.rollback()
@@ -171,11 +174,11 @@ def test_a_warning_is_told_again_only_where_it_says_something_else(listened):
 
 def test_a_run_that_died_is_told_of(listened):
     with connect(listened.url) as session, session.transaction():
-        audit.begin(session, DAILY_SQP_DATA, {"run_id": "r"})
+        audit_log.begin(session, DAILY_SQP_DATA, {"run_id": "r"})
 
     for _ in range(2):
         with connect(listened.url) as session, session.transaction():
-            audit.close_dead(session)
+            audit_log.close_dead(session)
 
     ((payload,),) = listened.deliveries("payload")
     assert (payload["event"], payload["run_id"]) == ("refresh.failed", "r")
@@ -186,7 +189,7 @@ def test_a_row_of_an_earlier_release_is_told_of_too(listened):
     execute(listened.url, f"INSERT INTO sqp.refresh_audit_log (table_name) VALUES ('{TABLE}')")
 
     with connect(listened.url) as session, session.transaction():
-        audit.close_dead(session)
+        audit_log.close_dead(session)
 
     assert listened.events() == ["refresh.failed"]
 
@@ -199,7 +202,7 @@ TICK = datetime(2025, 8, 20, 2, tzinfo=UTC)
 def overdue(outbox: Outbox, *, nights_later: int = 0) -> list[str]:
     tick = TICK + timedelta(days=nights_later)
     with connect(outbox.url) as session, session.transaction():
-        return alerting.overdue(session, tick, tick + timedelta(hours=1))
+        return rules.overdue(session, tick, tick + timedelta(hours=1))
 
 
 @pytest.fixture
@@ -240,7 +243,7 @@ def test_a_table_that_failed_is_not_overdue_too(late):
 @pytest.mark.parametrize(
     ("outcome", "metadata"),
     [
-        (audit.failure(NotFound("gone")), {}),
+        (audit_log.failure(NotFound("gone")), {}),
         (SUCCESS | {"status": "warning"}, {"reconciliation": {"verdict": "FAIL"}}),
     ],
 )
@@ -254,7 +257,7 @@ def test_what_hangs_on_a_table_that_was_told_of_is_not_overdue_too(late, outcome
 
 def test_nothing_is_overdue_while_a_refresh_is_at_work(late):
     with connect(late.url) as session, session.transaction():
-        audit.begin(session, DAILY_SQP_DATA, {"run_id": "r"})
+        audit_log.begin(session, DAILY_SQP_DATA, {"run_id": "r"})
 
     assert overdue(late) == []
 

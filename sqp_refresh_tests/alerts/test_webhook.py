@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from sqp_refresh.alerts import webhook
 from sqp_refresh.alerts.address import is_public
-from sqp_refresh.control.outbox import Alert, Answer
-from sqp_refresh.events import Event
+from sqp_refresh.alerts.outbox import Alert, Answer
+from sqp_refresh.model.events import Event
 from sqp_refresh.settings import Settings
 from sqp_refresh_tests.alerts.receiver import receiving
 

@@ -6,16 +6,16 @@ from datetime import date, timedelta
 import dagster as dg
 import pytest
 
+from sqp_refresh.checks.metrics import METRICS
 from sqp_refresh.definitions import defs
-from sqp_refresh.defs.nights import asset_keys
 from sqp_refresh.defs.partitions import range_tags
+from sqp_refresh.defs.run_requests.scheduled import asset_keys
 from sqp_refresh.settings import Settings
-from sqp_refresh.validate.metrics import METRICS
-from sqp_refresh_tests.deliveries import tolerate
-from sqp_refresh_tests.nights import LAST, held
-from sqp_refresh_tests.rows import Row, row
-from sqp_refresh_tests.test_control import execute, rows
-from sqp_refresh_tests.test_quality import audit
+from sqp_refresh_tests.checks.test_run_checks import audit
+from sqp_refresh_tests.control.test_kill_switch import execute, rows
+from sqp_refresh_tests.helpers.deliveries import tolerate
+from sqp_refresh_tests.helpers.nights import LAST, held
+from sqp_refresh_tests.helpers.rows import Row, row
 
 QUERIES = "search_query_performance"
 SUMMARY = "weekly_summary"

@@ -10,7 +10,7 @@ import pytest
 
 from sqp_refresh.definitions import defs
 from sqp_refresh.errors import SettingsError
-from sqp_refresh.tables import TABLES
+from sqp_refresh.model.tables import TABLES
 
 WEEKLY = {
     "asin_performance_data",

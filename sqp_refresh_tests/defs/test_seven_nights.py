@@ -9,12 +9,12 @@ import pytest
 
 from sqp_refresh.definitions import defs
 from sqp_refresh.defs import sensors
+from sqp_refresh.model.tables import TABLES
 from sqp_refresh.settings import Settings
-from sqp_refresh.tables import TABLES
-from sqp_refresh_tests import oracle
-from sqp_refresh_tests.nights import held, refresh_all
-from sqp_refresh_tests.rows import Row, SourceTable, row
-from sqp_refresh_tests.test_control import execute
+from sqp_refresh_tests.control.test_kill_switch import execute
+from sqp_refresh_tests.helpers import oracle
+from sqp_refresh_tests.helpers.nights import held, refresh_all
+from sqp_refresh_tests.helpers.rows import Row, SourceTable, row
 
 JULY_13, JULY_27, AUGUST_3, AUGUST_10, AUGUST_17 = (
     date(2025, 7, 13) + timedelta(weeks=weeks) for weeks in (0, 2, 3, 4, 5)

@@ -24,7 +24,7 @@ from sqp_refresh.demo.servers import (
     owned,
     terminating_like_an_exception,
 )
-from sqp_refresh.demo.source import call_deadline
+from sqp_refresh.demo.source_table import call_deadline
 from sqp_refresh.errors import Permanent, Unavailable
 
 GONE_WITHIN_S = 15

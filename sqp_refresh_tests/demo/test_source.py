@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from sqp_refresh.demo.servers import Emulator, bigquery_client
-from sqp_refresh.demo.source import (
+from sqp_refresh.demo.source_table import (
     SOURCE_SCHEMA,
     call_deadline,
     create_source,
@@ -16,10 +16,10 @@ from sqp_refresh.demo.source import (
 )
 from sqp_refresh.demo.year import SUNDAYS, week_of_rows
 from sqp_refresh.extract.client import storage_client
-from sqp_refresh.extract.storage import open_session, session_batches, session_schema
+from sqp_refresh.extract.storage_read import open_session, session_batches, session_schema
+from sqp_refresh.model.tables import SOURCE_COLUMNS
 from sqp_refresh.settings import Settings
-from sqp_refresh.tables import SOURCE_COLUMNS
-from sqp_refresh_tests.rows import SourceTable, percent, row, source_table
+from sqp_refresh_tests.helpers.rows import SourceTable, percent, row, source_table
 
 
 def stored(source: SourceTable, restriction: str = "") -> pa.Table:

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pytest
 from polars import col
 
-from sqp_refresh.demo import words
+from sqp_refresh.demo import vocabulary
 from sqp_refresh.demo.year import SUNDAYS, week_of_rows, year_of_rows
-from sqp_refresh.tables import SOURCE_COLUMNS
+from sqp_refresh.model.tables import SOURCE_COLUMNS
 
 STAGES = ("Click", "Cart Add", "Purchase")
 SPEEDS = ("Same", "One", "Two")
@@ -274,5 +274,5 @@ def test_a_day_that_is_no_sunday_has_no_rows():
 
 
 def test_queries_of_all_lines_differ():
-    queries = [query for line in words.LINES for query in words.queries(line)]
-    assert len(set(queries)) == len(queries) == len(words.LINES) * words.QUERIES_PER_LINE
+    queries = [query for line in vocabulary.LINES for query in vocabulary.queries(line)]
+    assert len(set(queries)) == len(queries) == len(vocabulary.LINES) * vocabulary.QUERIES_PER_LINE

@@ -25,7 +25,7 @@ from urllib.parse import parse_qs, urlsplit
 import yaml
 
 from sqp_refresh.demo.servers import uninterrupted
-from sqp_refresh.tables import SCHEMA, TABLES
+from sqp_refresh.model.tables import SCHEMA, TABLES
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 RELEASE = "/opt/sqp_refresh/.venv"

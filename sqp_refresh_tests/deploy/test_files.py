@@ -17,7 +17,7 @@ from psycopg import sql
 
 from sqp_refresh.defs.launchers import CeleryRuns
 from sqp_refresh.extract import client
-from sqp_refresh.tables import TABLES
+from sqp_refresh.model.tables import TABLES
 from sqp_refresh_tests.deploy.machine import DEPLOY, RELEASE, exec_start, storage_variables
 
 UNITS = sorted(DEPLOY.rglob("*.service"))

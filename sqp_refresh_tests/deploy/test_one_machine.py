@@ -11,14 +11,14 @@ import psycopg
 import pytest
 from playwright.sync_api import Browser
 
+from sqp_refresh.model.periods import finished_weeks
 from sqp_refresh.settings import Settings
-from sqp_refresh.weeks import finished_weeks
-from sqp_refresh_tests import oracle
 from sqp_refresh_tests.conftest import CHROMIUM
+from sqp_refresh_tests.control.test_kill_switch import execute, rows
 from sqp_refresh_tests.deploy.machine import Machine, await_that
-from sqp_refresh_tests.nights import held
-from sqp_refresh_tests.rows import Row, row
-from sqp_refresh_tests.test_control import execute, rows
+from sqp_refresh_tests.helpers import oracle
+from sqp_refresh_tests.helpers.nights import held
+from sqp_refresh_tests.helpers.rows import Row, row
 
 QUERIES = "search_query_performance"
 CLICKED = "daily_sqp_data"

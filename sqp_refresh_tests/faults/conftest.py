@@ -7,13 +7,14 @@ import pytest
 from google.api_core.retry import Retry
 from google.cloud import bigquery
 
-from sqp_refresh import retries
+from sqp_refresh import retrying
 from sqp_refresh.demo.servers import Emulator
-from sqp_refresh.extract import client, job, storage
+from sqp_refresh.extract import client, jobs
+from sqp_refresh.extract import storage_read as storage_read_module
 from sqp_refresh.settings import Settings
 from sqp_refresh_tests.faults.proxies import RestProxy, StorageProxy, rest_proxy, storage_proxy
-from sqp_refresh_tests.rows import SourceTable
-from sqp_refresh_tests.test_refresh import three_weeks
+from sqp_refresh_tests.helpers.rows import SourceTable
+from sqp_refresh_tests.refresh.test_run import three_weeks
 
 # The emulator takes a second to translate the query for the weeks' states.
 CALL_DEADLINE_S = 4
@@ -24,12 +25,12 @@ ATTEMPTS = 2
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "CALL_DEADLINE_S", CALL_DEADLINE_S)
-    monkeypatch.setattr(storage, "CALL_DEADLINE_S", CALL_DEADLINE_S)
-    monkeypatch.setattr(job, "QUERY_DEADLINE_S", CALL_DEADLINE_S)
-    monkeypatch.setattr(storage, "STRETCH_S", STRETCH_S)
-    monkeypatch.setattr(retries, "LONGEST_PAUSE_S", 0.1)
+    monkeypatch.setattr(storage_read_module, "CALL_DEADLINE_S", CALL_DEADLINE_S)
+    monkeypatch.setattr(jobs, "QUERY_DEADLINE_S", CALL_DEADLINE_S)
+    monkeypatch.setattr(storage_read_module, "STRETCH_S", STRETCH_S)
+    monkeypatch.setattr(retrying, "LONGEST_PAUSE_S", 0.1)
     monkeypatch.setattr(
-        "sqp_refresh.refresh.persistently", partial(retries.persistently, attempts=ATTEMPTS)
+        "sqp_refresh.refresh.run.persistently", partial(retrying.persistently, attempts=ATTEMPTS)
     )
     # The library's own pauses and its least patience with a query's result.
     quick: Retry = bigquery.DEFAULT_RETRY.with_delay(initial=0.05, maximum=0.2)

@@ -7,17 +7,17 @@ import psycopg
 import pytest
 
 from sqp_refresh.errors import Kind, Transient
-from sqp_refresh.extract import BigQueryFeed
-from sqp_refresh.parts import Feed
-from sqp_refresh.refresh import Order, refresh
+from sqp_refresh.extract.source import BigQueryFeed
+from sqp_refresh.model.periods import Period
+from sqp_refresh.model.rows import Feed
+from sqp_refresh.model.tables import SEARCH_QUERY_PERFORMANCE
+from sqp_refresh.refresh.result import Summary
+from sqp_refresh.refresh.run import Order, refresh
 from sqp_refresh.settings import Settings
-from sqp_refresh.summary import Summary
-from sqp_refresh.tables import SEARCH_QUERY_PERFORMANCE
-from sqp_refresh.weeks import Period
-from sqp_refresh_tests import oracle
-from sqp_refresh_tests.faults.feeds import WEEKS
-from sqp_refresh_tests.test_control import rows
-from sqp_refresh_tests.test_refresh import three_weeks
+from sqp_refresh_tests.control.test_kill_switch import rows
+from sqp_refresh_tests.faults.sources import WEEKS
+from sqp_refresh_tests.helpers import oracle
+from sqp_refresh_tests.refresh.test_run import three_weeks
 
 TABLE = "search_query_performance"
 LONGEST_S = 30

@@ -9,18 +9,18 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from sqp_refresh import retries
+from sqp_refresh import retrying
 from sqp_refresh.errors import Unavailable
 from sqp_refresh.settings import Settings
-from sqp_refresh_tests.faults.feeds import (
+from sqp_refresh_tests.control.test_kill_switch import rows
+from sqp_refresh_tests.faults.outcome import assert_published, assert_succeeded, log, refreshed
+from sqp_refresh_tests.faults.proxies import TcpProxy, postgres_connector, tcp_proxy
+from sqp_refresh_tests.faults.sources import (
     WEEKS,
     Disturbed,
     DisturbedAfterAWeek,
     DisturbedWithinAWeek,
 )
-from sqp_refresh_tests.faults.outcome import assert_published, assert_succeeded, log, refreshed
-from sqp_refresh_tests.faults.proxies import TcpProxy, postgres_connector, tcp_proxy
-from sqp_refresh_tests.test_control import rows
 
 MOMENTS = [DisturbedAfterAWeek, DisturbedWithinAWeek]
 pytestmark = pytest.mark.timeout(90)
@@ -29,8 +29,8 @@ pytestmark = pytest.mark.timeout(90)
 @pytest.fixture(autouse=True)
 def _patient(_impatient: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """As many attempts as in earnest: a server takes its time to recover."""
-    monkeypatch.setattr(retries, "LONGEST_PAUSE_S", 1)
-    monkeypatch.setattr("sqp_refresh.refresh.persistently", retries.persistently)
+    monkeypatch.setattr(retrying, "LONGEST_PAUSE_S", 1)
+    monkeypatch.setattr("sqp_refresh.refresh.run.persistently", retrying.persistently)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import pytest
 
 from sqp_refresh.errors import Kind
-from sqp_refresh_tests.faults.feeds import WEEKS
 from sqp_refresh_tests.faults.outcome import (
     assert_published,
     assert_succeeded,
@@ -11,6 +10,7 @@ from sqp_refresh_tests.faults.outcome import (
     refreshed,
 )
 from sqp_refresh_tests.faults.proxies import Fault
+from sqp_refresh_tests.faults.sources import WEEKS
 
 TABLE, INSERT, RESULT = "GET /bigquery/v2/projects/test-project/datasets", "POST ", "/queries/"
 pytestmark = pytest.mark.timeout(90)

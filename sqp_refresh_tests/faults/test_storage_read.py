@@ -4,7 +4,6 @@ import pytest
 
 from sqp_refresh.errors import Kind
 from sqp_refresh.settings import Settings
-from sqp_refresh_tests.faults.feeds import WEEKS, DisturbedAfterAWeek
 from sqp_refresh_tests.faults.outcome import (
     assert_published,
     assert_succeeded,
@@ -12,6 +11,7 @@ from sqp_refresh_tests.faults.outcome import (
     refreshed,
 )
 from sqp_refresh_tests.faults.proxies import Fault
+from sqp_refresh_tests.faults.sources import WEEKS, DisturbedAfterAWeek
 
 FAULTS = [fault for fault in Fault if fault is not Fault.QUOTA_AS_403]
 SESSION, ROWS = "/CreateReadSession", "/ReadRows"

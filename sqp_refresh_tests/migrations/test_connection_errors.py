@@ -8,8 +8,8 @@ import psycopg
 import pytest
 from psycopg import conninfo, sql
 
-from sqp_refresh import migrate
 from sqp_refresh.errors import AccessDenied, NotFound, RefreshError, SettingsError, Unavailable
+from sqp_refresh.postgres import migrate
 from sqp_refresh_tests.migrations.conftest import VERSIONS, Database, Server
 
 PASSWORD = "p%41ss:w/o@r d#?%"

@@ -10,8 +10,8 @@ import pytest
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
-from sqp_refresh import migrate
 from sqp_refresh.errors import AccessDenied, NotFound, Permanent
+from sqp_refresh.postgres import migrate
 from sqp_refresh_tests.migrations.catalog import content, traces
 from sqp_refresh_tests.migrations.conftest import VERSIONS, Database, Server
 

@@ -6,7 +6,7 @@ from typing import Any, LiteralString
 
 import pytest
 
-from sqp_refresh import migrate
+from sqp_refresh.postgres import migrate
 from sqp_refresh_tests.migrations.conftest import Database
 
 RUN = """

@@ -6,13 +6,13 @@ from datetime import date
 
 import pyarrow as pa
 
-from sqp_refresh import migrate
-from sqp_refresh.parts import Facts, Part, State
-from sqp_refresh.postgres import Session
-from sqp_refresh.refresh import Order, refresh
-from sqp_refresh.rollup import Rollup
-from sqp_refresh.tables import SEARCH_QUERY_PERFORMANCE, TABLES, TEXT, Table
-from sqp_refresh.weeks import Period
+from sqp_refresh.model.periods import Period
+from sqp_refresh.model.rows import Facts, Part, State
+from sqp_refresh.model.tables import SEARCH_QUERY_PERFORMANCE, TABLES, TEXT, Table
+from sqp_refresh.postgres import migrate
+from sqp_refresh.postgres.session import Session
+from sqp_refresh.refresh.run import Order, refresh
+from sqp_refresh.rollup.source import Rollup
 from sqp_refresh_tests.migrations.conftest import Database
 
 WEEK = Period.week_of(date(2025, 8, 10))

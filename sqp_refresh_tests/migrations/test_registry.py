@@ -3,8 +3,8 @@
 import psycopg
 import pytest
 
-from sqp_refresh import migrate
-from sqp_refresh.tables import TABLES
+from sqp_refresh.model.tables import TABLES
+from sqp_refresh.postgres import migrate
 from sqp_refresh_tests.migrations.conftest import Database
 
 REGISTERED = """

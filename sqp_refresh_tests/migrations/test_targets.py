@@ -1,7 +1,7 @@
 """The migrated targets are what `tables.py` says they are."""
 
-from sqp_refresh import migrate
-from sqp_refresh.tables import TABLES, Table
+from sqp_refresh.model.tables import TABLES, Table
+from sqp_refresh.postgres import migrate
 from sqp_refresh_tests.migrations.conftest import Database
 
 COLUMNS = """

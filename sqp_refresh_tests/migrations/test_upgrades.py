@@ -5,8 +5,8 @@ from typing import Any, LiteralString
 import pytest
 from psycopg import sql
 
-from sqp_refresh import migrate
-from sqp_refresh.refresh import Order, refresh
+from sqp_refresh.postgres import migrate
+from sqp_refresh.refresh.run import Order, refresh
 from sqp_refresh_tests.migrations.conftest import VERSIONS, Database
 from sqp_refresh_tests.migrations.test_refresh_as_owner import WEEK, OneWeek
 

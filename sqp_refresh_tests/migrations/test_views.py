@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from sqp_refresh import migrate
+from sqp_refresh.postgres import migrate
 from sqp_refresh_tests.migrations.conftest import Database
 
 RUN = """

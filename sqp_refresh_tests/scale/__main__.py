@@ -17,11 +17,11 @@ import typer
 import yaml
 from rich.console import Console
 
-from sqp_refresh.defs.jobs import daily_refresh
+from sqp_refresh.defs.jobs.daily_refresh import daily_refresh
 from sqp_refresh.demo.year import SUNDAYS
+from sqp_refresh.model.periods import Grain
+from sqp_refresh.model.tables import TABLES
 from sqp_refresh.settings import Settings
-from sqp_refresh.tables import TABLES
-from sqp_refresh.weeks import Grain
 from sqp_refresh_tests.deploy.machine import DEPLOY, Machine, await_that, signal_all
 from sqp_refresh_tests.scale.agencies import refresh_two_agencies
 from sqp_refresh_tests.scale.broker import REDIS, broker

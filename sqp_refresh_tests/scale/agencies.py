@@ -10,11 +10,11 @@ import psycopg
 import yaml
 
 from sqp_refresh.demo.servers import Emulator, bigquery_client
-from sqp_refresh.demo.source import call_deadline
+from sqp_refresh.demo.source_table import call_deadline
 from sqp_refresh.settings import Settings
-from sqp_refresh_tests import oracle
 from sqp_refresh_tests.deploy.machine import LOCATION, Machine, await_that
-from sqp_refresh_tests.rows import Row, SourceTable, row
+from sqp_refresh_tests.helpers import oracle
+from sqp_refresh_tests.helpers.rows import Row, SourceTable, row
 from sqp_refresh_tests.torture.rack import Rack
 
 WEEK = str(date(2025, 8, 10))

@@ -16,12 +16,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from sqp_refresh import migrate
 from sqp_refresh.demo.servers import bigquery_client, embedded_bigquery, embedded_postgres
-from sqp_refresh.demo.source import call_deadline
+from sqp_refresh.demo.source_table import call_deadline
 from sqp_refresh.demo.year import SUNDAYS, year_of_rows
+from sqp_refresh.postgres import migrate
 from sqp_refresh.settings import Settings
-from sqp_refresh_tests.rows import SourceTable
+from sqp_refresh_tests.helpers.rows import SourceTable
 from sqp_refresh_tests.torture.rack import Kill, Rack, Survival
 
 DATASET = "torture"

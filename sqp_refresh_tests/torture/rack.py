@@ -15,9 +15,9 @@ from urllib.parse import urlsplit
 import psycopg
 from psycopg import sql
 
-from sqp_refresh.tables import SCHEMA, TABLES
-from sqp_refresh_tests import oracle
-from sqp_refresh_tests.rows import Row
+from sqp_refresh.model.tables import SCHEMA, TABLES
+from sqp_refresh_tests.helpers import oracle
+from sqp_refresh_tests.helpers.rows import Row
 from sqp_refresh_tests.torture.victim import MOMENTS
 
 ANYWHERE = "anywhere"

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
-from sqp_refresh import refresh as refresh_module
-from sqp_refresh.control import audit, checkpoints
-from sqp_refresh.feeds import feed_for
-from sqp_refresh.postgres import Session
-from sqp_refresh.refresh import Order, refresh
+from sqp_refresh.control import audit_log, checkpoints
+from sqp_refresh.model.periods import weeks_between
+from sqp_refresh.model.tables import TABLES, Table
+from sqp_refresh.postgres.session import Session
+from sqp_refresh.refresh import run as refresh_module
+from sqp_refresh.refresh.run import Order, refresh
+from sqp_refresh.refresh.sources import feed_for
 from sqp_refresh.settings import Settings
-from sqp_refresh.tables import TABLES, Table
-from sqp_refresh.weeks import weeks_between
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ MOMENTS = {
     "rollup": Moment(refresh_module, "publish", _is_derived),
     "checkpoint": Moment(checkpoints, "save"),
     "commit": Moment(Session, "commit"),
-    "audit": Moment(audit, "close"),
+    "audit": Moment(audit_log, "close"),
 }
 
 

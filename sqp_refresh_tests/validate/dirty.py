@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow as pa
 
 from sqp_refresh.demo.year import SCHEMA
-from sqp_refresh.tables import CHILD_ASIN_TITLE, DATE_TITLE, SOURCE_COLUMNS, TEXT
-from sqp_refresh_tests.rows import Row, row
+from sqp_refresh.model.tables import CHILD_ASIN_TITLE, DATE_TITLE, SOURCE_COLUMNS, TEXT
+from sqp_refresh_tests.helpers.rows import Row, row
 
 NUMBER = "Row"
 """A column that no contract speaks of: the number of a row, by which it is found again."""

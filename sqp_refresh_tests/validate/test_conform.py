@@ -5,16 +5,8 @@ import pyarrow as pa
 import pytest
 
 from sqp_refresh.errors import DataError
-from sqp_refresh.reading import convert, convert_readable
-from sqp_refresh.tables import (
-    COUNT,
-    DATE,
-    PERCENT,
-    PRICE,
-    SOURCE_COLUMNS,
-    SQP_REPORT,
-    TEXT,
-)
+from sqp_refresh.model.tables import COUNT, DATE, PERCENT, PRICE, SOURCE_COLUMNS, SQP_REPORT, TEXT
+from sqp_refresh.model.types import convert, convert_readable
 from sqp_refresh.validate.conform import Conformed, conform
 
 

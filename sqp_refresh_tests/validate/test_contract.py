@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sqp_refresh.contract import Rule, contract_of, decisive_rules
-from sqp_refresh.parts import Raw
-from sqp_refresh.tables import (
+from sqp_refresh.model.contract import Rule, contract_of, decisive_rules
+from sqp_refresh.model.periods import Grain
+from sqp_refresh.model.rows import Raw
+from sqp_refresh.model.tables import (
     SEARCH_QUERY_PERFORMANCE,
     SHARES,
     SQP_REPORT,
@@ -23,10 +24,9 @@ from sqp_refresh.tables import (
     SourceSpec,
     Table,
 )
-from sqp_refresh.validate import Sieve
-from sqp_refresh.validate.model import model_of
-from sqp_refresh.weeks import Grain
-from sqp_refresh_tests.rows import Row, row, source_table
+from sqp_refresh.validate.pandera_model import model_of
+from sqp_refresh.validate.row_validator import Sieve
+from sqp_refresh_tests.helpers.rows import Row, row, source_table
 
 
 def refused(table: Table, batch: pa.RecordBatch) -> list[list[str]]:

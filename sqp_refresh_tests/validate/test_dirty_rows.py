@@ -8,12 +8,12 @@ import psycopg
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from sqp_refresh.refresh import Order, refresh
-from sqp_refresh.summary import Summary
-from sqp_refresh.weeks import Period
-from sqp_refresh_tests import oracle
-from sqp_refresh_tests.deliveries import Delivery, tolerate
-from sqp_refresh_tests.rows import Row
+from sqp_refresh.model.periods import Period
+from sqp_refresh.refresh.result import Summary
+from sqp_refresh.refresh.run import Order, refresh
+from sqp_refresh_tests.helpers import oracle
+from sqp_refresh_tests.helpers.deliveries import Delivery, tolerate
+from sqp_refresh_tests.helpers.rows import Row
 from sqp_refresh_tests.validate.dirty import (
     DELIVERIES,
     KINDS,

@@ -1,0 +1,174 @@
+"""What is measured of each period of a table, what it should be, and what it means when it is not.
+
+The names and the thresholds are those of spec section 7; an operator moves a threshold in
+`custom_sync_params`, as {"quality": {"volume_ratio": {"min": 0.3, "max": 3}}}.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Protocol
+
+from sqp_refresh.errors import SettingsError
+from sqp_refresh.model.tables import OWN_COUNTS
+
+
+class Weight(StrEnum):
+    """What a metric that is not within its thresholds does."""
+
+    BLOCKS = "blocks the tables downstream"
+    FAILS = "is an error, and blocks nothing"
+    WARNS = "is a warning"
+
+
+class Bounds(Protocol):
+    """What an operator set for one metric; None leaves it as it is."""
+
+    min: float | None
+    max: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One thing that is measured.
+
+    Attributes:
+        name: As in sqp.refresh_data_quality.
+        check: The asset check that judges it.
+        about: What it tells of the data, with its unit.
+        weight: What it does where it is not as it should be.
+        minimum: The least that is within its threshold.
+        maximum: The most that is.
+        fails_above: Above this a warning becomes an error.
+        is_compared: Whether it must equal what the source says, instead.
+        is_added: Whether a run's weeks are added up; of the others the worst is recorded.
+    """
+
+    name: str
+    check: str
+    about: str
+    weight: Weight
+    minimum: float | None = None
+    maximum: float | None = None
+    fails_above: float | None = None
+    is_compared: bool = False
+    is_added: bool = False
+
+
+def _compared(name: str, check: str, about: str) -> Metric:
+    return Metric(name, check, about, Weight.BLOCKS, is_compared=True, is_added=True)
+
+
+QUARANTINED_RATIO = Metric(
+    "quarantined_ratio",
+    "few_rows_quarantined",
+    "rows that break their contract, among those of the source (0 to 1)",
+    Weight.FAILS,
+    maximum=0.01,
+)
+METRICS = {
+    metric.name: metric
+    for metric in (
+        _compared("row_count", "row_count_matches_source", "rows"),
+        _compared("distinct_asin_count", "distinct_asins_match_source", "different ASINs"),
+        *(
+            _compared(f"sum_{count}", "sums_match_source", f"sum of {count}")
+            for count in OWN_COUNTS
+        ),
+        QUARANTINED_RATIO,
+        Metric(
+            "null_ratio",
+            "key_measures_are_known",
+            "nulls among an ASIN's own counts and the search volume (0 to 1)",
+            Weight.WARNS,
+            maximum=0.01,
+        ),
+        Metric(
+            "volume_ratio",
+            "volume_is_as_usual",
+            "rows, as a multiple of the median of the eight weeks before",
+            Weight.WARNS,
+            minimum=0.5,
+            maximum=2,
+        ),
+        Metric(
+            "freshness_days",
+            "data_is_fresh",
+            "days since the newest week ended; Amazon and the vendor take up to ten",
+            Weight.WARNS,
+            maximum=10,
+            fails_above=28,
+        ),
+        Metric(
+            "missing_weeks",
+            "no_missing_weeks",
+            "weeks without a row between the first and the last (count)",
+            Weight.FAILS,
+            maximum=0,
+            is_added=True,
+        ),
+        Metric(
+            "funnel_violations",
+            "funnel_narrows",
+            "rows with more clicks than impressions, cart adds than clicks, or purchases than cart "
+            "adds (count)",
+            Weight.WARNS,
+            maximum=0,
+            is_added=True,
+        ),
+        Metric(
+            "all_zero_measures",
+            "measures_are_not_all_zero",
+            "weeks in which every count of every ASIN is 0 (count)",
+            Weight.FAILS,
+            maximum=0,
+            is_added=True,
+        ),
+        Metric(
+            "fraction_scale_detected",
+            "shares_are_percentages",
+            "weeks whose shares go from 0 to 1, not to 100, told from their counts (count)",
+            Weight.FAILS,
+            maximum=0,
+            is_added=True,
+        ),
+        Metric(
+            "rate_agreement",
+            "rates_agree_with_volume",
+            "rates that are 100 * total / search volume within 0.01 (0 to 1)",
+            Weight.WARNS,
+            minimum=0.99,
+        ),
+        Metric(
+            "rerun_changes",
+            "rerun_changes_nothing",
+            "rows changed although their source had not (count)",
+            Weight.WARNS,
+            maximum=0,
+            is_added=True,
+        ),
+    )
+}
+
+
+def with_bounds(metrics: Iterable[Metric], bounds: Mapping[str, Bounds]) -> list[Metric]:
+    """The metrics with the thresholds that an operator set.
+
+    Raises:
+        SettingsError: a threshold is set for something that is not measured, or compared exactly.
+    """
+    for name in bounds:
+        if name not in METRICS or METRICS[name].is_compared:
+            free = ", ".join(one.name for one in METRICS.values() if not one.is_compared)
+            raise SettingsError(
+                f"custom_sync_params sets a quality threshold for {name!r}; choose from {free}"
+            )
+    return [_bounded(metric, bounds.get(metric.name)) for metric in metrics]
+
+
+def _bounded(metric: Metric, bounds: Bounds | None) -> Metric:
+    if bounds is None:
+        return metric
+    minimum = metric.minimum if bounds.min is None else bounds.min
+    maximum = metric.maximum if bounds.max is None else bounds.max
+    return replace(metric, minimum=minimum, maximum=maximum)

@@ -1,0 +1,133 @@
+"""A table judged by its checks: measured, compared, and every metric recorded."""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime
+from statistics import median
+
+from sqp_refresh.alerts import rules
+from sqp_refresh.checks import data_quality, metric_sql
+from sqp_refresh.checks.data_quality import Recorded
+from sqp_refresh.checks.evaluate import Measurement, Verdict, judge
+from sqp_refresh.checks.metrics import METRICS, Metric, with_bounds
+from sqp_refresh.checks.reconcile import expected
+from sqp_refresh.control import audit_log
+from sqp_refresh.control.audit_log import Run
+from sqp_refresh.errors import NotFound
+from sqp_refresh.ledger.ledger import published, row_counts
+from sqp_refresh.model.periods import Grain, Period, periods_touched, weeks_between
+from sqp_refresh.model.rows import State
+from sqp_refresh.model.tables import SCHEMA, Table
+from sqp_refresh.postgres.session import Session
+from sqp_refresh.registry import refresh_config
+
+WEEKS_BEFORE = 8
+"""The weeks whose median a week's volume is compared with."""
+
+_FEW = 4  # a median of fewer weeks says nothing
+
+
+def metrics_of(table: Table) -> list[Metric]:
+    """The metrics that make sense for a table."""
+    names = metric_sql.names_of(table) | {"rerun_changes"}
+    if table.source:
+        names.add("quarantined_ratio")
+    if table.grain is not Grain.TABLE:
+        names.add("missing_weeks")
+    if table.grain.published is Grain.WEEK:
+        names |= {"volume_ratio", "freshness_days"}
+    return [metric for metric in METRICS.values() if metric.name in names]
+
+
+def check(
+    session: Session,
+    table: Table,
+    weeks: Iterable[Period] | None,
+    *,
+    today: date,
+    only: Collection[str] = (),
+) -> list[Verdict]:
+    """Judge a table's periods, and record what every metric says of them for its latest refresh.
+
+    Where one says that there is an error, receivers of alerts are told so.
+
+    Args:
+        session: A session in a transaction.
+        table: The table.
+        weeks: The weeks whose periods are judged; None is all that the table has rows of.
+        today: The day that freshness is counted from.
+        only: Names of the checks to make; none is all of them.
+
+    Raises:
+        NotFound: the table was never refreshed, so there is nothing to judge.
+        SettingsError: a threshold is malformed.
+    """
+    run = audit_log.latest(session, table)
+    if run is None:
+        raise NotFound(f"{SCHEMA}.{table.name} was never refreshed, so there is nothing to check")
+    bounds = refresh_config.require_registered(session, table).params.quality
+    metrics = with_bounds(metrics_of(table), bounds)
+    periods = row_counts(session, table) if weeks is None else periods_touched(weeks, table.grain)
+    measured = _measurements(session, table, list(periods), run, today)
+    verdicts = judge(
+        {metric: measured[metric.name] for metric in metrics if not only or metric.check in only}
+    )
+    data_quality.record(session, run.id, map(_recorded, verdicts))
+    rules.judged(
+        session,
+        table,
+        [str(verdict) for verdict in verdicts if verdict.ok is False and verdict.is_error],
+        audit_id=run.id,
+        metadata=run.metadata,
+        at=datetime.now(UTC),
+    )
+    return verdicts
+
+
+def _recorded(verdict: Verdict) -> Recorded:
+    metric = verdict.metric
+    return Recorded(
+        metric.name, verdict.value, verdict.expected, metric.minimum, metric.maximum, verdict.ok
+    )
+
+
+def _measurements(
+    session: Session, table: Table, periods: Sequence[Period], run: Run, today: date
+) -> dict[str, list[Measurement]]:
+    states = {
+        period: known.source_state or {}
+        for period, known in published(session, table, periods).items()
+    }
+    holds = metric_sql.measured(session, table, states)
+    must = expected(session, table, states)
+    counts = row_counts(session, table)
+    for period, numbers in holds.items():
+        numbers["volume_ratio"] = _volume_ratio(counts, period)
+        numbers["quarantined_ratio"] = State(states[period]).broken_ratio
+    found: dict[str, list[Measurement]] = {name: [] for name in METRICS}
+    for period, numbers in holds.items():
+        for name, value in numbers.items():
+            should = must.get(period, {}).get(name)
+            found[name].append(Measurement(name, str(period), value, should))
+    for name, value in _of_table(table, counts, run, today):
+        found[name].append(Measurement(name, "the whole table", value))
+    return found
+
+
+def _volume_ratio(counts: Mapping[Period, int], period: Period) -> float | None:
+    before = [rows for known, rows in counts.items() if known < period][-WEEKS_BEFORE:]
+    usual = median(before) if len(before) >= _FEW else 0
+    return counts.get(period, 0) / usual if usual else None
+
+
+def _of_table(
+    table: Table, counts: Mapping[Period, int], run: Run, today: date
+) -> Iterator[tuple[str, int]]:
+    yield "rerun_changes", run.metadata.get("rerun_changes") or 0
+    if not counts or table.grain is Grain.TABLE:
+        return
+    first, last = min(counts), max(counts)
+    yield "freshness_days", max(0, (today - last.end).days)
+    # The first day of a month is not that of a week: the week that holds it began before.
+    weeks = [week for week in weeks_between(first.start, last.end) if week.start >= first.start]
+    between = periods_touched(weeks, table.grain)
+    yield "missing_weeks", len(set(between) - counts.keys())

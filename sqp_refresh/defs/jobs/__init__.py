@@ -1,0 +1,1 @@
+"""Define the jobs: the nightly refresh, the maintenance of control tables, the dashboard."""

@@ -1,0 +1,51 @@
+"""The job that keeps the control tables small, and when it runs."""
+
+import dagster as dg
+from pydantic import Field
+
+from sqp_refresh.control.maintenance import DUTIES, HOURLY, maintain
+from sqp_refresh.postgres.session import connect
+from sqp_refresh.retrying import persistently
+from sqp_refresh.settings import Settings
+
+
+class Duties(dg.Config):
+    """Which of the duties a run does."""
+
+    duties: list[str] = Field(default=[*DUTIES], description=f"some of {', '.join(DUTIES)}")
+
+
+@dg.op
+def keep_control_tables_small(context: dg.OpExecutionContext, config: Duties) -> None:
+    """Closes and deletes checkpoints, archives old runs, deletes old alerts and replayed rows."""
+    settings = Settings.read()
+    for attempt in persistently():
+        with attempt, connect(settings.database_url) as session:
+            done = maintain(session, settings, config.duties)
+            context.add_output_metadata({f"sqp/{duty}": rows for duty, rows in done.items()})
+
+
+@dg.job(name="maintenance")
+def maintenance() -> None:
+    """Keeps the control tables small: checkpoints, audit log, alerts and quarantine."""
+    keep_control_tables_small()
+
+
+def maintenance_schedules() -> list[dg.ScheduleDefinition]:
+    """Expired checkpoints are closed every hour; everything else is done once a week."""
+    return [
+        _schedule("hourly_maintenance_schedule", "15 * * * *", HOURLY),
+        _schedule("weekly_maintenance_schedule", "45 4 * * 0", tuple(DUTIES)),
+    ]
+
+
+def _schedule(name: str, cron: str, duties: tuple[str, ...]) -> dg.ScheduleDefinition:
+    return dg.ScheduleDefinition(
+        name=name,
+        job=maintenance,
+        cron_schedule=cron,
+        execution_timezone="UTC",
+        run_config=dg.RunConfig({keep_control_tables_small.name: Duties(duties=[*duties])}),
+        description=f"Sees to {', '.join(duties)}.".replace("_", " "),
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+    )

@@ -1,0 +1,1 @@
+"""Decide which runs to request: scheduled, failed before, or for restated weeks."""

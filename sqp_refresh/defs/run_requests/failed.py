@@ -1,0 +1,131 @@
+"""Runs for what is left of runs that failed: soon at first, then later, and not for ever."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+from dagster._core.storage.tags import PARENT_RUN_ID_TAG, ROOT_RUN_ID_TAG, WILL_RETRY_TAG
+
+from sqp_refresh.control.reruns import left_by_soft_parents, outcome_of, worth_another_run
+from sqp_refresh.defs.jobs.daily_refresh import daily_refresh
+from sqp_refresh.defs.partitions import RERUN_TAG, tags_of_work
+from sqp_refresh.defs.run_requests.code_location import is_of
+from sqp_refresh.defs.run_requests.scheduled import asset_keys
+from sqp_refresh.model.tables import SCHEMA
+from sqp_refresh.postgres.session import Session
+from sqp_refresh.registry.catalog import Catalog
+
+PAUSES = (timedelta(minutes=1), timedelta(minutes=5), timedelta(minutes=25))
+"""How long after a failure its first, second and third re-run start; a day has no fourth."""
+
+DAY = timedelta(days=1)
+UNFINISHED = (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """A run that failed.
+
+    Attributes:
+        run: The run.
+        number: How many re-runs led to it.
+        age: How long ago it ended.
+        launched: The numbers of the re-runs that it has already.
+    """
+
+    run: dg.DagsterRun
+    number: int
+    age: timedelta
+    launched: frozenset[int]
+
+
+def reruns(
+    instance: dg.DagsterInstance, session: Session, catalog: Catalog, location: str | None
+) -> Iterator[dg.RunRequest]:
+    """A run for each failed run of the last day that left something worth it, when its time is.
+
+    Args:
+        instance: Where the runs are, those of other code locations among them.
+        session: The target of this code location.
+        catalog: The tables that there are.
+        location: Name of this code location; None where there is no other.
+    """
+    now = datetime.now(UTC)
+    _report_dead_runs(instance, session, now)
+    failed = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], updated_after=now - DAY)
+    for record in instance.get_run_records(failed):
+        if not is_of(location, record.dagster_run):
+            continue
+        if failure := _failure(instance, record, now):
+            yield from _rerun(instance, session, catalog, failure, location)
+
+
+def _failure(instance: dg.DagsterInstance, record: dg.RunRecord, now: datetime) -> _Failure | None:
+    """A failed run, unless Dagster itself, or a person, runs it again: then this does not."""
+    run = record.dagster_run
+    again = instance.get_runs(dg.RunsFilter(tags={PARENT_RUN_ID_TAG: run.run_id}))
+    if run.tags.get(WILL_RETRY_TAG) == "true" or any(RERUN_TAG not in one.tags for one in again):
+        return None
+    ended = datetime.fromtimestamp(record.end_time or now.timestamp(), UTC)
+    launched = frozenset(int(one.tags[RERUN_TAG]) for one in again)
+    return _Failure(run, int(run.tags.get(RERUN_TAG, 0)), now - ended, launched)
+
+
+def _rerun(
+    instance: dg.DagsterInstance,
+    session: Session,
+    catalog: Catalog,
+    failure: _Failure,
+    location: str | None,
+) -> Iterator[dg.RunRequest]:
+    run, number = failure.run, failure.number
+    asked, outcome = _asked(catalog, run), outcome_of(session, run.run_id)
+    parents = {name: table.parents for name, table in catalog.tables.items()}
+    soft = left_by_soft_parents(asked, outcome, parents)
+    if soft and number not in failure.launched:
+        yield _request(run, soft, number)
+    if number < len(PAUSES) and number + 1 not in failure.launched:
+        left = worth_another_run(asked, outcome, parents)
+        left = {table for table in left if _reruns_today(instance, table, location) < len(PAUSES)}
+        # Without anything else, these were just refreshed without their soft parents.
+        if left - soft and failure.age >= PAUSES[number]:
+            yield _request(run, left, number + 1)
+
+
+def _request(run: dg.DagsterRun, tables: set[str], number: int) -> dg.RunRequest:
+    lineage = {
+        PARENT_RUN_ID_TAG: run.run_id,
+        ROOT_RUN_ID_TAG: run.tags.get(ROOT_RUN_ID_TAG, run.run_id),
+    }
+    return dg.RunRequest(
+        run_key=f"{run.run_id} {number}",
+        asset_selection=asset_keys(sorted(tables)),
+        tags=tags_of_work(run.tags) | lineage | {RERUN_TAG: str(number)},
+    )
+
+
+def _asked(catalog: Catalog, run: dg.DagsterRun) -> set[str]:
+    """The tables that a run was launched for; a run of other jobs was for none."""
+    if run.asset_selection:
+        paths = [key.path for key in run.asset_selection if key.path[0] == SCHEMA]
+        return {path[-1] for path in paths if path[-1] in catalog.tables}
+    return set(catalog.tables) if run.job_name == daily_refresh.name else set()
+
+
+def _reruns_today(instance: dg.DagsterInstance, table: str, location: str | None) -> int:
+    numbers = [str(number + 1) for number in range(len(PAUSES))]
+    today = datetime.now(UTC) - DAY
+    launched = instance.get_runs(dg.RunsFilter(tags={RERUN_TAG: numbers}, created_after=today))
+    key = dg.AssetKey([SCHEMA, table])
+    return sum(key in (run.asset_selection or ()) and is_of(location, run) for run in launched)
+
+
+def _report_dead_runs(instance: dg.DagsterInstance, session: Session, now: datetime) -> None:
+    """Tell Dagster of runs whose process is gone, which it would take for running for ever."""
+    for run in instance.get_runs(
+        dg.RunsFilter(statuses=UNFINISHED, updated_before=now - PAUSES[0])
+    ):
+        outcome = outcome_of(session, run.run_id)
+        if outcome.died and not outcome.at_work:
+            instance.report_run_failed(run, "its process ended without a word")

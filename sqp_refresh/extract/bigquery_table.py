@@ -1,0 +1,119 @@
+"""The source table as BigQuery describes it, held against the columns that are needed."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from sqp_refresh.errors import SchemaMismatch
+from sqp_refresh.extract.client import call_deadline, start_query, translated_errors
+from sqp_refresh.model.tables import SourceColumn, SourceSpec
+from sqp_refresh.model.types import ACCEPTED, Reading, reading
+
+if TYPE_CHECKING:
+    from google.cloud.bigquery import Client, SchemaField, Table
+
+# BigQuery's names for one type, old and new.
+_ALIASES = {"INT64": "INTEGER", "FLOAT64": "FLOAT"}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One table or view in BigQuery, and the type that each column we need has there.
+
+    Attributes:
+        name: project.dataset.table.
+        spec: What is wanted of it.
+        types: BigQuery type by column title, only for columns that exist and are needed.
+        schema: BigQuery type by column title, for all that there are.
+        instant: When it is read as of; None for a view, which can only be read as it is.
+    """
+
+    name: str
+    spec: SourceSpec
+    types: dict[str, str] = field(hash=False)
+    instant: datetime | None
+    schema: dict[str, str] = field(default_factory=dict, hash=False)
+
+    @property
+    def is_table(self) -> bool:
+        """Whether the Storage Read API can read it directly; a view must be queried."""
+        return self.instant is not None
+
+    @property
+    def columns(self) -> tuple[SourceColumn, ...]:
+        """The columns that exist, in the order in which they are wanted."""
+        return tuple(column for column in self.spec.columns if column.title in self.types)
+
+
+def describe(client: "Client", name: str, spec: SourceSpec, instant: datetime | None) -> Source:
+    """Look the source up.
+
+    Args:
+        client: Where to look.
+        name: project.dataset.table.
+        spec: What is wanted of it.
+        instant: When to read it as of, at most a week ago; None is now.
+
+    Raises:
+        NotFound: there is no such project, dataset or table.
+        SchemaMismatch: a required column is missing, or a type does not convert; `source_schema` of
+            its details is what there is instead.
+    """
+    with translated_errors(name):
+        table = client.get_table(name, **call_deadline())
+        fields = table.schema or _schema_of(client, table)
+    # To BigQuery, a column's name is the same in any case.
+    found = {field.name.lower(): _type(field) for field in fields}
+    types = {
+        column.title: found[column.title.lower()]
+        for column in spec.columns
+        if column.title.lower() in found
+    }
+    schema = {field.name: _type(field) for field in fields}
+    _check(name, spec, types, schema)
+    return Source(name, spec, types, _instant(table, instant or datetime.now(UTC)), schema)
+
+
+def _instant(table: "Table", wanted: datetime) -> datetime | None:
+    if table.table_type != "TABLE":
+        return None
+    # A table that was made anew since has no state before that.
+    return max(wanted, table.created) if table.created else wanted
+
+
+def _schema_of(client: "Client", table: "Table") -> "list[SchemaField]":
+    """The schema of a view that was created without one; a dry run costs nothing."""
+    from google.cloud.bigquery import QueryJobConfig
+
+    query = f"SELECT * FROM `{table.project}.{table.dataset_id}.{table.table_id}`"  # noqa: S608, names BigQuery gave
+    job = start_query(client, query, QueryJobConfig(dry_run=True))
+    return list(job.schema or ())
+
+
+def _type(field: "SchemaField") -> str:
+    return _ALIASES.get(field.field_type, field.field_type)
+
+
+def _check(name: str, spec: SourceSpec, types: dict[str, str], schema: dict[str, str]) -> None:
+    missing = [
+        column.title for column in spec.columns if column.title not in types and not column.optional
+    ]
+    if missing:
+        raise SchemaMismatch(
+            f"{name} has no column {', '.join(map(repr, missing))}; ask the vendor for it, or set "
+            "BIGQUERY_SOURCE_TABLE to a view that has it",
+            source_schema=schema,
+        )
+    for column in spec.columns:
+        found, accepted = types.get(column.title), ACCEPTED[_reading(spec, column)]
+        if found and found not in accepted:
+            raise SchemaMismatch(
+                f"column {column.title!r} of {name} is {found}, which does not convert to "
+                f"{column.type}; expected one of {', '.join(sorted(accepted))}",
+                source_schema=schema,
+            )
+
+
+def _reading(spec: SourceSpec, column: SourceColumn) -> Reading:
+    # A week is told from a date, whatever the date becomes.
+    return Reading.DATE if column.title == spec.week_title else reading(column.type)

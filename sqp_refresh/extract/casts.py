@@ -1,0 +1,90 @@
+"""A source's columns inside BigQuery: each under our name and in its type, and judged there.
+
+What cannot be read as what its column is becomes null and marks its row, exactly as it does for
+the rows that are read; the rules of the contract are then the very same text.
+"""
+
+import re
+
+from sqp_refresh.extract.bigquery_table import Source
+from sqp_refresh.model.contract import decisive_rules
+from sqp_refresh.model.tables import (
+    CHILD_ASIN_TITLE,
+    MARKETPLACE_TITLE,
+    PARENT_ASIN_TITLE,
+    SourceColumn,
+)
+from sqp_refresh.model.types import TEXT_OF, Reading, reading
+
+MARKETPLACE_PARAMETER = "marketplace"
+READABLE = "readable"
+
+_INT64 = "9223372036854775807"
+_TYPES = {
+    Reading.TEXT: "STRING",
+    Reading.DATE: "DATE",
+    Reading.WHOLE: "INT64",
+    Reading.NUMBER: "FLOAT64",
+    Reading.FLAG: "BOOL",
+    Reading.INSTANT: "TIMESTAMP",
+}
+
+
+def quoted(name: str) -> str:
+    """A name in backticks; the settings have refused names that hold one."""
+    return f"`{name}`"
+
+
+def typed_columns(source: Source) -> dict[str, str]:
+    """Each column of the contract as an expression, and whether all of a row was readable."""
+    expressions = {column.name: _column(source, column) for column in source.spec.columns}
+    lossy = [column for column in source.columns if _typed(source, column) != quoted(column.title)]
+    readable = " AND ".join(
+        f"({quoted(column.title)} IS NULL OR {_typed(source, column)} IS NOT NULL)"
+        for column in lossy
+        if reading(column.type) is not Reading.DATE
+    )
+    return expressions | {READABLE: readable or "TRUE"}
+
+
+def keeps_contract(source: Source) -> str:
+    """Whether a row of typed columns keeps its contract, as a condition; never null."""
+    rules = (f"({_in_bigquery(rule.sql)}) IS NOT FALSE" for rule in decisive_rules(source.spec))
+    return "\n        AND ".join((quoted(READABLE), *rules))
+
+
+def _in_bigquery(rule: str) -> str:
+    """The one function that BigQuery knows by another name; its patterns are raw strings."""
+    return re.sub(r"REGEXP_LIKE\((`[^`]*`), '", r"REGEXP_CONTAINS(\1, r'", rule)
+
+
+def _column(source: Source, column: SourceColumn) -> str:
+    if column.title not in source.types:
+        known = column.title == MARKETPLACE_TITLE
+        unknown = f"CAST(NULL AS {_TYPES[reading(column.type)]})"
+        return f"@{MARKETPLACE_PARAMETER}" if known else unknown
+    if source.spec.name is None and column.title == CHILD_ASIN_TITLE:
+        return f"COALESCE({quoted(CHILD_ASIN_TITLE)}, {quoted(PARENT_ASIN_TITLE)})"
+    return _typed(source, column)
+
+
+def _typed(source: Source, column: SourceColumn) -> str:
+    name, type_, wanted = quoted(column.title), source.types[column.title], reading(column.type)
+    if wanted is Reading.DATE:
+        return f"DATE({name})"
+    if wanted not in (Reading.WHOLE, Reading.NUMBER) or type_ == "INTEGER":
+        return name
+    if type_ == "STRING":
+        cast = "INT64" if wanted is Reading.WHOLE else "FLOAT64"
+        says = f"REGEXP_CONTAINS(TRIM({name}), r'^({TEXT_OF[wanted]})$')"
+        number = f"IF({says}, SAFE_CAST(TRIM({name}) AS {cast}), NULL)"
+        return number if wanted is Reading.WHOLE else _finite(number)
+    if wanted is Reading.WHOLE:
+        whole = f"{name} = FLOOR({name}) AND ABS({name}) < {_INT64}"
+        return f"IF({whole}, SAFE_CAST({name} AS INT64), NULL)"
+    return _finite(name) if type_ == "FLOAT" else name
+
+
+def _finite(number: str) -> str:
+    # NaN is below nothing.
+    return f"IF(ABS({number}) < CAST('inf' AS FLOAT64), {number}, NULL)"

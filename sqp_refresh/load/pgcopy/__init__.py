@@ -1,0 +1,1 @@
+"""Encode Arrow batches as the bytes of Postgres's binary COPY."""

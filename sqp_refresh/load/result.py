@@ -1,0 +1,84 @@
+"""What loading a period comes to: exact counts, and what the table holds afterwards."""
+
+from dataclasses import astuple, dataclass
+from typing import Self
+
+from sqp_refresh.checks.period_totals import Inventory
+from sqp_refresh.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Rows of one part, or of several added up.
+
+    Attributes:
+        read: Rows that came from the source, or that a rollup computed.
+        superseded: Rows whose key another row of the same period carries with a later date.
+        inserted: Rows new to the target.
+        updated: Rows whose values differed.
+        unchanged: Rows that the target held already, value by value.
+        deleted: Rows of the target that the source no longer has.
+        retained: Rows that the target keeps although the source's period came empty.
+        quarantined: Rows that broke their contract and reached no target.
+    """
+
+    read: int = 0
+    superseded: int = 0
+    inserted: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    deleted: int = 0
+    retained: int = 0
+    quarantined: int = 0
+
+    def __add__(self, other: Self) -> "Counts":
+        return Counts(
+            *(mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True))
+        )
+
+    def beside(self, left_out: int) -> "Counts":
+        """The same of a whole period, of which so many rows were left as the target has them."""
+        return self + Counts(read=left_out, unchanged=left_out)
+
+    @property
+    def landed(self) -> int:
+        """Rows that the target holds now."""
+        return self.inserted + self.updated + self.unchanged
+
+    @property
+    def changed(self) -> int:
+        """Rows that were written or removed."""
+        return self.inserted + self.updated + self.deleted
+
+    def check_nothing_lost(self) -> None:
+        """Hold the law of conservation: every row that was read is accounted for.
+
+        Raises:
+            DataError: the counts do not add up, so the transaction must not be committed.
+        """
+        if self.read != self.landed + self.superseded + self.quarantined:
+            raise DataError(
+                f"{self.read} rows were read, but {self.landed} landed, {self.superseded} were "
+                f"superseded and {self.quarantined} quarantined; somebody else changed the target "
+                "meanwhile, run the refresh again"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """What publishing a part did.
+
+    Attributes:
+        counts: Its rows.
+        inventory: What the table holds of its period now.
+        fingerprints: What the rows are made of, to be kept; None where that would not tell them
+            apart.
+    """
+
+    counts: Counts
+    inventory: Inventory
+    fingerprints: bytes | None = None
+
+
+class Undecided(Exception):
+    """A part of a period's rows does not tell what became of it: it must be compared whole."""

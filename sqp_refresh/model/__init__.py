@@ -1,0 +1,1 @@
+"""Define what things are: tables, periods, rows and their contract, events; no I/O."""

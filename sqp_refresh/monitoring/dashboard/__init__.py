@@ -1,0 +1,1 @@
+"""Draw one HTML page: each table now, and what the last nights did to it."""

@@ -1,0 +1,1 @@
+"""Look for what would make a refresh fail, before it does."""

@@ -1,0 +1,1 @@
+"""Answer the deployment guide's list of success from the data."""

@@ -1,0 +1,1 @@
+"""Refresh one table from end to end."""

@@ -1,0 +1,208 @@
+"""The commands that look ahead, switch tables on and off, and stop what is at work."""
+
+import json
+from contextlib import redirect_stderr, redirect_stdout
+from functools import partial
+from io import StringIO
+from subprocess import CompletedProcess
+
+import pytest
+
+from sqp_refresh.cli import main
+from sqp_refresh.errors import Stopped
+from sqp_refresh.model.tables import TABLES
+from sqp_refresh.settings import Settings
+from sqp_refresh_tests.cli.test_refreshes import one_line
+from sqp_refresh_tests.control.test_kill_switch import execute, rows
+from sqp_refresh_tests.faults.outcome import log, refreshed
+from sqp_refresh_tests.faults.sources import WEEKS, DisturbedAfterAWeek
+from sqp_refresh_tests.helpers.nights import FIRST, LAST, held, refresh_all
+from sqp_refresh_tests.refresh.test_run import MIDDLE, three_weeks
+
+RANGE = ("--from", str(FIRST), "--to", str(LAST))
+QUERIES = "search_query_performance"
+
+
+def sqp_refresh(*arguments: str) -> CompletedProcess[str]:
+    """The command, in this process: what most of its time goes into is to start one."""
+    out, err, code = StringIO(), StringIO(), 0
+    with redirect_stdout(out), redirect_stderr(err), pytest.MonkeyPatch.context() as patched:
+        patched.setattr("sys.argv", ["sqp-refresh", *arguments])
+        try:
+            main()
+        except SystemExit as ended:
+            code = ended.code
+    assert isinstance(code, int)
+    return CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
+
+
+def said(*arguments: str) -> str:
+    done = sqp_refresh(*arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.strip()
+
+
+def enabled(settings: Settings) -> set[str]:
+    query = "SELECT table_name FROM sqp.refresh_config WHERE is_enabled"
+    return {table for (table,) in rows(settings.database_url, query)}
+
+
+# -- plan and refresh ------------------------------------------------------------------------------
+
+
+def test_a_plan_tells_what_would_be_copied_and_why_and_writes_nothing(environment, source):
+    source.write(three_weeks())
+    refresh_all(environment)
+    before = held(environment), log()
+    source.replace(
+        [
+            one | {"Search Query Volume": 7} if one["Date"] == MIDDLE else one
+            for one in three_weeks()
+        ]
+    )
+
+    planned = json.loads(said("plan", *RANGE, "--json"))
+
+    copied = {(one["table"], one["period"]): one for one in planned if one["copy"]}
+    week = (QUERIES, str(MIDDLE))
+    assert {table for table, _ in copied} == set(TABLES)
+    assert {period for table, period in copied if TABLES[table].source} == {str(MIDDLE)}
+    assert (copied[week]["rows"], copied[week]["reason"]) == (4, "the source changed")
+    assert copied[week]["bytes"] is not None
+    assert copied["weekly_summary", str(MIDDLE)]["bytes"] is None
+    assert (held(environment), log()) == before
+
+
+def test_a_plan_reads_well(environment, source):
+    source.write(three_weeks())
+
+    printed = said("plan", "--table", QUERIES, *RANGE).splitlines()
+
+    assert printed[-1] == "3 of 3 periods would be copied; nothing was written"
+    assert [line for line in printed if str(MIDDLE) in line and "never published" in line]
+
+
+def test_force_copies_what_has_not_changed(environment, source):
+    source.write(three_weeks())
+    refresh_all(environment)
+
+    left = json.loads(said("refresh", "--table", QUERIES, *RANGE, "--json"))
+    forced = json.loads(said("refresh", "--table", QUERIES, *RANGE, "--force", "--json"))
+
+    (one,), (other,) = left["tables"], forced["tables"]
+    assert (one["status"], one["copied"], one["skipped"], one["rows"]) == ("success", 0, 3, 0)
+    assert (other["copied"], other["rows"], other["unchanged"]) == (3, 12, 12)
+    assert log()[-1][0] == forced["run_ids"][0]
+
+
+# -- the kill switch -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("command", "table", "why"),
+    [
+        ("stop", QUERIES, "was stopped"),
+        ("disable", QUERIES, "is disabled"),
+        ("stop", "--all", "stopped"),
+    ],
+)
+def test_a_refresh_in_flight_stops_at_its_next_week(environment, source, command, table, why):
+    source.write(three_weeks())
+    feed = DisturbedAfterAWeek(environment, partial(sqp_refresh, command, table))
+
+    with pytest.raises(Stopped, match=why):
+        refreshed("r", feed=feed)
+
+    published = rows(environment.database_url, f"SELECT DISTINCT start_date FROM sqp.{QUERIES}")
+    assert published == [(FIRST,)]
+    assert [entry[:2] for entry in log()] == [("r", "failed")]
+    if command == "disable":
+        assert said("enable", table) == f"enabled {table}"
+    assert list(refreshed("next").periods) == WEEKS[1:]
+
+
+def test_tables_are_switched_off_and_on(environment):
+    everything = enabled(environment)
+
+    assert said("disable", QUERIES, "daily_sqp_data") == f"disabled daily_sqp_data, {QUERIES}"
+    assert enabled(environment) == everything - {QUERIES, "daily_sqp_data"}
+    assert said("disable", "--all").startswith("disabled ")
+    assert enabled(environment) == set()
+    assert said("disable", "--all") == "already disabled"
+    assert "sqp-refresh enable --all" in one_line(sqp_refresh("refresh"))
+    said("enable", "--all")
+    assert enabled(environment) == everything == set(TABLES)
+
+
+def test_where_nothing_is_at_work_there_is_nothing_to_stop(environment):
+    assert said("stop", "--all") == "nothing is being refreshed"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("disable",), "name one or more tables, or all of them with --all"),
+        (("stop", QUERIES, "--all"), "name one or more tables, or all of them with --all"),
+        (("enable", "nope"), "there is no table 'nope' in sqp.refresh_config; choose from "),
+        (("register", "nope"), "there is no table sqp.nope"),
+        (("register", QUERIES, "--source", "x", "--column", "y"), "must be TITLE=COLUMN"),
+        (("plan", "--table", "nope"), "there is no table 'nope'; choose from "),
+    ],
+)
+def test_bad_arguments_are_one_line(environment, arguments, message):
+    assert message in one_line(sqp_refresh(*arguments))
+
+
+# -- register and doctor ---------------------------------------------------------------------------
+
+
+VOLUMES = """
+CREATE TABLE sqp.volumes (
+    asin text, query text, week date, volume bigint NOT NULL, PRIMARY KEY (asin, query, week)
+)
+"""
+
+
+def test_a_table_is_registered_and_refreshed_by_its_name(environment, source):
+    source.write(three_weeks())
+    execute(environment.database_url, VOLUMES)
+    columns = ("Child ASIN=asin", "Search Query=query", "Date=week", "Search Query Volume=volume")
+
+    told = said(
+        *("register", "volumes", "--source", environment.BIGQUERY_SOURCE_TABLE),
+        *("--key", "asin", "--key", "query", "--key", "week", "--week-column", "Date"),
+        *(word for column in columns for word in ("--column", column)),
+        *("--after", QUERIES),
+    )
+    outcome = json.loads(said("refresh", "--table", "volumes", *RANGE, "--json"))
+
+    assert told.startswith("sqp.volumes is registered and becomes an asset")
+    (one,) = outcome["tables"]
+    assert (one["table"], one["copied"], one["inserted"]) == ("volumes", 3, 12)
+
+
+def test_a_doctor_finds_nothing_then_what_is_wrong(environment, source):
+    source.write(three_weeks())
+    refresh_all(environment)
+    found = [line.split(": ")[0].split(maxsplit=1) for line in said("doctor").splitlines()]
+    assert {mark for mark, _ in found} == {"ok"}
+    assert [about for _, about in found] == [
+        *("settings", "postgres", "registry", "privileges", "pooler", "timeouts", "disk", "clock"),
+        *("indexes", "tables", "bigquery", "bigquery query", "bigquery read"),
+        *("code location", "daemon"),
+    ]
+
+    execute(
+        environment.database_url,
+        "DELETE FROM sqp.refresh_dependencies WHERE dependent_config_id ="
+        " (SELECT id FROM sqp.refresh_config WHERE table_name = 'yearly_summary')",
+    )
+    source.replace(three_weeks(), without=["Child ASIN"])
+
+    done = sqp_refresh("doctor", "--json")
+
+    assert done.returncode == 1
+    wrong = {one["about"]: one["said"] for one in json.loads(done.stdout) if not one["ok"]}
+    assert wrong.keys() == {"registry", "bigquery"}
+    assert "yearly_summary" in wrong["registry"]
+    assert "Child ASIN" in wrong["bigquery"]

@@ -1,0 +1,166 @@
+"""The dashboard as Dagster has it: drawn after each night, however it ended, and linked."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import dagster as dg
+import psycopg
+import pytest
+
+from sqp_refresh.definitions import defs
+from sqp_refresh.defs.cron import longest_pause
+from sqp_refresh.defs.jobs.dashboard_job import KEY
+from sqp_refresh.model.lineage import origins
+from sqp_refresh.model.tables import TABLES
+from sqp_refresh.settings import Settings
+from sqp_refresh_tests.monitoring.dashboard.history import AT, DAY, history
+
+DAILY = dg.AssetKey(["sqp", "daily_sqp_data"])
+
+
+@pytest.fixture
+def page(monkeypatch, migrated_database, tmp_path) -> Path:
+    """Where the page of this test is drawn; one table is enabled."""
+    monkeypatch.setenv("DATABASE_URL", migrated_database)
+    with history(migrated_database) as told:
+        told.connection.execute("UPDATE sqp.refresh_config SET is_enabled = false")
+        told.register("daily_sqp_data")
+    monkeypatch.setenv("REFRESH_DASHBOARD_PATH", str(tmp_path / "page.html"))
+    return tmp_path / "page.html"
+
+
+def asked_for(instance: dg.DagsterInstance) -> list[str | None]:
+    """The runs after which the sensor asks for the page, now."""
+    sensor = defs().resolve_sensor_def("dashboard_after_each_night")
+    with dg.build_sensor_context(instance=instance) as context:
+        data = sensor.evaluate_tick(context)
+    return [request.run_key for request in data.run_requests or ()]
+
+
+def test_the_page_is_asked_for_after_a_night_however_it_ended():
+    with dg.instance_for_test() as instance:
+        assert asked_for(instance) == []
+        # There is no database: the night fails.
+        failed = (
+            defs()
+            .resolve_job_def("daily_refresh")
+            .execute_in_process(
+                instance=instance,
+                asset_selection=[DAILY],
+                partition_key=None,
+                raise_on_error=False,
+                tags={
+                    "dagster/asset_partition_range_start": "2025-08-10",
+                    "dagster/asset_partition_range_end": "2025-08-10",
+                },
+            )
+        )
+        assert not failed.success
+        assert asked_for(instance) == [failed.run_id]
+
+        # Drawing it is no night, so it asks for nothing more.
+        drawn = (
+            defs()
+            .resolve_job_def("draw_dashboard")
+            .execute_in_process(instance=instance, raise_on_error=False)
+        )
+        assert asked_for(instance) == [failed.run_id] != [drawn.run_id]
+
+
+def test_the_asset_draws_the_page_and_says_what_is_on_it(instance, migrated_database, page):
+    with history(migrated_database) as told:
+        told.run("daily_sqp_data", AT - DAY, "failed")
+        told.run("daily_sqp_data", AT, metrics={"missing_weeks": (0, 0, True)})
+
+    done = defs().resolve_job_def("draw_dashboard").execute_in_process(instance=instance)
+
+    (made,) = done.get_asset_materialization_events()
+    metadata = made.materialization.metadata
+    assert made.asset_key == KEY
+    assert page.read_text().startswith("<!doctype html>")
+    assert metadata["sqp/dashboard"] == dg.MetadataValue.path(page)
+    assert metadata["sqp/verdict"].value == "The table is up to date"
+    numbers = {
+        "tables_up_to_date": 1,
+        "tables_needing_attention": 0,
+        "good_nights_in_a_row": 1,
+        "success_rate": 50.0,
+        "checks_passed_rate": 100.0,
+    }
+    assert {name: metadata[f"sqp/{name}"].value for name in numbers} == numbers
+    tables = metadata["sqp/tables"]
+    assert isinstance(tables, dg.TableMetadataValue)
+    (record,) = tables.records
+    assert (record.data["table"], record.data["state"]) == ("daily_sqp_data", "Up to date")
+
+
+def test_every_table_links_to_the_page(monkeypatch):
+    monkeypatch.setenv("REFRESH_DASHBOARD_URL", "https://example.com/sqp/")
+    graph = defs().resolve_asset_graph()
+
+    for key in graph.executable_asset_keys:
+        link = graph.get(key).metadata["sqp/dashboard"]
+        assert link == dg.MetadataValue.url("https://example.com/sqp/")
+
+
+@pytest.mark.parametrize(
+    ("cron", "hours"),
+    [("0 2 * * *", 24), ("0 2 * * 1-5", 72), ("30 */6 * * *", 6), ("0 2 1 * *", 744)],
+)
+def test_a_weekend_without_nights_is_no_delay(monkeypatch, cron, hours):
+    monkeypatch.setenv("REFRESH_CRON", cron)
+
+    assert longest_pause(Settings.read()) == timedelta(hours=hours)
+
+
+def test_a_table_is_late_by_what_the_schedule_and_the_registry_say(monkeypatch, migrated_database):
+    with psycopg.connect(migrated_database) as connection:
+        connection.execute(
+            "UPDATE sqp.refresh_config SET refresh_frequency_hours = 168"
+            " WHERE table_name = 'yearly_summary'"
+        )
+    monkeypatch.setenv("DATABASE_URL", migrated_database)
+    graph = defs().resolve_asset_graph()
+
+    def policy(table: str) -> dg.FreshnessPolicy | None:
+        return graph.get(dg.AssetKey(["sqp", table])).freshness_policy
+
+    def hours(warn: int, fail: int) -> dg.FreshnessPolicy:
+        return dg.FreshnessPolicy.time_window(timedelta(hours=fail), timedelta(hours=warn))
+
+    assert policy("weekly_summary") == hours(26, 36)
+    assert policy("yearly_summary") == hours(170, 180)
+
+
+def test_another_definition_of_a_table_is_another_version_of_its_code():
+    graph = defs().resolve_asset_graph()
+    versions = {graph.get(dg.AssetKey(["sqp", table])).code_version for table in TABLES}
+
+    assert None not in versions
+    assert len(versions) >= len(TABLES) - 3  # month, quarter and year are defined alike
+
+
+@pytest.mark.parametrize("table", TABLES.values(), ids=TABLES.keys())
+def test_every_column_comes_from_columns_that_there_are(table):
+    titles = {column.title for column in table.source.columns} if table.source else set()
+
+    for column, made_from in origins(table).items():
+        assert made_from, column
+        for parent, name in made_from:
+            above = {one.name for one in TABLES[parent].columns} if parent else titles
+            assert name in above, column
+            assert parent is None or parent in table.parents
+
+
+def test_a_ratio_comes_from_what_is_divided():
+    assert origins(TABLES["weekly_summary"])["ctr"] == [
+        ("search_query_performance", "asin_click_count"),
+        ("search_query_performance", "asin_impression_count"),
+    ]
+    assert origins(TABLES["daily_sqp_data"])["ctr"] == [
+        (None, "ASIN Click Count"),
+        (None, "ASIN Impression Count"),
+    ]
+    assert origins(TABLES["search_performance_summary"])["brand"] == [
+        ("asin_performance_data", "brand")
+    ]

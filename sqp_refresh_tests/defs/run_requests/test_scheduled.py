@@ -1,0 +1,166 @@
+"""What a tick of the schedule asks for, and what happens to a night that comes late."""
+
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+import psycopg
+import pytest
+
+from sqp_refresh.definitions import defs
+from sqp_refresh.defs import sensors
+from sqp_refresh.model.tables import TABLES
+
+NIGHT = datetime(2025, 8, 18, 2, tzinfo=UTC)
+AWAY = "postgresql://u:p@127.0.0.1:1/d"
+
+
+def execute(url: str, statement: str) -> None:
+    with psycopg.connect(url) as connection:
+        connection.execute(statement.encode())
+
+
+@pytest.fixture
+def due(environment) -> str:
+    """URL of a database whose tables are all due at NIGHT, and no sooner."""
+    execute(environment.database_url, f"UPDATE sqp.refresh_config SET next_refresh_at = '{NIGHT}'")
+    return environment.database_url
+
+
+@pytest.fixture
+def tick(instance):
+    """Evaluates the schedule."""
+
+    def evaluated(at: datetime = NIGHT) -> tuple[dg.RunRequest | None, str | None]:
+        schedule = defs().resolve_schedule_def("daily_refresh_schedule")
+        context = dg.build_schedule_context(instance=instance, scheduled_execution_time=at)
+        result = schedule.evaluate_tick(context)
+        return next(iter(result.run_requests or []), None), result.skip_message
+
+    return evaluated
+
+
+def asked(request: dg.RunRequest | None) -> set[str]:
+    assert request, "no run was asked for"
+    assert request.asset_selection is not None
+    return {key.path[-1] for key in request.asset_selection}
+
+
+def weeks(request: dg.RunRequest | None) -> tuple[str, str]:
+    assert request, "no run was asked for"
+    first, last = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+    return request.tags[first], request.tags[last]
+
+
+def test_a_tick_asks_for_the_tables_that_are_due_over_the_look_back(due, tick, monkeypatch):
+    monkeypatch.setenv("REFRESH_LOOKBACK_WEEKS", "3")
+    execute(
+        due,
+        "UPDATE sqp.refresh_config SET next_refresh_at = next_refresh_at + interval '1 second'"
+        " WHERE table_name LIKE '%ly_summary'",
+    )
+
+    request, _ = tick()
+
+    assert asked(request) == {
+        "asin_performance_data",
+        "search_query_performance",
+        "search_performance_summary",
+        "daily_sqp_data",
+    }
+    assert weeks(request) == ("2025-07-27", "2025-08-10")
+    assert request.tags["sqp_refresh/tick"] == "2025-08-18T02:00:00+00:00"
+
+
+def test_a_disabled_table_is_not_asked_for(due, tick):
+    execute(
+        due, "UPDATE sqp.refresh_config SET is_enabled = false WHERE table_name = 'daily_sqp_data'"
+    )
+
+    request, _ = tick()
+
+    assert asked(request) == TABLES.keys() - {"daily_sqp_data"}
+
+
+def test_a_table_may_look_further_back_than_the_others(due, tick):
+    execute(
+        due,
+        """UPDATE sqp.refresh_config SET custom_sync_params = '{"lookback_weeks": 12}'"""
+        " WHERE table_name = 'daily_sqp_data'",
+    )
+
+    request, _ = tick()
+
+    assert weeks(request) == ("2025-05-25", "2025-08-10")
+
+
+def test_a_tick_at_which_nothing_is_due_asks_for_nothing(due, tick):
+    request, said = tick(NIGHT - timedelta(seconds=1))
+
+    assert request is None
+    assert said == "no enabled table is due at 2025-08-18 01:59 UTC"
+
+
+def test_before_the_first_week_has_ended_the_schedule_skips(due, tick):
+    early = datetime(2024, 8, 20, 2, tzinfo=UTC)
+    execute(due, f"UPDATE sqp.refresh_config SET next_refresh_at = '{early}'")
+
+    request, said = tick(early)
+
+    assert request is None
+    assert said == "no week since 2024-08-18 has ended yet"
+
+
+def test_a_registry_that_is_away_delays_the_night_and_says_so(due, tick, monkeypatch):
+    monkeypatch.setenv("DATABASE_URL", AWAY)
+
+    request, said = tick()
+
+    assert request is None
+    assert said is not None
+    assert said.startswith("the night is delayed: Postgres: ")
+    assert "overdue_refreshes" in said
+
+
+@pytest.fixture
+def overdue(monkeypatch):
+    """Evaluates the sensor as of five minutes after NIGHT."""
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return NIGHT + timedelta(minutes=5)
+
+    def evaluated(instance: dg.DagsterInstance) -> tuple[dg.RunRequest | None, str | None]:
+        monkeypatch.setattr(sensors, "datetime", Clock)
+        sensor = defs().resolve_sensor_def("overdue_refreshes")
+        context = dg.build_sensor_context(instance=instance, definitions=defs())
+        result = sensor.evaluate_tick(context)
+        return next(iter(result.run_requests or []), None), result.skip_message
+
+    return evaluated
+
+
+def test_a_night_that_the_schedule_could_not_ask_for_is_asked_for_later(due, overdue, monkeypatch):
+    with dg.DagsterInstance.ephemeral() as instance, monkeypatch.context() as away:
+        away.setenv("DATABASE_URL", AWAY)
+        _, said = overdue(instance)
+        assert said is not None
+        assert said.endswith("it is tried again at the next tick")
+        monkeypatch.setenv("DATABASE_URL", due)
+
+        request, _ = overdue(instance)
+
+    assert asked(request) == set(TABLES)
+    assert request.run_key == request.tags["sqp_refresh/tick"] == "2025-08-18T02:00:00+00:00"
+
+
+def test_a_night_that_was_asked_for_is_not_asked_for_twice(due, overdue, tick):
+    request, _ = tick()
+    with dg.DagsterInstance.ephemeral() as instance:
+        job = defs().resolve_job_def("daily_refresh")
+        instance.create_run_for_job(job, tags=request.tags)
+
+        again, said = overdue(instance)
+
+    assert again is None
+    assert said == f"the night of {NIGHT} was asked for"

@@ -1,0 +1,57 @@
+"""Feeds during which something happens, once: between two weeks, or in the middle of one."""
+
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import replace
+
+import pyarrow as pa
+
+from sqp_refresh.extract.source import BigQueryFeed
+from sqp_refresh.model.periods import Period, weeks_between
+from sqp_refresh.model.rows import Part, Raw
+from sqp_refresh.model.tables import SEARCH_QUERY_PERFORMANCE
+from sqp_refresh.settings import Settings
+from sqp_refresh_tests.helpers.nights import FIRST, LAST
+from sqp_refresh_tests.helpers.progress import wait_until_published
+
+WEEKS = list(weeks_between(FIRST, LAST))
+
+
+class Disturbed(BigQueryFeed):
+    """A feed of the three weeks, with what is to happen."""
+
+    happens: Callable[[], object]
+
+    def __init__(self, settings: Settings, happens: Callable[[], object]) -> None:
+        super().__init__(settings, SEARCH_QUERY_PERFORMANCE, WEEKS)
+        self.happens = happens
+
+    def happen(self) -> None:
+        happens, self.happens = self.happens, lambda: None
+        happens()
+
+
+class DisturbedAfterAWeek(Disturbed):
+    """It happens once the first week is published, before the second is asked for."""
+
+    def parts(self, periods: Sequence[Period]) -> Generator[Part]:
+        for part in super().parts(periods):
+            yield part
+            wait_until_published(self.settings.database_url, self.table.name, 1)
+            self.happen()
+
+
+class DisturbedWithinAWeek(Disturbed):
+    """It happens once the first batch of the second week is on its way into Postgres."""
+
+    def parts(self, periods: Sequence[Period]) -> Generator[Part]:
+        for part in super().parts(periods):
+            yield self._disturbed(part) if part.period == WEEKS[1] else part
+
+    def _disturbed(self, part: Part) -> Part:
+        assert isinstance(part.rows, Raw)
+        return replace(part, rows=replace(part.rows, batches=self._halted(part.rows.batches)))
+
+    def _halted(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            yield batch
+            self.happen()

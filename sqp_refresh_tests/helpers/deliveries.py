@@ -1,0 +1,73 @@
+"""Refreshes from rows that a test hands over as Arrow: all of a refresh but BigQuery."""
+
+import itertools
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import psycopg
+import pyarrow as pa
+
+from sqp_refresh.model.periods import Period
+from sqp_refresh.model.rows import Facts, Part, Raw, State
+from sqp_refresh.model.tables import SEARCH_QUERY_PERFORMANCE, Table
+from sqp_refresh.postgres.session import Session
+from sqp_refresh.refresh.result import Summary
+from sqp_refresh.refresh.run import Order, refresh
+from sqp_refresh_tests.helpers.rows import Row, source_table
+
+_numbers = itertools.count(1)
+
+
+@dataclass(slots=True)
+class Delivery:
+    """A feed of weeks as the source would send them; each counts as changed since the last one.
+
+    Attributes:
+        weeks: The batches of each week.
+        table: Where the rows go.
+        known: What else is said of a week beforehand, as BigQuery would.
+    """
+
+    weeks: Mapping[Period, Sequence[pa.RecordBatch]]
+    table: Table = SEARCH_QUERY_PERFORMANCE
+    known: Mapping[str, object] = field(default_factory=dict)
+    batch_size: int | None = None
+    facts: Facts = field(default_factory=lambda: Facts(method="handed over"))
+
+    def periods(self, session: Session) -> Sequence[Period]:
+        return sorted(self.weeks)
+
+    def states(self, session: Session, periods: Sequence[Period]) -> Mapping[Period, State]:
+        return {week: State({"delivery": next(_numbers), **self.known}) for week in periods}
+
+    def parts(self, periods: Sequence[Period]) -> Generator[Part]:
+        for week in periods:
+            batches = self.weeks[week]
+            schema = batches[0].schema if batches else source_table([]).schema
+            yield Part(week, Raw(schema, batches, {"Marketplace": "US"}))
+
+
+def deliver(url: str, rows: Sequence[Row], *weeks: Period) -> Summary:
+    """Refresh search_query_performance from rows as `rows.row` makes them.
+
+    Args:
+        url: The database.
+        rows: All of them.
+        weeks: The weeks that are read, also where none of the rows is of one; by default those of
+            the rows.
+    """
+    mine = {week: [one for one in rows if Period.week_of(one["Date"]) == week] for week in weeks}
+    for one in [] if weeks else rows:
+        mine.setdefault(Period.week_of(one["Date"]), []).append(one)
+    batches = {week: source_table(of_week).to_batches() for week, of_week in mine.items()}
+    return refresh(url, Delivery(batches), Order("delivery"))
+
+
+def tolerate(url: str, most: float, metric: str = "quarantined_ratio") -> None:
+    """Set the most that a quality metric of any table may be; bad rows of a week by default."""
+    with psycopg.connect(url) as connection:
+        connection.execute(
+            "UPDATE sqp.refresh_config SET custom_sync_params = jsonb_build_object('quality',"
+            " jsonb_build_object(%s::text, jsonb_build_object('max', %s::float8)))",
+            [metric, most],
+        )

@@ -1,0 +1,86 @@
+"""A refresh of all tables without Dagster, and what must be true after it."""
+
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+
+import psycopg
+
+from sqp_refresh.extract.client import rest_client
+from sqp_refresh.load.result import Counts
+from sqp_refresh.model.periods import weeks_between
+from sqp_refresh.model.tables import TABLES
+from sqp_refresh.refresh.result import Summary
+from sqp_refresh.refresh.run import Order, refresh
+from sqp_refresh.refresh.sources import feed_for
+from sqp_refresh.settings import Settings
+from sqp_refresh_tests.helpers import oracle
+from sqp_refresh_tests.helpers.oracle import Rows
+from sqp_refresh_tests.helpers.rows import Row, SourceTable
+
+FIRST = date(2025, 7, 27)
+LAST = date(2025, 8, 10)
+
+
+def refresh_all(
+    settings: Settings, first: date = FIRST, last: date = LAST, *, force: bool = False
+) -> dict[str, Summary]:
+    """Refresh every table over a range of weeks, parents first."""
+    weeks = list(weeks_between(first, last))
+    # As the tables of one run do, all read the source as of one instant, and ask for it once.
+    instant = datetime.now(UTC)
+    summaries = {}
+    for table in TABLES.values():
+        feed = feed_for(settings, table, weeks, instant)
+        summaries[table.name] = refresh(settings.database_url, feed, Order("night", force=force))
+    return summaries
+
+
+def held(settings: Settings) -> dict[str, Rows]:
+    """What the tables hold now."""
+    with psycopg.connect(settings.database_url) as connection:
+        return {table: oracle.read_table(connection, table) for table in oracle.KEYS}
+
+
+@dataclass
+class Nights:
+    """Nights in a row: each puts rows into the source, refreshes, and is held to the oracle."""
+
+    settings: Settings
+    source: SourceTable
+    expected: dict[str, Rows] = field(default_factory=lambda: {name: {} for name in oracle.KEYS})
+
+    def after(
+        self, rows: list[Row], *, marketplace: str = "US", force: bool = False, **shape
+    ) -> dict[str, Counts]:
+        """Refresh from exactly these rows; every value and every count must be the oracle's."""
+        self.source.replace(rows, **shape)
+        after = oracle.expected_tables(rows, default_marketplace=marketplace)
+        return self.refreshed(oracle.carry_titles(self.expected, after), len(rows), force=force)
+
+    def refreshed(
+        self, after: dict[str, Rows], rows_read: int, *, force: bool = False
+    ) -> dict[str, Counts]:
+        """Refresh from what the source holds; the tables must then hold `after`."""
+        summaries = refresh_all(self.settings, force=force)
+        now = held(self.settings)
+        for table, summary in summaries.items():
+            oracle.assert_equal(now[table], after[table], table)
+            counts = summary.counts
+            assert {
+                "inserted": counts.inserted,
+                "updated": counts.updated,
+                "deleted": counts.deleted,
+                "unchanged": counts.unchanged + summary.rows_left,
+            } == oracle.counts_between(self.expected[table], after[table]), table
+        queries = summaries["search_query_performance"]
+        assert queries.rows_left or queries.counts.read == rows_read
+        self.expected = after
+        return {name: summary.counts for name, summary in summaries.items()}
+
+
+def queries(settings: Settings) -> list[str]:
+    """The text of every query that BigQuery was asked of this test's dataset."""
+    with closing(rest_client(settings)) as client:
+        texts = [getattr(job, "query", "") for job in client.list_jobs(max_results=50)]
+    return [text for text in texts if f".{settings.BIGQUERY_DATASET}." in text]

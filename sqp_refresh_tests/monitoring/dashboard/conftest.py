@@ -1,0 +1,47 @@
+"""Databases whose control tables tell of nights, and the page that is drawn of them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from sqp_refresh.monitoring.dashboard.drawing import draw
+from sqp_refresh_tests.conftest import _database_like
+from sqp_refresh_tests.monitoring.dashboard.history import AT, History, history
+
+HOSTILE = "\"><img src=x onerror='hacked=1'><script>hacked=1</script>"
+"""Text that takes over a page which does not escape it."""
+
+
+@pytest.fixture
+def told(migrated_database: str) -> Iterator[History]:
+    """The control tables of an empty database, of whose tables none is enabled."""
+    with history(migrated_database) as told:
+        told.connection.execute("UPDATE sqp.refresh_config SET is_enabled = false")
+        yield told
+
+
+@pytest.fixture(scope="session")
+def page(
+    postgres_url: str, _migrated: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Path]:
+    """The page of three tables with three weeks of nights; one has a hostile name, and failed."""
+    with _three_tables(postgres_url, _migrated) as database_url:
+        path = tmp_path_factory.mktemp("dashboard") / "dashboard.html"
+        draw(database_url, path, AT, days=21)
+        yield path
+
+
+@contextmanager
+def _three_tables(server: str, template: str) -> Iterator[str]:
+    shown = ["search_query_performance", "monthly_summary"]
+    with _database_like(server, template) as database_url:
+        with history(database_url) as told:
+            told.connection.execute(
+                "UPDATE sqp.refresh_config SET is_enabled = table_name = ANY(%s)", (shown,)
+            )
+            told.nights(shown, 21)
+            told.register(HOSTILE)
+            told.run(HOSTILE, AT, "failed", message=HOSTILE, metrics={HOSTILE: (1, 0, False)})
+        yield database_url

@@ -1,0 +1,154 @@
+"""What a doctor says of a server and a user that would make a refresh fail."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+import pytest
+from psycopg import conninfo
+
+from sqp_refresh.control.table_lock import only_writer
+from sqp_refresh.errors import AccessDenied, NotFound, RefreshError, SettingsError, Unavailable
+from sqp_refresh.load.indexes import set_aside
+from sqp_refresh.model.tables import SEARCH_QUERY_PERFORMANCE, TABLES
+from sqp_refresh.monitoring.doctor import database
+from sqp_refresh.monitoring.doctor.examination import first_refreshes
+from sqp_refresh.postgres.session import connect
+from sqp_refresh_tests.control.test_kill_switch import execute, rows
+
+GRANTS = "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA sqp TO limited;"
+
+
+@pytest.fixture
+def limited(migrated_database: str) -> Iterator[str]:
+    """URL of a migrated database as a user who may look at everything, and do nothing."""
+    execute(
+        migrated_database,
+        "CREATE ROLE limited LOGIN; GRANT USAGE ON SCHEMA sqp TO limited;"
+        "GRANT SELECT ON ALL TABLES IN SCHEMA sqp TO limited",
+    )
+    yield conninfo.make_conninfo(migrated_database, user="limited")
+    execute(migrated_database, "DROP OWNED BY limited; DROP ROLE limited")
+
+
+def privileges(url: str) -> str:
+    with connect(url) as session:
+        return database.privileges(session, list(TABLES))
+
+
+def test_a_user_with_every_right_may_refresh(migrated_database, limited):
+    execute(migrated_database, GRANTS)
+
+    assert privileges(limited).startswith("limited may do with ")
+
+
+def test_a_right_that_is_lacking_is_named_with_its_remedy(migrated_database, limited):
+    with pytest.raises(AccessDenied, match=r"lacks DELETE, INSERT, UPDATE on asin_perf.* more; "):
+        privileges(limited)
+
+    execute(migrated_database, f"{GRANTS} REVOKE UPDATE ON sqp.weekly_summary FROM limited")
+    with pytest.raises(AccessDenied) as raised:
+        privileges(limited)
+    assert str(raised.value).startswith("limited lacks UPDATE on weekly_summary; GRANT SELECT, ")
+
+
+def test_a_table_of_somebody_else_in_the_schema_is_no_matter(migrated_database, limited):
+    execute(migrated_database, f"{GRANTS} CREATE TABLE sqp.theirs (id int)")
+
+    assert "theirs" not in privileges(limited)
+
+
+def test_the_right_to_stage_a_week_is_needed(migrated_database, limited):
+    name = conninfo.conninfo_to_dict(migrated_database)["dbname"]
+    execute(migrated_database, f"{GRANTS} REVOKE TEMPORARY ON DATABASE {name} FROM PUBLIC")
+
+    with pytest.raises(AccessDenied, match="may not make temporary tables"):
+        privileges(limited)
+
+
+def test_row_level_security_that_hides_rows_is_noticed(migrated_database, limited):
+    execute(migrated_database, f"{GRANTS} ALTER TABLE sqp.refresh_config ENABLE ROW LEVEL SECURITY")
+
+    with pytest.raises(AccessDenied, match="hides rows of refresh_config from limited"):
+        privileges(limited)
+    assert privileges(migrated_database)
+
+
+def test_a_timeout_that_ends_a_week_is_noticed_and_one_that_does_not_is_told(migrated_database):
+    name = conninfo.conninfo_to_dict(migrated_database)["dbname"]
+    execute(migrated_database, f"ALTER DATABASE {name} SET statement_timeout = '8s'")
+    with connect(migrated_database) as session:
+        assert "of the user is 8,000 ms; each transaction" in database.timeouts(session)
+
+    execute(migrated_database, f"ALTER DATABASE {name} SET transaction_timeout = '5min'")
+    with (
+        connect(migrated_database) as session,
+        pytest.raises(SettingsError, match="transaction_timeout of the user is 300,000 ms"),
+    ):
+        database.timeouts(session)
+
+
+def test_indexes_that_a_first_load_left_away_are_named(migrated_database):
+    with connect(migrated_database) as session:
+        assert database.indexes(session) == "no index is set aside"
+        with session.transaction():
+            names = [one.name for one in set_aside(session, SEARCH_QUERY_PERFORMANCE)]
+
+        with pytest.raises(
+            NotFound, match=f"search_query_performance lacks {', '.join(sorted(names))}, "
+        ):
+            database.indexes(session)
+
+        with only_writer(migrated_database, SEARCH_QUERY_PERFORMANCE) as writer:
+            writer.ensure()
+            assert "search_query_performance is being filled" in database.indexes(session)
+
+
+def test_disk_is_told_as_far_as_it_can_be_seen(migrated_database, limited, monkeypatch):
+    with connect(migrated_database) as session:
+        assert " GB are free" in database.disk(session)
+        monkeypatch.setattr(database, "HEADROOM_GB", 1e9)
+        with pytest.raises(Unavailable, match="are needed"):
+            database.disk(session)
+    with connect(limited) as session:
+        assert "can be seen by members of pg_monitor only" in database.disk(session)
+
+
+def test_a_replication_slot_that_nobody_reads_is_noticed(migrated_database):
+    slot = "SELECT pg_create_physical_replication_slot('forgotten', true)::text"
+    rows(migrated_database, slot)
+    try:
+        with connect(migrated_database) as session, pytest.raises(Unavailable, match="forgotten"):
+            database.disk(session)
+    finally:
+        rows(migrated_database, "SELECT pg_drop_replication_slot('forgotten')::text")
+
+
+def test_clocks_that_are_apart_are_noticed(migrated_database, monkeypatch):
+    with connect(migrated_database) as session:
+        assert "30 s are allowed" in database.clock(session)
+
+        class Ahead(datetime):
+            @classmethod
+            def now(cls, tz=None):
+                return datetime.now(tz) + timedelta(minutes=2)
+
+        monkeypatch.setattr(database, "datetime", Ahead)
+        with pytest.raises(RefreshError, match=r"is -1\d\d\.\d s from this machine's"):
+            database.clock(session)
+
+
+def test_without_a_pooler_a_connection_keeps_its_process(migrated_database):
+    assert "keeps its server process" in database.pooler(migrated_database)
+
+
+def test_a_table_may_wait_for_its_first_refresh_for_as_long_as_between_two(migrated_database):
+    with connect(migrated_database) as session:
+        assert first_refreshes(session).startswith("8 of 8 wait for their first refresh")
+
+    execute(
+        migrated_database,
+        "UPDATE sqp.refresh_config SET next_refresh_at = now() - interval '25 hours'"
+        " WHERE table_name = 'weekly_summary'",
+    )
+    with connect(migrated_database) as session, pytest.raises(NotFound, match=r"^weekly_summary r"):
+        first_refreshes(session)
