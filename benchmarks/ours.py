@@ -9,12 +9,12 @@ import pyarrow.compute as pc
 
 from benchmarks.command import Load
 from benchmarks.rows import Rows
-from sqp_refresh.checks.period_totals import inventory
-from sqp_refresh.ledger.target_version import Known
-from sqp_refresh.load.result import Counts, Landed
+from sqp_refresh.checks.period_totals import measure_period
+from sqp_refresh.ledger.target_version import Baseline
+from sqp_refresh.load.result import Counts, LoadResult
 from sqp_refresh.load.staging import stage
 from sqp_refresh.model.periods import Period
-from sqp_refresh.model.rows import Facts, Part, Query, Raw, State
+from sqp_refresh.model.rows import PeriodRows, ReadStats, SourceBatches, SqlRows, State
 from sqp_refresh.model.tables import (
     CHILD_ASIN_TITLE,
     OWN_COUNTS,
@@ -23,8 +23,8 @@ from sqp_refresh.model.tables import (
     Table,
 )
 from sqp_refresh.postgres.session import Session, connect
-from sqp_refresh.refresh.run import Order, refresh
-from sqp_refresh.validate.row_validator import sifted
+from sqp_refresh.refresh.run import RefreshRequest, refresh
+from sqp_refresh.validate.row_validator import validated
 
 _TITLES = {column.name: column.title for column in SQP_REPORT.columns}
 
@@ -40,7 +40,7 @@ class MemoryFeed:
     known: Mapping[Period, State]
     table: Table = SEARCH_QUERY_PERFORMANCE
     batch_size: int | None = None
-    facts: Facts = field(default_factory=lambda: Facts("memory"))
+    stats: ReadStats = field(default_factory=lambda: ReadStats("memory"))
 
     def periods(self, session: Session) -> Sequence[Period]:
         """The weeks of the rows."""
@@ -50,12 +50,12 @@ class MemoryFeed:
         """What the source says of each week."""
         return self.known
 
-    def parts(self, periods: Sequence[Period]) -> Generator[Part]:
+    def parts(self, periods: Sequence[Period]) -> Generator[PeriodRows]:
         """One part a week, of one batch."""
         wanted = set(periods)
         for week, batch in zip(self.known, self.rows.batches(), strict=True):
             if week in wanted:
-                yield Part(week, Raw(batch.schema, [batch], {}))
+                yield PeriodRows(week, SourceBatches(batch.schema, [batch], {}))
 
 
 def engine(url: str, rows: Rows) -> Load:
@@ -64,7 +64,7 @@ def engine(url: str, rows: Rows) -> Load:
     _load_late(rows)
 
     def load() -> None:
-        refresh(url, feed, Order(str(uuid.uuid4())))
+        refresh(url, feed, RefreshRequest(str(uuid.uuid4())))
 
     return load
 
@@ -85,13 +85,13 @@ def bystander(url: str, rows: Rows) -> Load:
     from sqp_refresh.refresh import run as engine_room
 
     def staged(
-        session: Session, table: Table, part: Part, *, known: Known | None, whole: bool
-    ) -> Landed:
-        assert not isinstance(part.rows, Raw | Query), "valid rows are batches"
+        session: Session, table: Table, part: PeriodRows, *, known: Baseline | None, whole: bool
+    ) -> LoadResult:
+        assert not isinstance(part.rows, SourceBatches | SqlRows), "valid rows are batches"
         count = stage(session, part.rows.schema, part.rows)
-        now = inventory(session, table, part.period)
+        now = measure_period(session, table, part.period)
         kept = known.fingerprints if known else None
-        return Landed(Counts(read=count, unchanged=count), now, kept)
+        return LoadResult(Counts(read=count, unchanged=count), now, kept)
 
     engine_room.publish = staged
     return engine(url, rows)
@@ -125,9 +125,9 @@ def _valid(rows: Rows, batches: Iterable[pa.RecordBatch]) -> Generator[pa.Record
 
 
 def _good(week: Period, batch: pa.RecordBatch) -> pa.RecordBatchReader:
-    part = Part(week, Raw(batch.schema, [batch], {}))
-    good = sifted(SEARCH_QUERY_PERFORMANCE, part)
-    assert not isinstance(good.rows, Raw | Query), "rows of a source have a contract"
+    part = PeriodRows(week, SourceBatches(batch.schema, [batch], {}))
+    good = validated(SEARCH_QUERY_PERFORMANCE, part)
+    assert not isinstance(good.rows, SourceBatches | SqlRows), "rows of a source have a contract"
     return good.rows
 
 

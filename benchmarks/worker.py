@@ -2,7 +2,7 @@
 
     python -m benchmarks.worker CONTENDER DATABASE_URL ROWS
 
-Prints what the run took, as JSON. Reading the rows' file and making the form that the contender
+Prints what the run took, as JSON. LogicalType the rows' file and making the form that the contender
 wants of it come before the clock starts.
 """
 

@@ -6,7 +6,7 @@ from sqp_refresh import gc_tuning
 from sqp_refresh.defs.asset_checks import table_checks
 from sqp_refresh.defs.assets import source_assets, table_assets
 from sqp_refresh.defs.executors import executor
-from sqp_refresh.defs.io_managers import BigQuerySource, PostgresTables
+from sqp_refresh.defs.io_managers import BigQueryIOManager, PostgresIOManager
 from sqp_refresh.defs.jobs.daily_refresh import daily_refresh
 from sqp_refresh.defs.jobs.dashboard_job import dashboard_asset, dashboard_sensor, draw_dashboard
 from sqp_refresh.defs.jobs.maintenance_job import maintenance, maintenance_schedules
@@ -32,6 +32,6 @@ def defs() -> dg.Definitions:
         jobs=[daily_refresh, draw_dashboard, maintenance],
         schedules=[daily_refresh_schedule(settings, catalog), *maintenance_schedules()],
         sensors=[*sensors(settings, catalog), dashboard_sensor()],
-        resources={"bigquery": BigQuerySource(), "postgres": PostgresTables()},
+        resources={"bigquery": BigQueryIOManager(), "postgres": PostgresIOManager()},
         executor=executor(settings),
     )

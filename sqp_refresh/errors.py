@@ -5,7 +5,7 @@ RefreshError
 │   ├── Unavailable      BigQuery or Postgres cannot be reached, or took too long to answer
 │   ├── QuotaExceeded    BigQuery accepts no more for now
 │   ├── Busy             another refresh of the table is at work
-│   └── Died             the process of a refresh ended without a word
+│   └── ProcessLost             the process of a refresh ended without a word
 └── Permanent            another attempt changes nothing; somebody has to act
     ├── SettingsError    a switch, or a table's registration, is missing or malformed
     ├── AccessDenied     the credentials are wrong, or lack a right
@@ -67,7 +67,7 @@ class Busy(Transient):
     """Another refresh of the table is at work."""
 
 
-class Died(Transient):
+class ProcessLost(Transient):
     """The process of a refresh ended without a word: killed, or its machine is gone."""
 
 

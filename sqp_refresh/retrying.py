@@ -12,7 +12,7 @@ ATTEMPTS = 5
 LONGEST_PAUSE_S = 30
 
 
-def persistently(progress: Callable[[], int] = lambda: 0, attempts: int = ATTEMPTS) -> Retrying:
+def retrying(progress: Callable[[], int] = lambda: 0, attempts: int = ATTEMPTS) -> Retrying:
     """Attempts at something until it succeeds, or fails several times in a row without progress.
 
     Only what is transient is tried again, and not what another refresh is busy with. Call it

@@ -8,9 +8,9 @@ from benchmarks.measure import NUMBERS, Measurement, medians
 from benchmarks.report import Report
 from benchmarks.rows import CHANGED, Rows, write_rows
 from benchmarks.targets import TARGETS
-from sqp_refresh.model.rows import Part, Query, Raw
+from sqp_refresh.model.rows import PeriodRows, SourceBatches, SqlRows
 from sqp_refresh.model.tables import SEARCH_QUERY_PERFORMANCE
-from sqp_refresh.validate.row_validator import sifted
+from sqp_refresh.validate.row_validator import validated
 
 KEY = [column.name for column in SEARCH_QUERY_PERFORMANCE.key]
 
@@ -32,9 +32,9 @@ def run(contender: str, case: Case, seconds: float) -> Measurement:
 def test_every_row_keeps_its_contract_and_no_key_comes_twice(written):
     first, _ = written
     (batch,) = first.batches()
-    part = Part(first.weeks()[0], Raw(batch.schema, [batch], {}))
-    good = sifted(SEARCH_QUERY_PERFORMANCE, part).rows
-    assert not isinstance(good, Raw | Query)
+    part = PeriodRows(first.weeks()[0], SourceBatches(batch.schema, [batch], {}))
+    good = validated(SEARCH_QUERY_PERFORMANCE, part).rows
+    assert not isinstance(good, SourceBatches | SqlRows)
 
     assert good.read_all().num_rows == 5_000
     assert first.of_target().group_by(KEY).aggregate([]).num_rows == 5_000

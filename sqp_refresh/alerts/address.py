@@ -16,7 +16,7 @@ import httpcore
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
-class Refused(Exception):
+class PrivateAddress(Exception):
     """A receiver's address is not public, and the switch does not allow it."""
 
 
@@ -39,7 +39,7 @@ def resolved(host: str, port: int, *, allow_private: bool) -> list[str]:
     """The addresses of a host, the preferred one first.
 
     Raises:
-        Refused: one of them is not public.
+        PrivateAddress: one of them is not public.
         httpcore.ConnectError: it has none.
     """
     try:
@@ -50,7 +50,7 @@ def resolved(host: str, port: int, *, allow_private: bool) -> list[str]:
     for address in addresses:
         if not allow_private and not is_public(address):
             where = host if host == address else f"{host} is at {address}, which"
-            raise Refused(
+            raise PrivateAddress(
                 f"{where} is not a public address; "
                 "set REFRESH_WEBHOOK_ALLOW_PRIVATE=true to allow it"
             )
@@ -77,7 +77,7 @@ class GuardedNetwork(httpcore.NetworkBackend):
         """A connection to the first address that accepts one.
 
         Raises:
-            Refused: the host has an address that is not public.
+            PrivateAddress: the host has an address that is not public.
         """
         failure: Exception = httpcore.ConnectError(f"no address of {host} is known")
         for address in resolved(host, port, allow_private=self._allow_private):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from sqp_refresh.alerts import outbox
-from sqp_refresh.alerts.outbox import Alert, Answer, Delivery
+from sqp_refresh.alerts.outbox import Alert, Delivery, DeliveryResult
 from sqp_refresh.alerts.receivers import Receiver, receiver_of, receivers
 from sqp_refresh.model.events import Event
 from sqp_refresh.postgres.session import Session
@@ -23,7 +23,7 @@ class Attempt:
     """One attempt at a delivery, what came of it, and the status that the delivery has now."""
 
     delivery: Delivery
-    answer: Answer
+    answer: DeliveryResult
     status: str
 
     def __str__(self) -> str:
@@ -55,14 +55,14 @@ def deliver_due(session: Session, settings: Settings) -> Iterator[Attempt]:
         yield Attempt(delivery, answer, status)
 
 
-def _sent(settings: Settings, delivery: Delivery) -> Answer:
+def _sent(settings: Settings, delivery: Delivery) -> DeliveryResult:
     receiver = receiver_of(settings, delivery)
     if receiver is None:
-        return Answer("is disabled, or no longer there")
+        return DeliveryResult("is disabled, or no longer there")
     return receiver.send(settings, delivery.event_id, delivery.payload)
 
 
-def tested(session: Session, settings: Settings) -> Iterator[tuple[Receiver, Answer]]:
+def tested(session: Session, settings: Settings) -> Iterator[tuple[Receiver, DeliveryResult]]:
     """Send a test to every receiver now, past the outbox, and say what came of each."""
     alert = Alert(Event.TEST, "alerts", "this is a test; nothing is wrong", "", datetime.now(UTC))
     event_id, payload = f"alert_{uuid.uuid4().hex}", json.dumps(alert.payload)

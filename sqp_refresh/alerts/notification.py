@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqp_refresh.alerts.outbox import Answer
+from sqp_refresh.alerts.outbox import DeliveryResult
 from sqp_refresh.model.events import Event, Severity
 
 _SUBJECT = {
@@ -20,7 +20,7 @@ _SUBJECT = {
 }
 
 
-def notify(url: str, payload: str) -> Answer:
+def notify(url: str, payload: str) -> DeliveryResult:
     """Send an alert to a service; whatever goes wrong is in the answer, without a secret."""
     import apprise
 
@@ -30,7 +30,7 @@ def notify(url: str, payload: str) -> Answer:
     with _silenced("apprise", "urllib3"):
         service = apprise.Apprise(asset=apprise.AppriseAsset(http_redirects=False))
         if not service.add(url):
-            return Answer("is not an address that Apprise understands", is_final=True)
+            return DeliveryResult("is not an address that Apprise understands", is_final=True)
         sent = service.notify(
             body=body,
             title=title,
@@ -38,7 +38,7 @@ def notify(url: str, payload: str) -> Answer:
             body_format=apprise.NotifyFormat.TEXT,
         )
     if sent:
-        return Answer()
+        return DeliveryResult()
     return _refusal("\n".join(entry.message for entry in sent.logs()))
 
 
@@ -51,12 +51,12 @@ def written(payload: str) -> tuple[str, str]:
     return title, "\n".join(line for line in told if line)
 
 
-def _refusal(said: str) -> Answer:
+def _refusal(said: str) -> DeliveryResult:
     """What Apprise logs quotes addresses, so that no more than the status is taken from it."""
     answered = re.search(r"\berror=(\d{3})\b", said)
     if answered is None:
-        return Answer("was not accepted, or the service cannot be reached")
-    return Answer(f"answered {answered[1]}", int(answered[1]))
+        return DeliveryResult("was not accepted, or the service cannot be reached")
+    return DeliveryResult(f"answered {answered[1]}", int(answered[1]))
 
 
 @contextmanager

@@ -128,7 +128,7 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class DeliveryResult:
     """What came of one attempt.
 
     Attributes:
@@ -197,7 +197,7 @@ def claim(session: Session, resting: Collection[str] = ()) -> Delivery | None:
     return Delivery(*found[0]) if found else None
 
 
-def settle(session: Session, delivery: Delivery, answer: Answer) -> str:
+def settle(session: Session, delivery: Delivery, answer: DeliveryResult) -> str:
     """Note what came of an attempt, in the transaction that claimed it; returns the status."""
     status = _status(delivery, answer)
     pause = PAUSES_S[min(delivery.attempts, len(PAUSES_S) - 1)]
@@ -213,7 +213,7 @@ def settle(session: Session, delivery: Delivery, answer: Answer) -> str:
     return status
 
 
-def _status(delivery: Delivery, answer: Answer) -> str:
+def _status(delivery: Delivery, answer: DeliveryResult) -> str:
     if answer.error is None:
         return "delivered"
     is_last = answer.is_final or delivery.attempts + 1 >= delivery.max_attempts

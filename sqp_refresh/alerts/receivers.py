@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from psycopg import sql
 from pydantic import SecretStr
 
-from sqp_refresh.alerts.outbox import Answer, Delivery
+from sqp_refresh.alerts.outbox import Delivery, DeliveryResult
 from sqp_refresh.postgres.session import Session
 from sqp_refresh.settings import WEBHOOK, Settings
 
@@ -26,7 +26,7 @@ class Receiver:
     url: SecretStr
     is_webhook: bool
 
-    def send(self, settings: Settings, event_id: str, payload: str) -> Answer:
+    def send(self, settings: Settings, event_id: str, payload: str) -> DeliveryResult:
         """Make one attempt to tell it of an alert."""
         url = self.url.get_secret_value()
         try:
@@ -38,7 +38,7 @@ class Receiver:
 
             return notify(url, payload)
         except Exception as error:  # One address that nobody foresaw must not hold up the others.
-            return Answer(f"could not be sent to ({type(error).__name__})")
+            return DeliveryResult(f"could not be sent to ({type(error).__name__})")
 
 
 def receiver_of(settings: Settings, delivery: Delivery) -> Receiver | None:

@@ -7,8 +7,8 @@ from urllib.parse import unquote, urlsplit
 import httpcore
 
 from sqp_refresh import __version__
-from sqp_refresh.alerts.address import GuardedNetwork, Refused
-from sqp_refresh.alerts.outbox import Answer
+from sqp_refresh.alerts.address import GuardedNetwork, PrivateAddress
+from sqp_refresh.alerts.outbox import DeliveryResult
 from sqp_refresh.alerts.signature import headers_of
 from sqp_refresh.errors import one_line
 from sqp_refresh.settings import Settings
@@ -20,7 +20,7 @@ DEADLINE_S = 15
 _GONE = 410
 
 
-def post(settings: Settings, url: str, event_id: str, payload: str) -> Answer:
+def post(settings: Settings, url: str, event_id: str, payload: str) -> DeliveryResult:
     """Send an alert to a webhook; whatever goes wrong is in the answer, without a secret.
 
     A redirect is not followed, and of the answer only the status is read.
@@ -37,15 +37,15 @@ def post(settings: Settings, url: str, event_id: str, payload: str) -> Answer:
     )
     try:
         return _answer(_status(network, url, headers, body))
-    except Refused as refused:
-        return Answer(str(refused))
+    except PrivateAddress as refused:
+        return DeliveryResult(str(refused))
     except httpcore.ConnectError as error:
-        return Answer(f"cannot be reached: {one_line(error)}")
+        return DeliveryResult(f"cannot be reached: {one_line(error)}")
     except httpcore.TimeoutException:
-        return Answer("did not answer in time")
+        return DeliveryResult("did not answer in time")
     except (httpcore.NetworkError, httpcore.ProtocolError) as error:
         # What these say may quote what was sent.
-        return Answer(f"broke off the connection ({type(error).__name__})")
+        return DeliveryResult(f"broke off the connection ({type(error).__name__})")
 
 
 def _status(network: GuardedNetwork, url: str, headers: dict[str, str], body: bytes) -> int:
@@ -60,14 +60,14 @@ def _status(network: GuardedNetwork, url: str, headers: dict[str, str], body: by
         return response.status
 
 
-def _answer(status: int) -> Answer:
+def _answer(status: int) -> DeliveryResult:
     if status // 100 == 2:
-        return Answer(status=status)
+        return DeliveryResult(status=status)
     if status // 100 == 3:
-        return Answer(f"answered {status}; a redirect is not followed", status)
+        return DeliveryResult(f"answered {status}; a redirect is not followed", status)
     if status == _GONE:
-        return Answer("answered 410: it wants no more of this", status, is_final=True)
-    return Answer(f"answered {status}", status)
+        return DeliveryResult("answered 410: it wants no more of this", status, is_final=True)
+    return DeliveryResult(f"answered {status}", status)
 
 
 def _credentials(url: str) -> dict[str, str]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqp_refresh.checks.metrics import Metric, Weight
+from sqp_refresh.checks.metrics import CheckSeverity, Metric
 
 # A message names no more periods than this.
 NAMED = 3
@@ -109,7 +109,7 @@ def _verdict(
     failing = [one for one in known if one in all_failing]
     values = [one.value for one in known if one.value is not None]
     above = metric.fails_above
-    is_error = metric.weight is not Weight.WARNS or (
+    is_error = metric.weight is not CheckSeverity.WARNS or (
         above is not None and any(value > above for value in values)
     )
     return Verdict(

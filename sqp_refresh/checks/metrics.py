@@ -13,7 +13,7 @@ from sqp_refresh.errors import SettingsError
 from sqp_refresh.model.tables import OWN_COUNTS
 
 
-class Weight(StrEnum):
+class CheckSeverity(StrEnum):
     """What a metric that is not within its thresholds does."""
 
     BLOCKS = "blocks the tables downstream"
@@ -21,7 +21,7 @@ class Weight(StrEnum):
     WARNS = "is a warning"
 
 
-class Bounds(Protocol):
+class Threshold(Protocol):
     """What an operator set for one metric; None leaves it as it is."""
 
     min: float | None
@@ -47,7 +47,7 @@ class Metric:
     name: str
     check: str
     about: str
-    weight: Weight
+    weight: CheckSeverity
     minimum: float | None = None
     maximum: float | None = None
     fails_above: float | None = None
@@ -56,14 +56,14 @@ class Metric:
 
 
 def _compared(name: str, check: str, about: str) -> Metric:
-    return Metric(name, check, about, Weight.BLOCKS, is_compared=True, is_added=True)
+    return Metric(name, check, about, CheckSeverity.BLOCKS, is_compared=True, is_added=True)
 
 
 QUARANTINED_RATIO = Metric(
     "quarantined_ratio",
     "few_rows_quarantined",
     "rows that break their contract, among those of the source (0 to 1)",
-    Weight.FAILS,
+    CheckSeverity.FAILS,
     maximum=0.01,
 )
 METRICS = {
@@ -80,14 +80,14 @@ METRICS = {
             "null_ratio",
             "key_measures_are_known",
             "nulls among an ASIN's own counts and the search volume (0 to 1)",
-            Weight.WARNS,
+            CheckSeverity.WARNS,
             maximum=0.01,
         ),
         Metric(
             "volume_ratio",
             "volume_is_as_usual",
             "rows, as a multiple of the median of the eight weeks before",
-            Weight.WARNS,
+            CheckSeverity.WARNS,
             minimum=0.5,
             maximum=2,
         ),
@@ -95,7 +95,7 @@ METRICS = {
             "freshness_days",
             "data_is_fresh",
             "days since the newest week ended; Amazon and the vendor take up to ten",
-            Weight.WARNS,
+            CheckSeverity.WARNS,
             maximum=10,
             fails_above=28,
         ),
@@ -103,7 +103,7 @@ METRICS = {
             "missing_weeks",
             "no_missing_weeks",
             "weeks without a row between the first and the last (count)",
-            Weight.FAILS,
+            CheckSeverity.FAILS,
             maximum=0,
             is_added=True,
         ),
@@ -112,7 +112,7 @@ METRICS = {
             "funnel_narrows",
             "rows with more clicks than impressions, cart adds than clicks, or purchases than cart "
             "adds (count)",
-            Weight.WARNS,
+            CheckSeverity.WARNS,
             maximum=0,
             is_added=True,
         ),
@@ -120,7 +120,7 @@ METRICS = {
             "all_zero_measures",
             "measures_are_not_all_zero",
             "weeks in which every count of every ASIN is 0 (count)",
-            Weight.FAILS,
+            CheckSeverity.FAILS,
             maximum=0,
             is_added=True,
         ),
@@ -128,7 +128,7 @@ METRICS = {
             "fraction_scale_detected",
             "shares_are_percentages",
             "weeks whose shares go from 0 to 1, not to 100, told from their counts (count)",
-            Weight.FAILS,
+            CheckSeverity.FAILS,
             maximum=0,
             is_added=True,
         ),
@@ -136,14 +136,14 @@ METRICS = {
             "rate_agreement",
             "rates_agree_with_volume",
             "rates that are 100 * total / search volume within 0.01 (0 to 1)",
-            Weight.WARNS,
+            CheckSeverity.WARNS,
             minimum=0.99,
         ),
         Metric(
             "rerun_changes",
             "rerun_changes_nothing",
             "rows changed although their source had not (count)",
-            Weight.WARNS,
+            CheckSeverity.WARNS,
             maximum=0,
             is_added=True,
         ),
@@ -151,7 +151,7 @@ METRICS = {
 }
 
 
-def with_bounds(metrics: Iterable[Metric], bounds: Mapping[str, Bounds]) -> list[Metric]:
+def with_bounds(metrics: Iterable[Metric], bounds: Mapping[str, Threshold]) -> list[Metric]:
     """The metrics with the thresholds that an operator set.
 
     Raises:
@@ -166,7 +166,7 @@ def with_bounds(metrics: Iterable[Metric], bounds: Mapping[str, Bounds]) -> list
     return [_bounded(metric, bounds.get(metric.name)) for metric in metrics]
 
 
-def _bounded(metric: Metric, bounds: Bounds | None) -> Metric:
+def _bounded(metric: Metric, bounds: Threshold | None) -> Metric:
     if bounds is None:
         return metric
     minimum = metric.minimum if bounds.min is None else bounds.min

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from sqp_refresh.checks.metric_sql import DISTINCT_ASIN_COUNT, ROW_COUNT, reconciled_sums
-from sqp_refresh.ledger.target_version import PLACE, Held, of_period, state_of
+from sqp_refresh.ledger.target_version import PLACE, TargetVersion, of_period, state_of
 from sqp_refresh.model.periods import Period
 from sqp_refresh.model.tables import SCHEMA, Table
 from sqp_refresh.postgres.session import Session
 
 
 @dataclass(frozen=True, slots=True)
-class Inventory:
+class PeriodTotals:
     """What a table holds of a period.
 
     Attributes:
@@ -21,7 +21,7 @@ class Inventory:
         numbers: Those that are compared with the source, by the names of their measures.
     """
 
-    held: Held
+    held: TargetVersion
     numbers: Mapping[str, int]
 
 
@@ -34,7 +34,7 @@ FROM (
 """)
 
 
-def inventory(session: Session, table: Table, period: Period) -> Inventory:
+def measure_period(session: Session, table: Table, period: Period) -> PeriodTotals:
     """Count, add up and locate the rows of a period."""
     reconciled = reconciled_sums(table)
     sums = {ROW_COUNT: sql.SQL("count(*)"), **reconciled}
@@ -57,4 +57,4 @@ def inventory(session: Session, table: Table, period: Period) -> Inventory:
     numbers = dict(zip(sums, totals, strict=True))
     if reconciled:
         numbers[DISTINCT_ASIN_COUNT] = asins
-    return Inventory(Held(numbers[ROW_COUNT], state), numbers)
+    return PeriodTotals(TargetVersion(numbers[ROW_COUNT], state), numbers)

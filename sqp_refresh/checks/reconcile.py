@@ -6,7 +6,7 @@ from typing import Any
 
 from sqp_refresh.checks import metric_sql
 from sqp_refresh.checks.metric_sql import DISTINCT_ASIN_COUNT, ROW_COUNT, SUMS, Measured
-from sqp_refresh.checks.period_totals import Inventory
+from sqp_refresh.checks.period_totals import PeriodTotals
 from sqp_refresh.model.periods import Period
 from sqp_refresh.model.tables import Table
 from sqp_refresh.postgres.session import Session
@@ -32,7 +32,7 @@ class Difference:
 
 
 def differences(
-    session: Session, table: Table, period: Period, state: Mapping[str, Any], holds: Inventory
+    session: Session, table: Table, period: Period, state: Mapping[str, Any], holds: PeriodTotals
 ) -> list[Difference]:
     """Where a table does not hold what it must of a period.
 

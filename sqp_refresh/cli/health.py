@@ -68,13 +68,13 @@ def doctor(json: Json = False) -> None:
 
     findings = examined()
     if json:
-        typer.echo(json_format.dumps([finding.as_json() for finding in findings], indent=2))
+        typer.echo(json_format.dumps([diagnosis.as_json() for diagnosis in findings], indent=2))
     else:
-        for finding in findings:
-            mark, style = ("ok", "green") if finding.ok else ("!!", "red")
-            said = f"{mark}  {finding.about}: {finding.said}"
+        for diagnosis in findings:
+            mark, style = ("ok", "green") if diagnosis.ok else ("!!", "red")
+            said = f"{mark}  {diagnosis.about}: {diagnosis.said}"
             console.print(said, style=style, markup=False, soft_wrap=True)
-    if not all(finding.ok for finding in findings):
+    if not all(diagnosis.ok for diagnosis in findings):
         raise typer.Exit(1)
 
 

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from sqp_refresh.errors import SettingsError
 from sqp_refresh.model.periods import Period, finished_weeks, weeks_between
-from sqp_refresh.refresh.sources import ask_ahead
+from sqp_refresh.refresh.sources import query_ahead
 from sqp_refresh.registry.catalog import Catalog, read_catalog
 from sqp_refresh.settings import Settings
 
@@ -133,7 +133,7 @@ def run_refresh(
     # Nobody watches a program's run.
     with nullcontext() if json else watched(console, database_url, run_ids):
         coming = [catalog.table(name) for name in names if name in enabled]
-        ask_ahead(settings, coming, weeks, instant)
+        query_ahead(settings, coming, weeks, instant)
         # Dagster takes seconds to import, and only this needs it.
         from sqp_refresh.definitions import defs
         from sqp_refresh.defs.in_process_run import run_daily_refresh

@@ -9,8 +9,8 @@ from psycopg import sql
 
 from sqp_refresh.alerts import rules
 from sqp_refresh.alerts.rules import Refreshed
-from sqp_refresh.control.table_lock import is_free
-from sqp_refresh.errors import Died, RefreshError, Transient, kind_of, one_line
+from sqp_refresh.control.table_lock import try_lock
+from sqp_refresh.errors import ProcessLost, RefreshError, Transient, kind_of, one_line
 from sqp_refresh.model.tables import SCHEMA, Table
 from sqp_refresh.postgres.session import Session
 
@@ -179,11 +179,11 @@ def close_dead(session: Session, held: Table | None = None) -> list[str]:
     """
     dead = []
     for audit_id, table, published in session.rows(_OPEN.format(schema=sql.Literal(SCHEMA))):
-        is_dead = is_free(session, table) if held is None else table == held.name
+        is_dead = try_lock(session, table) if held is None else table == held.name
         if not is_dead:
             continue
         weeks = json.loads(published or "[]")
-        error = Died(
+        error = ProcessLost(
             f"its process ended without a word after {len(weeks)} published periods; "
             "the next refresh goes on from there"
         )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from sqp_refresh.errors import Died
+from sqp_refresh.errors import ProcessLost
 from sqp_refresh.model.tables import SCHEMA, Dependency
 from sqp_refresh.postgres.session import Session
 
@@ -55,7 +55,7 @@ def outcome_of(session: Session, run_id: str) -> Outcome:
             done.add(table)
             continue
         error = json.loads(details or "{}")
-        died = died or error.get("type") == Died.__name__
+        died = died or error.get("type") == ProcessLost.__name__
         if not error.get("retryable"):
             given_up.add(table)
     return Outcome(frozenset(done), frozenset(given_up), frozenset(at_work), died)

@@ -29,7 +29,7 @@ _TRY = sql.SQL("SELECT pg_try_advisory_xact_lock(hashtextextended({}, 0))")
 
 
 class Writer:
-    """The right to write a table, held until the block of `only_writer` ends."""
+    """The right to write a table, held until the block of `table_lock` ends."""
 
     def __init__(self, database_url: str, table: Table, connections: ExitStack) -> None:
         self._database_url = database_url
@@ -62,7 +62,7 @@ class Writer:
             wait=wait_fixed(POLL_S),
         )
         try:
-            patiently(is_free, session, self._table.name)
+            patiently(try_lock, session, self._table.name)
         except RetryError:
             raise Busy(self._busy(session)) from None
 
@@ -79,13 +79,13 @@ class Writer:
 
 
 @contextmanager
-def only_writer(database_url: str, table: Table) -> Iterator[Writer]:
+def table_lock(database_url: str, table: Table) -> Iterator[Writer]:
     """The table's one writer, once `ensure` has waited for another one, for a minute at most."""
     with ExitStack() as connections:
         yield Writer(database_url, table, connections)
 
 
-def is_free(session: Session, table: str) -> bool:
+def try_lock(session: Session, table: str) -> bool:
     """Whether nobody refreshes the table; it is held from now on to the end of the transaction."""
     (free,) = session.row(_TRY.format(sql.Literal(f"{SCHEMA}.{table} refresh")))
     return free

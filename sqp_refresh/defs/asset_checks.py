@@ -9,14 +9,14 @@ from typing import Any
 import dagster as dg
 
 from sqp_refresh.checks.evaluate import Verdict
-from sqp_refresh.checks.metrics import Metric, Weight
+from sqp_refresh.checks.metrics import CheckSeverity, Metric
 from sqp_refresh.checks.run_checks import check, metrics_of
 from sqp_refresh.defs.partitions import weekly_partitions, weeks_of_run
 from sqp_refresh.model.periods import Grain, Period
 from sqp_refresh.model.tables import SCHEMA, Table
 from sqp_refresh.postgres.session import connect
 from sqp_refresh.registry.catalog import Catalog
-from sqp_refresh.retrying import persistently
+from sqp_refresh.retrying import retrying
 from sqp_refresh.settings import Settings
 
 _BY_PERIOD = dg.TableSchema(
@@ -64,7 +64,7 @@ def _spec(
         name,
         asset=dg.AssetKey([SCHEMA, table.name]),
         description=f"Measures {measured}. Where it fails, it {metrics[0].weight}.",
-        blocking=metrics[0].weight is Weight.BLOCKS,
+        blocking=metrics[0].weight is CheckSeverity.BLOCKS,
         partitions_def=weeks,
     )
 
@@ -75,7 +75,7 @@ def _judged(table: Table, weeks: Sequence[Period] | None, wanted: set[str]) -> l
         with connect(Settings.read().database_url) as session, session.transaction():
             return check(session, table, weeks, today=today, only=wanted)
 
-    return persistently()(judged)
+    return retrying()(judged)
 
 
 def _result(name: str, verdicts: Sequence[Verdict]) -> dg.AssetCheckResult:

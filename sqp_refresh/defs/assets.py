@@ -6,15 +6,15 @@ from typing import Any
 
 import dagster as dg
 
-from sqp_refresh.defs.io_managers import BigQueryReader
+from sqp_refresh.defs.io_managers import SourceHandle
 from sqp_refresh.defs.metadata import OWNERS, column_lineage, dashboard_link, freshness, with_unit
 from sqp_refresh.defs.partitions import instant_of_run, weekly_partitions, weeks_of_run
 from sqp_refresh.ledger.ledger import definition_of
 from sqp_refresh.model.periods import Grain
-from sqp_refresh.model.rows import Feed
+from sqp_refresh.model.rows import Source
 from sqp_refresh.model.tables import SCHEMA, SourceSpec, Table
 from sqp_refresh.registry.catalog import Catalog
-from sqp_refresh.rollup.source import Rollup
+from sqp_refresh.rollup.source import RollupSource
 from sqp_refresh.settings import Settings
 
 REPORT = (
@@ -70,7 +70,7 @@ def _from_bigquery(
 ) -> dg.AssetsDefinition:
     source = dg.AssetIn(key=source_key, input_manager_key="bigquery")
 
-    def rows(context: dg.AssetExecutionContext, source: BigQueryReader) -> Feed:
+    def rows(context: dg.AssetExecutionContext, source: SourceHandle) -> Source:
         return source.read(
             table, weeks_of_run(context.op_execution_context), instant_of_run(context)
         )
@@ -79,8 +79,8 @@ def _from_bigquery(
 
 
 def _derived(table: Table, described: dict[str, Any]) -> dg.AssetsDefinition:
-    def rows(context: dg.AssetExecutionContext) -> Rollup:
-        return Rollup(table, weeks_of_run(context.op_execution_context))
+    def rows(context: dg.AssetExecutionContext) -> RollupSource:
+        return RollupSource(table, weeks_of_run(context.op_execution_context))
 
     return dg.asset(**described, deps=_parents(table))(rows)
 

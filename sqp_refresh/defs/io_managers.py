@@ -15,21 +15,23 @@ from sqp_refresh.checks.evaluate import load_pandera
 from sqp_refresh.defs.partitions import RERUN_TAG, launcher_of_run, root_of_run, tick_of_run
 from sqp_refresh.errors import Permanent
 from sqp_refresh.model.periods import Period, finished_weeks
-from sqp_refresh.model.rows import Feed
+from sqp_refresh.model.rows import Source
 from sqp_refresh.model.tables import SCHEMA, Table
-from sqp_refresh.refresh.result import Summary
-from sqp_refresh.refresh.run import Order, refresh
-from sqp_refresh.refresh.sources import feed_for
+from sqp_refresh.refresh.result import RefreshResult
+from sqp_refresh.refresh.run import RefreshRequest, refresh
+from sqp_refresh.refresh.sources import source_for
 from sqp_refresh.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
-class BigQueryReader:
+class SourceHandle:
     """What an asset receives: the source, unread."""
 
     settings: Settings
 
-    def read(self, table: Table, weeks: Sequence[Period] | None, instant: datetime | None) -> Feed:
+    def read(
+        self, table: Table, weeks: Sequence[Period] | None, instant: datetime | None
+    ) -> Source:
         """The Arrow batches of a table; reading starts when they are loaded.
 
         Args:
@@ -40,30 +42,30 @@ class BigQueryReader:
         if weeks is None:
             weeks = finished_weeks(self.settings.REFRESH_START_DATE, datetime.now(UTC).date())
         # The checks come next in this process, unless each step has one of its own.
-        return feed_for(self.settings, table, weeks, instant, meanwhile=load_pandera)
+        return source_for(self.settings, table, weeks, instant, meanwhile=load_pandera)
 
 
-class BigQuerySource(dg.ConfigurableIOManager):
+class BigQueryIOManager(dg.ConfigurableIOManager):
     """Pulls Arrow batches from the vendor's table; nothing is ever written to it."""
 
-    def load_input(self, context: dg.InputContext) -> BigQueryReader:
+    def load_input(self, context: dg.InputContext) -> SourceHandle:
         """The source, unread."""
-        return BigQueryReader(Settings.read())
+        return SourceHandle(Settings.read())
 
     def handle_output(self, context: dg.OutputContext, obj: object) -> None:
         """Refuse: the source belongs to the vendor."""
         raise dg.DagsterInvariantViolationError("the BigQuery source is read only")
 
 
-class PostgresTables(dg.ConfigurableIOManager):
+class PostgresIOManager(dg.ConfigurableIOManager):
     """Publishes an asset's rows into its table, and reports the exact counts."""
 
     force: bool = Field(default=False, description="copy also the weeks that have not changed")
 
-    def handle_output(self, context: dg.OutputContext, obj: Feed) -> None:
+    def handle_output(self, context: dg.OutputContext, obj: Source) -> None:
         """Refresh the table from what the asset returned."""
         settings, tags = Settings.read(), context.step_context.dagster_run.tags
-        order = Order(
+        order = RefreshRequest(
             context.run_id,
             root_run_id=root_of_run(tags),
             force=self.force,
@@ -84,7 +86,7 @@ class PostgresTables(dg.ConfigurableIOManager):
         """Nothing to load: a derived table reads its parents inside Postgres."""
 
 
-def _metadata(summary: Summary) -> dict[str, Any]:
+def _metadata(summary: RefreshResult) -> dict[str, Any]:
     counts, metadata = summary.counts, summary.metadata
     told = {"sqp/reconciliation": (metadata["reconciliation"] or {}).get("verdict", "not judged")}
     if metadata["schema_changes"]:
@@ -104,6 +106,6 @@ def _metadata(summary: Summary) -> dict[str, Any]:
         "sqp/rows_left_out": summary.left_out,
         "sqp/rows_per_second": summary.rows_per_second,
         "sqp/seconds": round(summary.seconds, 3),
-        "sqp/read_by": summary.facts.method or "nothing read",
+        "sqp/read_by": summary.stats.method or "nothing read",
         "sqp/audit_log_id": summary.opened,
     }

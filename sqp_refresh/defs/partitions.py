@@ -17,7 +17,7 @@ from dagster._core.storage.tags import (
 )
 
 from sqp_refresh.model.periods import Period, weeks_between
-from sqp_refresh.refresh.run import Launcher
+from sqp_refresh.refresh.run import Trigger
 
 TICK_TAG = "sqp_refresh/tick"
 """The tick of the schedule that a run serves, whoever launched it."""
@@ -68,13 +68,13 @@ def root_of_run(tags: Mapping[str, str]) -> str | None:
     return tags.get(ROOT_RUN_ID_TAG)
 
 
-def launcher_of_run(tags: Mapping[str, str]) -> Launcher:
+def launcher_of_run(tags: Mapping[str, str]) -> Trigger:
     """Who launched a run; whoever launches one again from the UI keeps the tags of the first."""
     if PARENT_RUN_ID_TAG in tags and RERUN_TAG not in tags:
-        return Launcher.RETRY if RETRY_NUMBER_TAG in tags else Launcher.PERSON
+        return Trigger.RETRY if RETRY_NUMBER_TAG in tags else Trigger.PERSON
     if SENSOR_NAME_TAG in tags:
-        return Launcher.SENSOR
-    return Launcher.SCHEDULE if SCHEDULE_NAME_TAG in tags else Launcher.PERSON
+        return Trigger.SENSOR
+    return Trigger.SCHEDULE if SCHEDULE_NAME_TAG in tags else Trigger.PERSON
 
 
 ASKED_AS_OF: ContextVar[datetime | None] = ContextVar("ASKED_AS_OF", default=None)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sqp_refresh.errors import SchemaMismatch
 from sqp_refresh.extract.client import call_deadline, start_query, translated_errors
 from sqp_refresh.model.tables import SourceColumn, SourceSpec
-from sqp_refresh.model.types import ACCEPTED, Reading, reading
+from sqp_refresh.model.types import ACCEPTED, LogicalType, logical_type
 
 if TYPE_CHECKING:
     from google.cloud.bigquery import Client, SchemaField, Table
@@ -17,7 +17,7 @@ _ALIASES = {"INT64": "INTEGER", "FLOAT64": "FLOAT"}
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class BigQueryTable:
     """One table or view in BigQuery, and the type that each column we need has there.
 
     Attributes:
@@ -45,7 +45,9 @@ class Source:
         return tuple(column for column in self.spec.columns if column.title in self.types)
 
 
-def describe(client: "Client", name: str, spec: SourceSpec, instant: datetime | None) -> Source:
+def describe(
+    client: "Client", name: str, spec: SourceSpec, instant: datetime | None
+) -> BigQueryTable:
     """Look the source up.
 
     Args:
@@ -71,7 +73,7 @@ def describe(client: "Client", name: str, spec: SourceSpec, instant: datetime | 
     }
     schema = {field.name: _type(field) for field in fields}
     _check(name, spec, types, schema)
-    return Source(name, spec, types, _instant(table, instant or datetime.now(UTC)), schema)
+    return BigQueryTable(name, spec, types, _instant(table, instant or datetime.now(UTC)), schema)
 
 
 def _instant(table: "Table", wanted: datetime) -> datetime | None:
@@ -114,6 +116,6 @@ def _check(name: str, spec: SourceSpec, types: dict[str, str], schema: dict[str,
             )
 
 
-def _reading(spec: SourceSpec, column: SourceColumn) -> Reading:
+def _reading(spec: SourceSpec, column: SourceColumn) -> LogicalType:
     # A week is told from a date, whatever the date becomes.
-    return Reading.DATE if column.title == spec.week_title else reading(column.type)
+    return LogicalType.DATE if column.title == spec.week_title else logical_type(column.type)

@@ -6,7 +6,7 @@ the rows that are read; the rules of the contract are then the very same text.
 
 import re
 
-from sqp_refresh.extract.bigquery_table import Source
+from sqp_refresh.extract.bigquery_table import BigQueryTable
 from sqp_refresh.model.contract import decisive_rules
 from sqp_refresh.model.tables import (
     CHILD_ASIN_TITLE,
@@ -14,19 +14,19 @@ from sqp_refresh.model.tables import (
     PARENT_ASIN_TITLE,
     SourceColumn,
 )
-from sqp_refresh.model.types import TEXT_OF, Reading, reading
+from sqp_refresh.model.types import TEXT_OF, LogicalType, logical_type
 
 MARKETPLACE_PARAMETER = "marketplace"
 READABLE = "readable"
 
 _INT64 = "9223372036854775807"
 _TYPES = {
-    Reading.TEXT: "STRING",
-    Reading.DATE: "DATE",
-    Reading.WHOLE: "INT64",
-    Reading.NUMBER: "FLOAT64",
-    Reading.FLAG: "BOOL",
-    Reading.INSTANT: "TIMESTAMP",
+    LogicalType.TEXT: "STRING",
+    LogicalType.DATE: "DATE",
+    LogicalType.WHOLE: "INT64",
+    LogicalType.NUMBER: "FLOAT64",
+    LogicalType.FLAG: "BOOL",
+    LogicalType.INSTANT: "TIMESTAMP",
 }
 
 
@@ -35,19 +35,19 @@ def quoted(name: str) -> str:
     return f"`{name}`"
 
 
-def typed_columns(source: Source) -> dict[str, str]:
+def typed_columns(source: BigQueryTable) -> dict[str, str]:
     """Each column of the contract as an expression, and whether all of a row was readable."""
     expressions = {column.name: _column(source, column) for column in source.spec.columns}
     lossy = [column for column in source.columns if _typed(source, column) != quoted(column.title)]
     readable = " AND ".join(
         f"({quoted(column.title)} IS NULL OR {_typed(source, column)} IS NOT NULL)"
         for column in lossy
-        if reading(column.type) is not Reading.DATE
+        if logical_type(column.type) is not LogicalType.DATE
     )
     return expressions | {READABLE: readable or "TRUE"}
 
 
-def keeps_contract(source: Source) -> str:
+def keeps_contract(source: BigQueryTable) -> str:
     """Whether a row of typed columns keeps its contract, as a condition; never null."""
     rules = (f"({_in_bigquery(rule.sql)}) IS NOT FALSE" for rule in decisive_rules(source.spec))
     return "\n        AND ".join((quoted(READABLE), *rules))
@@ -58,28 +58,32 @@ def _in_bigquery(rule: str) -> str:
     return re.sub(r"REGEXP_LIKE\((`[^`]*`), '", r"REGEXP_CONTAINS(\1, r'", rule)
 
 
-def _column(source: Source, column: SourceColumn) -> str:
+def _column(source: BigQueryTable, column: SourceColumn) -> str:
     if column.title not in source.types:
         known = column.title == MARKETPLACE_TITLE
-        unknown = f"CAST(NULL AS {_TYPES[reading(column.type)]})"
+        unknown = f"CAST(NULL AS {_TYPES[logical_type(column.type)]})"
         return f"@{MARKETPLACE_PARAMETER}" if known else unknown
     if source.spec.name is None and column.title == CHILD_ASIN_TITLE:
         return f"COALESCE({quoted(CHILD_ASIN_TITLE)}, {quoted(PARENT_ASIN_TITLE)})"
     return _typed(source, column)
 
 
-def _typed(source: Source, column: SourceColumn) -> str:
-    name, type_, wanted = quoted(column.title), source.types[column.title], reading(column.type)
-    if wanted is Reading.DATE:
+def _typed(source: BigQueryTable, column: SourceColumn) -> str:
+    name, type_, wanted = (
+        quoted(column.title),
+        source.types[column.title],
+        logical_type(column.type),
+    )
+    if wanted is LogicalType.DATE:
         return f"DATE({name})"
-    if wanted not in (Reading.WHOLE, Reading.NUMBER) or type_ == "INTEGER":
+    if wanted not in (LogicalType.WHOLE, LogicalType.NUMBER) or type_ == "INTEGER":
         return name
     if type_ == "STRING":
-        cast = "INT64" if wanted is Reading.WHOLE else "FLOAT64"
+        cast = "INT64" if wanted is LogicalType.WHOLE else "FLOAT64"
         says = f"REGEXP_CONTAINS(TRIM({name}), r'^({TEXT_OF[wanted]})$')"
         number = f"IF({says}, SAFE_CAST(TRIM({name}) AS {cast}), NULL)"
-        return number if wanted is Reading.WHOLE else _finite(number)
-    if wanted is Reading.WHOLE:
+        return number if wanted is LogicalType.WHOLE else _finite(number)
+    if wanted is LogicalType.WHOLE:
         whole = f"{name} = FLOOR({name}) AND ABS({name}) < {_INT64}"
         return f"IF({whole}, SAFE_CAST({name} AS INT64), NULL)"
     return _finite(name) if type_ == "FLOAT" else name

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from sqp_refresh.extract.bigquery_table import Source
+from sqp_refresh.extract.bigquery_table import BigQueryTable
 from sqp_refresh.extract.client import (
     QUERY_DEADLINE_S,
     call_deadline,
@@ -12,7 +12,7 @@ from sqp_refresh.extract.client import (
     start_query,
     translated_errors,
 )
-from sqp_refresh.extract.query_cache import Answer, Question, Questions
+from sqp_refresh.extract.query_cache import Answer, QueryCache, Question
 from sqp_refresh.extract.sql import query_parameters
 from sqp_refresh.model.periods import Period
 from sqp_refresh.settings import Settings
@@ -39,11 +39,11 @@ class Finished:
         return cast("QueryJob", job)
 
 
-_results: Questions[Finished] = Questions()
+_results: QueryCache[Finished] = QueryCache()
 
 
 def ask_result(
-    settings: Settings, query: str, source: Source, weeks: Sequence[Period], *, purpose: str
+    settings: Settings, query: str, source: BigQueryTable, weeks: Sequence[Period], *, purpose: str
 ) -> Question[Finished]:
     """Have BigQuery begin to run a query, once for all tables of a run that its result feeds.
 
@@ -64,7 +64,7 @@ def run_query(
     client: "Client",
     settings: Settings,
     query: str,
-    source: Source,
+    source: BigQueryTable,
     weeks: Sequence[Period],
     *,
     purpose: str,
@@ -89,7 +89,7 @@ def run_query(
 
 
 def bytes_read(
-    client: "Client", settings: Settings, query: str, source: Source, weeks: Sequence[Period]
+    client: "Client", settings: Settings, query: str, source: BigQueryTable, weeks: Sequence[Period]
 ) -> int:
     """The bytes that a query would read, by a dry run, which costs nothing."""
     config = _configured(settings, source, weeks)
@@ -97,7 +97,9 @@ def bytes_read(
     return start_query(client, query, config).total_bytes_processed or 0
 
 
-def _configured(settings: Settings, source: Source, weeks: Sequence[Period]) -> "QueryJobConfig":
+def _configured(
+    settings: Settings, source: BigQueryTable, weeks: Sequence[Period]
+) -> "QueryJobConfig":
     from google.cloud.bigquery import QueryJobConfig
 
     # Without weeks there is nothing to bind: such a table is read whole.

@@ -53,8 +53,8 @@ class Question(Generic[T]):
         return self.is_answered and self._answer.exception() is not None
 
 
-class Questions(Generic[T]):
-    """Questions of one kind; the tables of a run that ask the same get one answer."""
+class QueryCache(Generic[T]):
+    """QueryCache of one kind; the tables of a run that ask the same get one answer."""
 
     def __init__(self) -> None:
         self._asked: dict[Hashable, Question[T]] = {}

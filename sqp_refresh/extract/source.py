@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from sqp_refresh.extract import emulator
 from sqp_refresh.extract.aggregate_result import Excerpt, conform_result
-from sqp_refresh.extract.bigquery_table import Source, describe
+from sqp_refresh.extract.bigquery_table import BigQueryTable, describe
 from sqp_refresh.extract.casts import quoted
 from sqp_refresh.extract.client import (
     call_deadline,
@@ -31,7 +31,7 @@ from sqp_refresh.extract.split_weeks import by_week, in_batches_of
 from sqp_refresh.extract.sql import WEEK, aggregate_query, rows_query
 from sqp_refresh.extract.storage_read import open_session, session_batches, session_schema
 from sqp_refresh.model.periods import Period
-from sqp_refresh.model.rows import Facts, Part, Raw, State
+from sqp_refresh.model.rows import PeriodRows, ReadStats, SourceBatches, State
 from sqp_refresh.model.tables import MARKETPLACE_TITLE, Origin, Table, aggregated_from
 from sqp_refresh.postgres.session import Session
 from sqp_refresh.settings import Settings
@@ -44,7 +44,7 @@ T = TypeVar("T")
 
 
 @dataclass(slots=True)
-class BigQueryFeed:
+class BigQuerySource:
     """Feeds a table from BigQuery; nothing is connected to before it is asked for something.
 
     Attributes:
@@ -62,8 +62,8 @@ class BigQueryFeed:
     instant: datetime | None = None
     batch_size: int | None = None
     meanwhile: Callable[[], None] = lambda: None
-    facts: Facts = field(default_factory=Facts)
-    _source: Source | None = None
+    stats: ReadStats = field(default_factory=ReadStats)
+    _source: BigQueryTable | None = None
 
     @property
     def name(self) -> str:
@@ -75,7 +75,7 @@ class BigQueryFeed:
     def read_with(self) -> Sequence[str]:
         """The other tables that the same query feeds, which is run once for all of them.
 
-        Known once something of the source was asked for.
+        Baseline once something of the source was asked for.
         """
         if self._source is None or not self._is_aggregate:
             return ()
@@ -85,7 +85,7 @@ class BigQueryFeed:
         """The weeks, whether the source has rows of them or not."""
         return self.weeks
 
-    def ask_ahead(self) -> None:
+    def query_ahead(self) -> None:
         """Have BigQuery begin to count what all weeks hold, which `states` waits for.
 
         Not of a view: it is read as it is at the moment, and nobody could use an older answer.
@@ -106,11 +106,11 @@ class BigQueryFeed:
         if not periods:
             return {}
         states = self._answer(ask(self.settings, self._looked_up(), tuple(periods)))
-        self.facts.undated = states.undated
+        self.stats.undated = states.undated
         marketplace = self.settings.SQP_MARKETPLACE
         return {week: state_of(self.table, week, states, marketplace) for week in periods}
 
-    def parts(self, periods: Sequence[Period]) -> Generator[Part]:
+    def parts(self, periods: Sequence[Period]) -> Generator[PeriodRows]:
         """One part a week, in order, a week without rows too.
 
         Raises:
@@ -139,7 +139,7 @@ class BigQueryFeed:
     def _is_aggregate(self) -> bool:
         return self.table.origin is Origin.SOURCE_AGGREGATE
 
-    def _fed_by(self, source: Source) -> Sequence[Table]:
+    def _fed_by(self, source: BigQueryTable) -> Sequence[Table]:
         """The tables that one query over the source feeds; each asks a view for itself."""
         return aggregated_from(source.spec) if source.is_table else [self.table]
 
@@ -149,7 +149,7 @@ class BigQueryFeed:
             self.meanwhile()
         answer, billed = question.answer(), question.bill()
         if billed is not None:
-            self.facts.bill(billed)
+            self.stats.bill(billed)
         return answer
 
     @contextmanager
@@ -157,19 +157,19 @@ class BigQueryFeed:
         with translated_errors(self.name), closing(rest_client(self.settings)) as client:
             yield client
 
-    def _looked_up(self) -> Source:
+    def _looked_up(self) -> BigQueryTable:
         with self._client() as client:
             return self._described(client)
 
-    def _described(self, client: "Client") -> Source:
+    def _described(self, client: "Client") -> BigQueryTable:
         assert self.table.source, "a table derived in Postgres is not read from BigQuery"
         if self._source is None:
             self._source = describe(client, self.name, self.table.source, self.instant)
-            self.facts.schema = self._source.schema
+            self.stats.schema = self._source.schema
         return self._source
 
-    def _read_table(self, source: Source, weeks: Sequence[Period]) -> Iterator[Part]:
-        self.facts.method = "Storage Read"
+    def _read_table(self, source: BigQueryTable, weeks: Sequence[Period]) -> Iterator[PeriodRows]:
+        self.stats.method = "Storage Read"
         # Empty means all: see `emulator` for why columns are not selected there.
         columns = () if emulator.is_emulated(self.settings) else tuple(source.types)
         with self._storage() as client:
@@ -185,39 +185,41 @@ class BigQueryFeed:
                 yield self._part(week, session_schema(opened), session_batches(client, opened))
 
     def _read_result(
-        self, client: "Client", source: Source, weeks: Sequence[Period]
-    ) -> Iterator[Part]:
+        self, client: "Client", source: BigQueryTable, weeks: Sequence[Period]
+    ) -> Iterator[PeriodRows]:
         query, purpose = self._query(source), "aggregates" if self._is_aggregate else "rows"
         excerpt = Excerpt.for_table(self.table) if self._is_aggregate else Excerpt()
         done = self._answer(ask_result(self.settings, query, source, weeks, purpose=purpose))
-        self.facts.job_id = done.job_id
+        self.stats.job_id = done.job_id
         with self._result(done.found(client), excerpt) as (schema, batches):
             without_week = schema.remove(schema.get_field_index(WEEK))
             for week, rows in by_week(batches, weeks):
                 yield self._part(week, without_week, rows)
 
-    def _query(self, source: Source) -> str:
+    def _query(self, source: BigQueryTable) -> str:
         if self._is_aggregate:
             return aggregate_query(source, self._fed_by(source))
         return rows_query(source)
 
-    def _part(self, week: Period, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Part:
+    def _part(
+        self, week: Period, schema: pa.Schema, batches: Iterable[pa.RecordBatch]
+    ) -> PeriodRows:
         sized = in_batches_of(self.batch_size or self.settings.REFRESH_BATCH_SIZE, batches)
         if self._is_aggregate:
-            return Part(week, conform_result(self.table, schema, sized))
+            return PeriodRows(week, conform_result(self.table, schema, sized))
         constants = {MARKETPLACE_TITLE: self.settings.SQP_MARKETPLACE}
-        return Part(week, Raw(schema, sized, constants))
+        return PeriodRows(week, SourceBatches(schema, sized, constants))
 
     @contextmanager
     def _result(
         self, job: "QueryJob", excerpt: Excerpt
     ) -> Iterator[tuple[pa.Schema, Iterable[pa.RecordBatch]]]:
         if emulator.is_emulated(self.settings):
-            self.facts.method = "query, result over REST"
+            self.stats.method = "query, result over REST"
             result = excerpt.of(emulator.result_over_rest(job.result(**call_deadline())))
             yield result.schema, result.to_batches()
             return
-        self.facts.method = "query, result by Storage Read"
+        self.stats.method = "query, result by Storage Read"
         with self._storage() as client:
             opened = open_session(
                 client,
@@ -236,7 +238,7 @@ class BigQueryFeed:
             client.transport.close()
 
 
-def _in_week(source: Source, week: Period) -> str:
+def _in_week(source: BigQueryTable, week: Period) -> str:
     """A filter for one week; Storage Read takes no parameters, and dates need no quoting."""
     title = source.spec.week_title
     if title is None:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from sqp_refresh.extract.bigquery_table import Source
+from sqp_refresh.extract.bigquery_table import BigQueryTable
 from sqp_refresh.extract.casts import keeps_contract, quoted
 from sqp_refresh.extract.client import call_deadline, rest_client, translated_errors
 from sqp_refresh.extract.jobs import run_query
-from sqp_refresh.extract.query_cache import Answer, Question, Questions
+from sqp_refresh.extract.query_cache import Answer, QueryCache, Question
 from sqp_refresh.extract.sql import WEEK, as_of, listed, place, typed_rows
 from sqp_refresh.model.periods import Grain, Period
 from sqp_refresh.model.rows import State
@@ -38,10 +38,12 @@ class SourceStates:
     undated: int
 
 
-_questions: Questions[SourceStates] = Questions()
+_questions: QueryCache[SourceStates] = QueryCache()
 
 
-def ask(settings: Settings, source: Source, weeks: tuple[Period, ...]) -> Question[SourceStates]:
+def ask(
+    settings: Settings, source: BigQueryTable, weeks: tuple[Period, ...]
+) -> Question[SourceStates]:
     """Have BigQuery begin to count what these weeks are made from.
 
     The tables of one run ask for the same weeks at the same instant, which has one answer.
@@ -69,7 +71,9 @@ def state_of(table: Table, week: Period, states: SourceStates, marketplace: str)
     return State(known | {"marketplace": marketplace, "expected": expected}, rows)
 
 
-def _ask(settings: Settings, source: Source, weeks: tuple[Period, ...]) -> Answer[SourceStates]:
+def _ask(
+    settings: Settings, source: BigQueryTable, weeks: tuple[Period, ...]
+) -> Answer[SourceStates]:
     with translated_errors(source.name), rest_client(settings) as client:
         jobs = [run_query(client, settings, state_query(source), source, weeks, purpose="state")]
         if source.spec.week_title:
@@ -85,7 +89,7 @@ def _ask(settings: Settings, source: Source, weeks: tuple[Period, ...]) -> Answe
     return Answer(states, sum(job.total_bytes_billed or 0 for job in jobs))
 
 
-def state_query(source: Source) -> str:
+def state_query(source: BigQueryTable) -> str:
     """What each week is made from: rows, distinct keys, exact sums, and a fingerprint of all rows.
 
     Equal numbers make equal rows. Digests are added, not combined by XOR, under which two equal
@@ -117,14 +121,14 @@ FROM ranked
 GROUP BY {WEEK}"""
 
 
-def undated_query(source: Source) -> str:
+def undated_query(source: BigQueryTable) -> str:
     """How many rows have no date: no week is asked for them, so they would be lost silently."""
     assert source.spec.week_title, "a table without weeks is read whole"
     title = quoted(source.spec.week_title)
     return f"SELECT COUNT(*) AS undated FROM {as_of(source)} WHERE {title} IS NULL"
 
 
-def _counted(source: Source) -> dict[str, str]:
+def _counted(source: BigQueryTable) -> dict[str, str]:
     parts = (1 + 8 * number for number in range(FINGERPRINT_PARTS))
     counted = {
         f"digest_{start}": f"SUM(CAST(CONCAT('0x', SUBSTR(`digest`, {start}, 8)) AS INT64))"

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from sqp_refresh.extract.bigquery_table import Source
+from sqp_refresh.extract.bigquery_table import BigQueryTable
 from sqp_refresh.extract.casts import MARKETPLACE_PARAMETER, keeps_contract, quoted, typed_columns
 from sqp_refresh.model.periods import ALL_TIME, Grain, Period
 from sqp_refresh.model.tables import SUMMED_COUNTS, TEXT, Table, measures_first, middle_columns
@@ -28,7 +28,7 @@ AFTER_PARAMETER = "after"
 _DAY = "day"
 
 
-def rows_query(source: Source) -> str:
+def rows_query(source: BigQueryTable) -> str:
     """The source's rows as they are: what Storage Read gives for a table, here for a view."""
     columns = ",\n    ".join(quoted(column.title) for column in source.columns)
     return f"""
@@ -39,7 +39,7 @@ WHERE {in_weeks(source)}
 ORDER BY {WEEK}"""
 
 
-def aggregate_query(source: Source, tables: Sequence[Table]) -> str:
+def aggregate_query(source: BigQueryTable, tables: Sequence[Table]) -> str:
     """The rows of tables that BigQuery aggregates from a source, which is read once for all.
 
     A row of each table for each of its keys, summed over the key's queries. Only rows that keep
@@ -99,7 +99,7 @@ def query_parameters(weeks: Sequence[Period], marketplace: str) -> "list[Paramet
     ]
 
 
-def typed_rows(source: Source, **others: str) -> str:
+def typed_rows(source: BigQueryTable, **others: str) -> str:
     """A SELECT of the weeks' rows with every column under our name, ready to be judged.
 
     Args:
@@ -114,7 +114,7 @@ def typed_rows(source: Source, **others: str) -> str:
     WHERE {in_weeks(source)}"""
 
 
-def place(key: Sequence[str], source: Source) -> str:
+def place(key: Sequence[str], source: BigQueryTable) -> str:
     """The rank of a row among those of one key; the first counts, as it does in Postgres."""
     return f"""ROW_NUMBER() OVER (
         PARTITION BY {listed(key)}
@@ -127,21 +127,21 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(map(quoted, names))
 
 
-def as_of(source: Source) -> str:
+def as_of(source: BigQueryTable) -> str:
     """The source at the instant it is read as of, so that all queries of a run see the same."""
     if source.instant is None:
         return quoted(source.name)
     return f"{quoted(source.name)} FOR SYSTEM_TIME AS OF TIMESTAMP '{source.instant.isoformat()}'"
 
 
-def week_of(source: Source) -> str:
+def week_of(source: BigQueryTable) -> str:
     """The Sunday of a row's week, as an expression."""
     if source.spec.week_title is None:
         return f"DATE '{ALL_TIME.start.isoformat()}'"
     return f"DATE_TRUNC(DATE({quoted(source.spec.week_title)}), WEEK(SUNDAY))"
 
 
-def in_weeks(source: Source) -> str:
+def in_weeks(source: BigQueryTable) -> str:
     """Bounds in the column's own type, so that BigQuery prunes partitions, then the exact weeks."""
     title = source.spec.week_title
     if title is None:
@@ -161,7 +161,7 @@ def in_weeks(source: Source) -> str:
     )
 
 
-def _winner_first(source: Source) -> str:
+def _winner_first(source: BigQueryTable) -> str:
     names = [column.name for column in source.columns]
     latest = ["report_date"] if "report_date" in names else []
     values = measures_first(tuple(column.target for column in source.columns))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from sqp_refresh.extract.client import CALL_DEADLINE_S, translated_errors
-from sqp_refresh.retrying import persistently
+from sqp_refresh.retrying import retrying
 
 if TYPE_CHECKING:
     from google.cloud.bigquery_storage_v1.services.big_query_read import BigQueryReadClient
@@ -94,7 +94,7 @@ def _stream_batches(
     def progress() -> int:
         return received
 
-    for attempt in persistently(progress, ATTEMPTS_WITHOUT_A_ROW):
+    for attempt in retrying(progress, ATTEMPTS_WITHOUT_A_ROW):
         with attempt:
             for batch in _stretch(client, stream, received, schema, subject):
                 received += batch.num_rows

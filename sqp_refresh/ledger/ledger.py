@@ -15,15 +15,15 @@ from typing import Any
 from psycopg import sql
 
 from sqp_refresh import __version__
-from sqp_refresh.ledger.target_version import Held, Known, held, period_rows
+from sqp_refresh.ledger.target_version import Baseline, TargetVersion, held, period_rows
 from sqp_refresh.model.contract import contract_of
 from sqp_refresh.model.periods import Period
-from sqp_refresh.model.rows import WEEKS, Feed, State
+from sqp_refresh.model.rows import WEEKS, Source, State
 from sqp_refresh.model.tables import SCHEMA, Table
 from sqp_refresh.postgres.session import Session
 
 
-class Reason(StrEnum):
+class ReloadReason(StrEnum):
     """Why a period is copied, or is not."""
 
     NEW = "never published"
@@ -39,11 +39,11 @@ class Reason(StrEnum):
     @property
     def copies(self) -> bool:
         """Whether the period has to be copied."""
-        return self not in (Reason.UNCHANGED, Reason.RESUMED)
+        return self not in (ReloadReason.UNCHANGED, ReloadReason.RESUMED)
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
+class LedgerEntry:
     """A period as it was last published.
 
     Attributes:
@@ -58,7 +58,7 @@ class Published:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Decision:
     """What is to be done with a period.
 
     Attributes:
@@ -70,10 +70,10 @@ class Finding:
         before: What it was last made from; empty where it was not, or was left as it is.
     """
 
-    reason: Reason
+    reason: ReloadReason
     source_state: Mapping[str, Any]
     rows: int | None
-    held: Held | None = None
+    held: TargetVersion | None = None
     before: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -85,7 +85,7 @@ class Finding:
     def only_source_changed(self) -> bool:
         """Whether the same rows of the source would make the same rows as before."""
         is_made_alike = self.before.get(DEFINITION) == self.source_state[DEFINITION]
-        return self.reason is Reason.SOURCE_CHANGED and is_made_alike
+        return self.reason is ReloadReason.SOURCE_CHANGED and is_made_alike
 
     @property
     def gained(self) -> list[date]:
@@ -179,13 +179,13 @@ def _digest(value: object) -> str:
 
 def reason_for(
     period: Period,
-    known: Published | None,
+    known: LedgerEntry | None,
     source_state: Mapping[str, Any],
-    held: Held | None,
+    held: TargetVersion | None,
     *,
     force: bool = False,
     resumed: Iterable[str] = (),
-) -> Reason:
+) -> ReloadReason:
     """Whether a period has to be copied, and why.
 
     Args:
@@ -197,29 +197,29 @@ def reason_for(
         resumed: The periods that this very refresh published before it broke off.
     """
     if known is None:
-        return Reason.NEW
+        return ReloadReason.NEW
     if known.source_state is None:
-        return Reason.EMPTY
+        return ReloadReason.EMPTY
     if known.source_state.get(DOUBTED):
-        return Reason.DOUBTED
+        return ReloadReason.DOUBTED
     if known.source_state != source_state:
-        return Reason.SOURCE_CHANGED
+        return ReloadReason.SOURCE_CHANGED
     if held is None or known.target_state != held.state:
-        return Reason.TARGET_CHANGED
+        return ReloadReason.TARGET_CHANGED
     if str(period) in resumed:
-        return Reason.RESUMED
-    return Reason.FORCED if force else Reason.UNCHANGED
+        return ReloadReason.RESUMED
+    return ReloadReason.FORCED if force else ReloadReason.UNCHANGED
 
 
 def examine(
     session: Session,
     table: Table,
-    feed: Feed,
+    feed: Source,
     periods: Sequence[Period],
     *,
     force: bool = False,
     resumed: Iterable[str] = (),
-) -> dict[Period, Finding]:
+) -> dict[Period, Decision]:
     """What is to be done with each period, and why; nothing is written.
 
     Args:
@@ -242,13 +242,13 @@ def examine(
         reason = reason_for(period, before, made[period], now, force=force, resumed=resumed)
         rows = before.rows if before and not reason.copies else states[period].rows
         if before and now is None:
-            now = Held(before.rows, before.target_state)
+            now = TargetVersion(before.rows, before.target_state)
         made_before = (before.source_state or {}) if before else {}
-        findings[period] = Finding(reason, made[period], rows, now, made_before)
+        findings[period] = Decision(reason, made[period], rows, now, made_before)
     return findings
 
 
-def restated(session: Session, feed: Feed, periods: Sequence[Period]) -> dict[Period, str]:
+def restated(session: Session, feed: Source, periods: Sequence[Period]) -> dict[Period, str]:
     """Those of the periods, once published, that the source has changed since.
 
     Returns:
@@ -266,7 +266,9 @@ def restated(session: Session, feed: Feed, periods: Sequence[Period]) -> dict[Pe
     return found
 
 
-def published(session: Session, table: Table, periods: Sequence[Period]) -> dict[Period, Published]:
+def published(
+    session: Session, table: Table, periods: Sequence[Period]
+) -> dict[Period, LedgerEntry]:
     """How each of these periods was last published, where it was."""
     if not periods:
         return {}
@@ -278,12 +280,12 @@ def published(session: Session, table: Table, periods: Sequence[Period]) -> dict
         )
     )
     return {
-        Period(first, last): Published(json.loads(state) if state else None, target, rows)
+        Period(first, last): LedgerEntry(json.loads(state) if state else None, target, rows)
         for first, last, state, target, rows in found
     }
 
 
-def as_published(session: Session, table: Table, period: Period) -> Known | None:
+def as_published(session: Session, table: Table, period: Period) -> Baseline | None:
     """The rows that a table was left with when a period was published; None where it had none.
 
     Whether it still has them is not asked here.
@@ -294,7 +296,9 @@ def as_published(session: Session, table: Table, period: Period) -> Known | None
         )
     )
     # To a period without rows, all that come are new.
-    return next((Known(Held(rows, state), of_rows) for rows, state, of_rows in found), None)
+    return next(
+        (Baseline(TargetVersion(rows, state), of_rows) for rows, state, of_rows in found), None
+    )
 
 
 def record(
@@ -303,11 +307,11 @@ def record(
     period: Period,
     source_state: Mapping[str, Any] | None,
     *,
-    held: Held,
+    held: TargetVersion,
     audit_id: int,
     changed: bool,
     fingerprints: bytes | None = None,
-    known: Known | None = None,
+    known: Baseline | None = None,
 ) -> None:
     """Enter a period as published, in the transaction that publishes it.
 

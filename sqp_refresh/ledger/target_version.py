@@ -16,13 +16,13 @@ from sqp_refresh.postgres.session import Session
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class TargetVersion:
     """The rows that a table holds of a period: how many, and a fingerprint of where they lie."""
 
     rows: int
     state: str
 
-    def after(self, inserted: int, moved: int) -> "Held":
+    def after(self, inserted: int, moved: int) -> "TargetVersion":
         """What is held once nothing has happened but this.
 
         Args:
@@ -30,11 +30,11 @@ class Held:
             moved: The places that rows have now, less those that they had.
         """
         places, columns = self.state.split(" ")
-        return Held(self.rows + inserted, f"{int(places) + moved} {columns}")
+        return TargetVersion(self.rows + inserted, f"{int(places) + moved} {columns}")
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class Baseline:
     """Rows that a table held of a period when it was published.
 
     Attributes:
@@ -43,7 +43,7 @@ class Known:
             has computed.
     """
 
-    held: Held
+    held: TargetVersion
     fingerprints: bytes = b""
 
 
@@ -70,7 +70,7 @@ CROSS JOIN LATERAL (
 """)
 
 
-def held(session: Session, table: Table, periods: Iterable[Period]) -> dict[Period, Held]:
+def held(session: Session, table: Table, periods: Iterable[Period]) -> dict[Period, TargetVersion]:
     """What the table holds of each of these periods now."""
     wanted = period_rows(periods)
     if wanted is None:
@@ -81,7 +81,9 @@ def held(session: Session, table: Table, periods: Iterable[Period]) -> dict[Peri
         target=sql.Identifier(SCHEMA, table.name),
         within=within(table, *WANTED),
     )
-    return {Period(first, last): Held(*found) for first, last, *found in session.rows(query)}
+    return {
+        Period(first, last): TargetVersion(*found) for first, last, *found in session.rows(query)
+    }
 
 
 def state_of(table: Table, place: sql.Composable = PLACE) -> sql.Composed:

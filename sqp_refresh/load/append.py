@@ -14,12 +14,12 @@ from sqp_refresh.load.merge_sql import present_statement
 from sqp_refresh.load.pgcopy.encoding import ENCODED, encoded
 from sqp_refresh.load.result import Counts
 from sqp_refresh.model.periods import Period
-from sqp_refresh.model.rows import Part, Query, Raw
+from sqp_refresh.model.rows import PeriodRows, SourceBatches, SqlRows
 from sqp_refresh.model.tables import SCHEMA, Table
 from sqp_refresh.postgres.session import Session
 
 if TYPE_CHECKING:
-    from sqp_refresh.load.delta import Incoming
+    from sqp_refresh.load.delta import DeltaFilter
 
 # COPY leaves policies aside, and Postgres refuses it to whom they bind.
 _IS_BOUND = sql.SQL("SELECT row_security_active({}::regclass)")
@@ -41,9 +41,9 @@ def goes_straight(session: Session, table: Table, period: Period, read: pa.Schem
     return is_as_made and not is_present and not is_bound
 
 
-def made_ready(table: Table, part: Part) -> Part:
+def encode_ahead(table: Table, part: PeriodRows) -> PeriodRows:
     """The same part, its batches made ready to go straight into the target, where it has some."""
-    if isinstance(part.rows, Query | Raw):
+    if isinstance(part.rows, SqlRows | SourceBatches):
         return part
     return replace(part, rows=ready(table, part.period, part.rows))
 
@@ -80,11 +80,11 @@ def as_read(rows: pa.RecordBatchReader) -> pa.RecordBatchReader:
     return pa.RecordBatchReader.from_batches(pa.schema(fields), batches)
 
 
-def copy_straight(session: Session, table: Table, incoming: "Incoming") -> Counts:
+def copy_straight(session: Session, table: Table, incoming: "DeltaFilter") -> Counts:
     """COPY rows that were made ready into the target, which has none of their period.
 
     Raises:
-        Undecided: a key comes twice.
+        NeedsMerge: a key comes twice.
         DataError: a value does not fit its column.
     """
     target = sql.Identifier(SCHEMA, table.name)

@@ -14,7 +14,7 @@ from typing import Self
 import polars as pl
 import pyarrow as pa
 
-from sqp_refresh.load.result import Undecided
+from sqp_refresh.load.result import NeedsMerge
 
 # Two hashes, so that keys that collide are not rows that do.
 _OF_ROW, _OF_KEY = 1, 2
@@ -52,7 +52,7 @@ class Fingerprints:
 
 
 @dataclass(slots=True)
-class Incoming:
+class DeltaFilter:
     """A period's rows on their way; what it has counted is complete once its batches are read.
 
     Attributes:
@@ -116,7 +116,7 @@ class Incoming:
         It is looked for whenever the rows taken have doubled, and once all have been.
 
         Raises:
-            Undecided: there is such a key.
+            NeedsMerge: there is such a key.
         """
         for batch in self.differing():
             yield batch
@@ -126,7 +126,7 @@ class Incoming:
 
     def _require_each_once(self) -> None:
         if not self.has_each_key_once:
-            raise Undecided
+            raise NeedsMerge
 
     @property
     def has_each_key_once(self) -> bool:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from psycopg import sql
 
-from sqp_refresh.checks.period_totals import inventory
-from sqp_refresh.ledger.target_version import Held, Known
+from sqp_refresh.checks.period_totals import measure_period
+from sqp_refresh.ledger.target_version import Baseline, TargetVersion
 from sqp_refresh.load.append import as_read, copy_straight, goes_straight, ready
 from sqp_refresh.load.merge_sql import (
     Read,
@@ -26,25 +26,25 @@ from sqp_refresh.load.merge_sql import (
     ranked,
 )
 from sqp_refresh.load.pgcopy.encoding import ENCODED
-from sqp_refresh.load.result import Counts, Landed, Undecided
+from sqp_refresh.load.result import Counts, LoadResult, NeedsMerge
 from sqp_refresh.load.staging import STAGING, stage
 from sqp_refresh.model.periods import Period
-from sqp_refresh.model.rows import Part, Query
+from sqp_refresh.model.rows import PeriodRows, SqlRows
 from sqp_refresh.model.tables import Table
 from sqp_refresh.postgres.session import Session
 
 if TYPE_CHECKING:
-    from sqp_refresh.load.delta import Incoming
+    from sqp_refresh.load.delta import DeltaFilter
 
 
 def publish(
     session: Session,
     table: Table,
-    part: Part,
+    part: PeriodRows,
     *,
-    known: Known | None = None,
+    known: Baseline | None = None,
     whole: bool = False,
-) -> Landed:
+) -> LoadResult:
     """Make the target's rows of the part's period equal to the part's, writing only what differs.
 
     The caller has held the rows against their contract, holds the table's lock, and commits. An
@@ -61,41 +61,41 @@ def publish(
             known, or may be believed.
 
     Raises:
-        Undecided: the part has lost rows, or has a key twice, or somebody else has changed the
+        NeedsMerge: the part has lost rows, or has a key twice, or somebody else has changed the
             target meanwhile; nothing may be committed.
         DataError: a value does not fit its column, or rows would be lost.
         SchemaMismatch: a column has no exact equal in Postgres.
     """
-    if isinstance(part.rows, Query):
+    if isinstance(part.rows, SqlRows):
         return _computed(session, table, part.period, part.rows, known)
     # Polars takes a while to import, and only rows need it.
-    from sqp_refresh.load.delta import Incoming
+    from sqp_refresh.load.delta import DeltaFilter
 
     rows, period = part.rows, part.period
     straight = known is None and not whole and goes_straight(session, table, period, rows.schema)
     rows = ready(table, period, rows) if straight else as_read(rows)
     read = Read(sql.Identifier(STAGING), tuple(n for n in rows.schema.names if n != ENCODED))
     kept = known.fingerprints if known else None
-    incoming = Incoming.of(rows, read.columns, key_of(table, read), kept)
-    left: Held | None = None
+    incoming = DeltaFilter.of(rows, read.columns, key_of(table, read), kept)
+    left: TargetVersion | None = None
     if straight:
         counts = copy_straight(session, table, incoming)
     elif known is not None:
         counts, left = _differing(session, table, period, read, incoming, known.held)
     else:
         counts = _compared(session, table, period, read, incoming)
-    now = inventory(session, table, period)
+    now = measure_period(session, table, period)
     if left is not None and left != now.held:
-        raise Undecided
+        raise NeedsMerge
     counts.check_nothing_lost()
-    return Landed(counts, now, incoming.fingerprints())
+    return LoadResult(counts, now, incoming.fingerprints())
 
 
 def _computed(
-    session: Session, table: Table, period: Period, query: Query, known: Known | None
-) -> Landed:
+    session: Session, table: Table, period: Period, query: SqlRows, known: Baseline | None
+) -> LoadResult:
     read = Read(sql.Identifier("read"), query.columns, query.select)
-    left: Held | None = None
+    left: TargetVersion | None = None
     if query.is_whole:
         counts = _published(session, table, period, read)
     else:
@@ -103,15 +103,15 @@ def _computed(
         changed, moved = _changed(session, table, period, read)
         counts = changed.beside(known.held.rows - changed.updated - changed.unchanged)
         left = known.held.after(changed.inserted, moved)
-    now = inventory(session, table, period)
+    now = measure_period(session, table, period)
     if left is not None and left != now.held:
-        raise Undecided
+        raise NeedsMerge
     counts.check_nothing_lost()
-    return Landed(counts, now)
+    return LoadResult(counts, now)
 
 
 def _compared(
-    session: Session, table: Table, period: Period, read: Read, incoming: "Incoming"
+    session: Session, table: Table, period: Period, read: Read, incoming: "DeltaFilter"
 ) -> Counts:
     """Send all rows, and compare them with all that the target has."""
     stage(session, incoming.batches.schema, incoming.differing())
@@ -125,9 +125,9 @@ def _differing(
     table: Table,
     period: Period,
     read: Read,
-    incoming: "Incoming",
-    before: Held,
-) -> tuple[Counts, Held]:
+    incoming: "DeltaFilter",
+    before: TargetVersion,
+) -> tuple[Counts, TargetVersion]:
     """Send the rows that differ; each one that the target has must be met by one that came.
 
     Returns:
@@ -140,7 +140,7 @@ def _differing(
         stage(session, first.schema, chain([first], differing))
         counts, moved = _changed(session, table, period, read)
     if incoming.left_out + counts.updated + counts.unchanged != before.rows:
-        raise Undecided
+        raise NeedsMerge
     return counts.beside(incoming.left_out), before.after(counts.inserted, moved)
 
 

@@ -20,7 +20,7 @@ from psycopg import sql
 from sqp_refresh.ledger.target_version import PLACE, of_period
 from sqp_refresh.model.periods import Period
 from sqp_refresh.model.tables import SCHEMA, Column, Table, measures_first, middle_columns
-from sqp_refresh.postgres.session import typed
+from sqp_refresh.postgres.session import type_name
 
 _INSERT = sql.SQL("""
 WITH {read}inserted AS (
@@ -256,7 +256,7 @@ def _expression(
     else:
         value = sql.Literal(bounds(period)[column.name])
     return sql.SQL("CAST({} AS {}) AS {}").format(
-        value, typed(column.type), sql.Identifier(column.name)
+        value, type_name(column.type), sql.Identifier(column.name)
     )
 
 

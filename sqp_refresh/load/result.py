@@ -3,7 +3,7 @@
 from dataclasses import astuple, dataclass
 from typing import Self
 
-from sqp_refresh.checks.period_totals import Inventory
+from sqp_refresh.checks.period_totals import PeriodTotals
 from sqp_refresh.errors import DataError
 
 
@@ -65,7 +65,7 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
-class Landed:
+class LoadResult:
     """What publishing a part did.
 
     Attributes:
@@ -76,9 +76,9 @@ class Landed:
     """
 
     counts: Counts
-    inventory: Inventory
+    inventory: PeriodTotals
     fingerprints: bytes | None = None
 
 
-class Undecided(Exception):
+class NeedsMerge(Exception):
     """A part of a period's rows does not tell what became of it: it must be compared whole."""

@@ -8,7 +8,7 @@ from psycopg import sql
 from sqp_refresh.errors import SchemaMismatch
 from sqp_refresh.load.copy import catalog_types, copy
 from sqp_refresh.load.pgcopy.encoding import encoded, postgres_type
-from sqp_refresh.postgres.session import Session, typed
+from sqp_refresh.postgres.session import Session, type_name
 
 STAGING = "staging"
 _ROWS_AT_ONCE = 5_000
@@ -40,7 +40,7 @@ def _create(columns: dict[str, str]) -> sql.Composed:
     return sql.SQL("CREATE TEMPORARY TABLE {} ({}) ON COMMIT DROP").format(
         sql.Identifier(STAGING),
         sql.SQL(", ").join(
-            sql.SQL("{} {}").format(sql.Identifier(name), typed(type_))
+            sql.SQL("{} {}").format(sql.Identifier(name), type_name(type_))
             for name, type_ in columns.items()
         ),
     )

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
+class SqlRows:
     """Rows that Postgres computes itself.
 
     Attributes:
@@ -35,11 +35,11 @@ class Query:
     select: sql.Composable
     columns: tuple[str, ...]
     is_whole: bool = True
-    with_gained: "Callable[[Iterable[date]], Query] | None" = None
+    with_gained: "Callable[[Iterable[date]], SqlRows] | None" = None
 
 
 @dataclass(frozen=True, slots=True)
-class Raw:
+class SourceBatches:
     """Rows as the source sends them, by its own titles: not yet held against their contract.
 
     Attributes:
@@ -54,7 +54,7 @@ class Raw:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class PeriodRows:
     """The rows of one table in one period: what one transaction publishes.
 
     Attributes:
@@ -65,12 +65,12 @@ class Part:
     """
 
     period: Period
-    rows: "Raw | pa.RecordBatchReader | Query"
+    rows: "SourceBatches | pa.RecordBatchReader | SqlRows"
 
     @property
     def is_whole(self) -> bool:
         """Whether all rows of the period come, so that those which do not are gone."""
-        return not isinstance(self.rows, Query) or self.rows.is_whole
+        return not isinstance(self.rows, SqlRows) or self.rows.is_whole
 
 
 WEEKS = "weeks"
@@ -131,7 +131,7 @@ class State:
 
 
 @dataclass(slots=True)
-class Facts:
+class ReadStats:
     """How a feed read its rows, filled in while it does; goes to the audit log.
 
     Attributes:
@@ -154,11 +154,11 @@ class Facts:
 
 
 @runtime_checkable
-class Feed(Protocol):
+class Source(Protocol):
     """A source of parts. Nothing is opened or read before it is asked for."""
 
     table: "Table"
-    facts: Facts
+    stats: ReadStats
     batch_size: int | None
 
     def periods(self, session: "Session") -> Sequence[Period]:
@@ -169,6 +169,6 @@ class Feed(Protocol):
         """What each of these periods is made from, at a fraction of the cost of its rows."""
         ...
 
-    def parts(self, periods: Sequence[Period]) -> Generator[Part]:
+    def parts(self, periods: Sequence[Period]) -> Generator[PeriodRows]:
         """The parts of these periods, in order; each is used up before the next is asked for."""
         ...

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from sqp_refresh.errors import DataError, one_line
 
 
-class Reading(StrEnum):
+class LogicalType(StrEnum):
     """What a column is read as; the value says it to a person."""
 
     TEXT = "text in UTF-8"
@@ -27,50 +27,50 @@ class Reading(StrEnum):
 
 _NUMBERS = frozenset({"INTEGER", "FLOAT", "NUMERIC", "BIGNUMERIC", "STRING"})
 ACCEPTED = {
-    Reading.TEXT: frozenset({"STRING"}),
-    Reading.DATE: frozenset({"TIMESTAMP", "DATE", "DATETIME"}),
-    Reading.WHOLE: _NUMBERS,
-    Reading.NUMBER: _NUMBERS,
-    Reading.FLAG: frozenset({"BOOLEAN", "BOOL"}),
-    Reading.INSTANT: frozenset({"TIMESTAMP"}),
+    LogicalType.TEXT: frozenset({"STRING"}),
+    LogicalType.DATE: frozenset({"TIMESTAMP", "DATE", "DATETIME"}),
+    LogicalType.WHOLE: _NUMBERS,
+    LogicalType.NUMBER: _NUMBERS,
+    LogicalType.FLAG: frozenset({"BOOLEAN", "BOOL"}),
+    LogicalType.INSTANT: frozenset({"TIMESTAMP"}),
 }
 """The BigQuery types that convert."""
 
 _READINGS = {
-    "date": Reading.DATE,
-    "smallint": Reading.WHOLE,
-    "integer": Reading.WHOLE,
-    "bigint": Reading.WHOLE,
-    "numeric": Reading.NUMBER,
-    "real": Reading.NUMBER,
-    "double precision": Reading.NUMBER,
-    "boolean": Reading.FLAG,
-    "timestamp with time zone": Reading.INSTANT,
+    "date": LogicalType.DATE,
+    "smallint": LogicalType.WHOLE,
+    "integer": LogicalType.WHOLE,
+    "bigint": LogicalType.WHOLE,
+    "numeric": LogicalType.NUMBER,
+    "real": LogicalType.NUMBER,
+    "double precision": LogicalType.NUMBER,
+    "boolean": LogicalType.FLAG,
+    "timestamp with time zone": LogicalType.INSTANT,
 }
 _ARROW_TYPES = {
-    Reading.TEXT: pa.string(),
-    Reading.DATE: pa.date32(),
-    Reading.WHOLE: pa.int64(),
-    Reading.NUMBER: pa.float64(),
-    Reading.FLAG: pa.bool_(),
-    Reading.INSTANT: pa.timestamp("us", "UTC"),
+    LogicalType.TEXT: pa.string(),
+    LogicalType.DATE: pa.date32(),
+    LogicalType.WHOLE: pa.int64(),
+    LogicalType.NUMBER: pa.float64(),
+    LogicalType.FLAG: pa.bool_(),
+    LogicalType.INSTANT: pa.timestamp("us", "UTC"),
 }
 _INT64 = 2**63
 TEXT_OF = {
-    Reading.WHOLE: "[+-]?[0-9]+",
-    Reading.NUMBER: "[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]+)?",
+    LogicalType.WHOLE: "[+-]?[0-9]+",
+    LogicalType.NUMBER: "[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]+)?",
 }
 """How a text says a number, as a regular expression; any other text is not zero but no number."""
 
 
-def reading(postgres_type: str) -> Reading:
+def logical_type(postgres_type: str) -> LogicalType:
     """How a column of this Postgres type is read; any other type is read as text."""
-    return _READINGS.get(postgres_type.partition("(")[0], Reading.TEXT)
+    return _READINGS.get(postgres_type.partition("(")[0], LogicalType.TEXT)
 
 
 def unknown(rows: int, postgres_type: str) -> pa.Array:
     """A column of which nothing is known, in a type that staging has."""
-    return pa.nulls(rows, _ARROW_TYPES[reading(postgres_type)])
+    return pa.nulls(rows, _ARROW_TYPES[logical_type(postgres_type)])
 
 
 def convert(array: pa.Array, postgres_type: str, title: str) -> pa.Array:
@@ -79,7 +79,7 @@ def convert(array: pa.Array, postgres_type: str, title: str) -> pa.Array:
     Raises:
         DataError: a value cannot be read as what the column is; it is named.
     """
-    wanted = reading(postgres_type)
+    wanted = logical_type(postgres_type)
     try:
         return _converted(array, wanted)
     except pa.ArrowInvalid as error:
@@ -88,15 +88,13 @@ def convert(array: pa.Array, postgres_type: str, title: str) -> pa.Array:
         ) from None
 
 
-def convert_readable(
-    array: pa.Array, postgres_type: str
-) -> tuple[pa.Array, pa.BooleanArray | None]:
+def try_cast(array: pa.Array, postgres_type: str) -> tuple[pa.Array, pa.BooleanArray | None]:
     """One column in a type that staging has; what cannot be read as such becomes null.
 
     Returns:
         The column, and which of its values were not readable; None where all were.
     """
-    wanted = reading(postgres_type)
+    wanted = logical_type(postgres_type)
     try:
         return _converted(array, wanted), None
     except pa.ArrowInvalid:
@@ -106,33 +104,33 @@ def convert_readable(
     return _converted(readable, wanted), lost
 
 
-def _converted(array: pa.Array, wanted: Reading) -> pa.Array:
+def _converted(array: pa.Array, wanted: LogicalType) -> pa.Array:
     match wanted:
-        case Reading.TEXT:
+        case LogicalType.TEXT:
             # A block may hold bytes that are no UTF-8, which nothing after this expects.
             array.validate(full=True)
             return array.cast(pa.string())
-        case Reading.DATE:
+        case LogicalType.DATE:
             # A time of day is dropped, in UTC.
             return _in_calendar(array.cast(pa.date32(), safe=False))
-        case Reading.WHOLE:
+        case LogicalType.WHOLE:
             return _digits(_trimmed(array)).cast(pa.int64())
-        case Reading.NUMBER:
+        case LogicalType.NUMBER:
             return _finite(_fraction(array))
-        case Reading.FLAG:
+        case LogicalType.FLAG:
             return array.cast(pa.bool_())
-        case Reading.INSTANT:
+        case LogicalType.INSTANT:
             return _in_calendar(array.cast(pa.timestamp("us", "UTC")))
 
 
-def _readable(array: pa.Array, wanted: Reading) -> pa.Array:
+def _readable(array: pa.Array, wanted: LogicalType) -> pa.Array:
     """The values that can be read, null for the others; value by value, for the rare bad batch."""
     if pa.types.is_string(array.type):
         texts = [_text(value) for value in array.cast(pa.binary()).to_pylist()]
         array = pa.array(texts, pa.string())
-    if wanted is Reading.TEXT:
+    if wanted is LogicalType.TEXT:
         return array
-    if wanted in (Reading.DATE, Reading.INSTANT):
+    if wanted in (LogicalType.DATE, LogicalType.INSTANT):
         return pc.call_function("if_else", [_is_in_calendar(array), array, pa.scalar(None)])
     return pa.array([_number(value, wanted) for value in array.to_pylist()], array.type)
 
@@ -144,15 +142,15 @@ def _text(value: bytes | None) -> str | None:
         return None
 
 
-def _number(value: Any, wanted: Reading) -> object:  # noqa: ANN401, whatever a column holds
+def _number(value: Any, wanted: LogicalType) -> object:  # noqa: ANN401, whatever a column holds
     """The value where it is a number of that kind, a text that says one in Arrow's own way."""
     is_text = isinstance(value, str)
     if value is None or (is_text and not re.fullmatch(TEXT_OF[wanted], value.strip(), re.ASCII)):
         return None
-    number = (int if is_text and wanted is Reading.WHOLE else float)(value)
+    number = (int if is_text and wanted is LogicalType.WHOLE else float)(value)
     if abs(number) == float("inf") or number != number:
         return None
-    if wanted is Reading.WHOLE and not (-_INT64 <= number < _INT64 and number == int(number)):
+    if wanted is LogicalType.WHOLE and not (-_INT64 <= number < _INT64 and number == int(number)):
         return None
     return repr(number) if is_text else value
 
@@ -178,7 +176,7 @@ def _digits(array: pa.Array) -> pa.Array:
         matches = pc.call_function(
             "match_substring_regex",
             [array],
-            pc.MatchSubstringOptions(rf"^{TEXT_OF[Reading.WHOLE]}$"),
+            pc.MatchSubstringOptions(rf"^{TEXT_OF[LogicalType.WHOLE]}$"),
         )
         if _has_false(matches):
             raise pa.ArrowInvalid("not only digits")

@@ -27,7 +27,8 @@ from sqp_refresh.errors import (
     one_line,
 )
 from sqp_refresh.model.tables import SCHEMA
-from sqp_refresh.postgres.session import address_of, unreachable
+from sqp_refresh.postgres.session import address_of
+from sqp_refresh.postgres.sqlstate import unreachable
 
 if TYPE_CHECKING:
     from alembic.config import Config

@@ -4,14 +4,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqp_refresh.extract.source import BigQueryFeed
-from sqp_refresh.ledger.ledger import Finding, Reason, examine
+from sqp_refresh.extract.source import BigQuerySource
+from sqp_refresh.ledger.ledger import Decision, ReloadReason, examine
 from sqp_refresh.model.periods import Period
 from sqp_refresh.model.tables import Table
 from sqp_refresh.postgres.session import connect
-from sqp_refresh.refresh.sources import feed_for
+from sqp_refresh.refresh.sources import source_for
 from sqp_refresh.registry.catalog import Catalog
-from sqp_refresh.rollup.source import Rollup
+from sqp_refresh.rollup.source import RollupSource
 from sqp_refresh.settings import Settings
 
 
@@ -31,7 +31,7 @@ class Planned:
 
     table: str
     period: Period
-    reason: Reason
+    reason: ReloadReason
     rows: int | None
     bytes: int | None
 
@@ -55,12 +55,12 @@ def plan(
         for table in catalog.tables.values():
             if table.name not in wanted:
                 continue
-            feed = feed_for(settings, table, weeks, instant)
+            feed = source_for(settings, table, weeks, instant)
             periods = feed.periods(session)
             findings = examine(session, table, feed, periods, force=force)
             coming = [one for one, finding in findings.items() if finding.reason.copies]
             # One query gives the rows of the same weeks to all tables that it feeds.
-            is_read = isinstance(feed, BigQueryFeed) and any(
+            is_read = isinstance(feed, BigQuerySource) and any(
                 copied.get(name) == coming for name in feed.read_with
             )
             planned = [
@@ -74,17 +74,17 @@ def plan(
 
 def _planned(
     table: Table,
-    feed: BigQueryFeed | Rollup,
+    feed: BigQuerySource | RollupSource,
     period: Period,
-    finding: Finding,
+    finding: Decision,
     copied: dict[str, list[Period]],
     is_read: bool,
 ) -> Planned:
     reason, rows = finding.reason, finding.rows
     if table.source is None and not reason.copies and _touched(table, period, copied):
-        reason, rows = Reason.PARENT, None
+        reason, rows = ReloadReason.PARENT, None
     billed = None
-    if reason.copies and isinstance(feed, BigQueryFeed):
+    if reason.copies and isinstance(feed, BigQuerySource):
         billed = 0 if is_read else feed.bytes_to_read([period])
     return Planned(table.name, period, reason, rows, billed)
 

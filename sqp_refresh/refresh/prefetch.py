@@ -11,12 +11,12 @@ from dataclasses import dataclass, field, replace
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from sqp_refresh.model.rows import Part, Query, Raw
+from sqp_refresh.model.rows import PeriodRows, SourceBatches, SqlRows
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-P = TypeVar("P", bound=Part)
+P = TypeVar("P", bound=PeriodRows)
 
 
 def ahead(parts: Iterable[P]) -> Generator[P]:
@@ -41,7 +41,7 @@ def ahead(parts: Iterable[P]) -> Generator[P]:
 
 
 def _of(part: P, batches: "Iterator[pa.RecordBatch]") -> P:
-    if isinstance(part.rows, Query | Raw):
+    if isinstance(part.rows, SqlRows | SourceBatches):
         return part
     # Only rows need Arrow, which takes a while to import.
     import pyarrow as pa
@@ -65,7 +65,7 @@ class _Belt(Generic[P]):
         try:
             for part in parts:
                 self._items.put(part)
-                for batch in () if isinstance(part.rows, Query | Raw) else part.rows:
+                for batch in () if isinstance(part.rows, SqlRows | SourceBatches) else part.rows:
                     self._items.put(batch)
                     self._is_taken.acquire()
                     if self._is_stopped:

@@ -8,15 +8,15 @@ from typing import Any
 from sqp_refresh.checks.reconcile import Difference
 from sqp_refresh.errors import Rejected
 from sqp_refresh.extract.schema_drift import Drift
-from sqp_refresh.ledger.ledger import Finding, Reason
+from sqp_refresh.ledger.ledger import Decision, ReloadReason
 from sqp_refresh.load.result import Counts
 from sqp_refresh.model.periods import Period
-from sqp_refresh.model.rows import Facts
+from sqp_refresh.model.rows import ReadStats
 from sqp_refresh.model.tables import Table
 
 
 @dataclass(slots=True)
-class Summary:
+class RefreshResult:
     """What one refresh did.
 
     Attributes:
@@ -29,7 +29,7 @@ class Summary:
         broken: How many rows broke each rule, of those that went into quarantine.
         left_out: Rows of the source that break their contract, and are in no sum of this table.
         differences: What the table holds otherwise than its source says, of each copied period.
-        read_twice: The periods of which a part of the rows did not tell all.
+        reloaded: The periods of which a part of the rows did not tell all.
         drift: What has changed about the source's columns.
         rows_left: Rows of the periods that were left as they were.
         resumes: The run that broke off, which this one went on from.
@@ -39,15 +39,15 @@ class Summary:
     """
 
     table: Table
-    facts: Facts
+    stats: ReadStats
     audit_id: int | None = None
     periods: dict[Period, Counts] = field(default_factory=dict)
-    reasons: dict[Period, Reason] = field(default_factory=dict)
+    reasons: dict[Period, ReloadReason] = field(default_factory=dict)
     rejected: dict[Period, Rejected] = field(default_factory=dict)
     broken: Counter[str] = field(default_factory=Counter)
     left_out: int = 0
     differences: dict[Period, list[Difference]] = field(default_factory=dict)
-    read_twice: list[Period] = field(default_factory=list)
+    reloaded: list[Period] = field(default_factory=list)
     drift: Drift = field(default_factory=Drift)
     rows_left: int = 0
     resumes: str | None = None
@@ -55,7 +55,7 @@ class Summary:
     over_budget: int | None = None
     seconds: float = 0.0
 
-    def find(self, findings: Mapping[Period, Finding]) -> None:
+    def find(self, findings: Mapping[Period, Decision]) -> None:
         """Take in what is to be done; a period copied by an earlier attempt stays copied."""
         left = {one: found for one, found in findings.items() if not found.reason.copies}
         self.rows_left = sum(
@@ -127,8 +127,8 @@ class Summary:
             )
         if self.left_out:
             yield f"{self.left_out:,} rows of the source break their contract and are left out"
-        if self.facts.undated:
-            yield f"{self.facts.undated:,} rows of the source have no date, and reach no week"
+        if self.stats.undated:
+            yield f"{self.stats.undated:,} rows of the source have no date, and reach no week"
         if self._differences:
             said = "; ".join(map(str, self._differences[:3]))
             more = len(self._differences) - 3
@@ -163,7 +163,7 @@ class Summary:
             "rows_inserted": self.counts.inserted,
             "rows_updated": self.counts.updated,
             "rows_deleted": self.counts.deleted,
-            "bigquery_job_id": self.facts.job_id,
+            "bigquery_job_id": self.stats.job_id,
         }
 
     @property
@@ -178,22 +178,22 @@ class Summary:
             "unchanged": counts.unchanged,
             "quarantined": counts.quarantined,
             "left_out": self.left_out,
-            "undated": self.facts.undated,
-            "read_twice": [str(period) for period in self.read_twice],
+            "undated": self.stats.undated,
+            "reloaded": [str(period) for period in self.reloaded],
             "rejected": [str(week) for week in self.rejected],
             "rerun_changes": sum(
                 counts.changed
                 for period, counts in self.periods.items()
-                if self.reasons.get(period) is Reason.FORCED
+                if self.reasons.get(period) is ReloadReason.FORCED
             ),
             "reconciliation": self._reconciliation,
             "schema_changes": self.drift.notes + self.drift.warnings,
             "superseded": counts.superseded,
             "retained": counts.retained,
-            "bytes_billed": self.facts.bytes_billed,
+            "bytes_billed": self.stats.bytes_billed,
             "rows_per_second": self.rows_per_second,
-            "read_by": self.facts.method,
-        } | ({"source_schema": self.facts.schema} if self.facts.schema else {})
+            "read_by": self.stats.method,
+        } | ({"source_schema": self.stats.schema} if self.stats.schema else {})
 
     @property
     def _differences(self) -> list[Difference]:

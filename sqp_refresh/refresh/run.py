@@ -19,30 +19,36 @@ from typing import Any
 from sqp_refresh.checks import data_quality
 from sqp_refresh.checks.data_quality import Recorded
 from sqp_refresh.checks.metrics import QUARANTINED_RATIO, with_bounds
-from sqp_refresh.checks.period_totals import Inventory
+from sqp_refresh.checks.period_totals import PeriodTotals
 from sqp_refresh.checks.reconcile import Difference, differences
 from sqp_refresh.control import audit_log, checkpoints, quarantine
 from sqp_refresh.control.checkpoints import Checkpoint
-from sqp_refresh.control.table_lock import only_writer
+from sqp_refresh.control.table_lock import table_lock
 from sqp_refresh.errors import RefreshError, Rejected, SchemaMismatch, Transient
 from sqp_refresh.extract.schema_drift import drift, explained, require_percentages
 from sqp_refresh.ledger import ledger
-from sqp_refresh.ledger.ledger import Finding, Reason
-from sqp_refresh.ledger.target_version import Known
+from sqp_refresh.ledger.ledger import Decision, ReloadReason
+from sqp_refresh.ledger.target_version import Baseline
 from sqp_refresh.load import indexes
-from sqp_refresh.load.append import made_ready
+from sqp_refresh.load.append import encode_ahead
 from sqp_refresh.load.indexes import Index
 from sqp_refresh.load.merge import publish
-from sqp_refresh.load.result import Landed, Undecided
+from sqp_refresh.load.result import LoadResult, NeedsMerge
 from sqp_refresh.model.periods import Period
-from sqp_refresh.model.rows import Feed, Part, Query
+from sqp_refresh.model.rows import PeriodRows, Source, SqlRows
 from sqp_refresh.model.tables import SCHEMA, Dependency, Origin, Table
 from sqp_refresh.postgres.session import Session, connect
 from sqp_refresh.refresh.prefetch import ahead
-from sqp_refresh.refresh.result import Summary
+from sqp_refresh.refresh.result import RefreshResult
 from sqp_refresh.registry import refresh_config
-from sqp_refresh.retrying import persistently
-from sqp_refresh.validate.row_validator import Refused, Sieve, Sifted, rejection, sifted
+from sqp_refresh.retrying import retrying
+from sqp_refresh.validate.row_validator import (
+    InvalidRow,
+    RowValidator,
+    ValidatedRows,
+    rejection,
+    validated,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +56,7 @@ SAMPLE = 1_000
 """Bad rows of a rejected week that are kept, to see what is wrong with it."""
 
 
-class Launcher(StrEnum):
+class Trigger(StrEnum):
     """Who launched a run: only what a person did is a manual step."""
 
     SCHEDULE = "schedule"
@@ -60,7 +66,7 @@ class Launcher(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class RefreshRequest:
     """Who asks for a refresh, and how it is to be done.
 
     Attributes:
@@ -78,7 +84,7 @@ class Order:
     force: bool = False
     tick: datetime | None = None
     budget_ms: int | None = None
-    launched_by: Launcher = Launcher.PERSON
+    launched_by: Trigger = Trigger.PERSON
     rerun: int = 0
 
     @property
@@ -92,7 +98,7 @@ class Order:
         return known | ({"rerun": self.rerun} if self.rerun else {})
 
 
-def refresh(database_url: str, feed: Feed, order: Order) -> Summary:
+def refresh(database_url: str, feed: Source, order: RefreshRequest) -> RefreshResult:
     """Publish those of a feed's periods that changed, and leave an audit row, whatever happens.
 
     What is transient is tried again, from the first period not yet published. A week with too many
@@ -102,9 +108,9 @@ def refresh(database_url: str, feed: Feed, order: Order) -> Summary:
         RefreshError: see `errors`; periods published before it stay published.
     """
     work = _Work(database_url, feed.table, feed, order)
-    with only_writer(database_url, feed.table) as writer:
+    with table_lock(database_url, feed.table) as writer:
         try:
-            for attempt in persistently(lambda: len(work.summary.periods)):
+            for attempt in retrying(lambda: len(work.summary.periods)):
                 with attempt:
                     writer.ensure()
                     work.attempt()
@@ -120,15 +126,15 @@ class _Work:
 
     database_url: str
     table: Table
-    feed: Feed
-    order: Order
+    feed: Source
+    order: RefreshRequest
     started: float = field(default_factory=time.monotonic)
-    summary: Summary = field(init=False)
+    summary: RefreshResult = field(init=False)
     tolerated: float = 0.0
     away: list[Index] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.summary = Summary(self.table, self.feed.facts)
+        self.summary = RefreshResult(self.table, self.feed.stats)
 
     def attempt(self) -> None:
         self.summary.rejected.clear()
@@ -137,7 +143,7 @@ class _Work:
                 self._open(session)
             with session.transaction():
                 checkpoint, findings = self._prepare(session)
-            if findings and all(found.reason is Reason.NEW for found in findings.values()):
+            if findings and all(found.reason is ReloadReason.NEW for found in findings.values()):
                 self._set_indexes_aside(session)
             again = self._publish_all(session, self._to_read(findings), findings, checkpoint)
             if again:
@@ -153,7 +159,7 @@ class _Work:
             audit_log.close_dead(session, held=self.table)
             self.summary.audit_id = audit_log.begin(session, self.table, self.order.origin)
 
-    def _prepare(self, session: Session) -> tuple[Checkpoint, Mapping[Period, Finding]]:
+    def _prepare(self, session: Session) -> tuple[Checkpoint, Mapping[Period, Decision]]:
         """Find out what is to be done, and open or take over the checkpoint for it."""
         params = refresh_config.require_enabled(session, self.table).params
         (bounded,) = with_bounds([QUARANTINED_RATIO], params.only(QUARANTINED_RATIO.name))
@@ -176,7 +182,7 @@ class _Work:
 
     def _examine(
         self, session: Session, periods: Sequence[Period], broken_off: Checkpoint | None
-    ) -> Mapping[Period, Finding]:
+    ) -> Mapping[Period, Decision]:
         done = broken_off.published if broken_off else []
         before = audit_log.last_schema(session, self.table) if self.table.source else {}
         try:
@@ -185,12 +191,12 @@ class _Work:
             )
         except SchemaMismatch as mismatch:
             raise explained(mismatch, self.table.source, before) from None
-        self.summary.drift = drift(self.table.source, before, self.feed.facts.schema)
+        self.summary.drift = drift(self.table.source, before, self.feed.stats.schema)
         require_percentages(one for one, found in findings.items() if found.state.has_fractions)
         return findings
 
     def _begin(
-        self, session: Session, findings: Mapping[Period, Finding], broken_off: Checkpoint | None
+        self, session: Session, findings: Mapping[Period, Decision], broken_off: Checkpoint | None
     ) -> Checkpoint:
         to_copy = {one: finding for one, finding in findings.items() if finding.reason.copies}
         rows = [finding.rows for finding in to_copy.values()]
@@ -204,7 +210,7 @@ class _Work:
             resumed=broken_off,
         )
 
-    def _to_read(self, findings: Mapping[Period, Finding]) -> list[Period]:
+    def _to_read(self, findings: Mapping[Period, Decision]) -> list[Period]:
         """The periods to copy; of a week that BigQuery sums up, it has counted the bad rows."""
         to_copy = [period for period, finding in findings.items() if finding.reason.copies]
         if self.table.origin is not Origin.SOURCE_AGGREGATE:
@@ -240,7 +246,7 @@ class _Work:
         self,
         session: Session,
         periods: Sequence[Period],
-        findings: Mapping[Period, Finding],
+        findings: Mapping[Period, Decision],
         checkpoint: Checkpoint,
     ) -> list[Period]:
         """Publish these periods; returns those that must be read again, then whole."""
@@ -251,31 +257,31 @@ class _Work:
                 for part in coming:
                     try:
                         self._publish(session, part, findings[part.period], checkpoint)
-                    except Undecided:
+                    except NeedsMerge:
                         logger.info("%s: a part of its rows does not tell all", part.period)
                         undecided.append(part.period)
-        self.summary.read_twice += undecided
+        self.summary.reloaded += undecided
         return undecided
 
-    def _prepared(self, part: Part, finding: Finding) -> Part:
+    def _prepared(self, part: PeriodRows, finding: Decision) -> PeriodRows:
         """What is done with a part's rows before it is its turn: only the good ones come."""
-        if isinstance(part.rows, Query):
+        if isinstance(part.rows, SqlRows):
             return self._shortened(part, part.rows, finding)
-        good = sifted(self.table, part, self._most_refused(finding))
-        return made_ready(self.table, good) if finding.reason is Reason.NEW else good
+        good = validated(self.table, part, self._most_refused(finding))
+        return encode_ahead(self.table, good) if finding.reason is ReloadReason.NEW else good
 
-    def _shortened(self, part: Part, query: Query, finding: Finding) -> Part:
+    def _shortened(self, part: PeriodRows, query: SqlRows, finding: Decision) -> PeriodRows:
         """Of a period that has only gained weeks, what Postgres is to compute."""
-        is_whole = self.order.force or part.period in self.summary.read_twice
+        is_whole = self.order.force or part.period in self.summary.reloaded
         gained = [] if is_whole else finding.gained
         if not gained or not query.with_gained:
             return part
         return replace(part, rows=query.with_gained(gained))
 
     def _publish(
-        self, session: Session, part: Part, finding: Finding, checkpoint: Checkpoint
+        self, session: Session, part: PeriodRows, finding: Decision, checkpoint: Checkpoint
     ) -> None:
-        sieve = part.sieve if isinstance(part, Sifted) else None
+        sieve = part.sieve if isinstance(part, ValidatedRows) else None
         try:
             self._publish_sifted(session, part, sieve, finding, checkpoint)
         except Rejected as rejected:
@@ -284,7 +290,7 @@ class _Work:
             with session.transaction():
                 self._quarantine(session, part.period, sieve.refused[:SAMPLE])
 
-    def _most_refused(self, finding: Finding) -> int | None:
+    def _most_refused(self, finding: Decision) -> int | None:
         """How many bad rows are worth keeping: with more of them, the week is rejected."""
         if finding.rows is None:
             return None
@@ -293,15 +299,15 @@ class _Work:
     def _publish_sifted(
         self,
         session: Session,
-        part: Part,
-        sieve: Sieve | None,
-        finding: Finding,
+        part: PeriodRows,
+        sieve: RowValidator | None,
+        finding: Decision,
         checkpoint: Checkpoint,
     ) -> None:
         # The transaction that closes the checkpoint is the last one.
-        with session.transaction(waits_for_disk=False):
+        with session.transaction(synchronous_commit=False):
             refresh_config.hold(session, self.table)
-            whole = finding.needs_all_rows or part.period in self.summary.read_twice
+            whole = finding.needs_all_rows or part.period in self.summary.reloaded
             # Where all rows are to be compared, the table may not hold what was published.
             known = None if whole else self._known(session, part, finding)
             landed = self._load(session, part, sieve, known, whole=whole)
@@ -330,10 +336,10 @@ class _Work:
             self.summary.left_out += finding.source_state.get("broken", 0)
         logger.info("%s.%s %s: %s", SCHEMA, self.table.name, part.period, counts)
 
-    def _known(self, session: Session, part: Part, finding: Finding) -> Known | None:
+    def _known(self, session: Session, part: PeriodRows, finding: Decision) -> Baseline | None:
         """The rows that the table has already, where nothing but the source has changed."""
         if not part.is_whole and finding.held:
-            return Known(finding.held)
+            return Baseline(finding.held)
         if self.order.force or not finding.only_source_changed:
             return None
         return ledger.as_published(session, self.table, part.period)
@@ -341,12 +347,12 @@ class _Work:
     def _load(
         self,
         session: Session,
-        part: Part,
-        sieve: Sieve | None,
-        known: Known | None,
+        part: PeriodRows,
+        sieve: RowValidator | None,
+        known: Baseline | None,
         *,
         whole: bool,
-    ) -> Landed:
+    ) -> LoadResult:
         """Publish the good rows of a part, and put the bad ones into quarantine."""
         landed = publish(session, self.table, part, known=known, whole=whole)
         if sieve is None:
@@ -361,22 +367,22 @@ class _Work:
         counts.check_nothing_lost()
         return replace(landed, counts=counts)
 
-    def _quarantine(self, session: Session, period: Period, refused: Sequence[Refused]) -> None:
+    def _quarantine(self, session: Session, period: Period, refused: Sequence[InvalidRow]) -> None:
         """Settle the rows of a week that waited, and keep those that it has now."""
         quarantine.settle(session, self.table, period)
         quarantine.keep(session, self.table, period, refused, audit_id=self.summary.opened)
 
     def _reconcile(
-        self, session: Session, part: Part, finding: Finding, holds: Inventory
+        self, session: Session, part: PeriodRows, finding: Decision, holds: PeriodTotals
     ) -> list[Difference]:
         """Hold what was published against what the source says; where they differ, doubt it.
 
         Raises:
-            Undecided: they differ, and not all rows of the period were looked at.
+            NeedsMerge: they differ, and not all rows of the period were looked at.
         """
         found = differences(session, self.table, part.period, finding.source_state, holds)
         if found and not part.is_whole:
-            raise Undecided
+            raise NeedsMerge
         if found:
             ledger.doubt(session, self.table, [part.period])
         return found
@@ -389,7 +395,7 @@ class _Work:
         audit_log.warn(session, self.summary.opened, self.summary.budget_warning)
 
     def _finish(
-        self, session: Session, checkpoint: Checkpoint, findings: Mapping[Period, Finding]
+        self, session: Session, checkpoint: Checkpoint, findings: Mapping[Period, Decision]
     ) -> None:
         self.summary.seconds = self._elapsed()
         if self.order.budget_ms and self.summary.seconds * 1000 > self.order.budget_ms:

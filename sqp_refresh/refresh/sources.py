@@ -4,21 +4,21 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime
 
-from sqp_refresh.extract.source import BigQueryFeed
+from sqp_refresh.extract.source import BigQuerySource
 from sqp_refresh.model.periods import ALL_TIME, Grain, Period
 from sqp_refresh.model.tables import Table
-from sqp_refresh.rollup.source import Rollup
+from sqp_refresh.rollup.source import RollupSource
 from sqp_refresh.settings import Settings
 
 
-def feed_for(
+def source_for(
     settings: Settings,
     table: Table,
     weeks: Sequence[Period],
     instant: datetime | None = None,
     *,
     meanwhile: Callable[[], None] = lambda: None,
-) -> BigQueryFeed | Rollup:
+) -> BigQuerySource | RollupSource:
     """What feeds a table with these weeks; nothing is connected to yet.
 
     Args:
@@ -29,12 +29,12 @@ def feed_for(
         meanwhile: What there is to do while BigQuery is waited for.
     """
     if table.source is None:
-        return Rollup(table, weeks)
+        return RollupSource(table, weeks)
     periods = [ALL_TIME] if table.grain is Grain.TABLE else weeks
-    return BigQueryFeed(settings, table, periods, instant, meanwhile=meanwhile)
+    return BigQuerySource(settings, table, periods, instant, meanwhile=meanwhile)
 
 
-def ask_ahead(
+def query_ahead(
     settings: Settings, tables: Iterable[Table], weeks: Sequence[Period], instant: datetime
 ) -> None:
     """Have BigQuery begin to count what these weeks hold, before the refreshes that wait for it.
@@ -48,6 +48,6 @@ def ask_ahead(
     # What goes wrong does so for the refresh too, which puts it on record.
     with suppress(Exception):
         for table in {table.source: table for table in tables}.values():
-            feed = feed_for(settings, table, weeks, instant)
-            if isinstance(feed, BigQueryFeed):
-                feed.ask_ahead()
+            feed = source_for(settings, table, weeks, instant)
+            if isinstance(feed, BigQuerySource):
+                feed.query_ahead()

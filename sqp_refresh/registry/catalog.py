@@ -63,7 +63,7 @@ def read_catalog(settings: Settings) -> Catalog:
     if settings.DATABASE_URL is None:
         return Catalog(dict(TABLES))
     try:
-        with connect(settings.database_url, patience_s=PATIENCE_S) as session:
+        with connect(settings.database_url, connect_timeout_s=PATIENCE_S) as session:
             registrations = refresh_config.registered(session)
             edges = refresh_config.dependencies(session)
             names = [name for name, one in registrations.items() if one.raw_params]

@@ -8,7 +8,7 @@ from sqp_refresh.errors import SettingsError
 from sqp_refresh.model.tables import SCHEMA
 
 
-class Bounds(BaseModel):
+class Threshold(BaseModel):
     """The thresholds of one quality metric, where they differ from the usual ones."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -35,13 +35,13 @@ class SyncParams(BaseModel):
 
     batch_size: PositiveInt | None = None
     lookback_weeks: PositiveInt | None = None
-    quality: dict[str, Bounds] = {}
+    quality: dict[str, Threshold] = {}
     source_table: str | None = None
     key: list[str] = []
     columns: dict[str, str] = {}
     week_column: str | None = None
 
-    def only(self, metric: str) -> dict[str, Bounds]:
+    def only(self, metric: str) -> dict[str, Threshold]:
         """The thresholds of one metric, as `quality` has those of all."""
         return {name: bounds for name, bounds in self.quality.items() if name == metric}
 

@@ -15,7 +15,7 @@ from psycopg import sql
 
 from sqp_refresh.ledger.target_version import of_period
 from sqp_refresh.model.periods import Period
-from sqp_refresh.model.rows import Query
+from sqp_refresh.model.rows import SqlRows
 from sqp_refresh.model.tables import (
     ASIN_PERFORMANCE_DATA,
     SCHEMA,
@@ -65,14 +65,14 @@ _SUMMED = (*SUMMED_COUNTS, "search_query_volume", "weeks_count")
 _COLUMNS = ("marketplace", "asin", "search_query", *_SUMMED)
 
 
-def rollup_query(table: Table, period: Period) -> Query:
+def rollup_query(table: Table, period: Period) -> SqlRows:
     """The rows of a derived table in one period, computed from the weeks that belong to it."""
     if table.name == SEARCH_PERFORMANCE_SUMMARY.name:
         return _with_titles(period)
     days = sql.SQL("start_date BETWEEN {} AND {}").format(
         sql.Literal(period.start), sql.Literal(period.end)
     )
-    return Query(
+    return SqlRows(
         _sum_over_weeks(days), _COLUMNS, with_gained=partial(_sum_with_gained, table, period)
     )
 
@@ -81,7 +81,7 @@ def _sum_over_weeks(weeks: sql.Composable) -> sql.Composed:
     return _SUM_OVER_WEEKS.format(sums=_sums(SUMMED_COUNTS), queries=_QUERIES, weeks=weeks)
 
 
-def _sum_with_gained(table: Table, period: Period, sundays: Iterable[date]) -> Query:
+def _sum_with_gained(table: Table, period: Period, sundays: Iterable[date]) -> SqlRows:
     these = sql.SQL("start_date IN ({})").format(sql.SQL(", ").join(map(sql.Literal, sundays)))
     select = _WITH_GAINED.format(
         gained=_sum_over_weeks(these),
@@ -90,7 +90,7 @@ def _sum_with_gained(table: Table, period: Period, sundays: Iterable[date]) -> Q
         target=sql.Identifier(SCHEMA, table.name),
         within=of_period(table, period),
     )
-    return Query(select, _COLUMNS, is_whole=False)
+    return SqlRows(select, _COLUMNS, is_whole=False)
 
 
 def _sums(counts: Mapping[str, str]) -> sql.Composed:
@@ -100,7 +100,7 @@ def _sums(counts: Mapping[str, str]) -> sql.Composed:
     )
 
 
-def _with_titles(period: Period) -> Query:
+def _with_titles(period: Period) -> SqlRows:
     table = SEARCH_PERFORMANCE_SUMMARY
     measures = tuple(
         column.name
@@ -114,4 +114,4 @@ def _with_titles(period: Period) -> Query:
         first=sql.Literal(period.start),
         last=sql.Literal(period.end),
     )
-    return Query(select, ("marketplace", "asin", "search_query", *_FROM_ASINS, *measures))
+    return SqlRows(select, ("marketplace", "asin", "search_query", *_FROM_ASINS, *measures))

@@ -8,14 +8,14 @@ from psycopg import sql
 
 from sqp_refresh.ledger.ledger import inputs
 from sqp_refresh.model.periods import Period, periods_touched
-from sqp_refresh.model.rows import Facts, Part, State
+from sqp_refresh.model.rows import PeriodRows, ReadStats, State
 from sqp_refresh.model.tables import SCHEMA, SEARCH_QUERY_PERFORMANCE, Table
 from sqp_refresh.postgres.session import Session
 from sqp_refresh.rollup.queries import rollup_query
 
 
 @dataclass(slots=True)
-class Rollup:
+class RollupSource:
     """Feeds a derived table.
 
     Attributes:
@@ -27,7 +27,7 @@ class Rollup:
     table: Table
     weeks: Iterable[Period] | None = None
     batch_size: int | None = None
-    facts: Facts = field(default_factory=lambda: Facts(method="SQL in Postgres"))
+    stats: ReadStats = field(default_factory=lambda: ReadStats(method="SQL in Postgres"))
 
     def periods(self, session: Session) -> Sequence[Period]:
         """Whole periods, whatever part of them was refreshed."""
@@ -38,10 +38,10 @@ class Rollup:
         """What each period's weeks were last changed by, in the tables that it is made from."""
         return inputs(session, self.table, periods)
 
-    def parts(self, periods: Sequence[Period]) -> Generator[Part]:
+    def parts(self, periods: Sequence[Period]) -> Generator[PeriodRows]:
         """One query for each period."""
         for period in periods:
-            yield Part(period, rollup_query(self.table, period))
+            yield PeriodRows(period, rollup_query(self.table, period))
 
 
 def weeks_present(session: Session) -> list[Period]:

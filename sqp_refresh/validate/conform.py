@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sqp_refresh.model.tables import CHILD_ASIN_TITLE, PARENT_ASIN_TITLE, SourceColumn, SourceSpec
-from sqp_refresh.model.types import convert_readable, reading, unknown
+from sqp_refresh.model.types import logical_type, try_cast, unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Conformed:
 
     def reasons(self, spec: SourceSpec) -> dict[str, pa.BooleanArray]:
         """What is wrong with the values that could not be read, and in which rows."""
-        kinds = {column.title: reading(column.type) for column in spec.columns}
+        kinds = {column.title: logical_type(column.type) for column in spec.columns}
         return {f"{title} is not {kinds[title]}": mask for title, mask in self.unreadable.items()}
 
 
@@ -45,7 +45,7 @@ def conform(spec: SourceSpec, batch: pa.RecordBatch, constants: Mapping[str, str
         if array is None:
             columns[column.name] = _stand_in(column, constants, batch.num_rows)
             continue
-        columns[column.name], lost = convert_readable(array, column.type)
+        columns[column.name], lost = try_cast(array, column.type)
         if lost is not None:
             unreadable[column.title] = lost
     return Conformed(pa.RecordBatch.from_pydict(columns), unreadable)

@@ -12,7 +12,7 @@ from pandera.errors import SchemaErrors
 
 from sqp_refresh.model.contract import contract_of
 from sqp_refresh.model.tables import SourceSpec
-from sqp_refresh.model.types import Reading, reading
+from sqp_refresh.model.types import LogicalType, logical_type
 
 if TYPE_CHECKING:
     from pandera.polars import PolarsData
@@ -95,7 +95,7 @@ def model_of(spec: SourceSpec) -> Model:
         [
             pl.col(column.name).cast(pl.Float64)
             for column in spec.columns
-            if reading(column.type) is Reading.NUMBER
+            if logical_type(column.type) is LogicalType.NUMBER
         ],
     )
 

@@ -12,16 +12,16 @@ import pyarrow as pa
 
 from sqp_refresh.errors import Rejected
 from sqp_refresh.model.periods import Period
-from sqp_refresh.model.rows import Part, Raw
+from sqp_refresh.model.rows import PeriodRows, SourceBatches
 from sqp_refresh.model.tables import SourceSpec, Table
 from sqp_refresh.validate.conform import conform
 
-Refused = tuple[dict[str, Any], list[str]]
+InvalidRow = tuple[dict[str, Any], list[str]]
 """A row's values as the source sent them, by title, as JSON can hold them; and what is wrong."""
 
 
 @dataclass(slots=True)
-class Sieve:
+class RowValidator:
     """One part on its way; what it has counted is complete once its rows are read.
 
     Attributes:
@@ -35,11 +35,11 @@ class Sieve:
     """
 
     table: Table
-    raw: Raw
+    raw: SourceBatches
     most: int | None = None
     read: int = 0
     bad: int = 0
-    refused: list[Refused] = field(default_factory=list)
+    refused: list[InvalidRow] = field(default_factory=list)
     reasons: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -53,7 +53,7 @@ class Sieve:
         empty = pa.RecordBatch.from_pylist([], self.raw.schema)
         return pa.RecordBatchReader.from_batches(
             self._projected(conform(self.spec, empty, self.raw.constants).rows).schema,
-            map(self._sifted, self.raw.batches),
+            map(self._validated, self.raw.batches),
         )
 
     @property
@@ -61,7 +61,7 @@ class Sieve:
         """The part of the rows that broke the contract, from 0 to 1."""
         return self.bad / self.read if self.read else 0.0
 
-    def _sifted(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+    def _validated(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         # Pandera takes a while to import, and only rows need it.
         from sqp_refresh.validate.pandera_model import model_of
 
@@ -96,17 +96,17 @@ class Sieve:
 
 
 @dataclass(frozen=True, slots=True)
-class Sifted(Part):
+class ValidatedRows(PeriodRows):
     """The good rows of a part.
 
     Attributes:
         sieve: What keeps the bad ones back.
     """
 
-    sieve: Sieve
+    sieve: RowValidator
 
 
-def sifted(table: Table, part: Part, most: int | None = None) -> Part:
+def validated(table: Table, part: PeriodRows, most: int | None = None) -> PeriodRows:
     """The good rows of a part, as they are read; itself where Postgres or BigQuery computed it.
 
     Args:
@@ -114,10 +114,10 @@ def sifted(table: Table, part: Part, most: int | None = None) -> Part:
         part: The part.
         most: How many bad rows are kept; more are only counted.
     """
-    if not isinstance(part.rows, Raw):
+    if not isinstance(part.rows, SourceBatches):
         return part
-    sieve = Sieve(table, part.rows, most)
-    return Sifted(part.period, sieve.batches(), sieve)
+    sieve = RowValidator(table, part.rows, most)
+    return ValidatedRows(part.period, sieve.batches(), sieve)
 
 
 def rejection(

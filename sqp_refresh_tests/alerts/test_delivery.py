@@ -24,7 +24,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 SENDS_AND_DIES = f"""
 import os, signal
-from sqp_refresh.control import outbox
+from sqp_refresh.alerts import outbox
 from {PLACE} import Outbox
 outbox.settle = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 Outbox(os.environ["DATABASE_URL"]).deliver()

@@ -13,10 +13,10 @@ from sqp_refresh.alerts import rules
 from sqp_refresh.checks.run_checks import check
 from sqp_refresh.control import audit_log
 from sqp_refresh.errors import NotFound, Rejected
-from sqp_refresh.extract.source import BigQueryFeed
+from sqp_refresh.extract.source import BigQuerySource
 from sqp_refresh.model.tables import DAILY_SQP_DATA, TABLES
 from sqp_refresh.postgres.session import connect
-from sqp_refresh.refresh.run import Order, refresh
+from sqp_refresh.refresh.run import RefreshRequest, refresh
 from sqp_refresh_tests.alerts.outboxes import SUCCESS, TABLE, Outbox
 from sqp_refresh_tests.control.test_kill_switch import WEEKS, execute, rows
 from sqp_refresh_tests.refresh.test_run import three_weeks
@@ -40,7 +40,9 @@ def test_a_refresh_that_fails_tells_so_once_in_the_transaction_that_closes_it(
     missing = environment.model_copy(update={"BIGQUERY_SOURCE_TABLE": "nowhere"})
     for _ in range(2):
         with pytest.raises(NotFound):
-            refresh(listened.url, BigQueryFeed(missing, DAILY_SQP_DATA, WEEKS), Order("r"))
+            refresh(
+                listened.url, BigQuerySource(missing, DAILY_SQP_DATA, WEEKS), RefreshRequest("r")
+            )
 
     ((event, payload, status, delivery),) = listened.deliveries("event, payload, status, xmin")
     ((audit_id, message, at, run), _) = rows(
@@ -69,8 +71,8 @@ def test_a_refresh_over_its_budget_tells_so_while_it_goes_on_and_not_again(
 
     refresh(
         listened.url,
-        BigQueryFeed(environment, DAILY_SQP_DATA, WEEKS),
-        Order("r", budget_ms=1),
+        BigQuerySource(environment, DAILY_SQP_DATA, WEEKS),
+        RefreshRequest("r", budget_ms=1),
     )
 
     ((payload,),) = listened.deliveries("payload")
@@ -80,7 +82,7 @@ def test_a_refresh_over_its_budget_tells_so_while_it_goes_on_and_not_again(
 
 def test_a_table_that_its_checks_fail_tells_so_once_for_its_run(environment, source, listened):
     source.write(three_weeks())
-    refresh(listened.url, BigQueryFeed(environment, DAILY_SQP_DATA, WEEKS), Order("r"))
+    refresh(listened.url, BigQuerySource(environment, DAILY_SQP_DATA, WEEKS), RefreshRequest("r"))
     execute(listened.url, f"DELETE FROM sqp.{TABLE} WHERE asin = 'B000000001'")
 
     for only in ((), ("row_count_matches_source",), ("sums_match_source",)):

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from sqp_refresh.alerts import webhook
 from sqp_refresh.alerts.address import is_public
-from sqp_refresh.alerts.outbox import Alert, Answer
+from sqp_refresh.alerts.outbox import Alert, DeliveryResult
 from sqp_refresh.model.events import Event
 from sqp_refresh.settings import Settings
 from sqp_refresh_tests.alerts.receiver import receiving
@@ -29,7 +29,7 @@ ALERT = Alert(
 SECRET = "whsec_" + base64.b64encode(b"a secret of twenty-four!").decode()
 
 
-def post(url: str, event_id: str = "alert_1") -> Answer:
+def post(url: str, event_id: str = "alert_1") -> DeliveryResult:
     return webhook.post(Settings.read(), url, event_id, json.dumps(ALERT.payload))
 
 
@@ -45,7 +45,7 @@ def test_a_receiver_gets_the_fields_of_the_guide_and_can_verify_who_sent_them(
 ):
     monkeypatch.setenv("REFRESH_WEBHOOK_SECRET", secret)
 
-    assert post(receiver.url()) == Answer(status=204)
+    assert post(receiver.url()) == DeliveryResult(status=204)
 
     (request,) = receiver.requests
     assert verifier.verify(request.body, request.headers) == {
@@ -75,11 +75,11 @@ def test_without_a_secret_nothing_is_signed(receiver):
 @pytest.mark.parametrize(
     ("path", "answer"),
     [
-        ("/200", Answer(status=200)),
-        ("/500", Answer("answered 500", 500)),
-        ("/404", Answer("answered 404", 404)),
-        ("/410", Answer("answered 410: it wants no more of this", 410, is_final=True)),
-        ("/302", Answer("answered 302; a redirect is not followed", 302)),
+        ("/200", DeliveryResult(status=200)),
+        ("/500", DeliveryResult("answered 500", 500)),
+        ("/404", DeliveryResult("answered 404", 404)),
+        ("/410", DeliveryResult("answered 410: it wants no more of this", 410, is_final=True)),
+        ("/302", DeliveryResult("answered 302; a redirect is not followed", 302)),
     ],
 )
 def test_what_a_receiver_answers_is_what_came_of_it(receiver, path, answer):
@@ -93,7 +93,7 @@ def test_a_receiver_that_does_not_come_to_an_end_is_left_at_the_deadline(
 ):
     monkeypatch.setattr(webhook, "DEADLINE_S", 0.5)
 
-    assert post(receiver.url(path)) == Answer("did not answer in time")
+    assert post(receiver.url(path)) == DeliveryResult("did not answer in time")
     assert len(receiver.requests) == 1
 
 
@@ -193,7 +193,7 @@ def test_a_name_with_one_private_address_among_others_is_refused(receiver, monke
 def test_the_connection_goes_to_the_address_that_was_checked(receiver, monkeypatch):
     asked = resolving(monkeypatch, ["127.0.0.1"], ["127.0.0.2"])
 
-    assert post(f"http://receiver.example:{receiver.port}/204") == Answer(status=204)
+    assert post(f"http://receiver.example:{receiver.port}/204") == DeliveryResult(status=204)
 
     assert asked == ["receiver.example"]
     assert receiver.requests[0].headers["host"] == f"receiver.example:{receiver.port}"
@@ -234,5 +234,5 @@ def test_a_certificate_must_be_for_the_name_although_an_address_is_connected_to(
         )
         assert len(receiver.requests) == 1
 
-    assert right == Answer(status=204)
+    assert right == DeliveryResult(status=204)
     assert "certificate verify failed: Hostname mismatch" in str(wrong.error)

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sqp_refresh.checks.metric_sql import measured
-from sqp_refresh.checks.period_totals import inventory
+from sqp_refresh.checks.period_totals import measure_period
 from sqp_refresh.checks.reconcile import COMPARED
 from sqp_refresh.ledger.target_version import held
 from sqp_refresh.model.periods import Period
@@ -38,7 +38,7 @@ def test_it_counts_adds_up_and_locates_the_rows_of_its_period_alone(migrated_dat
             connection.execute(INSERT, (week.start, week.end, asin, query, *values))
 
     with connect(migrated_database) as session:
-        found = inventory(session, QUERIES, WEEK)
+        found = measure_period(session, QUERIES, WEEK)
 
         assert found.held == held(session, QUERIES, [WEEK])[WEEK]
         numbers = measured(session, QUERIES, [WEEK])[WEEK]

@@ -19,9 +19,9 @@ from sqp_refresh.model.tables import (
     SourceColumn,
     Table,
 )
-from sqp_refresh.refresh.result import Summary
-from sqp_refresh.refresh.run import Order, refresh
-from sqp_refresh.refresh.sources import feed_for
+from sqp_refresh.refresh.result import RefreshResult
+from sqp_refresh.refresh.run import RefreshRequest, refresh
+from sqp_refresh.refresh.sources import source_for
 from sqp_refresh.settings import Settings
 from sqp_refresh_tests.cli.test_operations import said, sqp_refresh
 from sqp_refresh_tests.control.test_kill_switch import execute, rows
@@ -37,8 +37,10 @@ QUERIES = "search_query_performance"
 FILLED = (QUERIES, "asin_performance_data")
 
 
-def refreshed(settings: Settings, table: Table = SEARCH_QUERY_PERFORMANCE) -> Summary:
-    return refresh(settings.database_url, feed_for(settings, table, WEEKS), Order("quality"))
+def refreshed(settings: Settings, table: Table = SEARCH_QUERY_PERFORMANCE) -> RefreshResult:
+    return refresh(
+        settings.database_url, source_for(settings, table, WEEKS), RefreshRequest("quality")
+    )
 
 
 def only(settings: Settings, *tables: str) -> None:

@@ -11,15 +11,15 @@ import psycopg
 import pytest
 from psycopg.sql import SQL
 
-from sqp_refresh.control import table_lock
-from sqp_refresh.control.table_lock import only_writer
+from sqp_refresh.control import table_lock as table_lock_module
+from sqp_refresh.control.table_lock import table_lock
 from sqp_refresh.errors import Busy, NotFound, SettingsError, Stopped
-from sqp_refresh.extract.source import BigQueryFeed
+from sqp_refresh.extract.source import BigQuerySource
 from sqp_refresh.model.periods import Period, weeks_between
-from sqp_refresh.model.rows import Part
+from sqp_refresh.model.rows import PeriodRows
 from sqp_refresh.model.tables import ASIN_PERFORMANCE_DATA, DAILY_SQP_DATA, Dependency
 from sqp_refresh.postgres.session import connect
-from sqp_refresh.refresh.run import Order, refresh
+from sqp_refresh.refresh.run import RefreshRequest, refresh
 from sqp_refresh.registry import refresh_config
 from sqp_refresh_tests.helpers.nights import FIRST, LAST
 from sqp_refresh_tests.helpers.progress import wait_until_published
@@ -28,13 +28,13 @@ from sqp_refresh_tests.refresh.test_run import three_weeks
 WEEKS = list(weeks_between(FIRST, LAST))
 
 
-class Stepwise(BigQueryFeed):
+class Stepwise(BigQuerySource):
     """A feed that reads a week once the one before is published, and not ahead."""
 
     def between(self, published: int) -> None:
         """What happens when so many weeks are published."""
 
-    def parts(self, periods: Sequence[Period]) -> Generator[Part]:
+    def parts(self, periods: Sequence[Period]) -> Generator[PeriodRows]:
         for number, part in enumerate(super().parts(periods)):
             wait_until_published(self.settings.database_url, self.table.name, number)
             self.between(number)
@@ -79,7 +79,7 @@ def test_both_kill_switches_stop_a_refresh_at_the_next_week(
     feed.statement = statement
 
     with pytest.raises(Stopped, match=message):
-        refresh(environment.database_url, feed, Order("r"))
+        refresh(environment.database_url, feed, RefreshRequest("r"))
 
     url = environment.database_url
     assert rows(url, "SELECT DISTINCT report_date FROM sqp.daily_sqp_data") == [(FIRST,)]
@@ -94,9 +94,9 @@ def test_both_kill_switches_stop_a_refresh_at_the_next_week(
 
 def test_a_checkpoint_tells_how_far_a_refresh_has_got(environment, source):
     source.write(three_weeks())
-    feed = BigQueryFeed(environment, DAILY_SQP_DATA, WEEKS)
+    feed = BigQuerySource(environment, DAILY_SQP_DATA, WEEKS)
 
-    refresh(environment.database_url, feed, Order("r"))
+    refresh(environment.database_url, feed, RefreshRequest("r"))
 
     ((name, status, data, last, total),) = rows(
         environment.database_url,
@@ -110,14 +110,14 @@ def test_a_checkpoint_tells_how_far_a_refresh_has_got(environment, source):
 
 
 def test_a_table_has_one_writer_at_a_time(environment, monkeypatch):
-    monkeypatch.setattr(table_lock, "WAIT_S", 0.6)
+    monkeypatch.setattr(table_lock_module, "WAIT_S", 0.6)
     url = environment.database_url
-    with only_writer(url, DAILY_SQP_DATA) as one:
+    with table_lock(url, DAILY_SQP_DATA) as one:
         one.ensure()
-        with only_writer(url, DAILY_SQP_DATA) as other, pytest.raises(Busy, match="another run"):
+        with table_lock(url, DAILY_SQP_DATA) as other, pytest.raises(Busy, match="another run"):
             other.ensure()
         one.ensure()
-    with only_writer(url, DAILY_SQP_DATA) as other:
+    with table_lock(url, DAILY_SQP_DATA) as other:
         other.ensure()
 
 
@@ -179,12 +179,12 @@ def test_a_repair_of_old_weeks_leaves_the_night_as_due_as_it_was(environment, so
     url = environment.database_url
     execute(url, "UPDATE sqp.refresh_config SET next_refresh_at = now() - interval '1 hour'")
     query = "SELECT next_refresh_at > now() FROM sqp.refresh_config ORDER BY id LIMIT 4"
-    feed = BigQueryFeed(environment, DAILY_SQP_DATA, WEEKS)
-    refresh(url, feed, Order("all"))
+    feed = BigQuerySource(environment, DAILY_SQP_DATA, WEEKS)
+    refresh(url, feed, RefreshRequest("all"))
     assert rows(url, query)[3] == (True,)
     execute(url, "UPDATE sqp.refresh_config SET next_refresh_at = now() - interval '1 hour'")
 
-    refresh(url, BigQueryFeed(environment, DAILY_SQP_DATA, WEEKS[:1]), Order("old"))
+    refresh(url, BigQuerySource(environment, DAILY_SQP_DATA, WEEKS[:1]), RefreshRequest("old"))
 
     assert rows(url, query)[3] == (False,)
 
@@ -198,7 +198,9 @@ def test_a_table_over_its_time_budget_is_marked_while_it_goes_on(environment, so
         def between(self, published: int) -> None:
             seen.extend(rows(url, "SELECT status, error_message FROM sqp.refresh_audit_log"))
 
-    summary = refresh(url, Watched(environment, DAILY_SQP_DATA, WEEKS), Order("r", budget_ms=1))
+    summary = refresh(
+        url, Watched(environment, DAILY_SQP_DATA, WEEKS), RefreshRequest("r", budget_ms=1)
+    )
 
     said = "it took longer than 1 ms, which REFRESH_TIMEOUT_WARNING_MS allows"
     assert seen == [("running", None), *[("warning", f"{said}; it goes on")] * 2]
@@ -210,19 +212,19 @@ def test_a_table_over_its_time_budget_is_marked_while_it_goes_on(environment, so
 
 def test_the_second_refresh_of_a_table_says_who_holds_it(environment, source, monkeypatch):
     source.write(three_weeks())
-    monkeypatch.setattr(table_lock, "WAIT_S", 0.6)
+    monkeypatch.setattr(table_lock_module, "WAIT_S", 0.6)
     url = environment.database_url
     refused = []
 
-    class Held(Stepwise):
+    class TargetVersion(Stepwise):
         def between(self, published: int) -> None:
             if published == 1:
                 with pytest.raises(Busy) as error:
-                    second = BigQueryFeed(environment, DAILY_SQP_DATA, WEEKS)
-                    refresh(url, second, Order("second"))
+                    second = BigQuerySource(environment, DAILY_SQP_DATA, WEEKS)
+                    refresh(url, second, RefreshRequest("second"))
                 refused.append(str(error.value))
 
-    refresh(url, Held(environment, DAILY_SQP_DATA, WEEKS), Order("first"))
+    refresh(url, TargetVersion(environment, DAILY_SQP_DATA, WEEKS), RefreshRequest("first"))
 
     assert refused[0].startswith(
         f"sqp.daily_sqp_data is being refreshed by run first ({socket.gethostname()}, process "
@@ -241,7 +243,7 @@ def test_no_limit_of_the_user_ends_the_transaction_of_a_writer(migrated_database
     name = urlsplit(migrated_database).path.removeprefix("/")
     execute(migrated_database, f"ALTER DATABASE {name} SET {limit} = '5s'")
 
-    with only_writer(migrated_database, DAILY_SQP_DATA) as held:
+    with table_lock(migrated_database, DAILY_SQP_DATA) as held:
         held.ensure()
         assert held._session
         assert held._session.row(SQL("SELECT current_setting({})").format(limit)) == ("0",)
@@ -257,9 +259,9 @@ def test_params_in_the_registry_take_effect_at_the_next_run(environment, source)
         "UPDATE sqp.refresh_config SET custom_sync_params ="
         """ '{"batch_size": 2, "lookback_weeks": 1}' WHERE table_name = 'daily_sqp_data'""",
     )
-    feed = BigQueryFeed(environment, DAILY_SQP_DATA, WEEKS)
+    feed = BigQuerySource(environment, DAILY_SQP_DATA, WEEKS)
 
-    summary = refresh(url, feed, Order("night", tick=datetime.now(UTC)))
+    summary = refresh(url, feed, RefreshRequest("night", tick=datetime.now(UTC)))
 
     assert feed.batch_size == 2
     assert list(summary.periods) == WEEKS[-1:]
@@ -271,22 +273,22 @@ def test_a_malformed_param_is_named(environment, source):
     execute(url, """UPDATE sqp.refresh_config SET custom_sync_params = '{"batch_size": -1}'""")
 
     with pytest.raises(SettingsError, match=r"custom_sync_params of sqp.daily_sqp_data .*batch_si"):
-        refresh(url, BigQueryFeed(environment, DAILY_SQP_DATA, WEEKS), Order("r"))
+        refresh(url, BigQuerySource(environment, DAILY_SQP_DATA, WEEKS), RefreshRequest("r"))
 
 
 def test_a_soft_parent_that_failed_is_a_warning(environment, source):
     source.write(three_weeks())
     url = environment.database_url
     soft = replace(DAILY_SQP_DATA, parents={"asin_performance_data": Dependency.SOFT})
-    broken = BigQueryFeed(
+    broken = BigQuerySource(
         environment.model_copy(update={"BIGQUERY_SOURCE_TABLE": "nowhere"}),
         ASIN_PERFORMANCE_DATA,
         WEEKS,
     )
     with pytest.raises(NotFound):
-        refresh(url, broken, Order("r"))
+        refresh(url, broken, RefreshRequest("r"))
 
-    summary = refresh(url, BigQueryFeed(environment, soft, WEEKS), Order("r"))
+    summary = refresh(url, BigQuerySource(environment, soft, WEEKS), RefreshRequest("r"))
 
     assert summary.counts.inserted == 6
     assert summary.warnings == [

@@ -11,10 +11,10 @@ from sqp_refresh.extract.casts import keeps_contract
 from sqp_refresh.extract.client import rest_client
 from sqp_refresh.extract.sql import query_parameters, typed_rows
 from sqp_refresh.model.periods import Period
-from sqp_refresh.model.rows import Raw
+from sqp_refresh.model.rows import SourceBatches
 from sqp_refresh.model.tables import SEARCH_QUERY_PERFORMANCE, SQP_REPORT
 from sqp_refresh.settings import Settings
-from sqp_refresh.validate.row_validator import Sieve
+from sqp_refresh.validate.row_validator import RowValidator
 from sqp_refresh_tests.helpers.rows import SourceTable
 from sqp_refresh_tests.validate.dirty import (
     DELIVERIES,
@@ -63,6 +63,6 @@ def refused_by_bigquery(settings: Settings, source: SourceTable) -> set[int]:
 
 
 def refused_by_polars(batch: pa.RecordBatch) -> set[int]:
-    sieve = Sieve(SEARCH_QUERY_PERFORMANCE, Raw(batch.schema, [batch], {}))
+    sieve = RowValidator(SEARCH_QUERY_PERFORMANCE, SourceBatches(batch.schema, [batch], {}))
     sieve.batches().read_all()
     return {raw[NUMBER] for raw, _ in sieve.refused}

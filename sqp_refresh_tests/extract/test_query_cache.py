@@ -15,9 +15,9 @@ from sqp_refresh.extract import source as extract_source
 from sqp_refresh.extract.aggregate_result import Excerpt
 from sqp_refresh.extract.client import rest_client
 from sqp_refresh.extract.query_cache import asked
-from sqp_refresh.extract.source import BigQueryFeed
+from sqp_refresh.extract.source import BigQuerySource
 from sqp_refresh.model.periods import Period
-from sqp_refresh.model.rows import Part, Query, Raw
+from sqp_refresh.model.rows import PeriodRows, SourceBatches, SqlRows
 from sqp_refresh.model.tables import (
     ASIN_PERFORMANCE_DATA,
     DAILY_SQP_DATA,
@@ -26,7 +26,7 @@ from sqp_refresh.model.tables import (
 )
 from sqp_refresh.postgres.session import connect
 from sqp_refresh.refresh.dry_run import plan
-from sqp_refresh.refresh.sources import ask_ahead
+from sqp_refresh.refresh.sources import query_ahead
 from sqp_refresh.registry.catalog import read_catalog
 from sqp_refresh_tests.control.test_kill_switch import execute
 from sqp_refresh_tests.extract.fake_storage import FakeStorage, serving
@@ -37,11 +37,11 @@ SOON_S = 20
 
 
 def test_the_answer_is_waited_for_only_when_it_is_wanted():
-    is_free = threading.Event()
-    answer = asked(lambda: is_free.wait(SOON_S) and "five weeks")
+    try_lock = threading.Event()
+    answer = asked(lambda: try_lock.wait(SOON_S) and "five weeks")
 
     assert not answer.done()
-    is_free.set()
+    try_lock.set()
 
     assert answer.result() == "five weeks"
 
@@ -57,7 +57,7 @@ def test_what_asking_raises_is_raised_as_it_is():
 def test_whoever_is_interrupted_does_not_wait_for_the_answer():
     program = (
         "import threading\n"
-        "from sqp_refresh.extract.asking import asked\n"
+        "from sqp_refresh.extract.query_cache import asked\n"
         "asked(threading.Event().wait)\n"
         "raise KeyboardInterrupt\n"
     )
@@ -74,8 +74,8 @@ def weeks_of_one_row(source):
     return [Period.week_of(FIRST)]
 
 
-def whole(part: Part) -> pa.Table:
-    assert not isinstance(part.rows, Raw | Query)
+def whole(part: PeriodRows) -> pa.Table:
+    assert not isinstance(part.rows, SourceBatches | SqlRows)
     return part.rows.read_all()
 
 
@@ -87,7 +87,7 @@ def test_what_there_is_to_do_is_done_while_bigquery_counts(environment, source, 
         return ask(*question)
 
     monkeypatch.setattr(source_version, "_ask", slowly)
-    feed = BigQueryFeed(environment, DAILY_SQP_DATA, weeks, meanwhile=is_done.set)
+    feed = BigQuerySource(environment, DAILY_SQP_DATA, weeks, meanwhile=is_done.set)
     with connect(environment.database_url) as session:
         states = feed.states(session, weeks)
 
@@ -96,14 +96,14 @@ def test_what_there_is_to_do_is_done_while_bigquery_counts(environment, source, 
 
 def test_a_question_is_asked_once_however_many_tables_want_to_know(environment, source):
     weeks, instant = weeks_of_one_row(source), datetime.now(UTC)
-    ask_ahead(environment, [SEARCH_PERFORMANCE_SUMMARY, DAILY_SQP_DATA], weeks, instant)
+    query_ahead(environment, [SEARCH_PERFORMANCE_SUMMARY, DAILY_SQP_DATA], weeks, instant)
 
     rows, billed = [], []
     with connect(environment.database_url) as session:
         for table in (DAILY_SQP_DATA, SEARCH_QUERY_PERFORMANCE):
-            feed = BigQueryFeed(environment, table, weeks, instant)
+            feed = BigQuerySource(environment, table, weeks, instant)
             rows += [known.rows for known in feed.states(session, weeks).values()]
-            billed.append(feed.facts.bytes_billed)
+            billed.append(feed.stats.bytes_billed)
 
     assert rows == [1, 1]
     # Whoever wants to know first has it on the bill.
@@ -117,9 +117,9 @@ def test_what_two_tables_are_aggregated_from_is_read_once(environment, source):
 
     found = {}
     for table in (ASIN_PERFORMANCE_DATA, DAILY_SQP_DATA):
-        feed = BigQueryFeed(environment, table, weeks, instant)
+        feed = BigQuerySource(environment, table, weeks, instant)
         (read,) = [whole(part) for part in feed.parts(weeks)]
-        found[table.name] = feed.facts.job_id, feed.facts.bytes_billed is not None, read
+        found[table.name] = feed.stats.job_id, feed.stats.bytes_billed is not None, read
 
     (asin_job, asin_billed, asins), (day_job, day_billed, days) = found.values()
     assert (asin_job, asin_billed) == (day_job, not day_billed)
@@ -134,7 +134,7 @@ def test_what_two_tables_are_aggregated_from_is_read_once(environment, source):
 @pytest.fixture
 def billed(environment, monkeypatch):
     """What a plan says that reading each week of both tables bills, where a query bills seven."""
-    monkeypatch.setattr(BigQueryFeed, "bytes_to_read", lambda *_: 7)
+    monkeypatch.setattr(BigQuerySource, "bytes_to_read", lambda *_: 7)
 
     def planned(weeks, settings=environment):
         names = [ASIN_PERFORMANCE_DATA.name, DAILY_SQP_DATA.name]
@@ -184,7 +184,7 @@ def test_of_a_result_table_only_what_is_wanted_is_read(environment, monkeypatch)
 
     with serving(storage) as host:
         at_host = environment.model_copy(update={"BIGQUERY_STORAGE_EMULATOR_HOST": host})
-        feed = BigQueryFeed(at_host, DAILY_SQP_DATA, [Period.week_of(FIRST)])
+        feed = BigQuerySource(at_host, DAILY_SQP_DATA, [Period.week_of(FIRST)])
         with feed._result(job, Excerpt.for_table(DAILY_SQP_DATA)) as (schema, batches):
             assert pa.Table.from_batches(batches, schema) == result
 
@@ -203,7 +203,7 @@ def test_the_rows_of_other_weeks_or_of_another_instant_are_asked_for_themselves(
     later = datetime.now(UTC)
 
     for asked_for, of in ((weeks, instant), (others, instant), (others, later), (weeks, instant)):
-        feed = BigQueryFeed(environment, DAILY_SQP_DATA, asked_for, of)
+        feed = BigQuerySource(environment, DAILY_SQP_DATA, asked_for, of)
         assert len(list(feed.parts(asked_for))) == len(asked_for)
 
     assert len(queries(environment)) == 3
@@ -211,7 +211,7 @@ def test_the_rows_of_other_weeks_or_of_another_instant_are_asked_for_themselves(
 
 def test_a_question_that_failed_is_asked_anew(environment, source, monkeypatch):
     weeks = weeks_of_one_row(source)
-    feed = BigQueryFeed(environment, DAILY_SQP_DATA, weeks, datetime.now(UTC))
+    feed = BigQuerySource(environment, DAILY_SQP_DATA, weeks, datetime.now(UTC))
 
     def states():
         with connect(environment.database_url) as session:
@@ -233,7 +233,7 @@ def test_a_view_is_not_asked_ahead_because_its_answer_could_not_be_used(environm
     source.make_view("seller_view", with_schema=False)
     of_view = environment.model_copy(update={"BIGQUERY_SOURCE_TABLE": "seller_view"})
 
-    ask_ahead(of_view, [DAILY_SQP_DATA], weeks, datetime.now(UTC))
+    query_ahead(of_view, [DAILY_SQP_DATA], weeks, datetime.now(UTC))
     for thread in threading.enumerate():
         if thread.name == "asking":
             thread.join(SOON_S)
@@ -251,6 +251,6 @@ def test_what_goes_wrong_ahead_is_left_to_the_refresh(environment, source, monke
 
     monkeypatch.setattr(extract_source, "describe", fail)
 
-    ask_ahead(environment, [DAILY_SQP_DATA], weeks, datetime.now(UTC))
+    query_ahead(environment, [DAILY_SQP_DATA], weeks, datetime.now(UTC))
 
     assert tried == [error]

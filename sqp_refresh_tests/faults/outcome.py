@@ -7,12 +7,12 @@ import psycopg
 import pytest
 
 from sqp_refresh.errors import Kind, Transient
-from sqp_refresh.extract.source import BigQueryFeed
+from sqp_refresh.extract.source import BigQuerySource
 from sqp_refresh.model.periods import Period
-from sqp_refresh.model.rows import Feed
+from sqp_refresh.model.rows import Source
 from sqp_refresh.model.tables import SEARCH_QUERY_PERFORMANCE
-from sqp_refresh.refresh.result import Summary
-from sqp_refresh.refresh.run import Order, refresh
+from sqp_refresh.refresh.result import RefreshResult
+from sqp_refresh.refresh.run import RefreshRequest, refresh
 from sqp_refresh.settings import Settings
 from sqp_refresh_tests.control.test_kill_switch import rows
 from sqp_refresh_tests.faults.sources import WEEKS
@@ -23,13 +23,15 @@ TABLE = "search_query_performance"
 LONGEST_S = 30
 
 
-def refreshed(run_id: str, weeks: Sequence[Period] = WEEKS, feed: Feed | None = None) -> Summary:
+def refreshed(
+    run_id: str, weeks: Sequence[Period] = WEEKS, feed: Source | None = None
+) -> RefreshResult:
     settings = Settings.read()
-    feed = feed or BigQueryFeed(settings, SEARCH_QUERY_PERFORMANCE, weeks)
-    return refresh(settings.database_url, feed, Order(run_id))
+    feed = feed or BigQuerySource(settings, SEARCH_QUERY_PERFORMANCE, weeks)
+    return refresh(settings.database_url, feed, RefreshRequest(run_id))
 
 
-def fails(run_id: str, kind: Kind = Kind.TRANSIENT, feed: Feed | None = None) -> None:
+def fails(run_id: str, kind: Kind = Kind.TRANSIENT, feed: Source | None = None) -> None:
     """Refresh, which must fail for a while within its deadlines, and say so in the log."""
     began = time.monotonic()
     with pytest.raises(Transient) as raised:

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pyarrow as pa
 
-from sqp_refresh.extract.source import BigQueryFeed
+from sqp_refresh.extract.source import BigQuerySource
 from sqp_refresh.model.periods import Period, weeks_between
-from sqp_refresh.model.rows import Part, Raw
+from sqp_refresh.model.rows import PeriodRows, SourceBatches
 from sqp_refresh.model.tables import SEARCH_QUERY_PERFORMANCE
 from sqp_refresh.settings import Settings
 from sqp_refresh_tests.helpers.nights import FIRST, LAST
@@ -16,7 +16,7 @@ from sqp_refresh_tests.helpers.progress import wait_until_published
 WEEKS = list(weeks_between(FIRST, LAST))
 
 
-class Disturbed(BigQueryFeed):
+class Disturbed(BigQuerySource):
     """A feed of the three weeks, with what is to happen."""
 
     happens: Callable[[], object]
@@ -33,7 +33,7 @@ class Disturbed(BigQueryFeed):
 class DisturbedAfterAWeek(Disturbed):
     """It happens once the first week is published, before the second is asked for."""
 
-    def parts(self, periods: Sequence[Period]) -> Generator[Part]:
+    def parts(self, periods: Sequence[Period]) -> Generator[PeriodRows]:
         for part in super().parts(periods):
             yield part
             wait_until_published(self.settings.database_url, self.table.name, 1)
@@ -43,12 +43,12 @@ class DisturbedAfterAWeek(Disturbed):
 class DisturbedWithinAWeek(Disturbed):
     """It happens once the first batch of the second week is on its way into Postgres."""
 
-    def parts(self, periods: Sequence[Period]) -> Generator[Part]:
+    def parts(self, periods: Sequence[Period]) -> Generator[PeriodRows]:
         for part in super().parts(periods):
             yield self._disturbed(part) if part.period == WEEKS[1] else part
 
-    def _disturbed(self, part: Part) -> Part:
-        assert isinstance(part.rows, Raw)
+    def _disturbed(self, part: PeriodRows) -> PeriodRows:
+        assert isinstance(part.rows, SourceBatches)
         return replace(part, rows=replace(part.rows, batches=self._halted(part.rows.batches)))
 
     def _halted(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

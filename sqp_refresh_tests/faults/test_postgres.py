@@ -30,7 +30,7 @@ pytestmark = pytest.mark.timeout(90)
 def _patient(_impatient: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """As many attempts as in earnest: a server takes its time to recover."""
     monkeypatch.setattr(retrying, "LONGEST_PAUSE_S", 1)
-    monkeypatch.setattr("sqp_refresh.refresh.run.persistently", retrying.persistently)
+    monkeypatch.setattr("sqp_refresh.refresh.run.retrying", retrying.retrying)
 
 
 @pytest.fixture

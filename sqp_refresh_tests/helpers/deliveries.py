@@ -8,11 +8,11 @@ import psycopg
 import pyarrow as pa
 
 from sqp_refresh.model.periods import Period
-from sqp_refresh.model.rows import Facts, Part, Raw, State
+from sqp_refresh.model.rows import PeriodRows, ReadStats, SourceBatches, State
 from sqp_refresh.model.tables import SEARCH_QUERY_PERFORMANCE, Table
 from sqp_refresh.postgres.session import Session
-from sqp_refresh.refresh.result import Summary
-from sqp_refresh.refresh.run import Order, refresh
+from sqp_refresh.refresh.result import RefreshResult
+from sqp_refresh.refresh.run import RefreshRequest, refresh
 from sqp_refresh_tests.helpers.rows import Row, source_table
 
 _numbers = itertools.count(1)
@@ -32,7 +32,7 @@ class Delivery:
     table: Table = SEARCH_QUERY_PERFORMANCE
     known: Mapping[str, object] = field(default_factory=dict)
     batch_size: int | None = None
-    facts: Facts = field(default_factory=lambda: Facts(method="handed over"))
+    stats: ReadStats = field(default_factory=lambda: ReadStats(method="handed over"))
 
     def periods(self, session: Session) -> Sequence[Period]:
         return sorted(self.weeks)
@@ -40,14 +40,14 @@ class Delivery:
     def states(self, session: Session, periods: Sequence[Period]) -> Mapping[Period, State]:
         return {week: State({"delivery": next(_numbers), **self.known}) for week in periods}
 
-    def parts(self, periods: Sequence[Period]) -> Generator[Part]:
+    def parts(self, periods: Sequence[Period]) -> Generator[PeriodRows]:
         for week in periods:
             batches = self.weeks[week]
             schema = batches[0].schema if batches else source_table([]).schema
-            yield Part(week, Raw(schema, batches, {"Marketplace": "US"}))
+            yield PeriodRows(week, SourceBatches(schema, batches, {"Marketplace": "US"}))
 
 
-def deliver(url: str, rows: Sequence[Row], *weeks: Period) -> Summary:
+def deliver(url: str, rows: Sequence[Row], *weeks: Period) -> RefreshResult:
     """Refresh search_query_performance from rows as `rows.row` makes them.
 
     Args:
@@ -60,7 +60,7 @@ def deliver(url: str, rows: Sequence[Row], *weeks: Period) -> Summary:
     for one in [] if weeks else rows:
         mine.setdefault(Period.week_of(one["Date"]), []).append(one)
     batches = {week: source_table(of_week).to_batches() for week, of_week in mine.items()}
-    return refresh(url, Delivery(batches), Order("delivery"))
+    return refresh(url, Delivery(batches), RefreshRequest("delivery"))
 
 
 def tolerate(url: str, most: float, metric: str = "quarantined_ratio") -> None:

@@ -10,9 +10,9 @@ from sqp_refresh.extract.client import rest_client
 from sqp_refresh.load.result import Counts
 from sqp_refresh.model.periods import weeks_between
 from sqp_refresh.model.tables import TABLES
-from sqp_refresh.refresh.result import Summary
-from sqp_refresh.refresh.run import Order, refresh
-from sqp_refresh.refresh.sources import feed_for
+from sqp_refresh.refresh.result import RefreshResult
+from sqp_refresh.refresh.run import RefreshRequest, refresh
+from sqp_refresh.refresh.sources import source_for
 from sqp_refresh.settings import Settings
 from sqp_refresh_tests.helpers import oracle
 from sqp_refresh_tests.helpers.oracle import Rows
@@ -24,15 +24,17 @@ LAST = date(2025, 8, 10)
 
 def refresh_all(
     settings: Settings, first: date = FIRST, last: date = LAST, *, force: bool = False
-) -> dict[str, Summary]:
+) -> dict[str, RefreshResult]:
     """Refresh every table over a range of weeks, parents first."""
     weeks = list(weeks_between(first, last))
     # As the tables of one run do, all read the source as of one instant, and ask for it once.
     instant = datetime.now(UTC)
     summaries = {}
     for table in TABLES.values():
-        feed = feed_for(settings, table, weeks, instant)
-        summaries[table.name] = refresh(settings.database_url, feed, Order("night", force=force))
+        feed = source_for(settings, table, weeks, instant)
+        summaries[table.name] = refresh(
+            settings.database_url, feed, RefreshRequest("night", force=force)
+        )
     return summaries
 
 

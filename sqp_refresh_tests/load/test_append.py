@@ -12,12 +12,12 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from sqp_refresh.errors import DataError
-from sqp_refresh.load.append import made_ready
+from sqp_refresh.load.append import encode_ahead
 from sqp_refresh.load.cast import exact_schema, exactly
 from sqp_refresh.load.merge import publish
-from sqp_refresh.load.result import Counts, Undecided
+from sqp_refresh.load.result import Counts, NeedsMerge
 from sqp_refresh.model.periods import Grain, Period
-from sqp_refresh.model.rows import Part
+from sqp_refresh.model.rows import PeriodRows
 from sqp_refresh.model.tables import PERCENT, SEARCH_QUERY_PERFORMANCE, Column, Table
 from sqp_refresh.model.types import unknown
 from sqp_refresh.postgres.session import Session, connect
@@ -45,10 +45,10 @@ def session(migrated_database) -> Iterator[Session]:
 KEY = {"marketplace": "US", "asin": "A"}
 
 
-def part(*rows: dict) -> Part:
+def part(*rows: dict) -> PeriodRows:
     default = dict.fromkeys(SCHEMA.names) | KEY
     batch = pa.RecordBatch.from_pylist([default | row for row in rows], SCHEMA)
-    return Part(WEEK, pa.RecordBatchReader.from_batches(SCHEMA, [batch]))
+    return PeriodRows(WEEK, pa.RecordBatchReader.from_batches(SCHEMA, [batch]))
 
 
 def one_column(type_: str) -> Table:
@@ -139,9 +139,9 @@ def test_a_new_week_is_what_staging_would_have_made_of_it(session, migrated_data
 def test_a_week_that_was_made_ready_in_vain_goes_by_way_of_staging(session):
     rows = [{"search_query": f"query {n}", "total_click_rate": n / 7} for n in range(50)]
     with session.transaction():
-        first = publish(session, TABLE, made_ready(TABLE, part(*rows[:40])))
+        first = publish(session, TABLE, encode_ahead(TABLE, part(*rows[:40])))
     with session.transaction():
-        again = publish(session, TABLE, made_ready(TABLE, part(*rows)))
+        again = publish(session, TABLE, encode_ahead(TABLE, part(*rows)))
 
     assert first.counts == Counts(read=40, inserted=40)
     assert again.counts == Counts(read=50, inserted=10, unchanged=40)
@@ -154,10 +154,10 @@ def test_a_batch_whose_rows_were_all_refused_is_no_matter(session, refused):
         pa.RecordBatch.from_pylist([] if place in refused else [one], SCHEMA)
         for place, one in enumerate(rows)
     ]
-    week = Part(WEEK, pa.RecordBatchReader.from_batches(SCHEMA, batches))
+    week = PeriodRows(WEEK, pa.RecordBatchReader.from_batches(SCHEMA, batches))
 
     with session.transaction():
-        landed = publish(session, TABLE, made_ready(TABLE, week))
+        landed = publish(session, TABLE, encode_ahead(TABLE, week))
 
     assert landed.counts == Counts(read=2 - len(refused), inserted=2 - len(refused))
 
@@ -176,7 +176,7 @@ def test_batches_are_made_ready_in_the_order_of_their_key(session, migrated_data
 
 def test_a_key_that_comes_twice_is_left_to_a_comparison(session):
     rows = [{"search_query": "a", "asin_click_count": n} for n in (1, 2)]
-    with pytest.raises(Undecided), session.transaction():
+    with pytest.raises(NeedsMerge), session.transaction():
         publish(session, TABLE, part(*rows))
 
     with session.transaction():

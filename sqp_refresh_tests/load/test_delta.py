@@ -9,7 +9,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sqp_refresh.load.delta import Fingerprints, Incoming
+from sqp_refresh.load.delta import DeltaFilter, Fingerprints
 
 SCHEMA = pa.schema(
     [
@@ -34,11 +34,11 @@ rows = st.fixed_dictionaries(
 )
 
 
-def incoming(*batches: list[dict], known: bytes | None = None) -> Incoming:
+def incoming(*batches: list[dict], known: bytes | None = None) -> DeltaFilter:
     reader = pa.RecordBatchReader.from_batches(
         SCHEMA, [pa.RecordBatch.from_pylist(batch, SCHEMA) for batch in batches]
     )
-    return Incoming.of(reader, reader.schema.names, ["asin"], known)
+    return DeltaFilter.of(reader, reader.schema.names, ["asin"], known)
 
 
 def fingerprints(*batches: list[dict]) -> bytes:
@@ -95,7 +95,7 @@ def test_no_rows_have_no_fingerprints_and_are_known_to_nobody():
 def test_another_process_computes_the_same():
     row = {"asin": "A", "clicks": 1, "share": 0.5}
     told = (
-        "from sqp_refresh_tests.load.test_fingerprints import fingerprints;"
+        "from sqp_refresh_tests.load.test_delta import fingerprints;"
         f"print(fingerprints([{row!r}]).hex())"
     )
 

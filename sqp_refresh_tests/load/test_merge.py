@@ -12,12 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sqp_refresh.errors import DataError, SchemaMismatch
-from sqp_refresh.ledger.target_version import Known
+from sqp_refresh.ledger.target_version import Baseline
 from sqp_refresh.ledger.target_version import held as whereabouts
 from sqp_refresh.load.merge import publish
-from sqp_refresh.load.result import Counts, Undecided
+from sqp_refresh.load.result import Counts, NeedsMerge
 from sqp_refresh.model.periods import Period
-from sqp_refresh.model.rows import Part
+from sqp_refresh.model.rows import PeriodRows
 from sqp_refresh.model.tables import ASIN_PERFORMANCE_DATA, DAILY_SQP_DATA, SUMMED_COUNTS, Table
 from sqp_refresh.postgres.session import Session, connect
 
@@ -59,8 +59,8 @@ def batch_of(week: Period, rows: dict[str, tuple]) -> pa.RecordBatch:
     return pa.RecordBatch.from_pydict(columns, schema=SCHEMA)
 
 
-def rows_of(week: Period, rows: dict[str, tuple]) -> Part:
-    return Part(week, pa.RecordBatchReader.from_batches(SCHEMA, [batch_of(week, rows)]))
+def rows_of(week: Period, rows: dict[str, tuple]) -> PeriodRows:
+    return PeriodRows(week, pa.RecordBatchReader.from_batches(SCHEMA, [batch_of(week, rows)]))
 
 
 def publish_week(session: Session, week: Period, rows: dict[str, tuple]) -> Counts:
@@ -68,12 +68,14 @@ def publish_week(session: Session, week: Period, rows: dict[str, tuple]) -> Coun
         return publish(session, DAILY_SQP_DATA, rows_of(week, rows)).counts
 
 
-def known_after(session: Session, rows: dict[str, tuple], table: Table = DAILY_SQP_DATA) -> Known:
+def known_after(
+    session: Session, rows: dict[str, tuple], table: Table = DAILY_SQP_DATA
+) -> Baseline:
     """Publish a week, and look at what is known of it then."""
     with session.transaction():
         landed = publish(session, table, rows_of(WEEK, rows))
         assert landed.fingerprints is not None
-        return Known(landed.inventory.held, landed.fingerprints)
+        return Baseline(landed.inventory.held, landed.fingerprints)
 
 
 def held(session: Session) -> dict[str, tuple]:
@@ -129,7 +131,7 @@ def test_rows_that_are_known_are_not_sent_and_the_outcome_is_the_same(session, b
     has_lost = bool(before.keys() - after.keys())
     same = {asin for asin in before.keys() & after.keys() if before[asin] == after[asin]}
 
-    with suppress(Undecided), session.transaction():
+    with suppress(NeedsMerge), session.transaction():
         done = publish(session, DAILY_SQP_DATA, rows_of(WEEK, after), known=known)
 
         assert not has_lost
@@ -166,8 +168,8 @@ def test_an_edit_while_the_rows_are_on_their_way_is_not_taken_for_ours(
             connection.execute(edit)
         yield batch_of(WEEK, after)
 
-    part = Part(WEEK, pa.RecordBatchReader.from_batches(SCHEMA, interrupted()))
-    with pytest.raises(Undecided), session.transaction():
+    part = PeriodRows(WEEK, pa.RecordBatchReader.from_batches(SCHEMA, interrupted()))
+    with pytest.raises(NeedsMerge), session.transaction():
         publish(session, DAILY_SQP_DATA, part, known=known)
 
 
@@ -184,7 +186,7 @@ def test_what_a_trigger_does_to_other_rows_has_the_week_compared_whole(session, 
         )
     after = {"A": (2, 2), "B": (1, 1)}
 
-    with pytest.raises(Undecided), session.transaction():
+    with pytest.raises(NeedsMerge), session.transaction():
         publish(session, DAILY_SQP_DATA, rows_of(WEEK, after), known=known)
     with session.transaction():
         whole = publish(session, DAILY_SQP_DATA, rows_of(WEEK, after), whole=True)
@@ -217,18 +219,20 @@ def test_a_key_that_comes_twice_is_not_told_by_fingerprints(session):
     twice = pa.concat_batches([batch_of(WEEK, {"A": (1, 1)}), batch_of(WEEK, {"A": (2, 2)})])
     known = known_after(session, {"A": (1, 1)})
     parts = [
-        Part(WEEK, pa.RecordBatchReader.from_batches(SCHEMA, batches))
+        PeriodRows(WEEK, pa.RecordBatchReader.from_batches(SCHEMA, batches))
         for batches in ([twice], [twice.slice(0, 1), twice.slice(1)])
     ]
 
     for part in parts:
-        with pytest.raises(Undecided), session.transaction():
+        with pytest.raises(NeedsMerge), session.transaction():
             publish(session, DAILY_SQP_DATA, part, known=known)
     assert held(session) == {"A": (1, 1)}
 
     with session.transaction():
         whole = publish(
-            session, DAILY_SQP_DATA, Part(WEEK, pa.RecordBatchReader.from_batches(SCHEMA, [twice]))
+            session,
+            DAILY_SQP_DATA,
+            PeriodRows(WEEK, pa.RecordBatchReader.from_batches(SCHEMA, [twice])),
         )
     assert (whole.counts.superseded, whole.fingerprints) == (1, None)
 
@@ -251,7 +255,7 @@ def test_a_read_that_fails_half_way_shows_its_own_error(session):
         yield batch_of(WEEK, {"A": (2, 2)})
         raise DataError("the source broke")
 
-    part = Part(WEEK, pa.RecordBatchReader.from_batches(SCHEMA, broken()))
+    part = PeriodRows(WEEK, pa.RecordBatchReader.from_batches(SCHEMA, broken()))
 
     with pytest.raises(DataError, match="the source broke"), session.transaction():
         publish(session, DAILY_SQP_DATA, part)
@@ -260,7 +264,7 @@ def test_a_read_that_fails_half_way_shows_its_own_error(session):
 
 def test_a_type_without_an_exact_equal_is_refused_before_anything_is_copied(session):
     schema = pa.schema([("asin", pa.string()), ("asin_clicks", pa.int32())])
-    part = Part(WEEK, pa.RecordBatchReader.from_batches(schema, []))
+    part = PeriodRows(WEEK, pa.RecordBatchReader.from_batches(schema, []))
 
     refused = pytest.raises(SchemaMismatch, match="'asin_clicks' has the Arrow type int32")
     with refused, session.transaction():
@@ -270,7 +274,7 @@ def test_a_type_without_an_exact_equal_is_refused_before_anything_is_copied(sess
 def test_a_row_without_its_key_stops_the_week(session):
     columns = batch_of(WEEK, {"A": (1, 1)}).to_pydict() | {"asin": [None]}
     batch = pa.RecordBatch.from_pydict(columns, schema=SCHEMA)
-    part = Part(WEEK, pa.RecordBatchReader.from_batches(SCHEMA, [batch]))
+    part = PeriodRows(WEEK, pa.RecordBatchReader.from_batches(SCHEMA, [batch]))
 
     with pytest.raises(DataError, match='null value in column "asin"'), session.transaction():
         publish(session, DAILY_SQP_DATA, part)
@@ -297,7 +301,7 @@ def test_a_value_too_large_for_its_column_stops_the_week(session):
         },
         schema=schema,
     )
-    part = Part(WEEK, pa.RecordBatchReader.from_batches(schema, [batch]))
+    part = PeriodRows(WEEK, pa.RecordBatchReader.from_batches(schema, [batch]))
 
     with pytest.raises(DataError, match="numeric field overflow"), session.transaction():
         publish(session, ASIN_PERFORMANCE_DATA, part)

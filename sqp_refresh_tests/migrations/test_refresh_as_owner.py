@@ -7,12 +7,12 @@ from datetime import date
 import pyarrow as pa
 
 from sqp_refresh.model.periods import Period
-from sqp_refresh.model.rows import Facts, Part, State
+from sqp_refresh.model.rows import PeriodRows, ReadStats, State
 from sqp_refresh.model.tables import SEARCH_QUERY_PERFORMANCE, TABLES, TEXT, Table
 from sqp_refresh.postgres import migrate
 from sqp_refresh.postgres.session import Session
-from sqp_refresh.refresh.run import Order, refresh
-from sqp_refresh.rollup.source import Rollup
+from sqp_refresh.refresh.run import RefreshRequest, refresh
+from sqp_refresh.rollup.source import RollupSource
 from sqp_refresh_tests.migrations.conftest import Database
 
 WEEK = Period.week_of(date(2025, 8, 10))
@@ -23,7 +23,7 @@ class OneWeek:
     """A feed of one week: as many rows as there are queries, every count of which is 7."""
 
     queries: list[str]
-    facts: Facts = field(default_factory=lambda: Facts(method="a test"))
+    stats: ReadStats = field(default_factory=lambda: ReadStats(method="a test"))
 
     batch_size: int | None = None
     table: Table = SEARCH_QUERY_PERFORMANCE
@@ -34,7 +34,7 @@ class OneWeek:
     def states(self, session: Session, periods: Sequence[Period]) -> dict[Period, State]:
         return {WEEK: State({"queries": self.queries}, len(self.queries))}
 
-    def parts(self, periods: Sequence[Period]) -> Generator[Part]:
+    def parts(self, periods: Sequence[Period]) -> Generator[PeriodRows]:
         columns: dict[str, pa.Array] = {
             column.name: pa.array(["x" if column.type == TEXT else 7] * len(self.queries))
             for column in SEARCH_QUERY_PERFORMANCE.columns
@@ -42,16 +42,16 @@ class OneWeek:
         }
         columns["search_query"] = pa.array(self.queries)
         batch = pa.RecordBatch.from_pydict(columns)
-        yield Part(WEEK, pa.RecordBatchReader.from_batches(batch.schema, [batch]))
+        yield PeriodRows(WEEK, pa.RecordBatchReader.from_batches(batch.schema, [batch]))
 
 
 def test_an_owner_may_refresh(owned: Database):
     migrate.upgrade(owned.url)
 
-    first = refresh(owned.url, OneWeek(["a", "b", "c"]), Order("1"))
-    second = refresh(owned.url, OneWeek(["b", "c", "d"]), Order("2"))
+    first = refresh(owned.url, OneWeek(["a", "b", "c"]), RefreshRequest("1"))
+    second = refresh(owned.url, OneWeek(["b", "c", "d"]), RefreshRequest("2"))
     summary = TABLES["quarterly_summary"]
-    rolled = refresh(owned.url, Rollup(summary), Order("2"))
+    rolled = refresh(owned.url, RollupSource(summary), RefreshRequest("2"))
 
     assert first.counts.inserted == 3
     counts = second.counts

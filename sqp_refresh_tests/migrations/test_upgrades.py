@@ -6,7 +6,7 @@ import pytest
 from psycopg import sql
 
 from sqp_refresh.postgres import migrate
-from sqp_refresh.refresh.run import Order, refresh
+from sqp_refresh.refresh.run import RefreshRequest, refresh
 from sqp_refresh_tests.migrations.conftest import VERSIONS, Database
 from sqp_refresh_tests.migrations.test_refresh_as_owner import WEEK, OneWeek
 
@@ -155,7 +155,7 @@ def test_rows_survive_an_upgrade_and_are_refreshed_after_it(database_18: Databas
 
     migrate.upgrade(database.url)
     assert_kept(before, rows_of(database))
-    counts = refresh(database.url, OneWeek(["a", "b"]), Order("after")).counts
+    counts = refresh(database.url, OneWeek(["a", "b"]), RefreshRequest("after")).counts
 
     assert database.rows(QUERIES, LONG_AGO) == [("x",)]
     assert database.rows(QUERIES, WEEK.start) == [("a",), ("b",)]

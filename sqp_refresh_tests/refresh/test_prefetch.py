@@ -13,7 +13,7 @@ from psycopg import sql
 
 from sqp_refresh.errors import DataError
 from sqp_refresh.model.periods import Period
-from sqp_refresh.model.rows import Part, Query, Raw
+from sqp_refresh.model.rows import PeriodRows, SourceBatches, SqlRows
 from sqp_refresh.refresh.prefetch import ahead
 from sqp_refresh_tests.helpers.nights import FIRST
 
@@ -32,25 +32,27 @@ def batches(numbers: Sequence[int], read: list[int]) -> Iterator[pa.RecordBatch]
         yield pa.RecordBatch.from_pydict({"number": [number]}, schema=SCHEMA)
 
 
-def parts(weeks: Sequence[Sequence[int] | None], read: list[int] | None = None) -> Iterator[Part]:
+def parts(
+    weeks: Sequence[Sequence[int] | None], read: list[int] | None = None
+) -> Iterator[PeriodRows]:
     """Weeks of batches with one number each; None is a query, a negative number breaks."""
     read = read if read is not None else []
     for number, numbers in enumerate(weeks):
         if numbers is None:
-            yield Part(week(number), Query(sql.SQL("SELECT 1"), ("number",)))
+            yield PeriodRows(week(number), SqlRows(sql.SQL("SELECT 1"), ("number",)))
             continue
         reader = pa.RecordBatchReader.from_batches(SCHEMA, batches(numbers, read))
-        yield Part(week(number), reader)
+        yield PeriodRows(week(number), reader)
 
 
-def numbers(part: Part) -> list[int] | None:
-    if isinstance(part.rows, Query):
+def numbers(part: PeriodRows) -> list[int] | None:
+    if isinstance(part.rows, SqlRows):
         return None
     return [number for batch in rows(part) for number in batch.column("number").to_pylist()]
 
 
-def rows(part: Part) -> pa.RecordBatchReader:
-    assert not isinstance(part.rows, Query | Raw)
+def rows(part: PeriodRows) -> pa.RecordBatchReader:
+    assert not isinstance(part.rows, SqlRows | SourceBatches)
     return part.rows
 
 
@@ -98,7 +100,7 @@ def wait_for(read: list[int], count: int) -> None:
 def test_a_part_ends_before_the_next_is_there():
     is_published = threading.Event()
 
-    def waiting() -> Iterator[Part]:
+    def waiting() -> Iterator[PeriodRows]:
         for number, part in enumerate(parts([[0], [1]])):
             assert number == 0 or is_published.wait(timeout=10)
             yield part
@@ -123,7 +125,7 @@ def test_what_breaks_is_raised_in_its_place(weeks: list[list[int]], whole: Mappi
 
 
 def test_what_breaks_between_two_parts_is_raised_there():
-    def broken() -> Iterator[Part]:
+    def broken() -> Iterator[PeriodRows]:
         yield from parts([[0, 1]])
         raise DataError("the source broke")
 

@@ -7,15 +7,15 @@ import psycopg
 import pytest
 
 from sqp_refresh.control import audit_log
-from sqp_refresh.control.table_lock import only_writer
+from sqp_refresh.control.table_lock import table_lock
 from sqp_refresh.errors import DataError, Unavailable
-from sqp_refresh.extract.source import BigQueryFeed
+from sqp_refresh.extract.source import BigQuerySource
 from sqp_refresh.model.periods import Period, weeks_between
-from sqp_refresh.model.rows import Part
+from sqp_refresh.model.rows import PeriodRows
 from sqp_refresh.model.tables import SEARCH_QUERY_PERFORMANCE
 from sqp_refresh.postgres.session import connect
-from sqp_refresh.refresh.result import Summary
-from sqp_refresh.refresh.run import Order, refresh
+from sqp_refresh.refresh.result import RefreshResult
+from sqp_refresh.refresh.run import RefreshRequest, refresh
 from sqp_refresh_tests.control.test_kill_switch import execute, rows
 from sqp_refresh_tests.helpers.nights import FIRST, LAST
 from sqp_refresh_tests.refresh.test_run import MIDDLE, three_weeks
@@ -27,12 +27,12 @@ class PowerCut(BaseException):
     """What ends a process without asking it."""
 
 
-class BreaksOff(BigQueryFeed):
+class BreaksOff(BigQuerySource):
     """A feed during whose second week the power is cut."""
 
     error: type[BaseException] = PowerCut
 
-    def parts(self, periods: Sequence[Period]) -> Generator[Part]:
+    def parts(self, periods: Sequence[Period]) -> Generator[PeriodRows]:
         for number, part in enumerate(super().parts(periods)):
             if number == 1:
                 raise self.error("in the second week")
@@ -45,10 +45,10 @@ class BreaksOffOnce(BreaksOff):
     error = Unavailable
     attempts = 0
 
-    def parts(self, periods: Sequence[Period]) -> Generator[Part]:
+    def parts(self, periods: Sequence[Period]) -> Generator[PeriodRows]:
         type(self).attempts += 1
         yield from (
-            super().parts(periods) if self.attempts == 1 else BigQueryFeed.parts(self, periods)
+            super().parts(periods) if self.attempts == 1 else BigQuerySource.parts(self, periods)
         )
 
 
@@ -58,16 +58,18 @@ def url(environment, source) -> str:
     return environment.database_url
 
 
-def refreshed(settings, run_id: str, *, weeks: Sequence[Period] = WEEKS, force=False) -> Summary:
-    feed = BigQueryFeed(settings, SEARCH_QUERY_PERFORMANCE, weeks)
-    return refresh(settings.database_url, feed, Order(run_id, force=force))
+def refreshed(
+    settings, run_id: str, *, weeks: Sequence[Period] = WEEKS, force=False
+) -> RefreshResult:
+    feed = BigQuerySource(settings, SEARCH_QUERY_PERFORMANCE, weeks)
+    return refresh(settings.database_url, feed, RefreshRequest(run_id, force=force))
 
 
 def break_off(settings, *, force: bool = False) -> None:
     """Publish the first week and die; nothing is closed then, neither row nor checkpoint."""
     feed = BreaksOff(settings, SEARCH_QUERY_PERFORMANCE, WEEKS)
     with pytest.raises(PowerCut):
-        refresh(settings.database_url, feed, Order("dead", force=force))
+        refresh(settings.database_url, feed, RefreshRequest("dead", force=force))
     execute(
         settings.database_url,
         "UPDATE sqp.refresh_audit_log SET status = 'running', refresh_completed_at = NULL,"
@@ -75,7 +77,7 @@ def break_off(settings, *, force: bool = False) -> None:
     )
 
 
-def copied(summary: Summary) -> list[Period]:
+def copied(summary: RefreshResult) -> list[Period]:
     return list(summary.periods)
 
 
@@ -118,7 +120,7 @@ def test_a_first_load_that_fails_gets_its_indexes_all_the_same(environment, url)
     before = rows(url, INDEXES)
 
     with pytest.raises(DataError, match="in the second week"):
-        refresh(url, Fails(environment, SEARCH_QUERY_PERFORMANCE, WEEKS), Order("fails"))
+        refresh(url, Fails(environment, SEARCH_QUERY_PERFORMANCE, WEEKS), RefreshRequest("fails"))
 
     assert rows(url, INDEXES) == before
 
@@ -214,13 +216,13 @@ def test_the_next_refresh_closes_the_row_of_one_that_died(environment, url):
     (status, message, details, weeks), (next_status, *_) = log
     assert (status, next_status) == ("failed", "success")
     assert message.startswith("its process ended without a word after 1 published periods")
-    assert details == {"type": "Died", "kind": "transient", "retryable": True}
+    assert details == {"type": "ProcessLost", "kind": "transient", "retryable": True}
     assert weeks == [str(FIRST)]
 
 
 def test_the_row_of_a_refresh_that_lives_is_left_open(environment, url):
     break_off(environment)
-    with only_writer(url, SEARCH_QUERY_PERFORMANCE) as alive:
+    with table_lock(url, SEARCH_QUERY_PERFORMANCE) as alive:
         alive.ensure()
         with connect(url) as session, session.transaction():
             assert audit_log.close_dead(session) == []
@@ -233,7 +235,7 @@ def test_the_row_of_a_refresh_that_lives_is_left_open(environment, url):
 def test_what_is_transient_is_tried_again_in_the_same_run(environment, url):
     feed = BreaksOffOnce(environment, SEARCH_QUERY_PERFORMANCE, WEEKS)
 
-    summary = refresh(url, feed, Order("r"))
+    summary = refresh(url, feed, RefreshRequest("r"))
 
     assert copied(summary) == WEEKS
     assert feed.attempts == 2

@@ -103,7 +103,7 @@ def test_a_row_for_another_is_found_although_the_week_has_as_many_as_before(
     assert sent.count(len(rows) // 3) == 1
     with psycopg.connect(environment.database_url) as connection:
         told = connection.execute(
-            "SELECT sync_metadata->'read_twice' FROM sqp.refresh_audit_log"
+            "SELECT sync_metadata->'reloaded' FROM sqp.refresh_audit_log"
             " WHERE table_name = 'search_query_performance' ORDER BY id"
         ).fetchall()
     assert told == [([],), ([str(LAST)],)]
@@ -357,7 +357,7 @@ def test_a_view_gives_the_same_rows_as_its_table(nights, environment, monkeypatc
 
     summaries = refresh_all(Settings.read())
 
-    assert summaries["search_query_performance"].facts.method.startswith("query")
+    assert summaries["search_query_performance"].stats.method.startswith("query")
     for table, expected in oracle.expected_tables(rows).items():
         oracle.assert_equal(held(environment)[table], expected, table)
 

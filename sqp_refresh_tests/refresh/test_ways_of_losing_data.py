@@ -25,8 +25,8 @@ from sqp_refresh.checks.run_checks import check
 from sqp_refresh.defs.run_requests.scheduled import look_back
 from sqp_refresh.demo.year import SUNDAYS, week_of_rows
 from sqp_refresh.errors import DataError, NotFound, RefreshError
-from sqp_refresh.extract.bigquery_table import Source
-from sqp_refresh.extract.source import BigQueryFeed
+from sqp_refresh.extract.bigquery_table import BigQueryTable
+from sqp_refresh.extract.source import BigQuerySource
 from sqp_refresh.extract.source_version import state_query, undated_query
 from sqp_refresh.extract.sql import aggregate_query, rows_query
 from sqp_refresh.model.periods import Period
@@ -39,9 +39,9 @@ from sqp_refresh.model.tables import (
     aggregated_from,
 )
 from sqp_refresh.postgres.session import connect
-from sqp_refresh.refresh.run import Order, refresh
+from sqp_refresh.refresh.run import RefreshRequest, refresh
 from sqp_refresh.registry.registration import described
-from sqp_refresh.rollup.source import Rollup
+from sqp_refresh.rollup.source import RollupSource
 from sqp_refresh.settings import Settings
 from sqp_refresh_tests.control.test_kill_switch import execute, rows
 from sqp_refresh_tests.helpers.deliveries import Delivery, deliver, tolerate
@@ -64,13 +64,13 @@ def held(url: str, columns: str = "asin, search_query") -> list[tuple]:
 
 def rolled_up(url: str, table: str, *weeks: date) -> None:
     touched = [Period.week_of(week) for week in weeks]
-    refresh(url, Rollup(TABLES[table], touched), Order("rollup", force=True))
+    refresh(url, RollupSource(TABLES[table], touched), RefreshRequest("rollup", force=True))
 
 
 def queries() -> Iterator[str]:
     types = {column.title: "INTEGER" for column in SOURCE_COLUMNS} | {"Date": "TIMESTAMP"}
     types |= {column.title: "STRING" for column in SOURCE_COLUMNS if column.type == "text"}
-    source = Source("p.d.t", SQP_REPORT, types, datetime(2025, 8, 20, tzinfo=UTC))
+    source = BigQueryTable("p.d.t", SQP_REPORT, types, datetime(2025, 8, 20, tzinfo=UTC))
     yield from (rows_query(source), state_query(source), undated_query(source))
     yield aggregate_query(source, aggregated_from(SQP_REPORT))
 
@@ -94,7 +94,7 @@ def test_a_week_larger_than_any_page_loses_its_end(url):
     ]
     batches = pa.concat_tables(parts).to_batches(max_chunksize=1000)
 
-    summary = refresh(url, Delivery({Period.week_of(SUNDAYS[0]): batches}), Order("large"))
+    summary = refresh(url, Delivery({Period.week_of(SUNDAYS[0]): batches}), RefreshRequest("large"))
 
     assert summary.counts.inserted == 3 * week.num_rows > 10_000
     assert rows(url, "SELECT count(*) FROM sqp.search_query_performance") == [(3 * week.num_rows,)]
@@ -232,7 +232,7 @@ def test_a_failure_half_way_leaves_the_table_empty_or_half_full(url):
             raise DataError("the source broke off")
 
     with pytest.raises(DataError, match="broke off"):
-        refresh(url, Delivery({WEEK: BreaksOff([batch])}), Order("half"))
+        refresh(url, Delivery({WEEK: BreaksOff([batch])}), RefreshRequest("half"))
 
     assert held(url) == before
 
@@ -279,7 +279,7 @@ def test_a_key_without_one_of_its_parts_lands_where_no_query_finds_it(url):
     half = [row({title: None}) for title in ("Marketplace", "Search Query", "Date")]
     (batch,) = source_table([*half, row({"Child ASIN": None, "Parent ASIN": None})]).to_batches()
 
-    summary = refresh(url, Delivery({WEEK: [batch]}), Order("half keys"))
+    summary = refresh(url, Delivery({WEEK: [batch]}), RefreshRequest("half keys"))
 
     assert (summary.counts.quarantined, held(url)) == (4, [])
 
@@ -287,9 +287,9 @@ def test_a_key_without_one_of_its_parts_lands_where_no_query_finds_it(url):
 def test_the_last_day_of_a_week_falls_between_two_weeks(environment, source):
     last_moment = datetime(2025, 8, 16, 23, 59, 59, 999_999, tzinfo=UTC)
     source.write([row({"Date": last_moment}), row({"Date": last_moment + timedelta(seconds=1)})])
-    feed = BigQueryFeed(environment, SEARCH_QUERY_PERFORMANCE, [WEEK])
+    feed = BigQuerySource(environment, SEARCH_QUERY_PERFORMANCE, [WEEK])
 
-    summary = refresh(environment.database_url, feed, Order("saturday"))
+    summary = refresh(environment.database_url, feed, RefreshRequest("saturday"))
 
     assert summary.counts.inserted == 1
     assert held(environment.database_url, "start_date, end_date") == [(WEEK.start, WEEK.end)]

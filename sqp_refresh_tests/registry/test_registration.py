@@ -19,8 +19,8 @@ from sqp_refresh.demo.servers import bigquery_client
 from sqp_refresh.demo.source_table import columns_of, create_source, load_rows
 from sqp_refresh.model.periods import ALL_TIME, weeks_between
 from sqp_refresh.model.tables import TABLES, Dependency
-from sqp_refresh.refresh.run import Order, refresh
-from sqp_refresh.refresh.sources import feed_for
+from sqp_refresh.refresh.run import RefreshRequest, refresh
+from sqp_refresh.refresh.sources import source_for
 from sqp_refresh.registry.catalog import combined, read_catalog
 from sqp_refresh.registry.refresh_config import Registration
 from sqp_refresh_tests.control.test_kill_switch import execute, rows
@@ -87,8 +87,8 @@ def ads(*spent: tuple[date, str, str]) -> pa.Table:
 
 def refreshed(settings, name: str, *, force: bool = False):
     table = read_catalog(settings).table(name)
-    feed = feed_for(settings, table, list(weeks_between(FIRST, LAST)))
-    return refresh(settings.database_url, feed, Order("r", force=force))
+    feed = source_for(settings, table, list(weeks_between(FIRST, LAST)))
+    return refresh(settings.database_url, feed, RefreshRequest("r", force=force))
 
 
 def test_a_table_by_weeks_is_refreshed_with_every_guarantee(environment, emulator, dataset, url):
@@ -128,7 +128,7 @@ def test_a_table_without_weeks_is_refreshed_whole(environment, emulator, dataset
 
     assert list(first.periods) == [ALL_TIME]
     assert (first.counts.inserted, again.counts.read) == (3, 0)
-    assert (changed.counts.updated, changed.read_twice) == (1, [])
+    assert (changed.counts.updated, changed.reloaded) == (1, [])
     assert fewer.counts.deleted == 1
     assert rows(url, "SELECT asin, brand FROM sqp.brand_names ORDER BY 1") == [
         ("A", "x"),

@@ -12,11 +12,11 @@ from sqp_refresh import retrying
 from sqp_refresh.errors import Unavailable
 from sqp_refresh.load.merge import publish
 from sqp_refresh.model.periods import Grain, Period
-from sqp_refresh.model.rows import WEEKS, Part, Raw, State
+from sqp_refresh.model.rows import WEEKS, PeriodRows, SourceBatches, State
 from sqp_refresh.model.tables import TABLES
-from sqp_refresh.refresh.result import Summary
-from sqp_refresh.refresh.run import Order, refresh
-from sqp_refresh.rollup.source import Rollup
+from sqp_refresh.refresh.result import RefreshResult
+from sqp_refresh.refresh.run import RefreshRequest, refresh
+from sqp_refresh.rollup.source import RollupSource
 from sqp_refresh_tests.control.test_kill_switch import execute, rows
 from sqp_refresh_tests.helpers.deliveries import Delivery, deliver
 from sqp_refresh_tests.helpers.nights import Nights
@@ -84,15 +84,15 @@ def _unknown(counts: Row) -> Row:
     return {title: None for title, count in counts.items() if count is None}
 
 
-def deliver_weeks(url: str, weeks: Mapping[date, Keys]) -> Summary:
+def deliver_weeks(url: str, weeks: Mapping[date, Keys]) -> RefreshResult:
     return deliver(url, [one for sunday, keys in weeks.items() for one in week_of(sunday, keys)])
 
 
 def roll_up(
     url: str, *sundays: date, table: str = "yearly_summary", force: bool = False
-) -> Summary:
+) -> RefreshResult:
     weeks = [Period.week_of(sunday) for sunday in sundays]
-    return refresh(url, Rollup(TABLES[table], weeks), Order("rollup", force=force))
+    return refresh(url, RollupSource(TABLES[table], weeks), RefreshRequest("rollup", force=force))
 
 
 def held(url: str, table: str = "yearly_summary") -> dict:
@@ -133,7 +133,7 @@ def test_whatever_weeks_come_and_change_a_period_is_the_sum_of_its_weeks(url, ni
 
             assert held(url, table) == summed_up(weeks, grain)
             assert not any(done.differences.values())
-            assert not done.read_twice
+            assert not done.reloaded
     for table in GRAINS:
         assert roll_up(url, *weeks, table=table, force=True).counts.changed == 0
 
@@ -229,7 +229,7 @@ def test_an_edit_by_somebody_else_has_the_period_summed_up_whole(url, edit):
 
     done = roll_up(url, SECOND)
 
-    assert done.read_twice == [YEAR]
+    assert done.reloaded == [YEAR]
     assert held(url) == {
         (YEAR.start, "A", "x"): (12, 1, 2),
         (YEAR.start, "B", "x"): (3, 0, 1),
@@ -255,7 +255,7 @@ def test_a_week_that_was_summed_up_before_it_was_on_record_is_not_added_again(ur
 
     done = roll_up(url, SECOND)
 
-    assert done.read_twice == [YEAR]
+    assert done.reloaded == [YEAR]
     assert held(url) == {(YEAR.start, "A", "x"): (5 + clicks, 1, 2)}
     assert rows(url, "SELECT market_clicks FROM sqp.yearly_summary") == [(2 * 542,)]
 
@@ -265,23 +265,23 @@ class OnceMore(Delivery):
 
     attempts = 0
 
-    def parts(self, periods: Sequence[Period]) -> Generator[Part]:
+    def parts(self, periods: Sequence[Period]) -> Generator[PeriodRows]:
         self.attempts += 1
         for week in periods:
             if self.attempts == 1 and week.start == SECOND:
                 raise Unavailable("BigQuery is away")
             keys = {("A", "x"): (5, 1), ("B", "x"): (3, 0)} if self.attempts == 1 else NOW
             batches = source_table(week_of(week.start, keys)).to_batches()
-            yield Part(week, Raw(batches[0].schema, batches, {"Marketplace": "US"}))
+            yield PeriodRows(week, SourceBatches(batches[0].schema, batches, {"Marketplace": "US"}))
 
 
 def test_what_an_attempt_has_published_is_read_twice_by_the_next_one_too(url, monkeypatch):
     monkeypatch.setattr(retrying, "LONGEST_PAUSE_S", 0)
     feed = OnceMore({Period.week_of(week): [] for week in (FIRST, SECOND)})
 
-    done = refresh(url, feed, Order("delivery"))
+    done = refresh(url, feed, RefreshRequest("delivery"))
 
-    assert done.read_twice == [Period.week_of(FIRST)]
+    assert done.reloaded == [Period.week_of(FIRST)]
     found = rows(url, "SELECT start_date, right(asin, 1) FROM sqp.search_query_performance")
     assert sorted(found) == [(FIRST, "A"), (SECOND, "A")]
 

@@ -25,7 +25,7 @@ LONGEST_DELAY_S = 0.03
 ENDS_WITHIN_S = 300
 
 Fingerprints = dict[str, tuple[int, str]]
-Published = tuple[str, str]
+LedgerEntry = tuple[str, str]
 """Table and first day of a period."""
 
 
@@ -66,7 +66,7 @@ class Rack:
     first: date
     last: date
     reference: Fingerprints = field(default_factory=dict)
-    published: set[Published] = field(default_factory=set)
+    published: set[LedgerEntry] = field(default_factory=set)
     moments: dict[str, int] = field(default_factory=dict)
     seconds: float = 0
 
@@ -174,7 +174,7 @@ def fingerprints(url: str) -> Fingerprints:
     return found
 
 
-def published_by(url: str, run_id: str) -> set[Published]:
+def published_by(url: str, run_id: str) -> set[LedgerEntry]:
     """Table and period of all that a run published, by its rows in the audit log."""
     with psycopg.connect(url) as connection:
         found = connection.execute(

@@ -18,8 +18,8 @@ from sqp_refresh.model.periods import weeks_between
 from sqp_refresh.model.tables import TABLES, Table
 from sqp_refresh.postgres.session import Session
 from sqp_refresh.refresh import run as refresh_module
-from sqp_refresh.refresh.run import Order, refresh
-from sqp_refresh.refresh.sources import feed_for
+from sqp_refresh.refresh.run import RefreshRequest, refresh
+from sqp_refresh.refresh.sources import source_for
 from sqp_refresh.settings import Settings
 
 
@@ -54,8 +54,8 @@ def main() -> None:
     weeks = list(weeks_between(date.fromisoformat(first), date.fromisoformat(last)))
     instant = datetime.now(UTC)
     for table in TABLES.values():
-        feed = feed_for(settings, table, weeks, instant)
-        refresh(settings.database_url, feed, Order(run_id))
+        feed = source_for(settings, table, weeks, instant)
+        refresh(settings.database_url, feed, RefreshRequest(run_id))
     if not awaited:
         sys.stdout.write(json.dumps(passed))
 

@@ -6,7 +6,7 @@ import pytest
 
 from sqp_refresh.errors import DataError
 from sqp_refresh.model.tables import COUNT, DATE, PERCENT, PRICE, SOURCE_COLUMNS, SQP_REPORT, TEXT
-from sqp_refresh.model.types import convert, convert_readable
+from sqp_refresh.model.types import convert, try_cast
 from sqp_refresh.validate.conform import Conformed, conform
 
 
@@ -68,7 +68,7 @@ def test_what_is_no_number_is_refused_by_name_and_never_becomes_zero(array, kind
     ],
 )
 def test_what_cannot_be_read_is_null_and_told_apart_from_what_is_null(array, kind, kept):
-    values, lost = convert_readable(array, kind)
+    values, lost = try_cast(array, kind)
 
     assert values.to_pylist() == kept
     assert lost is not None

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sqp_refresh.model.contract import Rule, contract_of, decisive_rules
 from sqp_refresh.model.periods import Grain
-from sqp_refresh.model.rows import Raw
+from sqp_refresh.model.rows import SourceBatches
 from sqp_refresh.model.tables import (
     SEARCH_QUERY_PERFORMANCE,
     SHARES,
@@ -25,12 +25,12 @@ from sqp_refresh.model.tables import (
     Table,
 )
 from sqp_refresh.validate.pandera_model import model_of
-from sqp_refresh.validate.row_validator import Sieve
+from sqp_refresh.validate.row_validator import RowValidator
 from sqp_refresh_tests.helpers.rows import Row, row, source_table
 
 
 def refused(table: Table, batch: pa.RecordBatch) -> list[list[str]]:
-    sieve = Sieve(table, Raw(batch.schema, [batch], {"Marketplace": "US"}))
+    sieve = RowValidator(table, SourceBatches(batch.schema, [batch], {"Marketplace": "US"}))
     sieve.batches().read_all()
     assert sieve.read == batch.num_rows
     return [reasons for _, reasons in sieve.refused]

@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from sqp_refresh.model.periods import Period
-from sqp_refresh.refresh.result import Summary
-from sqp_refresh.refresh.run import Order, refresh
+from sqp_refresh.refresh.result import RefreshResult
+from sqp_refresh.refresh.run import RefreshRequest, refresh
 from sqp_refresh_tests.helpers import oracle
 from sqp_refresh_tests.helpers.deliveries import Delivery, tolerate
 from sqp_refresh_tests.helpers.rows import Row
@@ -85,7 +85,7 @@ def good_rows(random: Random, first: int) -> list[Row]:
     return made + again + later + differs
 
 
-def refreshed(url: str, rows: Sequence[Row], delivery: str) -> Summary:
+def refreshed(url: str, rows: Sequence[Row], delivery: str) -> RefreshResult:
     whole = delivered(rows, delivery)
     batches = [whole.slice(first, BATCH) for first in range(0, whole.num_rows, BATCH)]
-    return refresh(url, Delivery({WEEK: batches}), Order("dirty"))
+    return refresh(url, Delivery({WEEK: batches}), RefreshRequest("dirty"))

@@ -21,7 +21,7 @@ from sqp_refresh.defs.run_requests.scheduled import asset_keys
 from sqp_refresh.monitoring.dashboard import drawing
 from sqp_refresh.monitoring.dashboard.figures import Figures
 from sqp_refresh.registry.catalog import Catalog
-from sqp_refresh.retrying import persistently
+from sqp_refresh.retrying import retrying
 from sqp_refresh.settings import Settings
 
 KEY = dg.AssetKey(["sqp_refresh", "dashboard"])
@@ -101,7 +101,7 @@ def _after_the_latest(
 
 
 def _drawn(settings: Settings) -> dict[str, Any]:
-    figures = persistently()(
+    figures = retrying()(
         drawing.draw,
         settings.database_url,
         settings.dashboard_path,

@@ -5,7 +5,7 @@ from pydantic import Field
 
 from sqp_refresh.control.maintenance import DUTIES, HOURLY, maintain
 from sqp_refresh.postgres.session import connect
-from sqp_refresh.retrying import persistently
+from sqp_refresh.retrying import retrying
 from sqp_refresh.settings import Settings
 
 
@@ -19,7 +19,7 @@ class Duties(dg.Config):
 def keep_control_tables_small(context: dg.OpExecutionContext, config: Duties) -> None:
     """Closes and deletes checkpoints, archives old runs, deletes old alerts and replayed rows."""
     settings = Settings.read()
-    for attempt in persistently():
+    for attempt in retrying():
         with attempt, connect(settings.database_url) as session:
             done = maintain(session, settings, config.duties)
             context.add_output_metadata({f"sqp/{duty}": rows for duty, rows in done.items()})

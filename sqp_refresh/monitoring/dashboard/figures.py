@@ -101,7 +101,7 @@ class Night:
         day: The day in UTC.
         status: Of its last refresh: success, warning or failed.
         message: What that refresh said.
-        refreshes: Refreshes that ended, more than one where it was tried again (count).
+        refreshes: Refreshes that ended, more than one where it was diagnose again (count).
         successes: Those that were a success (count).
         seconds: How long they took together.
         read: Rows read or computed (count).

@@ -2,7 +2,7 @@
 
 from contextlib import closing
 
-from sqp_refresh.extract.bigquery_table import Source, describe
+from sqp_refresh.extract.bigquery_table import BigQueryTable, describe
 from sqp_refresh.extract.client import rest_client, start_query, storage_client, translated_errors
 from sqp_refresh.extract.sql import count_query
 from sqp_refresh.extract.storage_read import open_session
@@ -10,7 +10,7 @@ from sqp_refresh.model.tables import SQP_REPORT
 from sqp_refresh.settings import Settings
 
 
-def source_of(settings: Settings) -> Source:
+def source_of(settings: Settings) -> BigQueryTable:
     """The vendor's table or view, held against the columns that are needed.
 
     Raises:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from psycopg import sql
 
-from sqp_refresh.control.table_lock import is_free
+from sqp_refresh.control.table_lock import try_lock
 from sqp_refresh.errors import AccessDenied, NotFound, RefreshError, SettingsError, Unavailable
 from sqp_refresh.monitoring.doctor.finding import named
 from sqp_refresh.postgres.session import DEADLINES, Session, connect
@@ -156,7 +156,7 @@ def indexes(session: Session) -> str:
         NotFound: one is; the line names them.
     """
     away = session.rows(_SET_ASIDE)
-    left = {table: names for table, names in away if is_free(session, table)}
+    left = {table: names for table, names in away if try_lock(session, table)}
     session.rollback()
     if left:
         lacking = "; ".join(f"{table} lacks {names}" for table, names in left.items())

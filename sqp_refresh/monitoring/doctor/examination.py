@@ -7,7 +7,7 @@ from sqp_refresh.errors import NotFound, RefreshError
 from sqp_refresh.monitoring import orchestrator
 from sqp_refresh.monitoring.doctor import database
 from sqp_refresh.monitoring.doctor.bigquery import may_query, may_read, source_of
-from sqp_refresh.monitoring.doctor.finding import Finding, tried
+from sqp_refresh.monitoring.doctor.finding import Diagnosis, diagnose
 from sqp_refresh.monitoring.views import freshness
 from sqp_refresh.postgres.migrate import newest, require_current
 from sqp_refresh.postgres.session import Session, connect
@@ -15,21 +15,21 @@ from sqp_refresh.registry.catalog import Catalog, read_catalog
 from sqp_refresh.settings import Settings
 
 
-def examined() -> list[Finding]:
+def examined() -> list[Diagnosis]:
     """Everything that was looked at; what depends on something broken is left out."""
     return list(_examined())
 
 
-def _examined() -> Iterator[Finding]:
+def _examined() -> Iterator[Diagnosis]:
     settings = None
     try:
         settings = Settings.read()
-        yield Finding("settings", True, "every switch is well formed")
+        yield Diagnosis("settings", True, "every switch is well formed")
     except RefreshError as error:
-        yield Finding("settings", False, str(error))
+        yield Diagnosis("settings", False, str(error))
     if settings is None:
         return
-    schema = tried("postgres", lambda: _schema(settings))
+    schema = diagnose("postgres", lambda: _schema(settings))
     yield schema
     if schema.ok:
         yield from _of_postgres(settings, read_catalog(settings))
@@ -42,25 +42,25 @@ def _schema(settings: Settings) -> str:
     return f"schema sqp is at {newest()}, as this release needs it"
 
 
-def _of_postgres(settings: Settings, catalog: Catalog) -> Iterator[Finding]:
+def _of_postgres(settings: Settings, catalog: Catalog) -> Iterator[Diagnosis]:
     yield from _registry(catalog)
     url = settings.database_url
     with connect(url) as session:
-        yield tried("privileges", lambda: database.privileges(session, list(catalog.tables)))
-        yield tried("pooler", lambda: database.pooler(url))
-        yield tried("timeouts", lambda: database.timeouts(session))
-        yield tried("disk", lambda: database.disk(session))
-        yield tried("clock", lambda: database.clock(session))
-        yield tried("indexes", lambda: database.indexes(session))
-        yield tried("tables", lambda: first_refreshes(session))
+        yield diagnose("privileges", lambda: database.privileges(session, list(catalog.tables)))
+        yield diagnose("pooler", lambda: database.pooler(url))
+        yield diagnose("timeouts", lambda: database.timeouts(session))
+        yield diagnose("disk", lambda: database.disk(session))
+        yield diagnose("clock", lambda: database.clock(session))
+        yield diagnose("indexes", lambda: database.indexes(session))
+        yield diagnose("tables", lambda: first_refreshes(session))
 
 
-def _registry(catalog: Catalog) -> Iterator[Finding]:
+def _registry(catalog: Catalog) -> Iterator[Diagnosis]:
     if not catalog.problems:
         said = f"the graph of {len(catalog.tables)} tables is that of sqp.refresh_dependencies"
-        yield Finding("registry", True, said)
+        yield Diagnosis("registry", True, said)
     for problem in catalog.problems:
-        yield Finding("registry", False, problem)
+        yield Diagnosis("registry", False, problem)
 
 
 def first_refreshes(session: Session) -> str:
@@ -85,14 +85,14 @@ def first_refreshes(session: Session) -> str:
     return f"{len(waiting)} of {len(tables)} wait for their first refresh, {disabled} are disabled"
 
 
-def _of_bigquery(settings: Settings) -> Iterator[Finding]:
-    source = tried("bigquery", lambda: _source(settings))
+def _of_bigquery(settings: Settings) -> Iterator[Diagnosis]:
+    source = diagnose("bigquery", lambda: _source(settings))
     yield source
     if source.ok:
-        yield tried(
+        yield diagnose(
             "bigquery query", lambda: f"a query may run, which would read {_cost(settings)}"
         )
-        yield tried("bigquery read", lambda: may_read(settings, settings.source_table))
+        yield diagnose("bigquery read", lambda: may_read(settings, settings.source_table))
 
 
 def _source(settings: Settings) -> str:
@@ -105,11 +105,11 @@ def _cost(settings: Settings) -> str:
     return f"{may_query(settings, settings.source_table):,} bytes"
 
 
-def _of_dagster() -> Iterator[Finding]:
+def _of_dagster() -> Iterator[Diagnosis]:
     try:
         names = orchestrator.code_location()
     except RefreshError as error:
-        yield Finding("code location", False, str(error))
+        yield Diagnosis("code location", False, str(error))
         return
-    yield Finding("code location", True, f"it loads, with {', '.join(names)}")
-    yield tried("daemon", lambda: orchestrator.daemon(names))
+    yield Diagnosis("code location", True, f"it loads, with {', '.join(names)}")
+    yield diagnose("daemon", lambda: orchestrator.daemon(names))

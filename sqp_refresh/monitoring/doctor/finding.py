@@ -11,7 +11,7 @@ _NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Diagnosis:
     """One thing that was looked at: whether it is as it should be, and what there is to say."""
 
     about: str
@@ -23,12 +23,12 @@ class Finding:
         return asdict(self)
 
 
-def tried(about: str, look: Callable[[], str]) -> Finding:
+def diagnose(about: str, look: Callable[[], str]) -> Diagnosis:
     """What a look at something says: what it returns where all is well, or the error it raises."""
     try:
-        return Finding(about, True, look())
+        return Diagnosis(about, True, look())
     except RefreshError as error:
-        return Finding(about, False, str(error))
+        return Diagnosis(about, False, str(error))
 
 
 def named(names: Iterable[str]) -> str:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from sqp_refresh.errors import RefreshError
 from sqp_refresh.monitoring import orchestrator, views
-from sqp_refresh.monitoring.doctor.finding import tried
+from sqp_refresh.monitoring.doctor.finding import diagnose
 from sqp_refresh.monitoring.status import success_criteria
 from sqp_refresh.monitoring.status.status_model import QUESTIONS, Line, Problem, Severity, Status
 from sqp_refresh.monitoring.status.success_criteria import GRACE, WINDOW, Seen
@@ -34,7 +34,7 @@ def status(settings: Settings) -> Status:
     except RefreshError as error:
         unknown = [Problem(Severity.UNANSWERED, str(error))]
         return Status([deployed, *(Line(name, "", unknown) for name in [*QUESTIONS][1:])])
-    daemon = tried("daemon", lambda: orchestrator.daemon(names))
+    daemon = diagnose("daemon", lambda: orchestrator.daemon(names))
     asked = (
         success_criteria.succeeding,
         success_criteria.checked,

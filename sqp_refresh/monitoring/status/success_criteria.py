@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
 
-from sqp_refresh.checks.metrics import METRICS, Weight
-from sqp_refresh.monitoring.doctor.finding import Finding, named
+from sqp_refresh.checks.metrics import METRICS, CheckSeverity
+from sqp_refresh.monitoring.doctor.finding import Diagnosis, named
 from sqp_refresh.monitoring.status.missed_nights import missed_nights
 from sqp_refresh.monitoring.status.status_model import Line, Problem, Severity
 from sqp_refresh.monitoring.views import Freshness, Judged, Ticks
@@ -46,7 +46,7 @@ class Seen:
         return [table for table in self.tables if table.is_enabled]
 
 
-def on_schedule(seen: Seen, daemon: Finding) -> Line:
+def on_schedule(seen: Seen, daemon: Diagnosis) -> Line:
     """Whether the last tick took every table that was due, and the next one will.
 
     Args:
@@ -129,7 +129,7 @@ def _is_error(one: Judged) -> bool:
         return False
     above = known.fails_above
     is_far = above is not None and one.value is not None and one.value > above
-    return known.weight is not Weight.WARNS or is_far
+    return known.weight is not CheckSeverity.WARNS or is_far
 
 
 def _value(one: Judged) -> str:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import pytest
 from psycopg import conninfo
 
-from sqp_refresh.control.table_lock import only_writer
+from sqp_refresh.control.table_lock import table_lock
 from sqp_refresh.errors import AccessDenied, NotFound, RefreshError, SettingsError, Unavailable
 from sqp_refresh.load.indexes import set_aside
 from sqp_refresh.model.tables import SEARCH_QUERY_PERFORMANCE, TABLES
@@ -98,7 +98,7 @@ def test_indexes_that_a_first_load_left_away_are_named(migrated_database):
         ):
             database.indexes(session)
 
-        with only_writer(migrated_database, SEARCH_QUERY_PERFORMANCE) as writer:
+        with table_lock(migrated_database, SEARCH_QUERY_PERFORMANCE) as writer:
             writer.ensure()
             assert "search_query_performance is being filled" in database.indexes(session)
 
