@@ -18,8 +18,9 @@ from sqp_refresh.model.tables import (
     SourceColumn,
     Table,
 )
+from sqp_refresh.refresh.request import RefreshRequest
 from sqp_refresh.refresh.result import RefreshResult
-from sqp_refresh.refresh.run import RefreshRequest, refresh
+from sqp_refresh.refresh.run import refresh
 from sqp_refresh.refresh.sources import source_for
 from sqp_refresh.settings import Settings
 from sqp_refresh_tests.helpers import oracle
@@ -84,7 +85,7 @@ def test_bad_rows_wait_in_quarantine_until_the_source_is_mended(environment, sou
     assert message is not None
     assert message.startswith(f"{len(bad)} rows are in quarantine: ")
     assert {one.metadata["reconciliation"]["verdict"] for one in summaries.values()} == {"PASS"}
-    assert summaries["asin_performance_data"].left_out == len(bad)
+    assert summaries["asin_performance_data"].rejected_at_source == len(bad)
     assert summaries["asin_performance_data"].outcome["status"] == "warning"
     kept = quarantine(environment)
     assert {(table, week, done) for table, week, _, _, done, _ in kept} == {

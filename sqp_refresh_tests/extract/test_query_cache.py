@@ -90,7 +90,7 @@ def test_what_there_is_to_do_is_done_while_bigquery_counts(environment, source, 
     monkeypatch.setattr(source_version, "_ask", slowly)
     feed = BigQuerySource(environment, DAILY_SQP_DATA, weeks, meanwhile=is_done.set)
     with connect(environment.database_url) as session:
-        states = feed.states(session, weeks)
+        states = feed.versions(session, weeks)
 
     assert [known.rows for known in states.values()] == [1]
 
@@ -103,7 +103,7 @@ def test_a_question_is_asked_once_however_many_tables_want_to_know(environment, 
     with connect(environment.database_url) as session:
         for table in (DAILY_SQP_DATA, SEARCH_QUERY_PERFORMANCE):
             feed = BigQuerySource(environment, table, weeks, instant)
-            rows += [known.rows for known in feed.states(session, weeks).values()]
+            rows += [known.rows for known in feed.versions(session, weeks).values()]
             billed.append(feed.stats.bytes_billed)
 
     assert rows == [1, 1]
@@ -119,7 +119,7 @@ def test_what_two_tables_are_aggregated_from_is_read_once(environment, source):
     found = {}
     for table in (ASIN_PERFORMANCE_DATA, DAILY_SQP_DATA):
         feed = BigQuerySource(environment, table, weeks, instant)
-        (read,) = [whole(part) for part in feed.parts(weeks)]
+        (read,) = [whole(part) for part in feed.read(weeks)]
         found[table.name] = feed.stats.job_id, feed.stats.bytes_billed is not None, read
 
     (asin_job, asin_billed, asins), (day_job, day_billed, days) = found.values()
@@ -140,7 +140,7 @@ def billed(environment, monkeypatch):
     def planned(weeks, settings=environment):
         names = [ASIN_PERFORMANCE_DATA.name, DAILY_SQP_DATA.name]
         found = plan(settings, read_catalog(settings), names, weeks)
-        return [(one.table, one.bytes) for one in found if one.reason.copies]
+        return [(one.table, one.bytes) for one in found if one.reason.loads]
 
     return planned
 
@@ -205,7 +205,7 @@ def test_the_rows_of_other_weeks_or_of_another_instant_are_asked_for_themselves(
 
     for asked_for, of in ((weeks, instant), (others, instant), (others, later), (weeks, instant)):
         feed = BigQuerySource(environment, DAILY_SQP_DATA, asked_for, of)
-        assert len(list(feed.parts(asked_for))) == len(asked_for)
+        assert len(list(feed.read(asked_for))) == len(asked_for)
 
     assert len(queries(environment)) == 3
 
@@ -216,7 +216,7 @@ def test_a_question_that_failed_is_asked_anew(environment, source, monkeypatch):
 
     def states():
         with connect(environment.database_url) as session:
-            return list(feed.states(session, weeks).values())
+            return list(feed.versions(session, weeks).values())
 
     def fail(*_):
         raise Unavailable("BigQuery cannot be reached")

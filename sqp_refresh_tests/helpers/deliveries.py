@@ -11,8 +11,9 @@ from sqp_refresh.model.periods import Period
 from sqp_refresh.model.rows import PeriodRows, ReadStats, SourceBatches, State
 from sqp_refresh.model.tables import SEARCH_QUERY_PERFORMANCE, Table
 from sqp_refresh.postgres.session import Session
+from sqp_refresh.refresh.request import RefreshRequest
 from sqp_refresh.refresh.result import RefreshResult
-from sqp_refresh.refresh.run import RefreshRequest, refresh
+from sqp_refresh.refresh.run import refresh
 from sqp_refresh_tests.helpers.rows import Row, source_table
 
 _numbers = itertools.count(1)
@@ -37,10 +38,10 @@ class Delivery:
     def periods(self, session: Session) -> Sequence[Period]:
         return sorted(self.weeks)
 
-    def states(self, session: Session, periods: Sequence[Period]) -> Mapping[Period, State]:
+    def versions(self, session: Session, periods: Sequence[Period]) -> Mapping[Period, State]:
         return {week: State({"delivery": next(_numbers), **self.known}) for week in periods}
 
-    def parts(self, periods: Sequence[Period]) -> Generator[PeriodRows]:
+    def read(self, periods: Sequence[Period]) -> Generator[PeriodRows]:
         for week in periods:
             batches = self.weeks[week]
             schema = batches[0].schema if batches else source_table([]).schema

@@ -10,8 +10,9 @@ from sqp_refresh.extract.client import rest_client
 from sqp_refresh.load.result import Counts
 from sqp_refresh.model.periods import weeks_between
 from sqp_refresh.model.tables import TABLES
+from sqp_refresh.refresh.request import RefreshRequest
 from sqp_refresh.refresh.result import RefreshResult
-from sqp_refresh.refresh.run import RefreshRequest, refresh
+from sqp_refresh.refresh.run import refresh
 from sqp_refresh.refresh.sources import source_for
 from sqp_refresh.settings import Settings
 from sqp_refresh_tests.helpers import oracle

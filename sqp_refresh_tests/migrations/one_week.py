@@ -27,10 +27,10 @@ class OneWeek:
     def periods(self, session: Session) -> Sequence[Period]:
         return [WEEK]
 
-    def states(self, session: Session, periods: Sequence[Period]) -> dict[Period, State]:
+    def versions(self, session: Session, periods: Sequence[Period]) -> dict[Period, State]:
         return {WEEK: State({"queries": self.queries}, len(self.queries))}
 
-    def parts(self, periods: Sequence[Period]) -> Generator[PeriodRows]:
+    def read(self, periods: Sequence[Period]) -> Generator[PeriodRows]:
         columns: dict[str, pa.Array] = {
             column.name: pa.array(["x" if column.type == TEXT else 7] * len(self.queries))
             for column in SEARCH_QUERY_PERFORMANCE.columns

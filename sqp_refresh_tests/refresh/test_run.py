@@ -10,8 +10,8 @@ import pytest
 
 from sqp_refresh.demo.year import week_of_rows
 from sqp_refresh.errors import DataError, SchemaMismatch
+from sqp_refresh.load.copy import stage
 from sqp_refresh.load.merge import publish
-from sqp_refresh.load.staging import stage
 from sqp_refresh.settings import Settings
 from sqp_refresh_tests.helpers import oracle
 from sqp_refresh_tests.helpers.nights import FIRST, LAST, Nights, held, refresh_all

@@ -14,8 +14,9 @@ from sqp_refresh.load.merge import publish
 from sqp_refresh.model.periods import Grain, Period
 from sqp_refresh.model.rows import WEEKS, PeriodRows, SourceBatches, State
 from sqp_refresh.model.tables import TABLES
+from sqp_refresh.refresh.request import RefreshRequest
 from sqp_refresh.refresh.result import RefreshResult
-from sqp_refresh.refresh.run import RefreshRequest, refresh
+from sqp_refresh.refresh.run import refresh
 from sqp_refresh.rollup.source import RollupSource
 from sqp_refresh_tests.helpers.database import execute, rows
 from sqp_refresh_tests.helpers.deliveries import Delivery, deliver
@@ -265,7 +266,7 @@ class OnceMore(Delivery):
 
     attempts = 0
 
-    def parts(self, periods: Sequence[Period]) -> Generator[PeriodRows]:
+    def read(self, periods: Sequence[Period]) -> Generator[PeriodRows]:
         self.attempts += 1
         for week in periods:
             if self.attempts == 1 and week.start == SECOND:
