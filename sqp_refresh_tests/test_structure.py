@@ -80,6 +80,14 @@ def test_the_reference_names_every_setting_with_its_default():
             assert default == f"`{field}`", name
 
 
+def test_the_readme_states_settings_as_the_reference_does():
+    row = re.compile(r"^\| `([A-Z_]+)` \| (.+?) \|", re.MULTILINE)
+    defaults = dict(row.findall(REFERENCE))
+
+    for name, default in row.findall((ROOT / "README.md").read_text()):
+        assert default == defaults[name], name
+
+
 def test_the_reference_names_every_command_and_option():
     for words, command in commands_of(get_command(app)):
         assert f"`sqp-refresh {' '.join(words)}" in REFERENCE, words
