@@ -31,7 +31,7 @@ def source_assets(settings: Settings, catalog: Catalog) -> list[dg.AssetSpec]:
     return [
         dg.AssetSpec(
             key,
-            description=REPORT if spec.name is None else f"Registered as {spec.name}.",
+            description=REPORT if spec.is_vendor_report else f"Registered as {spec.name}.",
             kinds={"bigquery"},
             group_name="source",
             owners=OWNERS,

@@ -63,7 +63,7 @@ def _column(source: BigQueryTable, column: SourceColumn) -> str:
         known = column.title == MARKETPLACE_TITLE
         unknown = f"CAST(NULL AS {_TYPES[logical_type(column.type)]})"
         return f"@{MARKETPLACE_PARAMETER}" if known else unknown
-    if source.spec.name is None and column.title == CHILD_ASIN_TITLE:
+    if source.spec.is_vendor_report and column.title == CHILD_ASIN_TITLE:
         return f"COALESCE({quoted(CHILD_ASIN_TITLE)}, {quoted(PARENT_ASIN_TITLE)})"
     return _typed(source, column)
 

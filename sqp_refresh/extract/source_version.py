@@ -99,7 +99,7 @@ def state_query(source: BigQueryTable) -> str:
     whole = listed([column.title for column in source.columns])
     rows = typed_rows(source, digest=f"TO_HEX(MD5(TO_JSON_STRING(STRUCT({whole}))))")
     key = [WEEK, "kept", *source.spec.key]
-    if source.spec.name is None:
+    if source.spec.is_vendor_report:
         ranked = f"""{place([*key, "report_date"], source)} AS day_place,
         MAX(`report_date`) OVER (PARTITION BY {listed(key)}) = `report_date` AS is_latest"""
     else:
@@ -139,7 +139,7 @@ def _counted(source: BigQueryTable) -> dict[str, str]:
         "broken": "COUNTIF(NOT kept)",
         "landing": f"COUNTIF({LANDS})",
     }
-    return counted | (_figures() if source.spec.name is None else {})
+    return counted | (_figures() if source.spec.is_vendor_report else {})
 
 
 def _figures() -> dict[str, str]:

@@ -49,7 +49,7 @@ def contract_of(spec: SourceSpec) -> tuple[Rule, ...]:
 
     That each value can be read as what its column is comes before all of them.
     """
-    if spec.name is not None:
+    if not spec.is_vendor_report:
         return (*_key_is_there(spec), *_texts_are_texts(spec), *_values_fit(spec))
     return (
         *_key_is_there(spec),
@@ -72,7 +72,7 @@ def _key_is_there(spec: SourceSpec) -> Iterator[Rule]:
             yield Rule(f"{column.title} is missing", f"`{column.name}` IS NOT NULL")
     for column in texts:
         # A registered table may well have an empty text in its key.
-        if spec.name is None:
+        if spec.is_vendor_report:
             inked = f"REGEXP_LIKE(`{column.name}`, '{_HAS_INK}')"
             yield Rule(f"{column.title} is empty", inked, _is_asin(spec, column))
         room = _KEY_BYTES // len(texts)
@@ -93,7 +93,7 @@ def _texts_are_texts(spec: SourceSpec) -> Iterator[Rule]:
             is_of_nul=True,
         )
         # In BigQuery a title in double quotes is a text, which once filled a whole table.
-        titles = [other.title for other in spec.columns if spec.name is None or other is column]
+        titles = [other.title for other in spec.columns if spec.is_vendor_report or other is column]
         plain = [f"'{title}'" for title in titles if title.replace(" ", "").isalnum()]
         if plain:
             yield Rule(
@@ -148,7 +148,7 @@ def _values_fit(spec: SourceSpec) -> Iterator[Rule]:
     for column in spec.columns:
         if fits := _fits(f"`{column.name}`", column.type):
             # A share is a percentage.
-            is_implied = spec.name is None and column.name in SHARES
+            is_implied = spec.is_vendor_report and column.name in SHARES
             yield Rule(f"{column.title} does not fit into {column.type}", fits, is_implied)
 
 
@@ -171,7 +171,7 @@ def _fits(name: str, type_: str) -> str | None:
 
 def _is_asin(spec: SourceSpec, column: SourceColumn) -> bool:
     """Whether it is the vendor's ASIN: ten capital letters and digits say more than any text."""
-    return spec.name is None and column.name == "asin"
+    return spec.is_vendor_report and column.name == "asin"
 
 
 def _is_text(column: SourceColumn) -> bool:

@@ -78,6 +78,11 @@ class SourceSpec:
     key: tuple[str, ...]
     name: str | None = None
 
+    @property
+    def is_vendor_report(self) -> bool:
+        """Return whether it is Amazon's report as the vendor exports it, not a registered table."""
+        return self.name is None
+
 
 @dataclass(frozen=True, slots=True)
 class Table:

@@ -59,6 +59,6 @@ def _stand_in(column: SourceColumn, constants: Mapping[str, str], rows: int) -> 
 
 def _raw(spec: SourceSpec, column: SourceColumn, found: dict[str, pa.Array]) -> pa.Array | None:
     array = found.get(column.title.lower())
-    if array is not None and spec.name is None and column.title == CHILD_ASIN_TITLE:
+    if array is not None and spec.is_vendor_report and column.title == CHILD_ASIN_TITLE:
         return pc.call_function("coalesce", [array, found[PARENT_ASIN_TITLE.lower()]])
     return array
