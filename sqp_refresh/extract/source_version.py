@@ -12,10 +12,10 @@ from sqp_refresh.extract.casts import keeps_contract, quoted
 from sqp_refresh.extract.client import call_deadline, rest_client, translated_errors
 from sqp_refresh.extract.jobs import run_query
 from sqp_refresh.extract.query_cache import Answer, QueryCache, Question
-from sqp_refresh.extract.sql import WEEK, as_of, listed, place, typed_rows
+from sqp_refresh.extract.sql import WEEK, as_of, key_count, key_counts, listed, place, typed_rows
 from sqp_refresh.model.periods import Grain, Period
 from sqp_refresh.model.rows import State
-from sqp_refresh.model.tables import OWN_COUNTS, SHARES, Origin, Table
+from sqp_refresh.model.tables import OWN_COUNTS, SHARES, Origin, SourceSpec, Table
 from sqp_refresh.settings import Settings
 
 FINGERPRINT_PARTS = 3
@@ -62,8 +62,8 @@ def state_of(table: Table, week: Period, states: SourceStates, marketplace: str)
         rows, counted, prefix = known["source_rows"], "landing", ""
     else:
         prefix = "day_" if table.grain is Grain.DAY else ""
-        rows = known.get(f"{prefix}asins", 0)
-        counted = f"{prefix}asins"
+        counted = key_count(table)
+        rows = known.get(counted, 0)
     expected = {"row_count": known.get(counted, 0)}
     if "distinct_asins" in known:
         expected["distinct_asin_count"] = known["distinct_asins"]
@@ -139,17 +139,12 @@ def _counted(source: BigQueryTable) -> dict[str, str]:
         "broken": "COUNTIF(NOT kept)",
         "landing": f"COUNTIF({LANDS})",
     }
-    return counted | (_figures() if source.spec.is_vendor_report else {})
+    return counted | (_figures(source.spec) if source.spec.is_vendor_report else {})
 
 
-def _figures() -> dict[str, str]:
+def _figures(spec: SourceSpec) -> dict[str, str]:
     """Keys and sums of the vendor's report, and how many shares look like which scale."""
-    keys = {
-        "distinct_asins": "`asin`",
-        "asins": "TO_JSON_STRING(STRUCT(`marketplace`, `asin`))",
-        "day_asins": "TO_JSON_STRING(STRUCT(`report_date`, `marketplace`, `asin`))",
-    }
-    counted = {name: f"COUNT(DISTINCT IF(kept, {key}, NULL))" for name, key in keys.items()}
+    counted = key_counts(spec) | {"distinct_asins": "COUNT(DISTINCT IF(kept, `asin`, NULL))"}
     for prefix, lands in (("", LANDS), ("day_", LANDS_ON_ITS_DAY)):
         counted |= {
             f"{prefix}{count}": f"COALESCE(SUM(IF({lands}, {quoted(count)}, 0)), 0)"
