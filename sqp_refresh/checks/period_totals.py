@@ -5,7 +5,12 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from sqp_refresh.checks.metric_sql import DISTINCT_ASIN_COUNT, ROW_COUNT, reconciled_sums
+from sqp_refresh.checks.metric_sql import (
+    DISTINCT_ASIN_COUNT,
+    ROW_COUNT,
+    metric_names,
+    reconciled_sums,
+)
 from sqp_refresh.ledger.target_version import PLACE, TargetVersion, of_period, state_of
 from sqp_refresh.model.periods import Period
 from sqp_refresh.model.tables import SCHEMA, Table
@@ -37,6 +42,7 @@ FROM (
 def measure_period(session: Session, table: Table, period: Period) -> PeriodTotals:
     """Count, add up and locate the rows of a period."""
     reconciled = reconciled_sums(table)
+    counts_asins = DISTINCT_ASIN_COUNT in metric_names(table)
     sums = {ROW_COUNT: sql.SQL("count(*)"), **reconciled}
     *totals, state, asins = session.row(
         _INVENTORY.format(
@@ -51,10 +57,10 @@ def measure_period(session: Session, table: Table, period: Period) -> PeriodTota
             ),
             table=sql.Identifier(SCHEMA, table.name),
             within=of_period(table, period),
-            asin=sql.Identifier("asin") if reconciled else sql.SQL("()"),
+            asin=sql.Identifier("asin") if counts_asins else sql.SQL("()"),
         )
     )
     numbers = dict(zip(sums, totals, strict=True))
-    if reconciled:
+    if counts_asins:
         numbers[DISTINCT_ASIN_COUNT] = asins
     return PeriodTotals(TargetVersion(numbers[ROW_COUNT], state), numbers)

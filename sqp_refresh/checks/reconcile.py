@@ -47,14 +47,14 @@ def differences(
     return [
         Difference(period, name, holds.numbers[name], should)
         for name, should in must.items()
-        if holds.numbers[name] != should
+        if name in holds.numbers and holds.numbers[name] != should
     ]
 
 
 def expected(session: Session, table: Table, states: States) -> Measured:
     """What each period must hold; one that the source has nothing of is not judged."""
     if table.source is None:
-        return metric_sql.derived(session, table, states)
+        return metric_sql.expected_of_derived(session, table, states)
     return {
         period: {name: state["expected"][name] for name in COMPARED if name in state["expected"]}
         for period, state in states.items()

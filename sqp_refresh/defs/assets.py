@@ -37,7 +37,7 @@ def source_assets(settings: Settings, catalog: Catalog) -> list[dg.AssetSpec]:
             owners=OWNERS,
             metadata={
                 "dagster/column_schema": _column_schema(
-                    (column.title, column.type, column.about) for column in spec.columns
+                    (column.title, column.type, column.description) for column in spec.columns
                 )
             },
         )

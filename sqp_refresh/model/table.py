@@ -42,7 +42,7 @@ class Column:
 
     name: str
     type: str
-    about: str
+    description: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +52,13 @@ class SourceColumn:
     title: str
     name: str
     type: str
-    about: str
+    description: str
     optional: bool = False
 
     @property
     def target(self) -> Column:
         """Return the column that receives it."""
-        return Column(self.name, self.type, self.about)
+        return Column(self.name, self.type, self.description)
 
 
 @dataclass(frozen=True, slots=True)

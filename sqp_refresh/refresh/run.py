@@ -18,7 +18,7 @@ from typing import Any
 
 from sqp_refresh.checks import data_quality
 from sqp_refresh.checks.data_quality import Recorded
-from sqp_refresh.checks.metrics import QUARANTINED_RATIO, with_bounds
+from sqp_refresh.checks.metrics import QUARANTINED_RATIO, with_thresholds
 from sqp_refresh.checks.period_totals import PeriodTotals
 from sqp_refresh.checks.reconcile import Difference, differences
 from sqp_refresh.control import audit_log, checkpoints, quarantine
@@ -162,7 +162,7 @@ class _Work:
     def _prepare(self, session: Session) -> tuple[Checkpoint, Mapping[Period, Decision]]:
         """Find out what is to be done, and open or take over the checkpoint for it."""
         params = refresh_config.require_enabled(session, self.table).params
-        (bounded,) = with_bounds([QUARANTINED_RATIO], params.only(QUARANTINED_RATIO.name))
+        (bounded,) = with_thresholds([QUARANTINED_RATIO], params.only(QUARANTINED_RATIO.name))
         self.tolerated = bounded.maximum or 0.0
         self.feed.batch_size = params.batch_size
         self.away = indexes.away(session, self.table)

@@ -78,7 +78,7 @@ def model_of(spec: SourceSpec) -> Model:
     kept = {rule.reason: pl.sql_expr(rule.sql) for rule in rules}
     columns = {
         column.name: pa.Column(
-            nullable=True, title=column.title, description=column.about, required=False
+            nullable=True, title=column.title, description=column.description, required=False
         )
         for column in spec.columns
     }

@@ -8,7 +8,7 @@ import psycopg
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sqp_refresh.checks.metric_sql import measured
+from sqp_refresh.checks.metric_sql import measure
 from sqp_refresh.model.contract import SHARE_TOLERANCE
 from sqp_refresh.model.periods import Period
 from sqp_refresh.model.tables import SEARCH_QUERY_PERFORMANCE as QUERIES
@@ -63,7 +63,7 @@ def test_rates_that_agree_and_shares_that_are_fractions(migrated_database, weeks
             connection.execute(INSERT, (WEEK.start, WEEK.end, str(place), *values))
 
     with connect(migrated_database) as session:
-        found = measured(session, QUERIES, [WEEK])[WEEK]
+        found = measure(session, QUERIES, [WEEK])[WEEK]
 
     known = [agreeing(volume, total, rate) for volume, total, rate, _, _ in weeks_rows]
     judged = [one for one in known if one is not None]

@@ -6,7 +6,7 @@ import psycopg
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sqp_refresh.checks.metric_sql import measured
+from sqp_refresh.checks.metric_sql import measure
 from sqp_refresh.checks.period_totals import measure_period
 from sqp_refresh.checks.reconcile import COMPARED
 from sqp_refresh.ledger.target_version import held
@@ -41,7 +41,7 @@ def test_it_counts_adds_up_and_locates_the_rows_of_its_period_alone(migrated_dat
         found = measure_period(session, QUERIES, WEEK)
 
         assert found.held == held(session, QUERIES, [WEEK])[WEEK]
-        numbers = measured(session, QUERIES, [WEEK])[WEEK]
+        numbers = measure(session, QUERIES, [WEEK])[WEEK]
     assert found.numbers == {name: numbers[name] for name in COMPARED}
     assert found.numbers["row_count"] == len(rows)
     assert found.numbers["distinct_asin_count"] == len({asin for asin, _ in rows})
