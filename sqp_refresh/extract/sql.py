@@ -1,4 +1,4 @@
-"""BigQuery SQL for what cannot be read as it stands: aggregates, and views.
+"""Compose BigQuery SQL for what Storage Read cannot read as it stands: aggregates, and views.
 
 Every name is quoted with backticks: in BigQuery, double quotes make a string literal. Values are
 bound parameters. The rows of a table come ordered by week, so that one pass can be cut into weeks.
@@ -35,7 +35,7 @@ AFTER_PARAMETER = "after"
 
 
 def rows_query(source: BigQueryTable) -> str:
-    """The source's rows as they are: what Storage Read gives for a table, here for a view."""
+    """Return the query for the source's rows as they are: what Storage Read gives, for a view."""
     columns = ",\n    ".join(quoted(column.title) for column in source.columns)
     return f"""
 SELECT {week_of(source)} AS {WEEK},
@@ -55,6 +55,14 @@ def aggregate_query(source: BigQueryTable, tables: Sequence[Table]) -> str:
 
         asin_performance_data  (marketplace, asin)               a row per week
         daily_sqp_data         (report_date, marketplace, asin)  a row per day
+
+    The steps, each a WITH clause:
+
+        source      the weeks' rows, every column under our name and in its type
+        good        those that keep their contract
+        for_tables  each once for every table, with the columns that this table is grouped by
+        ranked      the place of a row among those of one key, and each text with its date
+        counted     the rows that count, and the place of each price among those of its group
 
     Args:
         source: Where the rows are.
@@ -116,12 +124,12 @@ def key_count(table: Table) -> str:
 
 
 def count_query(name: str) -> str:
-    """How many rows a table has: the least that there is to ask of it."""
+    """Return the query for the number of rows: the least that can be read of a table."""
     return f"SELECT COUNT(*) FROM {quoted(name)}"
 
 
 def query_parameters(weeks: Sequence[Period], marketplace: str) -> "list[Parameter]":
-    """The values that both queries take: the weeks, their bounds, and the missing marketplace."""
+    """Return the values that the queries take: weeks, their bounds, and a missing marketplace."""
     from google.cloud.bigquery import ArrayQueryParameter, ScalarQueryParameter
 
     after = max(weeks).end + timedelta(days=1)
@@ -134,14 +142,16 @@ def query_parameters(weeks: Sequence[Period], marketplace: str) -> "list[Paramet
 
 
 def typed_rows(source: BigQueryTable, **others: str) -> str:
-    """A SELECT of the weeks' rows with every column under our name, ready to be judged.
+    """Return a SELECT of the weeks' rows, every column under our name and in its type.
 
     Args:
         source: Where the rows are.
         others: Expressions over the source's own columns, by the name they get.
     """
-    named = typed_columns(source) | others
-    columns = ",\n        ".join(f"{value} AS {quoted(name)}" for name, value in named.items())
+    expressions = typed_columns(source) | others
+    columns = ",\n        ".join(
+        f"{value} AS {quoted(name)}" for name, value in expressions.items()
+    )
     return f"""SELECT {week_of(source)} AS {WEEK},
         {columns}
     FROM {as_of(source)}
@@ -149,7 +159,7 @@ def typed_rows(source: BigQueryTable, **others: str) -> str:
 
 
 def place(key: Sequence[str], source: BigQueryTable) -> str:
-    """The rank of a row among those of one key; the first counts, as it does in Postgres."""
+    """Return the rank of a row among those of one key; the first counts, as in Postgres."""
     return f"""ROW_NUMBER() OVER (
         PARTITION BY {listed(key)}
         ORDER BY {_winner_first(source)}
@@ -157,26 +167,30 @@ def place(key: Sequence[str], source: BigQueryTable) -> str:
 
 
 def listed(names: Sequence[str]) -> str:
-    """Names in backticks, with commas between them."""
+    """Return names in backticks, with commas between them."""
     return ", ".join(map(quoted, names))
 
 
 def as_of(source: BigQueryTable) -> str:
-    """The source at the instant it is read as of, so that all queries of a run see the same."""
+    """Return the source as of its instant, so that all queries of a run see the same rows."""
     if source.instant is None:
         return quoted(source.name)
     return f"{quoted(source.name)} FOR SYSTEM_TIME AS OF TIMESTAMP '{source.instant.isoformat()}'"
 
 
 def week_of(source: BigQueryTable) -> str:
-    """The Sunday of a row's week, as an expression."""
+    """Return the Sunday of a row's week, as an expression."""
     if source.spec.week_title is None:
         return f"DATE '{ALL_TIME.start.isoformat()}'"
     return f"DATE_TRUNC(DATE({quoted(source.spec.week_title)}), WEEK(SUNDAY))"
 
 
 def in_weeks(source: BigQueryTable) -> str:
-    """Bounds in the column's own type, so that BigQuery prunes partitions, then the exact weeks."""
+    """Return the condition for rows of the weeks.
+
+    The bounds are in the column's own type, so that BigQuery prunes partitions; then come the exact
+    weeks, which no partition is pruned by.
+    """
     title = source.spec.week_title
     if title is None:
         return "TRUE"
@@ -196,11 +210,16 @@ def in_weeks(source: BigQueryTable) -> str:
 
 
 def _winner_first(source: BigQueryTable) -> str:
+    """Return the order of contradicting rows: the latest date, then the greatest values.
+
+    Postgres ranks the rows of `search_query_performance` in the same order, so that all tables are
+    made from the same rows.
+    """
     names = [column.name for column in source.columns]
     latest = ["report_date"] if "report_date" in names else []
     values = measures_first(tuple(column.target for column in source.columns))
-    named = [column.name for column in values if column.name not in latest]
-    return ", ".join(f"{quoted(name)} DESC" for name in [*latest, *named])
+    others = [column.name for column in values if column.name not in latest]
+    return ", ".join(f"{quoted(name)} DESC" for name in [*latest, *others])
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,14 +268,14 @@ def _texts_in_sql(tables: Iterable[Table]) -> str:
 
 
 def _median_places(tables: Iterable[Table], key: list[str]) -> str:
-    """Where each price stands among those of its group, and how many there are."""
+    """Return the place of each price among those of its group, and how many there are."""
     medians = {median: price for table in tables for median, price in table.medians.items()}
     return "".join(
         f""",
         ROW_NUMBER() OVER (
             PARTITION BY {listed(key)} ORDER BY {quoted(price)} IS NULL, {quoted(price)}
         ) AS `{median}_place`,
-        COUNT({quoted(price)}) OVER (PARTITION BY {listed(key)}) AS `{median}_known`"""
+        COUNT({quoted(price)}) OVER (PARTITION BY {listed(key)}) AS `{median}_size`"""
         for median, price in medians.items()
     )
 
@@ -266,9 +285,10 @@ def _texts(table: Table) -> list[str]:
 
 
 def _dated_texts(tables: Iterable[Table], key: list[str]) -> str:
-    """Each text with the date it was known at, the latest of its group, and the greatest of those.
+    """Return each text with its date, the latest of its group, and the greatest of those.
 
-    Taken from every row, also from those that do not count: a null never hides a known title.
+    They are taken from every row, also from those that do not count: a null never hides a title.
+    The date is in front, ten characters long, so that MAX compares dates first.
     """
     return "".join(
         f""",
@@ -306,7 +326,7 @@ def _count(source: BigQueryTable, tables: Sequence[Table], name: str) -> str:
 
 def _middles(median: str, measure: str) -> dict[str, str]:
     """Pick the middle values of a measure: one for an odd number of them, two for an even one."""
-    is_middle = f"2 * `{median}_place` BETWEEN `{median}_known` AND `{median}_known` + 2"
+    is_middle = f"2 * `{median}_place` BETWEEN `{median}_size` AND `{median}_size` + 2"
     return {
         column: f"{extreme}(IF({is_middle}, {quoted(measure)}, NULL))"
         for column, extreme in zip(middle_columns(median), ("MIN", "MAX"), strict=True)
