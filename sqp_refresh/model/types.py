@@ -102,7 +102,7 @@ def try_cast(array: pa.Array, postgres_type: str) -> tuple[pa.Array, pa.BooleanA
         The column, and which of its values were lost; None where none was.
     """
     type_ = logical_type(postgres_type)
-    # Nearly every batch can be cast as a whole, which is a hundred times as fast as by value.
+    # Nearly every batch can be cast as a whole, which is much faster than value by value.
     try:
         return _cast(array, type_), None
     except pa.ArrowInvalid:

@@ -281,14 +281,14 @@ class _Work:
     def _publish(
         self, session: Session, part: PeriodRows, finding: Decision, checkpoint: Checkpoint
     ) -> None:
-        sieve = part.sieve if isinstance(part, ValidatedRows) else None
+        sieve = part.validator if isinstance(part, ValidatedRows) else None
         try:
             self._publish_sifted(session, part, sieve, finding, checkpoint)
         except Rejected as rejected:
             self.summary.rejected[part.period] = rejected
             assert sieve, "only a sieve rejects"
             with session.transaction():
-                self._quarantine(session, part.period, sieve.refused[:SAMPLE])
+                self._quarantine(session, part.period, sieve.invalid_rows[:SAMPLE])
 
     def _most_refused(self, finding: Decision) -> int | None:
         """How many bad rows are worth keeping: with more of them, the week is rejected."""
@@ -360,9 +360,9 @@ class _Work:
         if sieve.bad_ratio > self.tolerated:
             reasons = dict(sieve.reasons.most_common())
             raise rejection(part.period, sieve.bad, sieve.read, self.tolerated, reasons)
-        if len(sieve.refused) < sieve.bad:
+        if len(sieve.invalid_rows) < sieve.bad:
             raise Transient(f"the source changed while the week of {part.period} was read")
-        self._quarantine(session, part.period, sieve.refused)
+        self._quarantine(session, part.period, sieve.invalid_rows)
         counts = replace(landed.counts, read=sieve.read, quarantined=sieve.bad)
         counts.check_nothing_lost()
         return replace(landed, counts=counts)

@@ -30,10 +30,10 @@ from sqp_refresh_tests.helpers.rows import Row, row, source_table
 
 
 def refused(table: Table, batch: pa.RecordBatch) -> list[list[str]]:
-    sieve = RowValidator(table, SourceBatches(batch.schema, [batch], {"Marketplace": "US"}))
-    sieve.batches().read_all()
-    assert sieve.read == batch.num_rows
-    return [reasons for _, reasons in sieve.refused]
+    validator = RowValidator(table, SourceBatches(batch.schema, [batch], {"Marketplace": "US"}))
+    validator.batches().read_all()
+    assert validator.read == batch.num_rows
+    return [reasons for _, reasons in validator.invalid_rows]
 
 
 def reasons_of(*rows: Row) -> list[list[str]]:
