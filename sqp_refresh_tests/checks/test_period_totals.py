@@ -1,4 +1,4 @@
-"""One pass over a period tells the same as each question that is asked for itself."""
+"""One pass over a period measures the same as each metric computed for itself."""
 
 from datetime import date
 
@@ -38,11 +38,11 @@ def test_it_counts_adds_up_and_locates_the_rows_of_its_period_alone(migrated_dat
             connection.execute(INSERT, (week.start, week.end, asin, query, *values))
 
     with connect(migrated_database) as session:
-        found = measure_period(session, QUERIES, WEEK)
+        totals = measure_period(session, QUERIES, WEEK)
 
-        assert found.held == held(session, QUERIES, [WEEK])[WEEK]
+        assert totals.held == held(session, QUERIES, [WEEK])[WEEK]
         numbers = measure(session, QUERIES, [WEEK])[WEEK]
-    assert found.numbers == {name: numbers[name] for name in COMPARED}
-    assert found.numbers["row_count"] == len(rows)
-    assert found.numbers["distinct_asin_count"] == len({asin for asin, _ in rows})
-    assert found.numbers["sum_asin_purchase_count"] == sum(own or 0 for _, _, own in rows.values())
+    assert totals.numbers == {name: numbers[name] for name in COMPARED}
+    assert totals.numbers["row_count"] == len(rows)
+    assert totals.numbers["distinct_asin_count"] == len({asin for asin, _ in rows})
+    assert totals.numbers["sum_asin_purchase_count"] == sum(own or 0 for _, _, own in rows.values())
