@@ -8,7 +8,7 @@ from psycopg import conninfo
 
 from sqp_refresh.control.table_lock import table_lock
 from sqp_refresh.errors import AccessDenied, NotFound, RefreshError, SettingsError, Unavailable
-from sqp_refresh.load.indexes import set_aside
+from sqp_refresh.load.indexes import drop_for_bulk_load
 from sqp_refresh.model.tables import SEARCH_QUERY_PERFORMANCE, TABLES
 from sqp_refresh.monitoring.doctor import postgres_checks
 from sqp_refresh.monitoring.doctor.postgres_checks import (
@@ -99,7 +99,7 @@ def test_indexes_that_an_interrupted_first_load_dropped_are_named(migrated_datab
     with connect(migrated_database) as session:
         assert check_indexes(session) == "no index is lacking"
         with session.transaction():
-            dropped = set_aside(session, SEARCH_QUERY_PERFORMANCE)
+            dropped = drop_for_bulk_load(session, SEARCH_QUERY_PERFORMANCE)
         names = ", ".join(sorted(index.name for index in dropped))
 
         with pytest.raises(NotFound, match=f"search_query_performance lacks {names}, ") as raised:
