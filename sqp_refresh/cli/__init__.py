@@ -42,8 +42,8 @@ app.add_typer(alerts.alerts_app, name="alerts")
 
 def main() -> None:
     """Entry point of the console script: an expected error is one line, never a traceback."""
-    gc_tuning.look_rarely()
-    gc_tuning.end_at_once()
+    gc_tuning.collect_less_often()
+    gc_tuning.skip_collection_at_exit()
     try:
         app()
     except RefreshError as error:
