@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from sqp_refresh.monitoring.dashboard.drawing import DAYS, KEPT_DAYS, draw
-from sqp_refresh.postgres.migrate import require_current
+from sqp_refresh.postgres.migrate import require_newest_revision
 from sqp_refresh.settings import Settings
 
 
@@ -23,7 +23,7 @@ def dashboard(
 ) -> None:
     """Draw each table now, and the last nights, as one HTML file that needs nothing beside it."""
     settings = Settings.read()
-    require_current(settings.database_url)
+    require_newest_revision(settings.database_url)
     path = (output or settings.dashboard_path).absolute()
     figures = draw(settings.database_url, path, datetime.now(UTC), days=days)
     typer.echo(f"{path}: {figures.verdict}")

@@ -101,10 +101,10 @@ def demo(
 
 def ready() -> tuple[Settings, Catalog]:
     """The switches and the tables, where there is a migrated database."""
-    from sqp_refresh.postgres.migrate import require_current
+    from sqp_refresh.postgres.migrate import require_newest_revision
 
     settings = Settings.read()
-    require_current(settings.database_url)
+    require_newest_revision(settings.database_url)
     return settings, read_catalog(settings)
 
 

@@ -16,7 +16,7 @@ def migrate(
     from sqp_refresh.postgres import migrate as migrations
 
     if sql:
-        typer.echo(migrations.as_sql())
+        typer.echo(migrations.render_sql())
         return
     applied = migrations.upgrade(Settings.read().database_url)
     typer.echo(f"applied {', '.join(applied)}" if applied else "nothing to do")

@@ -9,7 +9,7 @@ from sqp_refresh.monitoring.doctor import database
 from sqp_refresh.monitoring.doctor.bigquery import may_query, may_read, source_of
 from sqp_refresh.monitoring.doctor.finding import Diagnosis, diagnose
 from sqp_refresh.monitoring.views import freshness
-from sqp_refresh.postgres.migrate import newest, require_current
+from sqp_refresh.postgres.migrate import newest_revision, require_newest_revision
 from sqp_refresh.postgres.session import Session, connect
 from sqp_refresh.registry.catalog import Catalog, read_catalog
 from sqp_refresh.settings import Settings
@@ -38,8 +38,8 @@ def _examined() -> Iterator[Diagnosis]:
 
 
 def _schema(settings: Settings) -> str:
-    require_current(settings.database_url)
-    return f"schema sqp is at {newest()}, as this release needs it"
+    require_newest_revision(settings.database_url)
+    return f"schema sqp is at {newest_revision()}, as this release needs it"
 
 
 def _of_postgres(settings: Settings, catalog: Catalog) -> Iterator[Diagnosis]:

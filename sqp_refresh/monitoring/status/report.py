@@ -9,7 +9,7 @@ from sqp_refresh.monitoring.doctor.finding import diagnose
 from sqp_refresh.monitoring.status import success_criteria
 from sqp_refresh.monitoring.status.status_model import QUESTIONS, Line, Problem, Severity, Status
 from sqp_refresh.monitoring.status.success_criteria import GRACE, WINDOW, Seen
-from sqp_refresh.postgres.migrate import newest, require_current
+from sqp_refresh.postgres.migrate import newest_revision, require_newest_revision
 from sqp_refresh.postgres.session import connect
 from sqp_refresh.registry.catalog import read_catalog
 from sqp_refresh.settings import Settings
@@ -19,17 +19,18 @@ def status(settings: Settings) -> Status:
     """How things stand now; what cannot be told, with Postgres away, is said to be so."""
     names: list[str] = []
     looks = (
-        lambda: require_current(settings.database_url),
+        lambda: require_newest_revision(settings.database_url),
         lambda: names.extend(orchestrator.code_location()),
     )
     problems = [problem for look in looks for problem in _raised(look)]
     if not problems:
         found = read_catalog(settings).problems
         problems = [Problem(Severity.BROKEN, problem) for problem in found]
-    said = f"schema sqp is at {newest()}, the code location loads, its graph is the registry's"
+    revision = newest_revision()
+    said = f"schema sqp is at {revision}, the code location loads, its graph is the registry's"
     deployed = Line("deployed", said, problems)
     try:
-        require_current(settings.database_url)
+        require_newest_revision(settings.database_url)
         seen = _seen(settings)
     except RefreshError as error:
         unknown = [Problem(Severity.UNANSWERED, str(error))]
