@@ -45,7 +45,7 @@ def check(
     """Check what the tables hold, all weeks by default; exit status 1 if there is an error."""
     settings, catalog = load_settings_and_catalog()
     weeks = requested_weeks(settings, first, last) if first or last else None
-    # Only of tables that are named is it an error that one was never refreshed.
+    # A table that was never refreshed has nothing to check; it is an error only if it was named.
     verdicts = _run_checks(settings, catalog, _table_names(catalog, table), weeks, bool(table))
     if json:
         rows = [
