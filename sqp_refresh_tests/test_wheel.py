@@ -75,7 +75,7 @@ def test_the_package_of_the_wheel_runs_outside_the_repository(wheel, tmp_path):
     )
 
     assert done.stderr == str(tmp_path / "sqp_refresh" / "__init__.py")
-    assert done.stdout.strip() == migrate.as_sql().strip()
+    assert done.stdout.strip() == migrate.render_sql().strip()
 
 
 def test_the_wheel_says_where_it_runs(wheel):

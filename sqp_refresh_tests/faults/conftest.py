@@ -30,7 +30,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storage_read_module, "STRETCH_S", STRETCH_S)
     monkeypatch.setattr(retrying, "LONGEST_PAUSE_S", 0.1)
     monkeypatch.setattr(
-        "sqp_refresh.refresh.run.retrying", partial(retrying.retrying, attempts=ATTEMPTS)
+        "sqp_refresh.refresh.run.retrying", partial(retrying.retrying, max_attempts=ATTEMPTS)
     )
     # The library's own pauses and its least patience with a query's result.
     quick: Retry = bigquery.DEFAULT_RETRY.with_delay(initial=0.05, maximum=0.2)

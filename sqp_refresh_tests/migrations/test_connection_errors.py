@@ -48,7 +48,7 @@ def refused(address: str) -> RefreshError:
     with pytest.raises(RefreshError) as caught:
         migrate.upgrade(address)
     with pytest.raises(type(caught.value)):
-        migrate.require_current(address)
+        migrate.require_newest_revision(address)
     chain = [caught.value, caught.value.__cause__]
     said = "".join(str(error) for error in chain if error)
     assert "\n" not in str(caught.value)
@@ -60,7 +60,7 @@ def refused(address: str) -> RefreshError:
 def test_a_password_may_hold_any_character(guarded: Database):
     address = url(guarded, quote(PASSWORD, safe=""))
     assert migrate.upgrade(address) == VERSIONS
-    assert migrate.current(address) == VERSIONS[-1]
+    assert migrate.current_revision(address) == VERSIONS[-1]
     assert migrate.downgrade(address.replace("postgresql://", "postgres://"))[-1] == "0001"
 
 

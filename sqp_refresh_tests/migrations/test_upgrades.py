@@ -178,4 +178,4 @@ def test_rows_survive_the_way_back_where_the_earlier_version_has_a_place_for_the
 
     assert_kept(before, rows_of(database))
     migrate.upgrade(database.url)
-    assert migrate.is_current(database.url)
+    assert migrate.is_at_newest_revision(database.url)
