@@ -22,11 +22,11 @@ alerts_app = typer.Typer(
 @alerts_app.command()
 def test() -> None:
     """Send a test to every receiver now; exit status 1 where one did not accept it."""
-    from sqp_refresh.alerts.delivery import tested
+    from sqp_refresh.alerts.delivery import send_test
 
     settings, _ = ready()
     with connect(settings.database_url) as session:
-        outcome = list(tested(session, settings))
+        outcome = list(send_test(session, settings))
     if not outcome:
         raise SettingsError(
             "nobody receives alerts; set REFRESH_WEBHOOK_URL or REFRESH_NOTIFY_URLS, or insert a "
@@ -45,7 +45,7 @@ def list_(json: Json = False) -> None:
     """List the alerts that were not delivered: those tried again, and those given up."""
     settings, _ = ready()
     with connect(settings.database_url) as session:
-        found = outbox.unsettled(session)
+        found = outbox.list_undelivered(session)
     if json:
         typer.echo(json_format.dumps([asdict(one) for one in found], indent=2, default=str))
         return

@@ -60,14 +60,14 @@ def register(
     priority: Annotated[int, typer.Option(help="Higher is refreshed first.")] = 50,
 ) -> None:
     """Enter a table into the registry; without --source it stays disabled."""
-    from sqp_refresh.registry.registering import register as enter
-    from sqp_refresh.registry.registration import checked
+    from sqp_refresh.registry.registration import check_registration
+    from sqp_refresh.registry.registration import register as enter
 
     settings = Settings.read()
     parents = dict.fromkeys(after or [], Dependency.HARD)
     parents |= dict.fromkeys(soft_after or [], Dependency.SOFT)
     with connect(settings.database_url) as session, session.transaction():
-        params = checked(
+        params = check_registration(
             settings, session, table, source, key or [], _mapping(column or []), week_column
         )
         enabled = source is not None
@@ -89,13 +89,15 @@ def maintain() -> None:
 
 def _switch(tables: Sequence[str] | None, all_: bool, *, enabled: bool) -> None:
     with connect(Settings.read().database_url) as session, session.transaction():
-        changed = refresh_config.switch(session, _named(session, tables, all_), enabled=enabled)
+        changed = refresh_config.set_enabled(
+            session, _named(session, tables, all_), enabled=enabled
+        )
     done = "enabled" if enabled else "disabled"
     typer.echo(f"{done} {', '.join(changed)}" if changed else f"already {done}")
 
 
 def _named(session: Session, tables: Sequence[str] | None, all_: bool) -> list[str]:
-    known = refresh_config.registered(session)
+    known = refresh_config.read_registrations(session)
     if all_ == bool(tables):
         raise SettingsError("name one or more tables, or all of them with --all")
     for table in tables or ():

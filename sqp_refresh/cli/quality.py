@@ -77,8 +77,8 @@ def list_(table: Tables = None, json: Json = False) -> None:
     """Count the rows that wait, by table, week and what is wrong with them."""
     settings, catalog = ready()
     with connect(settings.database_url) as session:
-        groups = quarantine.groups(session, _named(catalog, table))
-        rows = sum(quarantine.waiting(session, _named(catalog, table)).values())
+        groups = quarantine.count_by_reason(session, _named(catalog, table))
+        rows = sum(quarantine.count_waiting(session, _named(catalog, table)).values())
     if json:
         typer.echo(json_format.dumps([asdict(group) for group in groups], indent=2, default=str))
         return
@@ -100,7 +100,7 @@ def show(
     """Show one row as the source sent it, and everything that is wrong with it."""
     settings, _ = ready()
     with connect(settings.database_url) as session:
-        row = quarantine.row(session, number)
+        row = quarantine.read_row(session, number)
     if json:
         typer.echo(json_format.dumps(asdict(row), indent=2, default=str))
         return
@@ -124,13 +124,13 @@ def replay(table: Tables = None) -> None:
     settings, catalog = ready()
     names = _named(catalog, table)
     with connect(settings.database_url) as session:
-        before = quarantine.waiting(session, names)
+        before = quarantine.count_waiting(session, names)
     if not before:
         console.print("no row is in quarantine")
         return
     well = _read_again(settings, catalog, before)
     with connect(settings.database_url) as session:
-        after = quarantine.waiting(session, names)
+        after = quarantine.count_waiting(session, names)
     for name in dict.fromkeys(name for name, _ in before):
         waited = sum(rows for (of, _), rows in before.items() if of == name)
         refused = sum(rows for week, rows in after.items() if week in before and week[0] == name)
@@ -150,7 +150,7 @@ def _read_again(settings: Settings, catalog: Catalog, waiting: Waiting) -> bool:
         table = catalog.table(name)
         if name not in enabled:
             raise Stopped(f"{name} is disabled; `sqp-refresh enable {name}` to replay its rows")
-        tables = [made for made in catalog.made_from(table.source) if made in enabled]
+        tables = [made for made in catalog.filled_from(table.source) if made in enabled]
         days = [day for of, day in waiting if of == name]
         whole = table.grain is Grain.TABLE
         latest = finished_weeks(settings.REFRESH_START_DATE, datetime.now(UTC).date())[-1:]

@@ -163,7 +163,7 @@ def enabled_tables(settings: Settings, catalog: Catalog) -> list[str]:
     from sqp_refresh.registry import refresh_config
 
     with connect(settings.database_url) as session:
-        known = refresh_config.registered(session)
+        known = refresh_config.read_registrations(session)
     return [name for name in catalog.tables if name in known and known[name].is_enabled]
 
 

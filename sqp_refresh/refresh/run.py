@@ -23,7 +23,7 @@ from sqp_refresh.checks.period_totals import PeriodTotals
 from sqp_refresh.checks.reconcile import Difference, differences
 from sqp_refresh.control import audit_log, checkpoints, quarantine
 from sqp_refresh.control.checkpoints import Checkpoint
-from sqp_refresh.control.table_lock import table_lock
+from sqp_refresh.control.table_lock import lock_and_require_enabled, table_lock
 from sqp_refresh.errors import RefreshError, Rejected, SchemaMismatch, Transient
 from sqp_refresh.extract.schema_drift import drift, explained, require_percentages
 from sqp_refresh.ledger import ledger
@@ -112,7 +112,7 @@ def refresh(database_url: str, feed: Source, order: RefreshRequest) -> RefreshRe
         try:
             for attempt in retrying(lambda: len(work.summary.periods)):
                 with attempt:
-                    writer.ensure()
+                    writer.acquire()
                     work.attempt()
         except BaseException as error:
             work.close_as_failed(error)
@@ -156,20 +156,20 @@ class _Work:
 
     def _open(self, session: Session) -> None:
         if self.summary.audit_id is None:
-            audit_log.close_dead(session, held=self.table)
+            audit_log.close_lost_runs(session, locked=self.table)
             self.summary.audit_id = audit_log.begin(session, self.table, self.order.origin)
 
     def _prepare(self, session: Session) -> tuple[Checkpoint, Mapping[Period, Decision]]:
         """Find out what is to be done, and open or take over the checkpoint for it."""
-        params = refresh_config.require_enabled(session, self.table).params
-        (bounded,) = with_bounds([QUARANTINED_RATIO], params.only(QUARANTINED_RATIO.name))
+        params = refresh_config.require_enabled(session, self.table).sync_params
+        (bounded,) = with_bounds([QUARANTINED_RATIO], params.thresholds_of(QUARANTINED_RATIO.name))
         self.tolerated = bounded.maximum or 0.0
         self.feed.batch_size = params.batch_size
         self.away = indexes.away(session, self.table)
         periods = self.feed.periods(session)
         if self.order.tick and params.lookback_weeks and self.table.source:
             periods = periods[-params.lookback_weeks :]
-        broken_off = checkpoints.active(session, self.table)
+        broken_off = checkpoints.find_active(session, self.table)
         if broken_off and self.order.force and not broken_off.forced:
             broken_off = None
         findings = self._examine(session, periods, broken_off)
@@ -177,14 +177,14 @@ class _Work:
         self.summary.resumes = checkpoint.resumes
         self.summary.find(findings)
         soft = [name for name, how in self.table.parents.items() if how is Dependency.SOFT]
-        self.summary.failed_parents = audit_log.failed_last(session, soft)
+        self.summary.failed_parents = audit_log.list_last_failed(session, soft)
         return checkpoint, findings
 
     def _examine(
         self, session: Session, periods: Sequence[Period], broken_off: Checkpoint | None
     ) -> Mapping[Period, Decision]:
         done = broken_off.published if broken_off else []
-        before = audit_log.last_schema(session, self.table) if self.table.source else {}
+        before = audit_log.find_source_schema(session, self.table) if self.table.source else {}
         try:
             findings = ledger.examine(
                 session, self.table, self.feed, periods, force=self.order.force, resumed=done
@@ -306,7 +306,7 @@ class _Work:
     ) -> None:
         # The transaction that closes the checkpoint is the last one.
         with session.transaction(synchronous_commit=False):
-            refresh_config.hold(session, self.table)
+            lock_and_require_enabled(session, self.table)
             whole = finding.needs_all_rows or part.period in self.summary.reloaded
             # Where all rows are to be compared, the table may not hold what was published.
             known = None if whole else self._known(session, part, finding)
@@ -370,7 +370,7 @@ class _Work:
     def _quarantine(self, session: Session, period: Period, refused: Sequence[InvalidRow]) -> None:
         """Settle the rows of a week that waited, and keep those that it has now."""
         quarantine.settle(session, self.table, period)
-        quarantine.keep(session, self.table, period, refused, audit_id=self.summary.opened)
+        quarantine.add(session, self.table, period, refused, audit_log_id=self.summary.opened)
 
     def _reconcile(
         self, session: Session, part: PeriodRows, finding: Decision, holds: PeriodTotals
@@ -434,7 +434,7 @@ class _Work:
                         self.summary.audit_id = audit_log.begin(
                             session, self.table, self.order.origin
                         )
-                    self._close(session, audit_log.failure(error))
+                    self._close(session, audit_log.describe_failure(error))
                 # Who was interrupted has no time for it.
                 if isinstance(error, Exception):
                     self._build_indexes(session)

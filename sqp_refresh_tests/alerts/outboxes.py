@@ -28,7 +28,9 @@ class Outbox:
         )
 
     def fail(self, run_id: str = "r", root: str | None = None, error: Exception | None = None):
-        return self.end(run_id, audit_log.failure(error or Unavailable("BigQuery is away")), root)
+        return self.end(
+            run_id, audit_log.describe_failure(error or Unavailable("BigQuery is away")), root
+        )
 
     def succeed(self, run_id: str = "s", **outcome: Any) -> int:
         return self.end(run_id, SUCCESS | outcome)

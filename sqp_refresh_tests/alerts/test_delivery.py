@@ -241,10 +241,10 @@ def test_an_address_that_apprise_does_not_know_is_given_up(outbox, monkeypatch):
 
 @pytest.mark.parametrize("event", list(notification._SUBJECT))
 def test_every_event_has_a_title(event):
-    payload = f"""{{"event": "{event}", "table_name": "t", "error_message": null,
-        "audit_log_id": null, "run_id": null, "occurred_at": "now"}}"""
+    nothing = dict.fromkeys(("error_message", "audit_log_id", "run_id"))
+    payload = {"event": event, "table_name": "t", "occurred_at": "now", **nothing}
 
-    title, body = notification.written(payload)
+    title, body = notification.format_message(payload)
 
     assert "t" in title.removeprefix("sqp_refresh: ").split()
     assert body == "now"

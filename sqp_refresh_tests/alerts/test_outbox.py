@@ -105,7 +105,7 @@ def test_what_is_rolled_back_is_not_told(listened):
         session.transaction(),
     ):
         audit_id = audit_log.begin(session, DAILY_SQP_DATA, {"run_id": "r"})
-        audit_log.close(session, audit_id, audit_log.failure(NotFound("gone")), {})
+        audit_log.close(session, audit_id, audit_log.describe_failure(NotFound("gone")), {})
         raise ZeroDivisionError
 
     assert listened.events() == []
@@ -124,7 +124,7 @@ def test_reruns_that_fail_for_the_same_reason_are_one_alert(listened):
 
 
 OUTCOMES = {
-    "failed": audit_log.failure(NotFound("gone")),
+    "failed": audit_log.describe_failure(NotFound("gone")),
     "warning": SUCCESS | {"status": "warning", "error_message": "x is new"},
     "success": SUCCESS,
 }
@@ -180,7 +180,7 @@ def test_a_run_that_died_is_told_of(listened):
 
     for _ in range(2):
         with connect(listened.url) as session, session.transaction():
-            audit_log.close_dead(session)
+            audit_log.close_lost_runs(session)
 
     ((payload,),) = listened.deliveries("payload")
     assert (payload["event"], payload["run_id"]) == ("refresh.failed", "r")
@@ -191,7 +191,7 @@ def test_a_row_of_an_earlier_release_is_told_of_too(listened):
     execute(listened.url, f"INSERT INTO sqp.refresh_audit_log (table_name) VALUES ('{TABLE}')")
 
     with connect(listened.url) as session, session.transaction():
-        audit_log.close_dead(session)
+        audit_log.close_lost_runs(session)
 
     assert listened.events() == ["refresh.failed"]
 
@@ -204,7 +204,7 @@ TICK = datetime(2025, 8, 20, 2, tzinfo=UTC)
 def overdue(outbox: Outbox, *, nights_later: int = 0) -> list[str]:
     tick = TICK + timedelta(days=nights_later)
     with connect(outbox.url) as session, session.transaction():
-        return rules.overdue(session, tick, tick + timedelta(hours=1))
+        return rules.alert_overdue(session, tick, tick + timedelta(hours=1))
 
 
 @pytest.fixture
@@ -245,7 +245,7 @@ def test_a_table_that_failed_is_not_overdue_too(late):
 @pytest.mark.parametrize(
     ("outcome", "metadata"),
     [
-        (audit_log.failure(NotFound("gone")), {}),
+        (audit_log.describe_failure(NotFound("gone")), {}),
         (SUCCESS | {"status": "warning"}, {"reconciliation": {"verdict": "FAIL"}}),
     ],
 )

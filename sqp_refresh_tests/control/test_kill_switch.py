@@ -113,12 +113,12 @@ def test_a_table_has_one_writer_at_a_time(environment, monkeypatch):
     monkeypatch.setattr(table_lock_module, "WAIT_S", 0.6)
     url = environment.database_url
     with table_lock(url, DAILY_SQP_DATA) as one:
-        one.ensure()
+        one.acquire()
         with table_lock(url, DAILY_SQP_DATA) as other, pytest.raises(Busy, match="another run"):
-            other.ensure()
-        one.ensure()
+            other.acquire()
+        one.acquire()
     with table_lock(url, DAILY_SQP_DATA) as other:
-        other.ensure()
+        other.acquire()
 
 
 @pytest.mark.parametrize(
@@ -244,9 +244,9 @@ def test_no_limit_of_the_user_ends_the_transaction_of_a_writer(migrated_database
     execute(migrated_database, f"ALTER DATABASE {name} SET {limit} = '5s'")
 
     with table_lock(migrated_database, DAILY_SQP_DATA) as held:
-        held.ensure()
+        held.acquire()
         assert held._session
-        assert held._session.row(SQL("SELECT current_setting({})").format(limit)) == ("0",)
+        assert held._session.fetch_one("SELECT current_setting(%(limit)s)", {"limit": limit}) == ("0",)
 
     assert rows(migrated_database, f"SHOW {limit}") == [("5s",)]
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sqp_refresh.control.reruns import Outcome, left_by_soft_parents, worth_another_run
+from sqp_refresh.control.reruns import Outcome, tables_skipped_by_soft_parents, tables_to_rerun
 from sqp_refresh.model.tables import Dependency
 
 NAMES = "abcdefgh"
@@ -40,7 +40,7 @@ def hard_ancestors(parents, table: str) -> set[str]:
 def test_another_run_has_all_that_may_succeed_and_nothing_below_what_cannot(run):
     parents, outcome = run
 
-    again = worth_another_run(NAMES, outcome, parents)
+    again = tables_to_rerun(NAMES, outcome, parents)
 
     for table in NAMES:
         hopeless = table in outcome.given_up or hard_ancestors(parents, table) & outcome.given_up
@@ -48,10 +48,10 @@ def test_another_run_has_all_that_may_succeed_and_nothing_below_what_cannot(run)
 
 
 @given(failed_runs())
-def test_what_is_left_by_soft_parents_was_not_begun_and_hangs_on_no_failure(run):
+def test_what_is_tables_skipped_by_soft_parents_was_not_begun_and_hangs_on_no_failure(run):
     parents, outcome = run
 
-    left = left_by_soft_parents(NAMES, outcome, parents)
+    left = tables_skipped_by_soft_parents(NAMES, outcome, parents)
 
     assert not left & (outcome.done | outcome.given_up)
     for table in left:

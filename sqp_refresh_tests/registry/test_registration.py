@@ -21,7 +21,7 @@ from sqp_refresh.model.periods import ALL_TIME, weeks_between
 from sqp_refresh.model.tables import TABLES, Dependency
 from sqp_refresh.refresh.run import RefreshRequest, refresh
 from sqp_refresh.refresh.sources import source_for
-from sqp_refresh.registry.catalog import combined, read_catalog
+from sqp_refresh.registry.catalog import merge_with_registry, read_catalog
 from sqp_refresh.registry.refresh_config import Registration
 from sqp_refresh_tests.control.test_kill_switch import execute, rows
 from sqp_refresh_tests.helpers.nights import FIRST, LAST
@@ -244,7 +244,7 @@ EDGES = {(parent, name): "hard" for name, table in TABLES.items() for parent in 
 def test_the_registry_may_change_priorities_and_make_a_dependency_soft():
     edges = EDGES | {("asin_performance_data", "weekly_summary"): "soft"}
 
-    catalog = combined(registrations(daily_sqp_data=200), edges, {})
+    catalog = merge_with_registry(registrations(daily_sqp_data=200), edges, {})
 
     assert catalog.problems == []
     assert catalog.tables["daily_sqp_data"].priority == 200
@@ -260,7 +260,7 @@ def test_a_difference_between_graph_and_registry_is_named():
     stranger = {("no_such_table", "weekly_summary"): "hard"}
     circle = {("yearly_summary", "asin_performance_data"): "hard"}
 
-    catalog = combined(registrations(), lacking | stranger | circle, {})
+    catalog = merge_with_registry(registrations(), lacking | stranger | circle, {})
 
     assert len(catalog.problems) == 3
     assert "lacks asin_performance_data -> yearly_summary, which the graph has" in str(catalog)

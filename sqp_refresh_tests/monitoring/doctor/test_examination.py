@@ -99,7 +99,7 @@ def test_indexes_that_a_first_load_left_away_are_named(migrated_database):
             database.indexes(session)
 
         with table_lock(migrated_database, SEARCH_QUERY_PERFORMANCE) as writer:
-            writer.ensure()
+            writer.acquire()
             assert "search_query_performance is being filled" in database.indexes(session)
 
 
