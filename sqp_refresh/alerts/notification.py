@@ -74,7 +74,7 @@ def _silenced(*names: str) -> Iterator[None]:
     handler = logging.NullHandler()
     for logger in loggers:
         logger.propagate = False
-        # Apprise keeps for `logs()` what would be logged at this level.
+        # Apprise logs as a warning why a service refused, and that is needed at any level.
         logger.setLevel(logging.WARNING)
         logger.addHandler(handler)
     try:

@@ -1,4 +1,4 @@
-"""A database in which refreshes end as a test wants them to, and what its outbox then holds."""
+"""Let refreshes end as a test wants them to, and read what the outbox then holds."""
 
 from typing import Any
 
@@ -15,6 +15,8 @@ SUCCESS = {"status": "success", "error_message": None}
 
 
 class Outbox:
+    """A database whose audit log a test writes, and whose outbox it reads."""
+
     def __init__(self, url: str) -> None:
         self.url = url
 
@@ -44,9 +46,9 @@ class Outbox:
         **metadata: Any,
     ) -> int:
         with connect(self.url) as session, session.transaction():
-            audit_id = audit_log.begin(session, table, {"run_id": run_id, "root_run_id": root})
-            audit_log.close(session, audit_id, outcome, metadata)
-        return audit_id
+            audit_log_id = audit_log.begin(session, table, {"run_id": run_id, "root_run_id": root})
+            audit_log.close(session, audit_log_id, outcome, metadata)
+        return audit_log_id
 
     def deliver(self) -> list[Attempt]:
         with connect(self.url) as session:

@@ -1,4 +1,4 @@
-"""Tables that operators register in SQL, with the guarantees of every other."""
+"""Test tables that operators register in SQL, with the guarantees of every other."""
 
 import json
 import os
@@ -87,8 +87,8 @@ def ads(*spent: tuple[date, str, str]) -> pa.Table:
 
 def refreshed(settings, name: str, *, force: bool = False):
     table = read_catalog(settings).table(name)
-    feed = source_for(settings, table, list(weeks_between(FIRST, LAST)))
-    return refresh(settings.database_url, feed, RefreshRequest("r", force=force))
+    source = source_for(settings, table, list(weeks_between(FIRST, LAST)))
+    return refresh(settings.database_url, source, RefreshRequest("r", force=force))
 
 
 def test_a_table_by_weeks_is_refreshed_with_every_guarantee(environment, emulator, dataset, url):
@@ -168,8 +168,8 @@ def test_it_is_an_asset_with_its_dependencies_at_the_next_load(environment, url)
     assert parents == {"bigquery/ad_spend", "sqp/daily_sqp_data"}
     assert by_name["sqp/ad_spend"].partitions_def is not None
     assert by_name["sqp/brand_names"].partitions_def is None
-    described = by_name["sqp/brand_names"].description
-    assert described == "One row is the brand of one ASIN. Filled from BigQuery, row by row."
+    description = by_name["sqp/brand_names"].description
+    assert description == "One row is the brand of one ASIN. Filled from BigQuery, row by row."
     assert "bigquery/other/brand_names" in by_name
 
 
@@ -279,11 +279,11 @@ def test_a_difference_is_shown_in_the_ui(environment):
 
 
 def test_a_registry_that_is_away_leaves_what_is_shipped(environment):
-    away = environment.model_copy(
+    unreachable = environment.model_copy(
         update={"DATABASE_URL": SecretStr("postgresql://u@127.0.0.1:1/d")}
     )
 
-    catalog = read_catalog(away)
+    catalog = read_catalog(unreachable)
 
     assert list(catalog.tables) == list(TABLES)
     assert catalog.problems[0].startswith("the registry was not read: Postgres: ")
