@@ -19,11 +19,11 @@ alerts_app = typer.Typer(
 @alerts_app.command()
 def test() -> None:
     """Send a test to every receiver now; exit status 1 if one did not accept it."""
-    from sqp_refresh.alerts.delivery import tested
+    from sqp_refresh.alerts.delivery import send_test
 
     settings = load_settings()
     with connect(settings.database_url) as session:
-        results = list(tested(session, settings))
+        results = list(send_test(session, settings))
     if not results:
         raise SettingsError(
             "nobody receives alerts; set REFRESH_WEBHOOK_URL or REFRESH_NOTIFY_URLS, or insert a "
@@ -45,7 +45,7 @@ def list_(json: Json = False) -> None:
     """List the alerts that were not delivered: those tried again, and those given up."""
     settings = load_settings()
     with connect(settings.database_url) as session:
-        alerts = outbox.unsettled(session)
+        alerts = outbox.list_undelivered(session)
     if json:
         rows = [asdict(alert) for alert in alerts]
         typer.echo(json_format.dumps(rows, indent=2, default=str))

@@ -92,7 +92,7 @@ def enabled_tables(settings: Settings, catalog: Catalog) -> list[str]:
     from sqp_refresh.registry import refresh_config
 
     with connect(settings.database_url) as session:
-        registrations = refresh_config.registered(session)
+        registrations = refresh_config.read_registrations(session)
     return [
         name for name in catalog.tables if name in registrations and registrations[name].is_enabled
     ]

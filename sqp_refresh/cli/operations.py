@@ -66,14 +66,14 @@ def register(
     priority: Annotated[int, typer.Option(help="A higher priority is refreshed first.")] = 50,
 ) -> None:
     """Register a table; without --source it stays disabled."""
-    from sqp_refresh.registry.registering import register as enter
-    from sqp_refresh.registry.registration import checked
+    from sqp_refresh.registry.registration import check_registration
+    from sqp_refresh.registry.registration import register as enter
 
     settings = Settings.read()
     parents = dict.fromkeys(after or [], Dependency.HARD)
     parents |= dict.fromkeys(soft_after or [], Dependency.SOFT)
     with connect(settings.database_url) as session, session.transaction():
-        params = checked(
+        params = check_registration(
             settings, session, table, source, key or [], _column_map(column or []), week_column
         )
         enabled = source is not None
@@ -96,13 +96,13 @@ def maintain() -> None:
 def _set_enabled(tables: Sequence[str] | None, all_: bool, *, enabled: bool) -> None:
     with connect(Settings.read().database_url) as session, session.transaction():
         names = _table_names(session, tables, all_)
-        changed = refresh_config.switch(session, names, enabled=enabled)
+        changed = refresh_config.set_enabled(session, names, enabled=enabled)
     state = "enabled" if enabled else "disabled"
     typer.echo(f"{state} {', '.join(changed)}" if changed else f"already {state}")
 
 
 def _table_names(session: Session, tables: Sequence[str] | None, all_: bool) -> list[str]:
-    registrations = refresh_config.registered(session)
+    registrations = refresh_config.read_registrations(session)
     if all_ == bool(tables):
         raise SettingsError("name one or more tables, or all of them with --all")
     for table in tables or ():

@@ -102,8 +102,8 @@ def list_(table: Tables = None, json: Json = False) -> None:
     settings, catalog = load_settings_and_catalog()
     tables = _table_names(catalog, table)
     with connect(settings.database_url) as session:
-        groups = quarantine.groups(session, tables)
-        rows = sum(quarantine.waiting(session, tables).values())
+        groups = quarantine.count_by_reason(session, tables)
+        rows = sum(quarantine.count_waiting(session, tables).values())
     if json:
         typer.echo(json_format.dumps([asdict(group) for group in groups], indent=2, default=str))
         return
@@ -127,7 +127,7 @@ def show(
     """Show one row as the source sent it, and every rule that it breaks."""
     settings = load_settings()
     with connect(settings.database_url) as session:
-        row = quarantine.row(session, number)
+        row = quarantine.read_row(session, number)
     if json:
         typer.echo(json_format.dumps(asdict(row), indent=2, default=str))
         return
@@ -152,13 +152,13 @@ def replay(table: Tables = None) -> None:
     settings, catalog = load_settings_and_catalog()
     tables = _table_names(catalog, table)
     with connect(settings.database_url) as session:
-        before = quarantine.waiting(session, tables)
+        before = quarantine.count_waiting(session, tables)
     if not before:
         console.print("no row is in quarantine")
         return
     succeeded = _refresh_weeks_of(before, settings, catalog)
     with connect(settings.database_url) as session:
-        after = quarantine.waiting(session, tables)
+        after = quarantine.count_waiting(session, tables)
     for name in _tables_of(before):
         waited = sum(rows for (waiting_table, _), rows in before.items() if waiting_table == name)
         refused = sum(rows for week, rows in after.items() if week in before and week[0] == name)
@@ -185,7 +185,7 @@ def _refresh_weeks_of(waiting: Waiting, settings: Settings, catalog: Catalog) ->
         table = catalog.table(name)
         if name not in enabled:
             raise Stopped(f"{name} is disabled; `sqp-refresh enable {name}` to replay its rows")
-        tables = [made for made in catalog.made_from(table.source) if made in enabled]
+        tables = [made for made in catalog.filled_from(table.source) if made in enabled]
         for weeks in stretches(_weeks_of(waiting, name, table.grain, settings)):
             succeeded &= run_refresh(settings, catalog, weeks, tables, force=True, json=False)
     return succeeded
