@@ -1,4 +1,4 @@
-"""A period is loaded by the one strategy that fits, and each strategy gets what it builds on."""
+"""A period is loaded by the strategy that fits, and each strategy gets what it builds on."""
 
 from collections.abc import Sequence
 from dataclasses import replace
