@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 from psycopg import sql
 
 from sqp_refresh.alerts import rules
-from sqp_refresh.checks.run_checks import check
+from sqp_refresh.checks.run_checks import run_checks
 from sqp_refresh.control import audit_log
 from sqp_refresh.errors import NotFound, Rejected
 from sqp_refresh.extract.source import BigQuerySource
 from sqp_refresh.model.tables import DAILY_SQP_DATA, TABLES
 from sqp_refresh.postgres.session import connect
-from sqp_refresh.refresh.run import RefreshRequest, refresh
+from sqp_refresh.refresh.request import RefreshRequest
+from sqp_refresh.refresh.run import refresh
 from sqp_refresh_tests.alerts.outboxes import SUCCESS, TABLE, Outbox
 from sqp_refresh_tests.helpers.database import execute, rows
 from sqp_refresh_tests.helpers.weeks import WEEKS, three_weeks
@@ -87,7 +88,7 @@ def test_a_table_that_its_checks_fail_tells_so_once_for_its_run(environment, sou
 
     for only in ((), ("row_count_matches_source",), ("sums_match_source",)):
         with connect(listened.url) as session, session.transaction():
-            check(session, DAILY_SQP_DATA, None, today=date(2025, 8, 20), only=only)
+            run_checks(session, DAILY_SQP_DATA, None, today=date(2025, 8, 20), only=only)
 
     ((payload,),) = listened.deliveries("payload")
     assert (payload["event"], payload["run_id"]) == ("quality.failed", "r")

@@ -7,13 +7,13 @@ import pyarrow as pa
 from sqp_refresh.load.target import TargetPeriod
 from sqp_refresh.model.periods import Period
 from sqp_refresh.model.tables import SEARCH_QUERY_PERFORMANCE
-from sqp_refresh.model.types import unknown
+from sqp_refresh.model.types import nulls
 
 WEEK = Period.week_of(date(2025, 8, 10))
 TARGET = TargetPeriod(SEARCH_QUERY_PERFORMANCE, WEEK)
 SCHEMA = pa.schema(
     [
-        (column.name, unknown(0, column.type).type)
+        (column.name, nulls(0, column.type).type)
         for column in SEARCH_QUERY_PERFORMANCE.columns
         if column.name not in ("start_date", "end_date")
     ]

@@ -21,7 +21,7 @@ import psycopg
 import pyarrow as pa
 import pytest
 
-from sqp_refresh.checks.run_checks import check
+from sqp_refresh.checks.run_checks import run_checks
 from sqp_refresh.defs.run_requests.scheduled import look_back
 from sqp_refresh.demo.year import SUNDAYS, week_of_rows
 from sqp_refresh.errors import DataError, NotFound, RefreshError
@@ -39,7 +39,8 @@ from sqp_refresh.model.tables import (
     aggregated_from,
 )
 from sqp_refresh.postgres.session import connect
-from sqp_refresh.refresh.run import RefreshRequest, refresh
+from sqp_refresh.refresh.request import RefreshRequest
+from sqp_refresh.refresh.run import refresh
 from sqp_refresh.registry.registration import described
 from sqp_refresh.rollup.source import RollupSource
 from sqp_refresh.settings import Settings
@@ -210,7 +211,7 @@ def test_a_table_that_was_never_refreshed_is_called_healthy(url):
     deliver(url, [row()])
 
     with connect(url) as session, pytest.raises(NotFound, match="daily_sqp_data was never refresh"):
-        check(session, DAILY_SQP_DATA, None, today=SUNDAY)
+        run_checks(session, DAILY_SQP_DATA, None, today=SUNDAY)
     healthy = rows(url, "SELECT table_name FROM sqp.refresh_success_rate")
     assert healthy == [("search_query_performance",)]
 

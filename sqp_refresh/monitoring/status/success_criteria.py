@@ -129,7 +129,7 @@ def _is_error(one: Judged) -> bool:
         return False
     above = known.fails_above
     is_far = above is not None and one.value is not None and one.value > above
-    return known.weight is not CheckSeverity.WARNS or is_far
+    return known.severity is not CheckSeverity.WARNS or is_far
 
 
 def _value(one: Judged) -> str:
