@@ -1,4 +1,4 @@
-"""This project at its work, fed from memory: the engine whole, and some of its steps alone."""
+"""Measure this project with rows from memory: a whole refresh, and some of its steps alone."""
 
 import uuid
 from collections.abc import Generator, Iterable, Mapping, Sequence
@@ -30,41 +30,41 @@ _TITLES = {column.name: column.title for column in SQP_REPORT.columns}
 
 
 @dataclass(slots=True)
-class MemoryFeed:
-    """Feeds the table row by row, as BigQuery does, without BigQuery's own time.
+class MemorySource:
+    """A source that hands rows over as BigQuery does, without BigQuery's own time.
 
-    No two feeds say the same of a week, so that no week is skipped, and none is forced either.
+    Each source has other versions of its weeks, so that no week is skipped, and none is forced.
     """
 
     rows: Rows
-    known: Mapping[Period, State]
+    version_of_week: Mapping[Period, State]
     table: Table = SEARCH_QUERY_PERFORMANCE
     batch_size: int | None = None
     stats: ReadStats = field(default_factory=lambda: ReadStats("memory"))
 
     def periods(self, session: Session) -> Sequence[Period]:
-        """The weeks of the rows."""
-        return list(self.known)
+        """Return the weeks of the rows."""
+        return list(self.version_of_week)
 
     def states(self, session: Session, periods: Sequence[Period]) -> Mapping[Period, State]:
-        """What the source says of each week."""
-        return self.known
+        """Return the version of each week."""
+        return self.version_of_week
 
     def parts(self, periods: Sequence[Period]) -> Generator[PeriodRows]:
-        """One part a week, of one batch."""
-        wanted = set(periods)
-        for week, batch in zip(self.known, self.rows.batches(), strict=True):
-            if week in wanted:
+        """Yield the rows of each week, as one batch."""
+        requested = set(periods)
+        for week, batch in zip(self.version_of_week, self.rows.batches(), strict=True):
+            if week in requested:
                 yield PeriodRows(week, SourceBatches(batch.schema, [batch], {}))
 
 
 def engine(url: str, rows: Rows) -> Load:
     """Validated, published, indexed, reconciled and recorded, a transaction a week."""
-    feed = MemoryFeed(rows, _states(rows))
+    source = MemorySource(rows, _states(rows))
     _load_late(rows)
 
     def load() -> None:
-        refresh(url, feed, RefreshRequest(str(uuid.uuid4())))
+        refresh(url, source, RefreshRequest(str(uuid.uuid4())))
 
     return load
 
@@ -85,20 +85,25 @@ def bystander(url: str, rows: Rows) -> Load:
     from sqp_refresh.refresh import run as engine_room
 
     def staged(
-        session: Session, table: Table, part: PeriodRows, *, known: Baseline | None, whole: bool
+        session: Session,
+        table: Table,
+        period_rows: PeriodRows,
+        *,
+        known: Baseline | None,
+        whole: bool,
     ) -> LoadResult:
-        assert not isinstance(part.rows, SourceBatches | SqlRows), "valid rows are batches"
-        count = stage(session, part.rows.schema, part.rows)
-        now = measure_period(session, table, part.period)
-        kept = known.fingerprints if known else None
-        return LoadResult(Counts(read=count, unchanged=count), now, kept)
+        assert not isinstance(period_rows.rows, SourceBatches | SqlRows), "valid rows are batches"
+        count = stage(session, period_rows.rows.schema, period_rows.rows)
+        now = measure_period(session, table, period_rows.period)
+        fingerprints = known.fingerprints if known else None
+        return LoadResult(Counts(read=count, unchanged=count), now, fingerprints)
 
     engine_room.publish = staged
     return engine(url, rows)
 
 
 def validation(url: str, rows: Rows) -> Load:
-    """Rows in memory, read from their source's types and held against the contract, no more."""
+    """Rows in memory, cast from their source's types and checked against the contract, no more."""
     batches = list(rows.batches())
     _load_late(rows)
 
@@ -114,7 +119,7 @@ def _load_late(rows: Rows) -> None:
     import sqp_refresh.postgres
 
     _ = sqp_refresh
-    # Pandera loads its own when it is first asked.
+    # Pandera loads its own modules when it validates for the first time.
     week, batch = next(zip(rows.weeks(), rows.batches(), strict=True))
     _good(week, batch.slice(0, 0)).read_all()
 
@@ -125,14 +130,14 @@ def _valid(rows: Rows, batches: Iterable[pa.RecordBatch]) -> Generator[pa.Record
 
 
 def _good(week: Period, batch: pa.RecordBatch) -> pa.RecordBatchReader:
-    part = PeriodRows(week, SourceBatches(batch.schema, [batch], {}))
-    good = validated(SEARCH_QUERY_PERFORMANCE, part)
+    period_rows = PeriodRows(week, SourceBatches(batch.schema, [batch], {}))
+    good = validated(SEARCH_QUERY_PERFORMANCE, period_rows)
     assert not isinstance(good.rows, SourceBatches | SqlRows), "rows of a source have a contract"
     return good.rows
 
 
 def _states(rows: Rows) -> dict[Period, State]:
-    """What BigQuery would say of each week: its rows, and the sums that reconciliation compares."""
+    """Return a version of each week as BigQuery has it: its rows, and the sums to reconcile."""
     unlike_any_other = str(uuid.uuid4())
     return {
         week: State(

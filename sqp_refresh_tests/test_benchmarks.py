@@ -1,4 +1,4 @@
-"""What the benchmark measures with is right; what it measures, nothing here says."""
+"""Check the rows, the medians and the report of the benchmark, not its results."""
 
 import pyarrow as pa
 import pytest
@@ -17,7 +17,7 @@ KEY = [column.name for column in SEARCH_QUERY_PERFORMANCE.key]
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory) -> tuple[Rows, Rows]:
-    """A week, and the same with some rows restated."""
+    """Write a week, and the same week with some rows restated."""
     folder = tmp_path_factory.mktemp("rows")
     for name, changed in (("first", False), ("changed", True)):
         write_rows(folder / f"{name}.arrow", 1, per_week=5_000, changed=changed)
@@ -32,8 +32,8 @@ def run(contender: str, case: Case, seconds: float) -> Measurement:
 def test_every_row_keeps_its_contract_and_no_key_comes_twice(written):
     first, _ = written
     (batch,) = first.batches()
-    part = PeriodRows(first.weeks()[0], SourceBatches(batch.schema, [batch], {}))
-    good = validated(SEARCH_QUERY_PERFORMANCE, part).rows
+    period_rows = PeriodRows(first.weeks()[0], SourceBatches(batch.schema, [batch], {}))
+    good = validated(SEARCH_QUERY_PERFORMANCE, period_rows).rows
     assert not isinstance(good, SourceBatches | SqlRows)
 
     assert good.read_all().num_rows == 5_000
@@ -44,7 +44,8 @@ def test_two_percent_of_the_changed_rows_differ(written):
     first, changed = (rows.of_target() for rows in written)
 
     differing = [
-        one != other for one, other in zip(first.to_pylist(), changed.to_pylist(), strict=True)
+        before != after
+        for before, after in zip(first.to_pylist(), changed.to_pylist(), strict=True)
     ]
 
     assert sum(differing) == 5_000 // CHANGED
@@ -70,7 +71,7 @@ def test_a_figure_tells_whether_it_is_reached_and_nothing_where_it_was_not_measu
         run("dlt", Case.FIRST, 6),
     ]
 
-    figures = {one["about"]: one for one in Report(1, {}, runs).figures()}
+    figures = {figure["about"]: figure for figure in Report(1, {}, runs).figures()}
 
     assert figures["first load / limit"] == {
         "about": "first load / limit",
@@ -86,4 +87,4 @@ def test_every_figure_is_of_runs_that_are_made():
     made = {who for lane in (*LANES, SLOPE, NIGHTS) for who in lane}
 
     for target in TARGETS:
-        assert {target.of, target.by} - {None} <= made, target.about
+        assert {target.of, target.by} - {None} <= made, target.name

@@ -88,7 +88,7 @@ def test_a_refresh_in_flight_stops_at_its_next_week(environment, source, command
     feed = DisturbedAfterAWeek(environment, partial(sqp_refresh, command, table))
 
     with pytest.raises(Stopped, match=why):
-        refreshed("r", feed=feed)
+        refreshed("r", source=feed)
 
     published = rows(environment.database_url, f"SELECT DISTINCT start_date FROM sqp.{QUERIES}")
     assert published == [(FIRST,)]

@@ -1,4 +1,4 @@
-"""Refreshes from rows that a test hands over as Arrow: all of a refresh but BigQuery."""
+"""Refresh from rows that a test hands over as Arrow, without BigQuery."""
 
 import itertools
 from collections.abc import Generator, Mapping, Sequence
@@ -20,17 +20,19 @@ _numbers = itertools.count(1)
 
 @dataclass(slots=True)
 class Delivery:
-    """A feed of weeks as the source would send them; each counts as changed since the last one.
+    """A source of weeks in memory; each week counts as changed since the last delivery.
 
     Attributes:
         weeks: The batches of each week.
         table: Where the rows go.
-        known: What else is said of a week beforehand, as BigQuery would.
+        version: What else the version of each week consists of, besides a number.
+        batch_size: Rows per batch, as in `Source`.
+        stats: How much was read.
     """
 
     weeks: Mapping[Period, Sequence[pa.RecordBatch]]
     table: Table = SEARCH_QUERY_PERFORMANCE
-    known: Mapping[str, object] = field(default_factory=dict)
+    version: Mapping[str, object] = field(default_factory=dict)
     batch_size: int | None = None
     stats: ReadStats = field(default_factory=lambda: ReadStats(method="handed over"))
 
@@ -38,7 +40,7 @@ class Delivery:
         return sorted(self.weeks)
 
     def states(self, session: Session, periods: Sequence[Period]) -> Mapping[Period, State]:
-        return {week: State({"delivery": next(_numbers), **self.known}) for week in periods}
+        return {week: State({"delivery": next(_numbers), **self.version}) for week in periods}
 
     def parts(self, periods: Sequence[Period]) -> Generator[PeriodRows]:
         for week in periods:
@@ -53,18 +55,19 @@ def deliver(url: str, rows: Sequence[Row], *weeks: Period) -> RefreshResult:
     Args:
         url: The database.
         rows: All of them.
-        weeks: The weeks that are read, also where none of the rows is of one; by default those of
-            the rows.
+        weeks: The weeks that are read, also those without a row; by default those of the rows.
     """
-    mine = {week: [one for one in rows if Period.week_of(one["Date"]) == week] for week in weeks}
-    for one in [] if weeks else rows:
-        mine.setdefault(Period.week_of(one["Date"]), []).append(one)
-    batches = {week: source_table(of_week).to_batches() for week, of_week in mine.items()}
+    rows_of_week = {
+        week: [row for row in rows if Period.week_of(row["Date"]) == week] for week in weeks
+    }
+    for row in [] if weeks else rows:
+        rows_of_week.setdefault(Period.week_of(row["Date"]), []).append(row)
+    batches = {week: source_table(of_week).to_batches() for week, of_week in rows_of_week.items()}
     return refresh(url, Delivery(batches), RefreshRequest("delivery"))
 
 
 def tolerate(url: str, most: float, metric: str = "quarantined_ratio") -> None:
-    """Set the most that a quality metric of any table may be; bad rows of a week by default."""
+    """Set the maximum of a quality metric of every table; of quarantined rows by default."""
     with psycopg.connect(url) as connection:
         connection.execute(
             "UPDATE sqp.refresh_config SET custom_sync_params = jsonb_build_object('quality',"
