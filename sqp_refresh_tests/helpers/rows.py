@@ -109,7 +109,7 @@ def source_table(
     types[DATE_TITLE] = {name: type_ for type_, name in BIGQUERY_TYPES.items()}[date_type]
     return pa.table(
         {
-            title: pa.array([_as(type_, row[title]) for row in rows], type_)
+            title: pa.array([_as(type_, values[title]) for values in rows], type_)
             for title, type_ in types.items()
         }
     )
@@ -153,7 +153,7 @@ class SourceTable:
         """Run a statement, in which `{table}` is the source, quoted; return its rows."""
         with bigquery_client(self.emulator) as client:
             job = client.query(statement.format(table=f"`{self.name}`"), **call_deadline())
-            return [tuple(row) for row in job.result(**call_deadline())]
+            return [tuple(values) for values in job.result(**call_deadline())]
 
     def make_view(self, name: str, *, with_schema: bool) -> None:
         """Create a view of all columns in the same dataset, with or without a schema of its own."""

@@ -281,14 +281,16 @@ def test_a_title_once_known_is_kept_and_the_counts_follow():
 
     kept = oracle.carry_titles(before, after)
 
-    titles = {key[3]: row["product_title"] for key, row in kept["asin_performance_data"].items()}
+    titles = {
+        key[3]: values["product_title"] for key, values in kept["asin_performance_data"].items()
+    }
     assert titles == {
         "B000000001": "Brightwater Blue Widget",
         "B000000002": "New",
         "B000000004": None,
     }
     summaries = kept["search_performance_summary"]
-    assert {key[3]: row["product_title"] for key, row in summaries.items()} == titles
+    assert {key[3]: values["product_title"] for key, values in summaries.items()} == titles
     assert column(summaries, "brand") == {"Brightwater"}
     for table, counts in {
         "asin_performance_data": {"inserted": 1, "updated": 1, "deleted": 1, "unchanged": 1},

@@ -1,4 +1,4 @@
-"""One week of rows, without BigQuery, in a refresh of search_query_performance."""
+"""Refresh search_query_performance from one week of rows, without BigQuery."""
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ WEEK = Period.week_of(date(2025, 8, 10))
 
 @dataclass
 class OneWeek:
-    """A feed of one week: as many rows as there are queries, every count of which is 7."""
+    """A source of one week: a row for each query, every count of which is 7."""
 
     queries: list[str]
     stats: ReadStats = field(default_factory=lambda: ReadStats(method="a test"))
