@@ -27,7 +27,7 @@ from sqp_refresh_tests.helpers.audit_log import audit
 from sqp_refresh_tests.helpers.commands import output, sqp_refresh
 from sqp_refresh_tests.helpers.database import execute, rows
 from sqp_refresh_tests.helpers.deliveries import tolerate
-from sqp_refresh_tests.helpers.nights import held
+from sqp_refresh_tests.helpers.nights import read_tables
 from sqp_refresh_tests.helpers.rows import Row, row, source_table
 from sqp_refresh_tests.helpers.weeks import FIRST, LAST, MIDDLE, WEEKS, three_weeks
 from sqp_refresh_tests.validate.dirty import NUMBER, bad_row, kinds_of
@@ -78,7 +78,7 @@ def test_bad_rows_wait_in_quarantine_until_the_source_is_mended(environment, sou
 
     for table in FILLED:
         expected = oracle.expected_tables(good)[table]
-        oracle.assert_equal(held(environment)[table], expected, table)
+        oracle.assert_equal(read_tables(environment)[table], expected, table)
     status, message, _, metadata = audit(environment)
     assert (status, metadata["quarantined"]) == ("warning", len(bad))
     assert message is not None
@@ -110,7 +110,7 @@ def test_bad_rows_wait_in_quarantine_until_the_source_is_mended(environment, sou
 
     for table in FILLED:
         expected = oracle.expected_tables([*good, *mended])[table]
-        oracle.assert_equal(held(environment)[table], expected, table)
+        oracle.assert_equal(read_tables(environment)[table], expected, table)
     assert f"{QUERIES}: {len(bad)} rows waited; 0 rows of their weeks are refused now" in replayed
     assert [one[:4] for one in quarantine(environment)] == [one[:4] for one in kept]
     assert all(done for *_, done, _ in quarantine(environment))
@@ -138,7 +138,7 @@ def test_a_week_with_too_many_bad_rows_is_rejected_whole_and_others_are_not(
     good = three_weeks()
     source.write(good)
     refreshed(environment, table)
-    before = held(environment)[table.name]
+    before = read_tables(environment)[table.name]
     restated = [one | {"Search Query Volume": 900, "Total Click Rate": None} for one in good]
     restated[4]["Child ASIN"] = "Child ASIN"
     source.replace(restated)
@@ -146,7 +146,7 @@ def test_a_week_with_too_many_bad_rows_is_rejected_whole_and_others_are_not(
     with pytest.raises(Rejected, match=rf"week of {MIDDLE} is rejected: 1 of its 4 rows break"):
         refreshed(environment, table)
 
-    now = held(environment)[table.name]
+    now = read_tables(environment)[table.name]
     others = oracle.expected_tables([one for one in restated if one["Date"] != MIDDLE])
     last_good = {key: value for key, value in before.items() if MIDDLE in key}
     oracle.assert_equal(now, others[table.name] | last_good, table.name)
@@ -189,7 +189,7 @@ def test_a_new_column_is_noted_once_and_what_no_longer_fits_stops_the_table(envi
     good = three_weeks()
     source.write(good)
     refreshed(environment)
-    before = held(environment)[QUERIES]
+    before = read_tables(environment)[QUERIES]
 
     source.replace(with_column(good, "Brand Score", pa.array(range(12))))
     assert refreshed(environment).drift.notes == [
@@ -212,7 +212,7 @@ def test_a_new_column_is_noted_once_and_what_no_longer_fits_stops_the_table(envi
     source.replace([in_fractions(one) for one in three_weeks(volume=7)])
     with pytest.raises(SchemaMismatch, match=f"shares of {FIRST}.* are fractions from 0 to 1"):
         refreshed(environment)
-    oracle.assert_equal(held(environment)[QUERIES], before)
+    oracle.assert_equal(read_tables(environment)[QUERIES], before)
     assert not quarantine(environment)
 
 

@@ -17,7 +17,7 @@ from sqp_refresh_tests.deploy.machine import Machine, await_that
 from sqp_refresh_tests.helpers import oracle
 from sqp_refresh_tests.helpers.browser import CHROMIUM
 from sqp_refresh_tests.helpers.database import execute, rows
-from sqp_refresh_tests.helpers.nights import held
+from sqp_refresh_tests.helpers.nights import read_tables
 from sqp_refresh_tests.helpers.rows import Row, row
 
 QUERIES = "search_query_performance"
@@ -119,7 +119,7 @@ def test_a_click_is_a_refresh_and_a_night_survives_a_kill(
     await_that(lambda: reruns(machine) == {"SUCCESS"}, "the sensor has run it again", 240)
     await_that(lambda: not machine.unfinished(), "every run has ended", 240)
 
-    now = held(environment)
+    now = read_tables(environment)
     for table, expected in oracle.expected_tables(delivered(weeks)).items():
         oracle.assert_equal(now[table], expected, table)
     failed = "SELECT DISTINCT table_name FROM sqp.refresh_audit_log WHERE status = 'failed'"

@@ -36,8 +36,8 @@ def refresh_all(
     return results
 
 
-def held(settings: Settings) -> dict[str, Rows]:
-    """What the tables hold now."""
+def read_tables(settings: Settings) -> dict[str, Rows]:
+    """Read all eight tables."""
     with psycopg.connect(settings.database_url) as connection:
         return {table: oracle.read_table(connection, table) for table in oracle.KEYS}
 
@@ -63,7 +63,7 @@ class Nights:
     ) -> dict[str, Counts]:
         """Refresh from what the source holds; the tables must then hold `after`."""
         results = refresh_all(self.settings, force=force)
-        now = held(self.settings)
+        now = read_tables(self.settings)
         for table, result in results.items():
             oracle.assert_equal(now[table], after[table], table)
             counts = result.counts
