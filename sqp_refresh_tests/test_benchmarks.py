@@ -20,7 +20,7 @@ KEY = [column.name for column in SEARCH_QUERY_PERFORMANCE.key]
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory) -> tuple[Rows, Rows]:
-    """A week, and the same with some rows restated."""
+    """Write a week, and the same week with some rows restated."""
     folder = tmp_path_factory.mktemp("rows")
     for name, is_changed in (("first", False), ("changed", True)):
         write_rows(folder / f"{name}.arrow", 1, per_week=5_000, changed=is_changed)
@@ -119,4 +119,4 @@ def test_every_figure_is_of_runs_that_are_made():
     made = {run for lane in (*LANES, SLOPE, NIGHTS) for run in lane}
 
     for target in TARGETS:
-        assert {target.of, target.by} - {None} <= made, target.about
+        assert {target.of, target.by} - {None} <= made, target.name

@@ -69,10 +69,10 @@ def demo(
     port: Annotated[int, typer.Option(help="Port of the UI.")] = 3000,
 ) -> None:
     """Refresh a realistic year, with a BigQuery and a Postgres that the demo starts itself."""
-    from sqp_refresh.demo.environment import serve_ui, staged, weeks_of_demo
+    from sqp_refresh.demo.environment import demo_environment, serve_ui, weeks_of_demo
     from sqp_refresh.monitoring.dashboard.drawing import draw
 
-    with staged(console, directory) as settings:
+    with demo_environment(console, directory) as settings:
         if ui:
             serve_ui(console, directory, port)
             return

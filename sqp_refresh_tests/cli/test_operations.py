@@ -12,7 +12,7 @@ from sqp_refresh_tests.faults.outcome import log, refreshed
 from sqp_refresh_tests.faults.sources import DisturbedAfterAWeek
 from sqp_refresh_tests.helpers.commands import one_line, output, sqp_refresh
 from sqp_refresh_tests.helpers.database import execute, rows
-from sqp_refresh_tests.helpers.nights import held, refresh_all
+from sqp_refresh_tests.helpers.nights import read_tables, refresh_all
 from sqp_refresh_tests.helpers.weeks import FIRST, LAST, MIDDLE, WEEKS, three_weeks
 
 RANGE = ("--from", str(FIRST), "--to", str(LAST))
@@ -30,7 +30,7 @@ def enabled(settings: Settings) -> set[str]:
 def test_a_plan_tells_what_would_be_copied_and_why_and_writes_nothing(environment, source):
     source.write(three_weeks())
     refresh_all(environment)
-    before = held(environment), log()
+    before = read_tables(environment), log()
     source.replace(
         [
             row | {"Search Query Volume": 7} if row["Date"] == MIDDLE else row
@@ -47,7 +47,7 @@ def test_a_plan_tells_what_would_be_copied_and_why_and_writes_nothing(environmen
     assert (copied[week]["rows"], copied[week]["reason"]) == (4, "the source changed")
     assert copied[week]["bytes"] is not None
     assert copied["weekly_summary", str(MIDDLE)]["bytes"] is None
-    assert (held(environment), log()) == before
+    assert (read_tables(environment), log()) == before
 
 
 def test_a_plan_reads_well(environment, source):
@@ -88,7 +88,7 @@ def test_a_refresh_in_flight_stops_at_its_next_week(environment, source, command
     feed = DisturbedAfterAWeek(environment, partial(sqp_refresh, command, table))
 
     with pytest.raises(Stopped, match=why):
-        refreshed("r", feed=feed)
+        refreshed("r", source=feed)
 
     published = rows(environment.database_url, f"SELECT DISTINCT start_date FROM sqp.{QUERIES}")
     assert published == [(FIRST,)]

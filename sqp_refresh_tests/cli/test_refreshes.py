@@ -10,7 +10,7 @@ import pytest
 
 from sqp_refresh_tests.helpers import oracle
 from sqp_refresh_tests.helpers.commands import one_line
-from sqp_refresh_tests.helpers.nights import held, queries
+from sqp_refresh_tests.helpers.nights import queries, read_tables
 from sqp_refresh_tests.helpers.weeks import FIRST, LAST, three_weeks
 
 PASSWORD = "hunter2-of-the-database"
@@ -73,7 +73,7 @@ def test_refresh_shows_what_it_did(environment, source):
     assert second.stdout.splitlines()[-1] == f"0 rows changed in weeks {FIRST} to {LAST}"
     for table, expected in tables.items():
         assert table in first.stdout
-        oracle.assert_equal(held(environment)[table], expected, table)
+        oracle.assert_equal(read_tables(environment)[table], expected, table)
 
 
 def test_refresh_asks_once_what_the_weeks_hold_and_reads_all_of_one_instant(environment, source):
@@ -106,7 +106,7 @@ def test_refresh_of_one_table_leaves_the_others(environment, source):
     )
 
     assert done.returncode == 0, done.stdout + done.stderr
-    assert [table for table, rows in held(environment).items() if rows] == ["daily_sqp_data"]
+    assert [table for table, rows in read_tables(environment).items() if rows] == ["daily_sqp_data"]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Up, down, again, at once, as SQL: a database is at a version as a whole, or not at all."""
+"""Migrate up, down, again, at once and by SQL; a database has a version completely or not."""
 
 import multiprocessing
 import time
@@ -198,7 +198,7 @@ def test_every_version_has_its_sql_and_no_sql_is_without_a_version():
     versions = migrate.FOLDER / "versions"
     names = {path.stem for path in versions.glob("0*.py")}
     chain = ScriptDirectory(str(migrate.FOLDER)).walk_revisions()
-    assert [one.revision for one in chain][::-1] == VERSIONS
+    assert [script.revision for script in chain][::-1] == VERSIONS
     assert {path.name for path in versions.glob("*.sql")} == {
         f"{name}.{direction}.sql" for name in names for direction in ("up", "down")
     }
