@@ -12,6 +12,7 @@ from rich.console import Console
 
 from sqp_refresh.errors import SettingsError
 from sqp_refresh.model.periods import Period, finished_weeks, weeks_between
+from sqp_refresh.refresh.lookback import default_weeks
 from sqp_refresh.refresh.sources import query_ahead
 from sqp_refresh.registry.catalog import Catalog, read_catalog
 from sqp_refresh.settings import Settings
@@ -173,9 +174,10 @@ def weeks_asked(settings: Settings, first: datetime | None, last: datetime | Non
     Raises:
         SettingsError: not all of them are finished weeks since REFRESH_START_DATE.
     """
-    finished = finished_weeks(settings.REFRESH_START_DATE, datetime.now(UTC).date())
+    today = datetime.now(UTC).date()
     if first is None and last is None:
-        return finished[-settings.REFRESH_LOOKBACK_WEEKS :]
+        return default_weeks(settings, today)
+    finished = finished_weeks(settings.REFRESH_START_DATE, today)
     start: date = first.date() if first else settings.REFRESH_START_DATE
     end: date = last.date() if last else finished[-1].end
     wanted = list(weeks_between(start, end))

@@ -4,7 +4,7 @@ import dagster as dg
 
 from sqp_refresh.defs.cron import cron_of
 from sqp_refresh.defs.jobs.daily_refresh import daily_refresh
-from sqp_refresh.defs.run_requests.scheduled import night_request
+from sqp_refresh.defs.run_requests.scheduled import request_scheduled_run
 from sqp_refresh.errors import Transient
 from sqp_refresh.registry.catalog import Catalog
 from sqp_refresh.settings import Settings
@@ -19,7 +19,7 @@ def daily_refresh_schedule(settings: Settings, catalog: Catalog) -> dg.ScheduleD
 
     def due_tables(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         try:
-            return night_request(settings, catalog, context.scheduled_execution_time)
+            return request_scheduled_run(settings, catalog, context.scheduled_execution_time)
         except Transient as error:
             return dg.SkipReason(
                 f"the night is delayed: {error}; overdue_refreshes asks again every minute"

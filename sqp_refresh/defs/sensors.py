@@ -16,10 +16,9 @@ from sqp_refresh.defs.jobs.daily_refresh import daily_refresh
 from sqp_refresh.defs.partitions import TICK_TAG
 from sqp_refresh.defs.run_requests.code_location import is_of, location_of
 from sqp_refresh.defs.run_requests.failed import reruns
-from sqp_refresh.defs.run_requests.restated import restatements
-from sqp_refresh.defs.run_requests.scheduled import night_request
+from sqp_refresh.defs.run_requests.restated import request_restated_weeks
+from sqp_refresh.defs.run_requests.scheduled import request_scheduled_run
 from sqp_refresh.errors import RefreshError
-from sqp_refresh.model.periods import finished_weeks
 from sqp_refresh.postgres.session import connect
 from sqp_refresh.registry.catalog import Catalog
 from sqp_refresh.settings import Settings
@@ -103,7 +102,7 @@ def _overdue(
     if any(is_of(location_of(context), run) for run in served):
         yield dg.SkipReason(f"the night of {tick} was asked for")
         return
-    request = night_request(settings, catalog, tick)
+    request = request_scheduled_run(settings, catalog, tick)
     if isinstance(request, dg.RunRequest):
         request = request.with_replaced_attrs(run_key=tick.isoformat())
     yield request
@@ -125,12 +124,10 @@ def _failed(
 def _restated(
     context: dg.SensorEvaluationContext, settings: Settings, catalog: Catalog
 ) -> Evaluation:
-    weeks = finished_weeks(settings.REFRESH_START_DATE, datetime.now(UTC).date())
-    older = weeks[: -settings.REFRESH_LOOKBACK_WEEKS]
+    now = datetime.now(UTC)
     with connect(settings.database_url) as session:
-        requests = list(restatements(session, settings, catalog, older))
-    none = f"none of {len(older)} weeks before the look-back was restated"
-    yield from requests or [dg.SkipReason(none)]
+        requests = list(request_restated_weeks(session, settings, catalog, now))
+    yield from requests or [dg.SkipReason("no week behind the look-back of its table was restated")]
 
 
 def _alerts(context: dg.SensorEvaluationContext, settings: Settings) -> Evaluation:

@@ -38,6 +38,7 @@ from sqp_refresh.model.periods import Period
 from sqp_refresh.model.rows import PeriodRows, Source, SqlRows
 from sqp_refresh.model.tables import SCHEMA, Dependency, Origin, Table
 from sqp_refresh.postgres.session import Session, connect
+from sqp_refresh.refresh.lookback import weeks_of_table
 from sqp_refresh.refresh.prefetch import ahead
 from sqp_refresh.refresh.result import RefreshResult
 from sqp_refresh.registry import refresh_config
@@ -167,8 +168,8 @@ class _Work:
         self.feed.batch_size = params.batch_size
         self.away = indexes.away(session, self.table)
         periods = self.feed.periods(session)
-        if self.order.tick and params.lookback_weeks and self.table.source:
-            periods = periods[-params.lookback_weeks :]
+        if self.order.tick and self.table.source:
+            periods = weeks_of_table(periods, params)
         broken_off = checkpoints.active(session, self.table)
         if broken_off and self.order.force and not broken_off.forced:
             broken_off = None

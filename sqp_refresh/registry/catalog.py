@@ -5,7 +5,7 @@ own. Where it says something that cannot be followed, that is reported, never ig
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from graphlib import CycleError, TopologicalSorter
 
@@ -49,11 +49,16 @@ class Catalog:
         return self.tables[name]
 
     def made_from(self, spec: SourceSpec | None) -> list[str]:
-        """The tables that are filled from a source, and those below them."""
+        """List the tables that are filled from a source, and those derived from them."""
+        filled = [name for name, table in self.tables.items() if table.source == spec]
+        return self.with_derived(filled)
+
+    def with_derived(self, names: Collection[str]) -> list[str]:
+        """List some tables and those that Postgres derives from them, parents first."""
         made: list[str] = []
         # Parents come before their dependents.
         for name, table in self.tables.items():
-            if table.source == spec or (table.source is None and set(table.parents) & set(made)):
+            if name in names or (table.source is None and set(table.parents) & set(made)):
                 made.append(name)
         return made
 
