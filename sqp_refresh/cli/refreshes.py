@@ -136,11 +136,18 @@ def run_refresh(
         coming = [catalog.table(name) for name in names if name in enabled]
         query_ahead(settings, coming, weeks, instant)
         # Dagster takes seconds to import, and only this needs it.
-        from sqp_refresh.definitions import defs
+        from sqp_refresh.definitions import build_definitions
         from sqp_refresh.defs.in_process_run import run_daily_refresh
 
         failures = run_daily_refresh(
-            defs(), settings, catalog, weeks, names, run_ids, instant=instant, force=force
+            build_definitions(settings, catalog),
+            settings,
+            catalog,
+            weeks,
+            names,
+            run_ids,
+            as_of=instant,
+            force=force,
         )
     if json:
         typer.echo(outcome_as_json(database_url, run_ids))

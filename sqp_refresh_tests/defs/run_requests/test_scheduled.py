@@ -40,13 +40,13 @@ def tick(instance):
 
 
 def asked(request: dg.RunRequest | None) -> set[str]:
-    assert request, "no run was asked for"
+    assert request, "no run was requested"
     assert request.asset_selection is not None
     return {key.path[-1] for key in request.asset_selection}
 
 
 def weeks(request: dg.RunRequest | None) -> tuple[str, str]:
-    assert request, "no run was asked for"
+    assert request, "no run was requested"
     first, last = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
     return request.tags[first], request.tags[last]
 
@@ -163,4 +163,4 @@ def test_a_night_that_was_asked_for_is_not_asked_for_twice(due, overdue, tick):
         again, said = overdue(instance)
 
     assert again is None
-    assert said == f"the night of {NIGHT} was asked for"
+    assert said == f"the night of {NIGHT} was requested"
