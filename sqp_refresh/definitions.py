@@ -5,12 +5,13 @@ import dagster as dg
 from sqp_refresh import gc_tuning
 from sqp_refresh.defs.asset_checks import table_checks
 from sqp_refresh.defs.assets import source_assets, table_assets
-from sqp_refresh.defs.io_managers import PostgresIOManager, RunQueries, bigquery_io_manager
+from sqp_refresh.defs.io_managers import PostgresIOManager, bigquery_io_manager
 from sqp_refresh.defs.jobs.daily_refresh import daily_refresh
 from sqp_refresh.defs.jobs.dashboard_job import dashboard_asset, dashboard_sensor, draw_dashboard
 from sqp_refresh.defs.jobs.maintenance_job import maintenance, maintenance_schedules
 from sqp_refresh.defs.schedules import daily_refresh_schedule
 from sqp_refresh.defs.sensors import sensors
+from sqp_refresh.extract.query_cache import RunQueries
 from sqp_refresh.registry.catalog import Catalog, read_catalog
 from sqp_refresh.settings import Executor, Settings
 

@@ -3,6 +3,7 @@
 import ast
 import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from sqp_refresh.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "sqp_refresh"
+TESTS = Path(__file__).parent
 LAYERS = (
     ("model", "errors"),
     ("retrying", "settings"),
@@ -51,6 +53,32 @@ def test_imports_point_from_the_upper_layers_to_the_lower_ones():
         if place != "__init__":
             above = {name for name in imports_of(file) if depth[name] > depth[place]}
             assert not above, f"{file.relative_to(PACKAGE)} imports {above}"
+
+
+def modules_imported_by(tree: ast.AST) -> Iterator[str]:
+    """Yield each module or name that a program imports, also those in the text of a program."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield from re.findall(r"(?:from|import) +(sqp_refresh_tests\.[\w.]+)", node.value)
+
+
+def test_what_tests_share_is_in_modules_without_tests():
+    for file in TESTS.rglob("*.py"):
+        imported = modules_imported_by(ast.parse(file.read_text()))
+        of_tests = {name.split(".")[-1] for name in imported if is_of_tests(name)}
+        assert not of_tests, f"{file.relative_to(TESTS)} imports {of_tests} of a module of tests"
+
+
+def is_of_tests(name: str) -> bool:
+    """Return whether a module, or what is imported from it, is one that pytest collects."""
+    words = name.split(".")
+    return words[0] == "sqp_refresh_tests" and any(
+        word == "conftest" or word.startswith("test_") for word in words
+    )
 
 
 def test_every_folder_of_the_package_is_in_the_wheel():

@@ -11,7 +11,6 @@ from typing import Any
 
 from psycopg import sql
 
-from sqp_refresh.ledger.target_version import WANTED, period_rows, within
 from sqp_refresh.model.contract import SHARE_TOLERANCE
 from sqp_refresh.model.periods import Period
 from sqp_refresh.model.tables import (
@@ -22,6 +21,12 @@ from sqp_refresh.model.tables import (
     STAGES,
     SUMMED_COUNTS,
     Table,
+)
+from sqp_refresh.postgres.period_sql import (
+    REQUESTED,
+    REQUESTED_DAYS,
+    between_days,
+    requested_params,
 )
 from sqp_refresh.postgres.session import Session
 
@@ -37,8 +42,8 @@ _RATIOS = ("null_ratio", "rate_agreement")
 Measured = dict[Period, dict[str, Any]]
 
 _MEASURE = sql.SQL("""
-SELECT wanted.first, wanted.last, measured.*
-FROM (VALUES {wanted}) AS wanted (first, last)
+SELECT requested.first, requested.last, measured.*
+FROM {requested}
 CROSS JOIN LATERAL (SELECT {measures} FROM {table} WHERE {within}) AS measured
 """)
 # DISTINCT within an aggregate would sort all rows, and take up to ten times as long.
@@ -109,8 +114,8 @@ def _asked(
     periods: Iterable[Period],
     measures: Mapping[str, sql.Composable],
 ) -> Measured:
-    wanted = period_rows(periods)
-    if wanted is None:
+    params = requested_params(periods)
+    if not params["first_days"]:
         return {}
     listed = sql.SQL(", ").join(
         sql.SQL("({})::float8 AS {}").format(measure, sql.Identifier(name))
@@ -118,13 +123,14 @@ def _asked(
         else sql.SQL("({})::bigint AS {}").format(measure, sql.Identifier(name))
         for name, measure in measures.items()
     )
-    found = session.rows(
+    found = session.fetch_all(
         _MEASURE.format(
-            wanted=wanted,
+            requested=REQUESTED,
             measures=listed,
             table=sql.Identifier(SCHEMA, table.name),
-            within=within(table, *WANTED),
-        )
+            within=between_days(table, *REQUESTED_DAYS),
+        ),
+        params,
     )
     return {
         Period(first, last): dict(zip(measures, values, strict=True))
@@ -136,7 +142,7 @@ def _distinct(table: Table, *columns: str) -> sql.Composed:
     return _DISTINCT.format(
         columns=sql.SQL(", ").join(map(sql.Identifier, columns)),
         table=sql.Identifier(SCHEMA, table.name),
-        within=within(table, *WANTED),
+        within=between_days(table, *REQUESTED_DAYS),
     )
 
 

@@ -14,17 +14,14 @@ from pydantic import Field
 from sqp_refresh.checks.evaluate import load_pandera
 from sqp_refresh.defs.partitions import RERUN_TAG, launcher_of_run, root_of_run, tick_of_run
 from sqp_refresh.errors import Permanent
+from sqp_refresh.extract.query_cache import RunQueries
 from sqp_refresh.model.periods import Period, finished_weeks
-from sqp_refresh.model.rows import Source
 from sqp_refresh.model.tables import SCHEMA, Table
+from sqp_refresh.refresh.request import RefreshRequest
 from sqp_refresh.refresh.result import RefreshResult
-from sqp_refresh.refresh.run import RefreshRequest, refresh
-from sqp_refresh.refresh.sources import source_for
+from sqp_refresh.refresh.run import refresh
+from sqp_refresh.refresh.sources import Source, source_for
 from sqp_refresh.settings import Settings
-
-
-class RunQueries:
-    """The queries of one run, of which its tables share those that are the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +47,9 @@ class SourceHandle:
         if weeks is None:
             weeks = finished_weeks(self.settings.REFRESH_START_DATE, datetime.now(UTC).date())
         # The checks come next in this process, unless each step has a process of its own.
-        return source_for(self.settings, table, weeks, as_of, meanwhile=load_pandera)
+        return source_for(
+            self.settings, table, weeks, as_of, queries=self.queries, while_waiting=load_pandera
+        )
 
 
 class BigQueryIOManager(dg.IOManager):
@@ -127,11 +126,11 @@ def _metadata(result: RefreshResult) -> dict[str, Any]:
         "sqp/rows_unchanged": counts.unchanged,
         "sqp/rows_superseded": counts.superseded,
         "sqp/rows_quarantined": counts.quarantined,
-        "sqp/rows_left_out": result.left_out,
+        "sqp/rows_left_out": result.rejected_at_source,
         "sqp/rows_per_second": result.rows_per_second,
         "sqp/seconds": round(result.seconds, 3),
         "sqp/read_by": result.stats.method or "nothing read",
-        "sqp/audit_log_id": result.opened,
+        "sqp/audit_log_id": result.audit_log_id,
     }
     if audited["schema_changes"]:
         metadata["sqp/schema_changes"] = "; ".join(audited["schema_changes"])

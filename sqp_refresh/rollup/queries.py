@@ -13,7 +13,6 @@ from functools import partial
 
 from psycopg import sql
 
-from sqp_refresh.ledger.target_version import of_period
 from sqp_refresh.model.periods import Period
 from sqp_refresh.model.rows import SqlRows
 from sqp_refresh.model.tables import (
@@ -24,6 +23,7 @@ from sqp_refresh.model.tables import (
     SUMMED_COUNTS,
     Table,
 )
+from sqp_refresh.postgres.period_sql import in_period
 
 _QUERIES = sql.Identifier(SCHEMA, SEARCH_QUERY_PERFORMANCE.name)
 _ASINS = sql.Identifier(SCHEMA, ASIN_PERFORMANCE_DATA.name)
@@ -72,25 +72,23 @@ def rollup_query(table: Table, period: Period) -> SqlRows:
     days = sql.SQL("start_date BETWEEN {} AND {}").format(
         sql.Literal(period.start), sql.Literal(period.end)
     )
-    return SqlRows(
-        _sum_over_weeks(days), _COLUMNS, with_gained=partial(_sum_with_gained, table, period)
-    )
+    return SqlRows(_sum_over_weeks(days), _COLUMNS, of_added_weeks=partial(_sum_with_gained, table))
 
 
 def _sum_over_weeks(weeks: sql.Composable) -> sql.Composed:
     return _SUM_OVER_WEEKS.format(sums=_sums(SUMMED_COUNTS), queries=_QUERIES, weeks=weeks)
 
 
-def _sum_with_gained(table: Table, period: Period, sundays: Iterable[date]) -> SqlRows:
+def _sum_with_gained(table: Table, sundays: Iterable[date]) -> SqlRows:
     these = sql.SQL("start_date IN ({})").format(sql.SQL(", ").join(map(sql.Literal, sundays)))
     select = _WITH_GAINED.format(
         gained=_sum_over_weeks(these),
         sums=_sums({name: name for name in _SUMMED}),
         summed=sql.SQL(", ").join(map(sql.Identifier, _SUMMED)),
         target=sql.Identifier(SCHEMA, table.name),
-        within=of_period(table, period),
+        within=in_period(table),
     )
-    return SqlRows(select, _COLUMNS, is_whole=False)
+    return SqlRows(select, _COLUMNS)
 
 
 def _sums(counts: Mapping[str, str]) -> sql.Composed:

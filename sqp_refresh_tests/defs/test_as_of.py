@@ -14,8 +14,9 @@ from sqp_refresh.defs.partitions import AS_OF_TAG, range_tags, tags_of_work
 from sqp_refresh.defs.run_requests.scheduled import asset_keys
 from sqp_refresh.model.periods import Period
 from sqp_refresh.registry.catalog import read_catalog
-from sqp_refresh_tests.helpers.nights import LAST, queries
+from sqp_refresh_tests.helpers.nights import queries
 from sqp_refresh_tests.helpers.rows import row
+from sqp_refresh_tests.helpers.weeks import LAST
 
 TABLES = ("search_query_performance", "daily_sqp_data")
 

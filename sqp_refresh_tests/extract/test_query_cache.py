@@ -28,10 +28,11 @@ from sqp_refresh.postgres.session import connect
 from sqp_refresh.refresh.dry_run import plan
 from sqp_refresh.refresh.sources import query_ahead
 from sqp_refresh.registry.catalog import read_catalog
-from sqp_refresh_tests.control.test_kill_switch import execute
 from sqp_refresh_tests.extract.fake_storage import FakeStorage, serving
-from sqp_refresh_tests.helpers.nights import FIRST, LAST, queries, refresh_all
+from sqp_refresh_tests.helpers.database import execute
+from sqp_refresh_tests.helpers.nights import queries, refresh_all
 from sqp_refresh_tests.helpers.rows import row
+from sqp_refresh_tests.helpers.weeks import FIRST, LAST
 
 SOON_S = 20
 

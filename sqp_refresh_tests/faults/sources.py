@@ -6,14 +6,12 @@ from dataclasses import replace
 import pyarrow as pa
 
 from sqp_refresh.extract.source import BigQuerySource
-from sqp_refresh.model.periods import Period, weeks_between
+from sqp_refresh.model.periods import Period
 from sqp_refresh.model.rows import PeriodRows, SourceBatches
 from sqp_refresh.model.tables import SEARCH_QUERY_PERFORMANCE
 from sqp_refresh.settings import Settings
-from sqp_refresh_tests.helpers.nights import FIRST, LAST
 from sqp_refresh_tests.helpers.progress import wait_until_published
-
-WEEKS = list(weeks_between(FIRST, LAST))
+from sqp_refresh_tests.helpers.weeks import WEEKS
 
 
 class Disturbed(BigQuerySource):

@@ -17,9 +17,7 @@ from sqp_refresh.settings import Settings
 from sqp_refresh_tests.helpers import oracle
 from sqp_refresh_tests.helpers.oracle import Rows
 from sqp_refresh_tests.helpers.rows import Row, SourceTable
-
-FIRST = date(2025, 7, 27)
-LAST = date(2025, 8, 10)
+from sqp_refresh_tests.helpers.weeks import FIRST, LAST
 
 
 def refresh_all(

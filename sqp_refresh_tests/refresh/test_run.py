@@ -7,17 +7,17 @@ from decimal import Decimal
 import polars as pl
 import psycopg
 import pytest
+from sqp_refresh.load.staging import stage
 
 from sqp_refresh.demo.year import week_of_rows
 from sqp_refresh.errors import DataError, SchemaMismatch
 from sqp_refresh.load.merge import publish
-from sqp_refresh.load.staging import stage
 from sqp_refresh.settings import Settings
 from sqp_refresh_tests.helpers import oracle
 from sqp_refresh_tests.helpers.nights import FIRST, LAST, Nights, held, refresh_all
 from sqp_refresh_tests.helpers.rows import SourceTable, row, source_table
+from sqp_refresh_tests.helpers.weeks import MIDDLE, three_weeks
 
-MIDDLE = date(2025, 8, 3)
 TABLES = list(oracle.KEYS)
 
 
@@ -36,16 +36,6 @@ def staged(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(sys.modules[publish.__module__], "stage", counted)
     return sent
-
-
-def three_weeks(**changes) -> list:
-    """Two ASINs with two queries each, in three weeks that span two months."""
-    return [
-        row(day=day, asin=asin, query=query, parent_asin="B00PARENT1", **changes)
-        for day in (FIRST, MIDDLE, LAST)
-        for asin in ("B000000001", "B000000002")
-        for query in ("blue widget", "red widget")
-    ]
 
 
 def test_realistic_weeks_land_to_the_last_value_and_a_second_night_changes_nothing(nights):

@@ -17,7 +17,7 @@ from sqp_refresh.model.tables import TABLES
 from sqp_refresh.refresh.result import RefreshResult
 from sqp_refresh.refresh.run import RefreshRequest, refresh
 from sqp_refresh.rollup.source import RollupSource
-from sqp_refresh_tests.control.test_kill_switch import execute, rows
+from sqp_refresh_tests.helpers.database import execute, rows
 from sqp_refresh_tests.helpers.deliveries import Delivery, deliver
 from sqp_refresh_tests.helpers.nights import Nights
 from sqp_refresh_tests.helpers.rows import Row, row, source_table

@@ -12,7 +12,8 @@ import dagster as dg
 
 from sqp_refresh.defs.partitions import range_tags
 from sqp_refresh.defs.run_requests.scheduled import asset_keys
-from sqp_refresh.ledger.ledger import restated
+from sqp_refresh.extract.query_cache import RunQueries
+from sqp_refresh.ledger.decide import restated
 from sqp_refresh.model.periods import Grain, Period, stretches
 from sqp_refresh.model.tables import SourceSpec, Table
 from sqp_refresh.postgres.session import Session
@@ -23,7 +24,7 @@ from sqp_refresh.registry.catalog import Catalog
 from sqp_refresh.settings import Settings
 
 Restated = Mapping[Period, str]
-"""Weeks that were restated, each with a digest of what the source holds of it now."""
+"""Weeks that were restated, each with a hash of what the source holds of it now."""
 
 
 def request_restated_weeks(
@@ -49,10 +50,10 @@ def request_restated_weeks(
             params = registrations[name].params
             behind[table.source][name] = weeks_behind(settings, params, now.date())
     for weeks_by_table in behind.values():
-        found = _restated_by_table(session, settings, catalog.tables, weeks_by_table)
-        for names, stretch in _stretches_by_tables(found):
+        by_table = _restated_by_table(session, settings, catalog.tables, weeks_by_table)
+        for names, stretch in _stretches_by_tables(by_table):
             selected = [name for name in catalog.with_derived(names) if name in enabled]
-            yield _request(names, selected, stretch, found[names[0]])
+            yield _request(names, selected, stretch, by_table[names[0]])
 
 
 def _restated_by_table(
@@ -62,33 +63,38 @@ def _restated_by_table(
     weeks_by_table: Mapping[str, Sequence[Period]],
 ) -> dict[str, Restated]:
     """Find the restated weeks of each of a source's tables, by one query for all of them."""
-    # The same weeks as of the same instant are asked for once, so all ask for the longest list.
-    longest, as_of = max(weeks_by_table.values(), key=len), datetime.now(UTC)
-    found = {}
+    # Tables share the query for the same weeks as of the same instant, so that each of them reads
+    # the versions of the longest list, and compares those of its own.
+    longest = max(weeks_by_table.values(), key=len)
+    as_of, queries = datetime.now(UTC), RunQueries()
+    restated_weeks = {}
     for name, weeks in weeks_by_table.items():
-        digests = restated(session, source_for(settings, tables[name], longest, as_of), longest)
-        found[name] = {week: digests[week] for week in weeks if week in digests}
-    return found
+        source = source_for(settings, tables[name], longest, as_of, queries=queries)
+        versions = source.versions(session, longest)
+        own_versions = {week: versions[week] for week in weeks}
+        restated_weeks[name] = restated(session, tables[name], own_versions)
+    return restated_weeks
 
 
 def _stretches_by_tables(
-    found: Mapping[str, Restated],
+    by_table: Mapping[str, Restated],
 ) -> Iterator[tuple[tuple[str, ...], list[Period]]]:
     """List the stretches of weeks that were restated for the same tables, with their names."""
-    weeks: dict[tuple[str, ...], list[Period]] = defaultdict(list)
-    for week in sorted({week for digests in found.values() for week in digests}):
-        weeks[tuple(name for name, digests in found.items() if week in digests)].append(week)
-    for names, of_these in weeks.items():
-        for stretch in stretches(of_these):
+    weeks_by_tables: dict[tuple[str, ...], list[Period]] = defaultdict(list)
+    for week in sorted({week for hashes in by_table.values() for week in hashes}):
+        names = tuple(name for name, hashes in by_table.items() if week in hashes)
+        weeks_by_tables[names].append(week)
+    for names, weeks in weeks_by_tables.items():
+        for stretch in stretches(weeks):
             yield names, stretch
 
 
 def _request(
-    names: Sequence[str], selected: Sequence[str], stretch: Sequence[Period], digests: Restated
+    names: Sequence[str], selected: Sequence[str], stretch: Sequence[Period], hashes: Restated
 ) -> dg.RunRequest:
     return dg.RunRequest(
         # The same restatement is requested once, another one of the same weeks again.
-        run_key=" ".join([*names, *(f"{week}={digests[week]}" for week in stretch)]),
+        run_key=" ".join([*names, *(f"{week}={hashes[week]}" for week in stretch)]),
         asset_selection=asset_keys(selected),
         tags=range_tags(str(stretch[0]), str(stretch[-1])),
     )

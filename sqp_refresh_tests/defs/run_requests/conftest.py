@@ -13,8 +13,7 @@ from sqp_refresh.defs.partitions import range_tags
 from sqp_refresh.defs.run_requests import failed
 from sqp_refresh.defs.run_requests.scheduled import asset_keys
 from sqp_refresh.extract import client
-from sqp_refresh_tests.helpers.nights import FIRST, LAST
-from sqp_refresh_tests.refresh.test_run import three_weeks
+from sqp_refresh_tests.helpers.weeks import FIRST, LAST, three_weeks
 
 NOWHERE = "http://127.0.0.1:1"
 

@@ -11,9 +11,9 @@ from sqp_refresh.defs import sensors
 from sqp_refresh.defs.partitions import range_tags
 from sqp_refresh.defs.run_requests.code_location import is_of
 from sqp_refresh.model.tables import TABLES
-from sqp_refresh_tests.control.test_kill_switch import execute, rows
 from sqp_refresh_tests.defs.run_requests.conftest import requested_tables
-from sqp_refresh_tests.helpers.nights import FIRST, LAST
+from sqp_refresh_tests.helpers.database import execute, rows
+from sqp_refresh_tests.helpers.weeks import FIRST, LAST
 
 SUMMARIES = {table for table in TABLES if table.endswith("_summary")}
 

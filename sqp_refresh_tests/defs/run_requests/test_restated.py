@@ -8,11 +8,11 @@ import dagster as dg
 import pytest
 
 from sqp_refresh.model.tables import TABLES
-from sqp_refresh_tests.control.test_kill_switch import execute
 from sqp_refresh_tests.defs.run_requests.conftest import requested_tables, requested_weeks
 from sqp_refresh_tests.helpers import oracle
-from sqp_refresh_tests.helpers.nights import FIRST, LAST, held, queries, refresh_all
-from sqp_refresh_tests.refresh.test_run import MIDDLE, three_weeks
+from sqp_refresh_tests.helpers.database import execute
+from sqp_refresh_tests.helpers.nights import held, queries, refresh_all
+from sqp_refresh_tests.helpers.weeks import FIRST, LAST, MIDDLE, three_weeks
 
 TICK = datetime(2025, 8, 18, 2, tzinfo=UTC)
 AN_HOUR_LATER = TICK + timedelta(hours=1)
