@@ -78,7 +78,8 @@ class Decision:
         target = self.target or (self.entry.target if self.entry else None)
         if target is None or not isinstance(self.version, SourceVersion):
             return False
-        return self.version.expected_rows < target.rows
+        expected = self.version.expected_rows
+        return expected is not None and expected < target.rows
 
     @property
     def has_superseded_rows(self) -> bool:

@@ -45,11 +45,11 @@ class SourceVersion:
         return self.rejected / self.rows if self.rows else 0.0
 
     @property
-    def expected_rows(self) -> int:
-        """Rows that the table must hold of the period (count)."""
-        return self.expected[ROW_COUNT]
+    def expected_rows(self) -> int | None:
+        """Rows that the table must hold of the period (count); None where it is not judged."""
+        return self.expected.get(ROW_COUNT)
 
-    def rows_to_read(self, table: Table) -> int:
+    def rows_to_read(self, table: Table) -> int | None:
         """Return how many rows a table reads for it: BigQuery aggregates those of some tables."""
         return self.rows if table.origin is Origin.SOURCE_ROWS else self.expected_rows
 

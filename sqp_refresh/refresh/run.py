@@ -94,7 +94,7 @@ def _is_first_load(plan: RefreshPlan) -> bool:
 
 
 def _finish(session: Session, state: RefreshState) -> RefreshResult:
-    """Close the checkpoint and, unless weeks were rejected, the audit row as a success or warning."""
+    """Close the checkpoint and, unless weeks were rejected, the audit row, too."""
     result = state.fold()
     checkpoints.complete(session, state.plan.checkpoint)
     if result.rejected:

@@ -18,8 +18,9 @@ from sqp_refresh.model.tables import (
     SourceColumn,
     Table,
 )
+from sqp_refresh.refresh.request import RefreshRequest
 from sqp_refresh.refresh.result import RefreshResult
-from sqp_refresh.refresh.run import RefreshRequest, refresh
+from sqp_refresh.refresh.run import refresh
 from sqp_refresh.refresh.sources import source_for
 from sqp_refresh.settings import Settings
 from sqp_refresh_tests.helpers import oracle
@@ -84,7 +85,7 @@ def test_bad_rows_wait_in_quarantine_until_the_source_is_mended(environment, sou
     assert message is not None
     assert message.startswith(f"{len(bad)} rows are in quarantine: ")
     assert {one.metadata["reconciliation"]["verdict"] for one in summaries.values()} == {"PASS"}
-    assert summaries["asin_performance_data"].left_out == len(bad)
+    assert summaries["asin_performance_data"].rejected_at_source == len(bad)
     assert summaries["asin_performance_data"].outcome["status"] == "warning"
     kept = quarantine(environment)
     assert {(table, week, done) for table, week, _, _, done, _ in kept} == {
@@ -93,7 +94,7 @@ def test_bad_rows_wait_in_quarantine_until_the_source_is_mended(environment, sou
     assert sorted(sorted(reasons) for _, _, _, reasons, _, _ in kept) == sorted(
         sorted(reasons) for _, reasons in bad
     )
-    assert {run for *_, run in kept} == {summaries[QUERIES].audit_id}
+    assert {run for *_, run in kept} == {summaries[QUERIES].audit_log_id}
 
     listed = json.loads(output("quarantine", "list", "--json"))
     assert sum(group["rows"] for group in listed) == sum(len(reasons) for _, reasons in bad)
@@ -250,7 +251,7 @@ def test_an_optional_column_is_adopted_by_one_migration(environment, source):
     summary = refreshed(environment, table)
 
     assert (summary.counts.updated, summary.counts.quarantined) == (11, 1)
-    assert summary.broken == {"Badge Count is not between 0 and 10^12": 1}
+    assert summary.broken_rules == {"Badge Count is not between 0 and 10^12": 1}
 
 
 def test_the_checks_are_made_from_the_shell(environment, source):

@@ -18,7 +18,8 @@ from sqp_refresh.model.periods import Period
 from sqp_refresh.model.rows import PeriodRows
 from sqp_refresh.model.tables import ASIN_PERFORMANCE_DATA, DAILY_SQP_DATA, Dependency
 from sqp_refresh.postgres.session import connect
-from sqp_refresh.refresh.run import RefreshRequest, refresh
+from sqp_refresh.refresh.request import RefreshRequest
+from sqp_refresh.refresh.run import refresh
 from sqp_refresh.registry import refresh_config
 from sqp_refresh_tests.helpers.database import execute, rows
 from sqp_refresh_tests.helpers.progress import wait_until_published
@@ -31,8 +32,8 @@ class Stepwise(BigQuerySource):
     def between(self, published: int) -> None:
         """What happens when so many weeks are published."""
 
-    def parts(self, periods: Sequence[Period]) -> Generator[PeriodRows]:
-        for number, part in enumerate(super().parts(periods)):
+    def read(self, periods: Sequence[Period]) -> Generator[PeriodRows]:
+        for number, part in enumerate(super().read(periods)):
             wait_until_published(self.settings.database_url, self.table.name, number)
             self.between(number)
             yield part

@@ -31,8 +31,8 @@ class Disturbed(BigQuerySource):
 class DisturbedAfterAWeek(Disturbed):
     """It happens once the first week is published, before the second is asked for."""
 
-    def parts(self, periods: Sequence[Period]) -> Generator[PeriodRows]:
-        for part in super().parts(periods):
+    def read(self, periods: Sequence[Period]) -> Generator[PeriodRows]:
+        for part in super().read(periods):
             yield part
             wait_until_published(self.settings.database_url, self.table.name, 1)
             self.happen()
@@ -41,8 +41,8 @@ class DisturbedAfterAWeek(Disturbed):
 class DisturbedWithinAWeek(Disturbed):
     """It happens once the first batch of the second week is on its way into Postgres."""
 
-    def parts(self, periods: Sequence[Period]) -> Generator[PeriodRows]:
-        for part in super().parts(periods):
+    def read(self, periods: Sequence[Period]) -> Generator[PeriodRows]:
+        for part in super().read(periods):
             yield self._disturbed(part) if part.period == WEEKS[1] else part
 
     def _disturbed(self, part: PeriodRows) -> PeriodRows:

@@ -7,8 +7,9 @@ from datetime import date
 import pyarrow as pa
 
 from sqp_refresh.model.periods import Period
-from sqp_refresh.model.rows import PeriodRows, ReadStats, State
+from sqp_refresh.model.rows import PeriodRows, ReadStats
 from sqp_refresh.model.tables import SEARCH_QUERY_PERFORMANCE, TEXT, Table
+from sqp_refresh.model.versions import SourceVersion
 from sqp_refresh.postgres.session import Session
 
 WEEK = Period.week_of(date(2025, 8, 10))
@@ -16,7 +17,7 @@ WEEK = Period.week_of(date(2025, 8, 10))
 
 @dataclass
 class OneWeek:
-    """A feed of one week: as many rows as there are queries, every count of which is 7."""
+    """A source of one week: as many rows as there are queries, every count of which is 7."""
 
     queries: list[str]
     stats: ReadStats = field(default_factory=lambda: ReadStats(method="a test"))
@@ -27,10 +28,11 @@ class OneWeek:
     def periods(self, session: Session) -> Sequence[Period]:
         return [WEEK]
 
-    def states(self, session: Session, periods: Sequence[Period]) -> dict[Period, State]:
-        return {WEEK: State({"queries": self.queries}, len(self.queries))}
+    def versions(self, session: Session, periods: Sequence[Period]) -> dict[Period, SourceVersion]:
+        digest = " ".join(self.queries)
+        return {WEEK: SourceVersion(len(self.queries), 0, 0, {}, digest, "US")}
 
-    def parts(self, periods: Sequence[Period]) -> Generator[PeriodRows]:
+    def read(self, periods: Sequence[Period]) -> Generator[PeriodRows]:
         columns: dict[str, pa.Array] = {
             column.name: pa.array(["x" if column.type == TEXT else 7] * len(self.queries))
             for column in SEARCH_QUERY_PERFORMANCE.columns

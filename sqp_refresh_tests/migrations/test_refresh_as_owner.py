@@ -2,7 +2,8 @@
 
 from sqp_refresh.model.tables import TABLES
 from sqp_refresh.postgres import migrate
-from sqp_refresh.refresh.run import RefreshRequest, refresh
+from sqp_refresh.refresh.request import RefreshRequest
+from sqp_refresh.refresh.run import refresh
 from sqp_refresh.rollup.source import RollupSource
 from sqp_refresh_tests.migrations.one_week import OneWeek
 from sqp_refresh_tests.migrations.servers import Database

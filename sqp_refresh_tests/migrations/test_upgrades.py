@@ -6,7 +6,8 @@ import pytest
 from psycopg import sql
 
 from sqp_refresh.postgres import migrate
-from sqp_refresh.refresh.run import RefreshRequest, refresh
+from sqp_refresh.refresh.request import RefreshRequest
+from sqp_refresh.refresh.run import refresh
 from sqp_refresh_tests.migrations.one_week import WEEK, OneWeek
 from sqp_refresh_tests.migrations.servers import VERSIONS, Database
 

@@ -1,6 +1,5 @@
 """What a night does to the eight tables, held against an independent computation of each."""
 
-import sys
 from datetime import date
 from decimal import Decimal
 
@@ -11,7 +10,8 @@ from sqp_refresh.load.staging import stage
 
 from sqp_refresh.demo.year import week_of_rows
 from sqp_refresh.errors import DataError, SchemaMismatch
-from sqp_refresh.load.merge import publish
+from sqp_refresh.load import delta, merge
+from sqp_refresh.load.copy import stage
 from sqp_refresh.settings import Settings
 from sqp_refresh_tests.helpers import oracle
 from sqp_refresh_tests.helpers.nights import FIRST, LAST, Nights, held, refresh_all
@@ -34,7 +34,8 @@ def staged(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         sent.append(stage(*arguments))
         return sent[-1]
 
-    monkeypatch.setattr(sys.modules[publish.__module__], "stage", counted)
+    for strategy in (delta, merge):
+        monkeypatch.setattr(strategy, "stage", counted)
     return sent
 
 

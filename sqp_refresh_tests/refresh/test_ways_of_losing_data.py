@@ -39,7 +39,8 @@ from sqp_refresh.model.tables import (
 )
 from sqp_refresh.postgres.session import connect
 from sqp_refresh.refresh.lookback import weeks_of_night
-from sqp_refresh.refresh.run import RefreshRequest, refresh
+from sqp_refresh.refresh.request import RefreshRequest
+from sqp_refresh.refresh.run import refresh
 from sqp_refresh.registry.registration import described
 from sqp_refresh.rollup.source import RollupSource
 from sqp_refresh.settings import Settings

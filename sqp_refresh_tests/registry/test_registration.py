@@ -19,7 +19,8 @@ from sqp_refresh.demo.servers import bigquery_client
 from sqp_refresh.demo.source_table import columns_of, create_source, load_rows
 from sqp_refresh.model.periods import ALL_TIME, weeks_between
 from sqp_refresh.model.tables import TABLES, Dependency
-from sqp_refresh.refresh.run import RefreshRequest, refresh
+from sqp_refresh.refresh.request import RefreshRequest
+from sqp_refresh.refresh.run import refresh
 from sqp_refresh.refresh.sources import source_for
 from sqp_refresh.registry.catalog import combined, read_catalog
 from sqp_refresh.registry.refresh_config import Registration
