@@ -1,18 +1,28 @@
-"""`sqp.refresh_data_quality`: what was measured of the data that a run published."""
+"""Record in `sqp.refresh_data_quality` what was measured of the data that a run loaded."""
 
 from collections.abc import Iterable
-from dataclasses import astuple, dataclass, fields
+from dataclasses import asdict, dataclass
 
-from psycopg import sql
+from psycopg.types.json import Jsonb
 
 from sqp_refresh.postgres.session import Session
 
-_RECORD = sql.SQL("INSERT INTO sqp.refresh_data_quality (audit_log_id, {columns}) VALUES {rows}")
+_RECORD = """
+INSERT INTO sqp.refresh_data_quality (
+    audit_log_id, metric_name, metric_value, expected_value, threshold_min, threshold_max,
+    is_within_threshold
+)
+SELECT %(audit_log_id)s, metric.*
+FROM jsonb_to_recordset(%(metrics)s) AS metric (
+    metric_name text, metric_value numeric, expected_value numeric, threshold_min numeric,
+    threshold_max numeric, is_within_threshold boolean
+)
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """One metric of one run, by the columns of the table; null is not known, or not asked for."""
+    """One metric of one run, by the columns of the table; null is not known, or not expected."""
 
     metric_name: str
     metric_value: float | int | None
@@ -23,11 +33,6 @@ class Recorded:
 
 
 def record(session: Session, audit_id: int, metrics: Iterable[Recorded]) -> None:
-    """Enter metrics of a run."""
-    rows = [
-        sql.SQL("({})").format(sql.SQL(", ").join(map(sql.Literal, (audit_id, *astuple(metric)))))
-        for metric in metrics
-    ]
-    if rows:
-        columns = sql.SQL(", ").join(sql.Identifier(field.name) for field in fields(Recorded))
-        session.run(_RECORD.format(columns=columns, rows=sql.SQL(", ").join(rows)))
+    """Enter the metrics of a run, which has the number `audit_id` in sqp.refresh_audit_log."""
+    rows = Jsonb([asdict(metric) for metric in metrics])
+    session.execute(_RECORD, {"audit_log_id": audit_id, "metrics": rows})

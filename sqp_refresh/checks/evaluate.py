@@ -1,4 +1,4 @@
-"""A table's numbers, period by period, and what they say of it."""
+"""Evaluate a table's measurements, period by period, and say what is wrong."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,8 +6,8 @@ from typing import Any
 
 from sqp_refresh.checks.metrics import CheckSeverity, Metric
 
-# A message names no more periods than this.
 NAMED = 3
+"""A message names no more periods than this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Verdict:
         failing: Those that are not as they should be.
         value: What is recorded: the sum, or the worst.
         expected: The sum of what was expected; None where nothing was.
-        ok: Whether all are as they should be; None where there was nothing to judge by.
+        ok: Whether all are as they should be; None where there was nothing to evaluate.
         is_error: Whether it is more than a warning.
     """
 
@@ -42,14 +42,14 @@ class Verdict:
     ok: bool | None
     is_error: bool
 
-    def of(self, one: Measurement) -> str:
-        """The verdict on one period."""
-        if not _is_known(self.metric, one):
+    def of(self, measurement: Measurement) -> str:
+        """Return the verdict on one period."""
+        if not _can_evaluate(self.metric, measurement):
             return "not judged"
-        return "FAIL" if one in self.failing else "PASS"
+        return "FAIL" if measurement in self.failing else "PASS"
 
     def as_json(self) -> dict[str, Any]:
-        """For programs: the numbers that are recorded, and the periods that fail."""
+        """Return it for programs: the numbers that are recorded, and the periods that fail."""
         return {
             "check": self.metric.check,
             "metric": self.metric.name,
@@ -59,100 +59,101 @@ class Verdict:
             "threshold_max": self.metric.maximum,
             "ok": self.ok,
             "is_error": self.ok is False and self.is_error,
-            "failing": [one.period for one in self.failing],
+            "failing": [measurement.period for measurement in self.failing],
         }
 
     def __str__(self) -> str:
-        """What is wrong, in words."""
+        """Say in words what is wrong."""
         named = self.failing[:NAMED]
-        said = ", ".join(
-            f"{_number(one.value)} in {one.period}{_should(self.metric, one)}" for one in named
+        values = ", ".join(
+            f"{_number(failing.value)} in {failing.period}{_should(self.metric, failing)}"
+            for failing in named
         )
-        left = len(self.failing) - len(named)
-        return f"{self.metric.name} is {said}{f', and so on in {left} more' if left else ''}"
+        more = len(self.failing) - len(named)
+        return f"{self.metric.name} is {values}{f', and so on in {more} more' if more else ''}"
 
 
-def judge(measured: Mapping[Metric, Sequence[Measurement]]) -> list[Verdict]:
-    """What each metric says of its periods."""
-    failing = _failing(measured)
+def evaluate(measured: Mapping[Metric, Sequence[Measurement]]) -> list[Verdict]:
+    """Return what each metric says of its periods."""
+    failing = _find_failing(measured)
     return [_verdict(metric, some, failing) for metric, some in measured.items()]
 
 
 def load_pandera() -> None:
-    """Load what judges, which takes half a second, so that the first verdict need not."""
-    from sqp_refresh.checks.pandera_schemas import failing
+    """Load what evaluates, which takes half a second, so that the first verdict need not."""
+    from sqp_refresh.checks.pandera_schemas import find_failing
 
-    # It loads the half of itself that looks at frames when it is first shown one.
-    failing([])
+    # Pandera loads the half of itself that looks at frames when it is first shown one.
+    find_failing([])
 
 
-def _failing(measured: Mapping[Metric, Sequence[Measurement]]) -> set[Measurement]:
-    known = [
-        (metric, one)
+def _find_failing(measured: Mapping[Metric, Sequence[Measurement]]) -> set[Measurement]:
+    cases = [
+        (metric, measurement)
         for metric, measurements in measured.items()
-        for one in measurements
-        if _is_known(metric, one)
+        for measurement in measurements
+        if _can_evaluate(metric, measurement)
     ]
-    if not known:
+    if not cases:
         return set()
-    # Pandera takes a while to import, and whoever only loads the checks judges nothing.
-    from sqp_refresh.checks.pandera_schemas import failing
+    # Pandera takes a while to import, and a process that only loads the checks evaluates nothing.
+    from sqp_refresh.checks.pandera_schemas import find_failing
 
-    places = failing([(metric, one.value or 0, one.expected) for metric, one in known])
-    return {known[place][1] for place in places}
+    places = find_failing([(metric, case.value or 0, case.expected) for metric, case in cases])
+    return {cases[place][1] for place in places}
 
 
 def _verdict(
     metric: Metric, measurements: Sequence[Measurement], all_failing: set[Measurement]
 ) -> Verdict:
-    known = [one for one in measurements if _is_known(metric, one)]
-    failing = [one for one in known if one in all_failing]
-    values = [one.value for one in known if one.value is not None]
+    evaluated = [measurement for measurement in measurements if _can_evaluate(metric, measurement)]
+    failing = [measurement for measurement in evaluated if measurement in all_failing]
+    values = [measurement.value for measurement in evaluated if measurement.value is not None]
     above = metric.fails_above
-    is_error = metric.weight is not CheckSeverity.WARNS or (
+    is_error = metric.severity is not CheckSeverity.WARNS or (
         above is not None and any(value > above for value in values)
     )
+    expected = [measurement.expected or 0 for measurement in evaluated]
     return Verdict(
         metric=metric,
         measurements=measurements,
         failing=failing,
         value=_recorded(metric, values, failing),
-        expected=sum(one.expected or 0 for one in known) if metric.is_compared and known else None,
-        ok=not failing if known else None,
+        expected=sum(expected) if metric.is_compared and evaluated else None,
+        ok=not failing if evaluated else None,
         is_error=is_error,
     )
 
 
-def _is_known(metric: Metric, one: Measurement) -> bool:
-    return one.value is not None and (not metric.is_compared or one.expected is not None)
+def _can_evaluate(metric: Metric, measurement: Measurement) -> bool:
+    if measurement.value is None:
+        return False
+    return not metric.is_compared or measurement.expected is not None
 
 
 def _recorded(
     metric: Metric, values: Sequence[float | int], failing: Sequence[Measurement]
 ) -> float | int | None:
+    """Return the one value that is recorded of all periods: the sum, or the worst."""
     if not values:
         return None
     if metric.is_added:
         return sum(values)
     if failing:
-        values = [one.value for one in failing if one.value is not None]
+        values = [measurement.value for measurement in failing if measurement.value is not None]
     middle = ((metric.minimum or 0) + (metric.maximum or 0)) / 2
     return max(values, key=lambda value: abs(value - middle))
 
 
-def _should(metric: Metric, one: Measurement) -> str:
+def _should(metric: Metric, measurement: Measurement) -> str:
     if metric.is_compared:
-        return f" where the source says {_number(one.expected)}"
+        return f" where the source says {_number(measurement.expected)}"
     bounds = (("at least", metric.minimum), ("at most", metric.maximum))
-    said = " and ".join(f"{words} {_number(bound)}" for words, bound in bounds if bound is not None)
-    return f", should be {said}"
+    texts = (f"{words} {_number(bound)}" for words, bound in bounds if bound is not None)
+    return f", should be {' and '.join(texts)}"
 
 
 def _number(value: float | int | None) -> str:
-    return (
-        "unknown"
-        if value is None
-        else f"{value:,.4g}"
-        if isinstance(value, float)
-        else f"{value:,}"
-    )
+    if value is None:
+        return "unknown"
+    return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}"

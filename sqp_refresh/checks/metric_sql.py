@@ -1,11 +1,12 @@
-"""What a table holds of each period, in numbers, and what it must hold to equal its source.
+"""Measure what a table holds of each period, and what it must hold to equal its source.
 
-Measured in Postgres, row by row, whatever any other step believes. What a table that BigQuery fills
-must hold, BigQuery said at the instant the period was read as of, and the ledger keeps; what a
-derived table must hold follows from the rows of `search_query_performance`.
+Everything is measured in Postgres, row by row, whatever any other step believes. What a table that
+BigQuery fills must hold, BigQuery said at the instant the period was read as of, and the ledger
+keeps; what a derived table must hold follows from the rows of `search_query_performance`.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 
@@ -15,7 +16,6 @@ from sqp_refresh.model.contract import SHARE_TOLERANCE
 from sqp_refresh.model.periods import Period
 from sqp_refresh.model.tables import (
     OWN_COUNTS,
-    SCHEMA,
     SEARCH_QUERY_PERFORMANCE,
     SHARES,
     STAGES,
@@ -27,28 +27,31 @@ from sqp_refresh.postgres.period_sql import (
     REQUESTED_DAYS,
     between_days,
     requested_params,
+    target_name,
 )
-from sqp_refresh.postgres.session import Session
+from sqp_refresh.postgres.session import Session, identifier
 
 ROW_COUNT = "row_count"
 DISTINCT_ASIN_COUNT = "distinct_asin_count"
 SUMS = {f"sum_{count}": count for count in OWN_COUNTS}
 """The sums that are compared with the source, and the count that each adds up."""
-_SUM_OF_WEEKS = "sum_weeks_count"
-"""The weeks of all rows: each row of the source is a week of one row, and of no other."""
 
 _RATIOS = ("null_ratio", "rate_agreement")
 
 Measured = dict[Period, dict[str, Any]]
+"""The value of each metric, by its name, in each period."""
+
+# Shares and rates are rounded decimals: as floating point, the tolerance would not be exact.
+_PARAMS = {"tolerance": Decimal(str(SHARE_TOLERANCE))}
 
 _MEASURE = sql.SQL("""
-SELECT requested.first, requested.last, measured.*
+SELECT requested.first, requested.last, metrics.*
 FROM {requested}
-CROSS JOIN LATERAL (SELECT {measures} FROM {table} WHERE {within}) AS measured
+CROSS JOIN LATERAL (SELECT {metrics} FROM {table} WHERE {in_period}) AS metrics
 """)
 # DISTINCT within an aggregate would sort all rows, and take up to ten times as long.
-_DISTINCT = sql.SQL("""
-SELECT count(*) FROM (SELECT DISTINCT {columns} FROM {table} WHERE {within}) AS distinct_ones
+_COUNT_DISTINCT = sql.SQL("""
+SELECT count(*) FROM (SELECT DISTINCT {columns} FROM {table} WHERE {in_period}) AS distinct_rows
 """)
 # What is compared with a quotient is multiplied instead, which is exact, and less work. The middle
 # between own / total and 100 * own / total is 50.5 * own / total.
@@ -64,165 +67,182 @@ count(*) FILTER (
 """)
 _AGREEING_RATES = sql.SQL("""
 count(*) FILTER (
-    WHERE abs({rate} * search_query_volume - 100.0 * {total}) <= {tolerance} * search_query_volume
+    WHERE abs({rate} * search_query_volume - 100.0 * {total})
+        <= %(tolerance)s::numeric * search_query_volume
         AND search_query_volume > 0
 )
 """)
 
 
-def measured(session: Session, table: Table, periods: Iterable[Period]) -> Measured:
-    """All numbers of each period, as the table has them."""
-    return _asked(session, table, periods, dict(_measures(table)))
+def measure(session: Session, table: Table, periods: Iterable[Period]) -> Measured:
+    """Measure everything of each period, as the table has it."""
+    return _query(session, table, periods, dict(_metrics(table)))
 
 
-def derived(session: Session, table: Table, periods: Iterable[Period]) -> Measured:
-    """The numbers that a derived table must have, from the rows that it is made of."""
-    queries = SEARCH_QUERY_PERFORMANCE
-    compared = {
-        name: measure
-        for name, measure in _measures(queries)
-        if name in SUMS or name == DISTINCT_ASIN_COUNT
-    }
-    # One row of a period is one ASIN on one query, however many weeks it was seen in.
-    rows = _distinct(queries, "marketplace", "asin", "search_query")
-    weeks = {_SUM_OF_WEEKS: sql.SQL("count(*)")} if _counts_weeks(table) else {}
-    return _asked(session, queries, periods, compared | weeks | {ROW_COUNT: rows})
+def expected_of_derived(session: Session, table: Table, periods: Iterable[Period]) -> Measured:
+    """Measure what a derived table must have of each period in the rows that it is made of."""
+    rows = SEARCH_QUERY_PERFORMANCE
+    compared = {*own_sums(table), *({DISTINCT_ASIN_COUNT} & metric_names(table))}
+    expected = {name: metric for name, metric in _metrics(rows) if name in compared}
+    expected[ROW_COUNT] = _count_distinct(rows, table.group_key)
+    for name in _week_sums(table):
+        # Each row of the source is a week of one row, if no column of its key is left out.
+        is_each_row = set(table.group_key) == set(rows.group_key)
+        weeks = _count_distinct(rows, (*table.group_key, *filter(None, [rows.scope])))
+        expected[name] = sql.SQL("count(*)") if is_each_row else weeks
+    return _query(session, rows, periods, expected)
 
 
-def names_of(table: Table) -> set[str]:
-    """The measures that a table's columns allow."""
-    return {name for name, _ in _measures(table)}
+def metric_names(table: Table) -> set[str]:
+    """Name the metrics that a table's columns allow."""
+    return {name for name, _ in _metrics(table)}
 
 
 def own_sums(table: Table) -> dict[str, sql.Composed]:
-    """The sums that are compared with the source, as aggregates; none without their columns."""
-    own = _own({column.name for column in table.columns})
+    """Return the sums that are compared with the source, as aggregates; none without columns."""
+    own = _own_columns(table)
     return {
-        name: sql.SQL("sum({})").format(own[count]) for name, count in SUMS.items() if count in own
+        name: sql.SQL("sum({})").format(identifier(own[count]))
+        for name, count in SUMS.items()
+        if count in own
     }
 
 
-def reconciled_sums(table: Table) -> dict[str, sql.Composable]:
-    """Those, and the weeks of all rows where each has several: no week is in a sum twice."""
-    weeks = {_SUM_OF_WEEKS: sql.SQL("sum(weeks_count)")} if _counts_weeks(table) else {}
-    return {**own_sums(table), **weeks}
+def reconciled_sums(table: Table) -> dict[str, sql.Composed]:
+    """Return those, and the weeks of all rows where each has several: no week is summed twice."""
+    return {**own_sums(table), **_week_sums(table)}
 
 
-def _asked(
-    session: Session,
-    table: Table,
-    periods: Iterable[Period],
-    measures: Mapping[str, sql.Composable],
+def _query(
+    session: Session, table: Table, periods: Iterable[Period], metrics: Mapping[str, sql.Composable]
 ) -> Measured:
-    params = requested_params(periods)
+    """Compute metrics over a table's rows of each period, all in one query."""
+    params = _PARAMS | requested_params(periods)
     if not params["first_days"]:
         return {}
-    listed = sql.SQL(", ").join(
-        sql.SQL("({})::float8 AS {}").format(measure, sql.Identifier(name))
-        if name in _RATIOS
-        else sql.SQL("({})::bigint AS {}").format(measure, sql.Identifier(name))
-        for name, measure in measures.items()
-    )
-    found = session.fetch_all(
-        _MEASURE.format(
-            requested=REQUESTED,
-            measures=listed,
-            table=sql.Identifier(SCHEMA, table.name),
-            within=between_days(table, *REQUESTED_DAYS),
+    query = _MEASURE.format(
+        requested=REQUESTED,
+        metrics=sql.SQL(", ").join(
+            sql.SQL("({})::{} AS {}").format(
+                metric,
+                sql.SQL("float8") if name in _RATIOS else sql.SQL("bigint"),
+                identifier(name),
+            )
+            for name, metric in metrics.items()
         ),
-        params,
+        table=target_name(table),
+        in_period=between_days(table, *REQUESTED_DAYS),
     )
     return {
-        Period(first, last): dict(zip(measures, values, strict=True))
-        for first, last, *values in found
+        Period(first, last): dict(zip(metrics, values, strict=True))
+        for first, last, *values in session.fetch_all(query, params)
     }
 
 
-def _distinct(table: Table, *columns: str) -> sql.Composed:
-    return _DISTINCT.format(
-        columns=sql.SQL(", ").join(map(sql.Identifier, columns)),
-        table=sql.Identifier(SCHEMA, table.name),
-        within=between_days(table, *REQUESTED_DAYS),
+def _count_distinct(table: Table, columns: Sequence[str]) -> sql.Composed:
+    return _COUNT_DISTINCT.format(
+        columns=sql.SQL(", ").join(map(identifier, columns)),
+        table=target_name(table),
+        in_period=between_days(table, *REQUESTED_DAYS),
     )
 
 
-def _measures(table: Table) -> Iterator[tuple[str, sql.Composable]]:
-    """Every measure that the columns of a table allow, as an aggregate."""
-    names = {column.name for column in table.columns}
+def _metrics(table: Table) -> Iterator[tuple[str, sql.Composable]]:
+    """Return every metric that the columns of a table allow, as an aggregate."""
     yield ROW_COUNT, sql.SQL("count(*)")
-    own = _own(names)
+    own = [identifier(column) for column in _own_columns(table).values()]
     if not own:
         return
-    yield DISTINCT_ASIN_COUNT, _distinct(table, "asin")
+    if "asin" in table.names:
+        yield DISTINCT_ASIN_COUNT, _count_distinct(table, ["asin"])
     for name, total in own_sums(table).items():
         yield name, sql.SQL("coalesce({}, 0)").format(total)
-    key_measures = [*own.values(), *map(sql.Identifier, names & {"search_query_volume"})]
+    key_measures = [*own, *map(identifier, table.names & {"search_query_volume"})]
     yield (
         "null_ratio",
         sql.SQL("sum(num_nulls({}))::numeric / nullif(count(*) * {}, 0)").format(
             sql.SQL(", ").join(key_measures), sql.Literal(len(key_measures))
         ),
     )
-    total = sql.SQL(" + ").join(sql.SQL("coalesce(sum({}), 0)").format(one) for one in own.values())
+    total = sql.SQL(" + ").join(sql.SQL("coalesce(sum({}), 0)").format(column) for column in own)
     yield "all_zero_measures", sql.SQL("(count(*) > 0 AND {} = 0)::integer").format(total)
-    yield "funnel_violations", sql.SQL("count(*) FILTER (WHERE {})").format(_widening(names))
-    # A summary's rates of the same names are of the funnel, and not of the search volume.
-    if "total_click_rate" in names - table.ratios.keys():
-        yield "rate_agreement", _rate_agreement()
-    if names >= SHARES.keys():
+    if steps := list(_funnel_steps(table)):
+        widens = sql.SQL(" OR ").join(
+            sql.SQL("{} > {}").format(identifier(lower), identifier(upper))
+            for upper, lower in steps
+        )
+        yield "funnel_violations", sql.SQL("count(*) FILTER (WHERE {})").format(widens)
+    if stages := _stages_with_rates(table):
+        yield "rate_agreement", _rate_agreement(stages)
+    if table.names >= {*SHARES, *(column for counts in SHARES.values() for column in counts)}:
         yield "fraction_scale_detected", _fractions()
 
 
-def _counts_weeks(table: Table) -> bool:
-    """Whether it is derived from weeks; a registered table may have a column of that name too."""
-    return table.source is None and any(column.name == "weeks_count" for column in table.values)
+def _columns_of(table: Table, counts: Iterable[str]) -> dict[str, str]:
+    """Return the column that holds each count of the source, or its sum, where there is one."""
+    # A registered table says nothing of how it was made, so only its columns' names can tell.
+    sums = {count: name for name, count in (table.sums or SUMMED_COUNTS).items()}
+    columns = {count: count if count in table.names else sums.get(count) for count in counts}
+    return {count: name for count, name in columns.items() if name in table.names}
 
 
-def _own(names: set[str]) -> dict[str, sql.Identifier]:
-    """The column that holds each of an ASIN's own counts, or their sum."""
-    summed = {count: name for name, count in SUMMED_COUNTS.items()}
-    columns = {count: count if count in names else summed[count] for count in OWN_COUNTS}
-    if not names >= set(columns.values()):
-        return {}
-    return {count: sql.Identifier(name) for count, name in columns.items()}
+def _own_columns(table: Table) -> dict[str, str]:
+    """Return the column of each of an ASIN's own counts; none of a registered table without all."""
+    columns = _columns_of(table, OWN_COUNTS)
+    is_registered = table.source is not None and not table.source.is_vendor_report
+    return {} if is_registered and len(columns) < len(OWN_COUNTS) else columns
 
 
-def _widening(names: set[str]) -> sql.Composed:
-    """Whether a row's funnel gets wider on its way down, own or market."""
-    summed = {count: name for name, count in SUMMED_COUNTS.items()}
-    steps: list[sql.Composable] = []
+def _week_sums(table: Table) -> dict[str, sql.Composed]:
+    """Return the sum of each column that counts the weeks in a row of a derived table."""
+    return {
+        f"sum_{name}": sql.SQL("sum({})").format(identifier(name))
+        for name, counted in table.counts.items()
+        if table.source is None and counted == SEARCH_QUERY_PERFORMANCE.scope
+    }
+
+
+def _funnel_steps(table: Table) -> Iterator[tuple[str, str]]:
+    """Return the columns of each two neighbouring stages of the funnel, own and market."""
     for side, first in (("asin", "impression"), ("total", "query_impression")):
-        stages = (first, *STAGES.values())
-        counts = [f"{side}_{stage}_count" for stage in stages]
-        columns = [count if count in names else summed[count] for count in counts]
-        steps += [
-            sql.SQL("{} > {}").format(sql.Identifier(lower), sql.Identifier(upper))
-            for upper, lower in pairwise(columns)
-        ]
-    return sql.SQL(" OR ").join(steps)
+        counts = [f"{side}_{stage}_count" for stage in (first, *STAGES.values())]
+        columns = _columns_of(table, counts)
+        for upper, lower in pairwise(counts):
+            if upper in columns and lower in columns:
+                yield columns[upper], columns[lower]
 
 
-def _rate_agreement() -> sql.Composable:
-    """The part of the rates that are 100 * total / search volume, as Amazon defines them."""
-    known, agree = [], []
-    for stage in STAGES.values():
-        named = {
-            "rate": sql.Identifier(f"total_{stage}_rate"),
-            "total": sql.Identifier(f"total_{stage}_count"),
-            "tolerance": sql.Literal(SHARE_TOLERANCE),
+def _stages_with_rates(table: Table) -> list[str]:
+    """List the stages whose rate is 100 * total / search volume, as Amazon defines it."""
+    # A summary's rates of the same names are of the funnel, and not of the search volume.
+    names = table.names - table.ratios.keys()
+    return [
+        stage
+        for stage in STAGES.values()
+        if names >= {f"total_{stage}_rate", f"total_{stage}_count", "search_query_volume"}
+    ]
+
+
+def _rate_agreement(stages: Iterable[str]) -> sql.Composable:
+    """Compute the part of the rates that are what they should be."""
+    columns = [
+        {
+            "rate": identifier(f"total_{stage}_rate"),
+            "total": identifier(f"total_{stage}_count"),
         }
-        known.append(_KNOWN_RATES.format(**named))
-        agree.append(_AGREEING_RATES.format(**named))
+        for stage in stages
+    ]
     plus = sql.SQL(" + ")
-    return sql.SQL("({})::numeric / nullif({}, 0)").format(plus.join(agree), plus.join(known))
+    return sql.SQL("({})::numeric / nullif({}, 0)").format(
+        plus.join(_AGREEING_RATES.format(**of_stage) for of_stage in columns),
+        plus.join(_KNOWN_RATES.format(**of_stage) for of_stage in columns),
+    )
 
 
 def _fractions() -> sql.Composable:
-    """1 where more shares look like fractions than like percentages, told from their counts."""
+    """Return 1 where more shares look like fractions than like percentages, by their counts."""
     votes = [
-        _VOTE.format(
-            share=sql.Identifier(share), own=sql.Identifier(own), total=sql.Identifier(total)
-        )
+        _VOTE.format(share=identifier(share), own=identifier(own), total=identifier(total))
         for share, (own, total) in SHARES.items()
     ]
     return sql.SQL("({} > 0)::integer").format(sql.SQL(" + ").join(votes))

@@ -1,4 +1,4 @@
-"""What is measured of each period of a table, what it should be, and what it means when it is not.
+"""Define what is measured of each period of a table, what it should be, and how much that matters.
 
 The names and the thresholds are those of spec section 7; an operator moves a threshold in
 `custom_sync_params`, as {"quality": {"volume_ratio": {"min": 0.3, "max": 3}}}.
@@ -14,7 +14,7 @@ from sqp_refresh.model.tables import OWN_COUNTS
 
 
 class CheckSeverity(StrEnum):
-    """What a metric that is not within its thresholds does."""
+    """What it means that a metric is not within its thresholds."""
 
     BLOCKS = "blocks the tables downstream"
     FAILS = "is an error, and blocks nothing"
@@ -22,7 +22,7 @@ class CheckSeverity(StrEnum):
 
 
 class Threshold(Protocol):
-    """What an operator set for one metric; None leaves it as it is."""
+    """The bounds that an operator set for one metric; None leaves the default."""
 
     min: float | None
     max: float | None
@@ -34,9 +34,9 @@ class Metric:
 
     Attributes:
         name: As in sqp.refresh_data_quality.
-        check: The asset check that judges it.
-        about: What it tells of the data, with its unit.
-        weight: What it does where it is not as it should be.
+        check: The asset check that evaluates it.
+        description: What it tells of the data, with its unit.
+        severity: What it means where it is not as it should be.
         minimum: The least that is within its threshold.
         maximum: The most that is.
         fails_above: Above this a warning becomes an error.
@@ -46,8 +46,8 @@ class Metric:
 
     name: str
     check: str
-    about: str
-    weight: CheckSeverity
+    description: str
+    severity: CheckSeverity
     minimum: float | None = None
     maximum: float | None = None
     fails_above: float | None = None
@@ -55,8 +55,8 @@ class Metric:
     is_added: bool = False
 
 
-def _compared(name: str, check: str, about: str) -> Metric:
-    return Metric(name, check, about, CheckSeverity.BLOCKS, is_compared=True, is_added=True)
+def _compared(name: str, check: str, description: str) -> Metric:
+    return Metric(name, check, description, CheckSeverity.BLOCKS, is_compared=True, is_added=True)
 
 
 QUARANTINED_RATIO = Metric(
@@ -151,24 +151,24 @@ METRICS = {
 }
 
 
-def with_bounds(metrics: Iterable[Metric], bounds: Mapping[str, Threshold]) -> list[Metric]:
-    """The metrics with the thresholds that an operator set.
+def with_thresholds(metrics: Iterable[Metric], thresholds: Mapping[str, Threshold]) -> list[Metric]:
+    """Return the metrics with the thresholds that an operator set.
 
     Raises:
         SettingsError: a threshold is set for something that is not measured, or compared exactly.
     """
-    for name in bounds:
+    for name in thresholds:
         if name not in METRICS or METRICS[name].is_compared:
-            free = ", ".join(one.name for one in METRICS.values() if not one.is_compared)
+            free = ", ".join(metric.name for metric in METRICS.values() if not metric.is_compared)
             raise SettingsError(
                 f"custom_sync_params sets a quality threshold for {name!r}; choose from {free}"
             )
-    return [_bounded(metric, bounds.get(metric.name)) for metric in metrics]
+    return [_with_threshold(metric, thresholds.get(metric.name)) for metric in metrics]
 
 
-def _bounded(metric: Metric, bounds: Threshold | None) -> Metric:
-    if bounds is None:
+def _with_threshold(metric: Metric, threshold: Threshold | None) -> Metric:
+    if threshold is None:
         return metric
-    minimum = metric.minimum if bounds.min is None else bounds.min
-    maximum = metric.maximum if bounds.max is None else bounds.max
+    minimum = metric.minimum if threshold.min is None else threshold.min
+    maximum = metric.maximum if threshold.max is None else threshold.max
     return replace(metric, minimum=minimum, maximum=maximum)

@@ -1,4 +1,4 @@
-"""What every metric must be, as two Pandera schemas over frames with a row for each measurement."""
+"""Compare measurements with what they should be: two Pandera schemas over frames of them."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from pandera.polars import PolarsData
 
 Case = tuple[Metric, float | int, int | None]
-"""A metric with its thresholds, its value in one period, and what the source says of it."""
+"""A metric with its thresholds, its value in one period, and what the source has."""
 
 
-def failing(cases: Sequence[Case]) -> set[int]:
-    """The places of those that are not as they should be.
+def find_failing(cases: Sequence[Case]) -> set[int]:
+    """Return the places of those that are not as they should be.
 
-    All are asked at once: asked one by one, Pandera would take most of a night's checks.
+    All are validated at once: one by one, Pandera would take most of the time of a night's checks.
     """
     compared, bounded = [], []
     for place, (metric, value, expected) in enumerate(cases):
@@ -27,12 +27,13 @@ def failing(cases: Sequence[Case]) -> set[int]:
             compared.append((place, value, expected))
         else:
             bounded.append((place, value, metric.minimum, metric.maximum))
-    return _failing(_COMPARED, _COMPARED_COLUMNS, compared) | _failing(
+    return _validate(_COMPARED, _COMPARED_COLUMNS, compared) | _validate(
         _BOUNDED, _BOUNDED_COLUMNS, bounded
     )
 
 
-def _failing(schema: pa.DataFrameSchema, columns: pl.Schema, rows: list[tuple]) -> set[int]:
+def _validate(schema: pa.DataFrameSchema, columns: pl.Schema, rows: list[tuple]) -> set[int]:
+    """Return the places of the rows that break a schema."""
     frame = pl.DataFrame(rows, columns, orient="row")
     try:
         schema.validate(frame, lazy=True)

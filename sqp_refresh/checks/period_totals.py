@@ -5,7 +5,12 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from sqp_refresh.checks.metric_sql import DISTINCT_ASIN_COUNT, ROW_COUNT, reconciled_sums
+from sqp_refresh.checks.metric_sql import (
+    DISTINCT_ASIN_COUNT,
+    ROW_COUNT,
+    metric_names,
+    reconciled_sums,
+)
 from sqp_refresh.ledger.target_version import (
     TUPLE_HASH,
     TargetVersion,
@@ -42,8 +47,8 @@ FROM (
 
 def measure_period(session: Session, table: Table, period: Period) -> PeriodTotals:
     """Count and add up the rows of a period, and hash where they lie."""
-    reconciled = reconciled_sums(table)
-    sums = {ROW_COUNT: sql.SQL("count(*)"), **reconciled}
+    counts_asins = DISTINCT_ASIN_COUNT in metric_names(table)
+    sums = {ROW_COUNT: sql.SQL("count(*)"), **reconciled_sums(table)}
     query = _TOTALS.format(
         totals=sql.SQL(", ").join(
             sql.SQL("coalesce(sum({}), 0)::bigint").format(sql.Identifier(name)) for name in sums
@@ -56,10 +61,10 @@ def measure_period(session: Session, table: Table, period: Period) -> PeriodTota
         ),
         table=target_name(table),
         in_period=in_period(table),
-        asin=sql.Identifier("asin") if reconciled else sql.SQL("()"),
+        asin=sql.Identifier("asin") if counts_asins else sql.SQL("()"),
     )
     *values, tuple_hash, columns, asins = session.fetch_one(query, period_params(period))
     totals = dict(zip(sums, values, strict=True))
-    if reconciled:
+    if counts_asins:
         totals[DISTINCT_ASIN_COUNT] = asins
     return PeriodTotals(TargetVersion(totals[ROW_COUNT], int(tuple_hash), columns), totals)

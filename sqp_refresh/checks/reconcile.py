@@ -57,7 +57,7 @@ def expected_totals(
     version keeps; what a derived table must hold follows from the rows of its parents.
     """
     if table.source is None:
-        return metric_sql.derived(session, table, versions)
+        return metric_sql.expected_of_derived(session, table, versions)
     return {
         period: {name: version.expected[name] for name in COMPARED if name in version.expected}
         for period, version in versions.items()

@@ -1,4 +1,4 @@
-"""A table judged by its checks: measured, compared, and every metric recorded."""
+"""Check a table: measure it, compare it with what it should be, and record every metric."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
@@ -7,8 +7,8 @@ from statistics import median
 from sqp_refresh.alerts import rules
 from sqp_refresh.checks import data_quality, metric_sql
 from sqp_refresh.checks.data_quality import Recorded
-from sqp_refresh.checks.evaluate import Measurement, Verdict, judge
-from sqp_refresh.checks.metrics import METRICS, Metric, with_bounds
+from sqp_refresh.checks.evaluate import Measurement, Verdict, evaluate
+from sqp_refresh.checks.metrics import METRICS, Metric, with_thresholds
 from sqp_refresh.checks.reconcile import expected_totals
 from sqp_refresh.control import audit_log
 from sqp_refresh.control.audit_log import Run
@@ -23,12 +23,12 @@ from sqp_refresh.registry import refresh_config
 WEEKS_BEFORE = 8
 """The weeks whose median a week's volume is compared with."""
 
-_FEW = 4  # a median of fewer weeks says nothing
+_FEWEST_WEEKS = 4  # a median of fewer weeks says nothing
 
 
 def metrics_of(table: Table) -> list[Metric]:
-    """The metrics that make sense for a table."""
-    names = metric_sql.names_of(table) | {"rerun_changes"}
+    """List the metrics that make sense for a table."""
+    names = metric_sql.metric_names(table) | {"rerun_changes"}
     if table.source:
         names.add("quarantined_ratio")
     if table.grain is not Grain.TABLE:
@@ -38,7 +38,7 @@ def metrics_of(table: Table) -> list[Metric]:
     return [metric for metric in METRICS.values() if metric.name in names]
 
 
-def check(
+def run_checks(
     session: Session,
     table: Table,
     weeks: Iterable[Period] | None,
@@ -46,29 +46,31 @@ def check(
     today: date,
     only: Collection[str] = (),
 ) -> list[Verdict]:
-    """Judge a table's periods, and record what every metric says of them for its latest refresh.
+    """Check a table's periods, and record what every metric says of them for its latest refresh.
 
     Where one says that there is an error, receivers of alerts are told so.
+
+        run_checks(session, TABLES["monthly_summary"], None, today=date.today())
 
     Args:
         session: A session in a transaction.
         table: The table.
-        weeks: The weeks whose periods are judged; None is all that the table has rows of.
+        weeks: The weeks whose periods are checked; None is all that the table has rows of.
         today: The day that freshness is counted from.
         only: Names of the checks to make; none is all of them.
 
     Raises:
-        NotFound: the table was never refreshed, so there is nothing to judge.
+        NotFound: the table was never refreshed, so there is nothing to check.
         SettingsError: a threshold is malformed.
     """
     run = audit_log.latest(session, table)
     if run is None:
         raise NotFound(f"{SCHEMA}.{table.name} was never refreshed, so there is nothing to check")
-    bounds = refresh_config.require_registered(session, table).params.quality
-    metrics = with_bounds(metrics_of(table), bounds)
+    thresholds = refresh_config.require_registered(session, table).params.quality
+    metrics = with_thresholds(metrics_of(table), thresholds)
     periods = row_counts(session, table) if weeks is None else periods_touched(weeks, table.grain)
     measured = _measurements(session, table, list(periods), run, today)
-    verdicts = judge(
+    verdicts = evaluate(
         {metric: measured[metric.name] for metric in metrics if not only or metric.check in only}
     )
     data_quality.record(session, run.id, map(_recorded, verdicts))
@@ -93,23 +95,24 @@ def _recorded(verdict: Verdict) -> Recorded:
 def _measurements(
     session: Session, table: Table, periods: Sequence[Period], run: Run, today: date
 ) -> dict[str, list[Measurement]]:
+    """Measure everything of each period, and of the table; by the name of the metric."""
     versions = {
         period: entry.version for period, entry in read_entries(session, table, periods).items()
     }
-    holds = metric_sql.measured(session, table, versions)
-    must = expected_totals(session, table, versions)
+    values = metric_sql.measure(session, table, versions)
+    expected = expected_totals(session, table, versions)
     counts = row_counts(session, table)
-    for period, numbers in holds.items():
-        numbers["volume_ratio"] = _volume_ratio(counts, period)
-        numbers["quarantined_ratio"] = _rejected_ratio(versions[period])
-    found: dict[str, list[Measurement]] = {name: [] for name in METRICS}
-    for period, numbers in holds.items():
-        for name, value in numbers.items():
-            should = must.get(period, {}).get(name)
-            found[name].append(Measurement(name, str(period), value, should))
+    for period, of_period in values.items():
+        of_period["volume_ratio"] = _volume_ratio(counts, period)
+        of_period["quarantined_ratio"] = _rejected_ratio(versions[period])
+    measurements: dict[str, list[Measurement]] = {name: [] for name in METRICS}
+    for period, of_period in values.items():
+        for name, value in of_period.items():
+            should = expected.get(period, {}).get(name)
+            measurements[name].append(Measurement(name, str(period), value, should))
     for name, value in _of_table(table, counts, run, today):
-        found[name].append(Measurement(name, "the whole table", value))
-    return found
+        measurements[name].append(Measurement(name, "the whole table", value))
+    return measurements
 
 
 def _rejected_ratio(version: Version | None) -> float:
@@ -117,14 +120,16 @@ def _rejected_ratio(version: Version | None) -> float:
 
 
 def _volume_ratio(counts: Mapping[Period, int], period: Period) -> float | None:
-    before = [rows for known, rows in counts.items() if known < period][-WEEKS_BEFORE:]
-    usual = median(before) if len(before) >= _FEW else 0
+    """Compare the rows of a week with the median of the weeks before it."""
+    before = [rows for week, rows in counts.items() if week < period][-WEEKS_BEFORE:]
+    usual = median(before) if len(before) >= _FEWEST_WEEKS else 0
     return counts.get(period, 0) / usual if usual else None
 
 
 def _of_table(
     table: Table, counts: Mapping[Period, int], run: Run, today: date
 ) -> Iterator[tuple[str, int]]:
+    """Measure what no single period tells."""
     yield "rerun_changes", run.metadata.get("rerun_changes") or 0
     if not counts or table.grain is Grain.TABLE:
         return

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from sqp_refresh.monitoring.dashboard.drawing import DAYS, KEPT_DAYS, draw
+from sqp_refresh.monitoring.lateness import GRACE
 from sqp_refresh.postgres.migrate import require_current
 from sqp_refresh.settings import Settings
 
@@ -25,7 +26,12 @@ def dashboard(
     settings = Settings.read()
     require_current(settings.database_url)
     path = (output or settings.dashboard_path).absolute()
-    figures = draw(settings.database_url, path, datetime.now(UTC), days=days)
+    # Dagster, which reads the cron expression, takes seconds to import.
+    from sqp_refresh.defs.cron import last_tick
+
+    now = datetime.now(UTC)
+    tick = last_tick(settings, now - GRACE)
+    figures = draw(settings.database_url, path, now, days=days, last_tick=tick)
     typer.echo(f"{path}: {figures.verdict}")
     if open_:
         typer.launch(str(path))

@@ -9,8 +9,9 @@ from rich.console import Console
 
 from sqp_refresh.cli.console import STYLES, grid_of
 from sqp_refresh.errors import SettingsError
+from sqp_refresh.monitoring.orchestrator import Orchestrator
 from sqp_refresh.monitoring.status.status_model import QUESTIONS, Severity, Status
-from sqp_refresh.monitoring.views import Freshness
+from sqp_refresh.monitoring.views import TableFreshness
 from sqp_refresh.settings import Settings
 
 console = Console()
@@ -26,18 +27,18 @@ def status(json: Json = False) -> None:
     Exit status 0: all is well; 1: there is something to look at, or not seven nights of it yet;
     2: something failed, is overdue or dead, or cannot be told.
     """
-    from sqp_refresh.monitoring.status.report import status as asked
+    from sqp_refresh.monitoring.status.report import report_status
 
     settings = Settings.read()
     if json:
-        found = asked(settings)
-        typer.echo(json_format.dumps(found.as_json(), indent=2, default=str))
+        report = report_status(settings, _orchestrator())
+        typer.echo(json_format.dumps(report.as_json(), indent=2, default=str))
     else:
         with console.status("asking Postgres and Dagster ..."):
-            found = asked(settings)
-        _show(found)
-    if found.exit_status:
-        raise typer.Exit(found.exit_status)
+            report = report_status(settings, _orchestrator())
+        _show(report)
+    if report.exit_status:
+        raise typer.Exit(report.exit_status)
 
 
 def history(
@@ -47,15 +48,15 @@ def history(
 ) -> None:
     """Show a table's last runs, the latest first: what each did, and what it said."""
     from sqp_refresh.cli.refreshes import ready
-    from sqp_refresh.monitoring import views
+    from sqp_refresh.monitoring.views import read_freshness, read_history
     from sqp_refresh.postgres.session import connect
 
     settings, _ = ready()
     with connect(settings.database_url) as session:
-        known = [one.table for one in views.freshness(session)]
-        runs = views.history(session, table, limit)
-    if not runs and table not in known:
-        raise SettingsError(f"there is no table {table!r}; choose from {', '.join(known)}")
+        tables = [row.table_name for row in read_freshness(session)]
+        runs = read_history(session, table, limit)
+    if not runs and table not in tables:
+        raise SettingsError(f"there is no table {table!r}; choose from {', '.join(tables)}")
     if json:
         typer.echo(json_format.dumps(runs, indent=2, default=str))
     else:
@@ -64,48 +65,57 @@ def history(
 
 def doctor(json: Json = False) -> None:
     """Look for what would make a refresh fail; exit status 1 where there is something."""
-    from sqp_refresh.monitoring.doctor.examination import examined
+    from sqp_refresh.monitoring.doctor.checkup import run_checkup
 
-    findings = examined()
+    diagnoses = run_checkup(_orchestrator())
     if json:
-        typer.echo(json_format.dumps([diagnosis.as_json() for diagnosis in findings], indent=2))
+        typer.echo(json_format.dumps([diagnosis.as_json() for diagnosis in diagnoses], indent=2))
     else:
-        for diagnosis in findings:
-            mark, style = ("ok", "green") if diagnosis.ok else ("!!", "red")
-            said = f"{mark}  {diagnosis.about}: {diagnosis.said}"
-            console.print(said, style=style, markup=False, soft_wrap=True)
-    if not all(diagnosis.ok for diagnosis in findings):
+        for diagnosis in diagnoses:
+            mark, style = ("ok", "green") if diagnosis.is_ok else ("!!", "red")
+            line = f"{mark}  {diagnosis.subject}: {diagnosis.message}"
+            console.print(line, style=style, markup=False, soft_wrap=True)
+    if not all(diagnosis.is_ok for diagnosis in diagnoses):
         raise typer.Exit(1)
 
 
-def _show(found: Status) -> None:
-    for line in found.lines:
-        answer, style = _ANSWERS[line.answer]
-        said = f": {line.said}" if line.said and line.answer is not None else ""
+def _orchestrator() -> Orchestrator:
+    # Dagster takes seconds to import.
+    from sqp_refresh.definitions import defs
+    from sqp_refresh.defs.orchestrator import DagsterOrchestrator
+
+    return DagsterOrchestrator(defs)
+
+
+def _show(report: Status) -> None:
+    for criterion in report.criteria:
+        answer, style = _ANSWERS[criterion.is_met]
+        has_message = criterion.message and criterion.is_met is not None
+        message = f": {criterion.message}" if has_message else ""
         console.print(
-            f"[{style}]{answer:<3}[/]  {QUESTIONS[line.name]}{said}",
+            f"[{style}]{answer:<3}[/]  {QUESTIONS[criterion.name]}{message}",
             soft_wrap=True,
             highlight=False,
         )
-        for problem in line.problems:
+        for problem in criterion.problems:
             style = "yellow" if problem.severity is Severity.LOOK else "red"
-            console.print(f"     {problem.said}", style=style, markup=False, soft_wrap=True)
-    if found.tables:
+            console.print(f"     {problem.message}", style=style, markup=False, soft_wrap=True)
+    if report.tables:
         console.print()
-        _show_tables(found.tables)
+        _show_tables(report.tables)
 
 
-def _show_tables(tables: Sequence[Freshness]) -> None:
+def _show_tables(tables: Sequence[TableFreshness]) -> None:
     grid = grid_of("table", "newest", "days", "rows", "last refresh", "next refresh")
-    for one in tables:
-        style = STYLES.get(one.last_status or "", "yellow") if one.is_enabled else "dim"
+    for table in tables:
+        style = STYLES.get(table.last_status or "", "yellow") if table.is_enabled else "dim"
         grid.add_row(
-            f"[{style}]{one.table}[/]",
-            str(one.newest or "-"),
-            "-" if one.days_behind is None else str(one.days_behind),
-            f"{one.rows:,}",
-            _minute(one.last_refresh_at),
-            _minute(one.next_refresh_at) if one.is_enabled else "disabled",
+            f"[{style}]{table.table_name}[/]",
+            str(table.newest_period_start or "-"),
+            "-" if table.days_behind is None else str(table.days_behind),
+            f"{table.row_count:,}",
+            _minute(table.last_refresh_at),
+            _minute(table.next_refresh_at) if table.is_enabled else "disabled",
         )
     console.print(grid)
     console.print("days since the newest week or period ended; times in UTC", style="dim")

@@ -42,7 +42,7 @@ quarantine_app = typer.Typer(
 def check(table: Tables = None, first: From = None, last: To = None, json: Json = False) -> None:
     """Judge what the tables hold, all of it by default; exit status 1 where something is wrong."""
     # Pandera takes a while to import.
-    from sqp_refresh.checks.run_checks import check as judged
+    from sqp_refresh.checks.run_checks import run_checks
 
     settings, catalog = ready()
     weeks = weeks_asked(settings, first, last) if first or last else None
@@ -50,7 +50,7 @@ def check(table: Tables = None, first: From = None, last: To = None, json: Json 
     for name in _named(catalog, table):
         try:
             with connect(settings.database_url) as session, session.transaction():
-                verdicts[name] = judged(session, catalog.tables[name], weeks, today=today)
+                verdicts[name] = run_checks(session, catalog.tables[name], weeks, today=today)
         except NotFound:
             # Of all tables, those that were never refreshed have nothing to judge.
             if table:

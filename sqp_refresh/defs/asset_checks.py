@@ -10,7 +10,7 @@ import dagster as dg
 
 from sqp_refresh.checks.evaluate import Verdict
 from sqp_refresh.checks.metrics import CheckSeverity, Metric
-from sqp_refresh.checks.run_checks import check, metrics_of
+from sqp_refresh.checks.run_checks import metrics_of, run_checks
 from sqp_refresh.defs.partitions import weekly_partitions, weeks_of_run
 from sqp_refresh.model.periods import Grain, Period
 from sqp_refresh.model.tables import SCHEMA, Table
@@ -59,12 +59,12 @@ def _checks(table: Table, settings: Settings) -> dg.AssetChecksDefinition:
 def _spec(
     table: Table, name: str, metrics: Sequence[Metric], weeks: dg.PartitionsDefinition | None
 ) -> dg.AssetCheckSpec:
-    descriptions = "; ".join(dict.fromkeys(metric.about for metric in metrics))
+    descriptions = "; ".join(dict.fromkeys(metric.description for metric in metrics))
     return dg.AssetCheckSpec(
         name,
         asset=dg.AssetKey([SCHEMA, table.name]),
-        description=f"Measures {descriptions}. Where it fails, it {metrics[0].weight}.",
-        blocking=metrics[0].weight is CheckSeverity.BLOCKS,
+        description=f"Measures {descriptions}. Where it fails, it {metrics[0].severity}.",
+        blocking=metrics[0].severity is CheckSeverity.BLOCKS,
         partitions_def=weeks,
     )
 
@@ -75,7 +75,7 @@ def _evaluate(table: Table, weeks: Sequence[Period] | None, checks: set[str]) ->
     def evaluate() -> list[Verdict]:
         today = datetime.now(UTC).date()
         with connect(Settings.read().database_url) as session, session.transaction():
-            return check(session, table, weeks, today=today, only=checks)
+            return run_checks(session, table, weeks, today=today, only=checks)
 
     return retrying()(evaluate)
 

@@ -31,13 +31,13 @@ def source_assets(settings: Settings, catalog: Catalog) -> list[dg.AssetSpec]:
     return [
         dg.AssetSpec(
             key,
-            description=REPORT if spec.name is None else f"Registered as {spec.name}.",
+            description=REPORT if spec.is_vendor_report else f"Registered as {spec.name}.",
             kinds={"bigquery"},
             group_name="source",
             owners=OWNERS,
             metadata={
                 "dagster/column_schema": _column_schema(
-                    (column.title, column.type, column.about) for column in spec.columns
+                    (column.title, column.type, column.description) for column in spec.columns
                 )
             },
         )

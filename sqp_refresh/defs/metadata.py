@@ -35,7 +35,7 @@ def freshness(settings: Settings, table: Table) -> dg.FreshnessPolicy:
 def with_unit(column: Column) -> str:
     """Return what a column means, with its unit where the words do not say it."""
     unit = {PERCENT: "percent", PRICE: "in the marketplace's currency"}.get(column.type)
-    return f"{column.about} ({unit})" if unit else column.about
+    return f"{column.description} ({unit})" if unit else column.description
 
 
 def column_lineage(table: Table, source: dg.AssetKey | None) -> dg.TableColumnLineage:

@@ -1,7 +1,6 @@
-"""What BigQuery aggregated, in the types that staging takes; its names are ours already.
+"""Take a table's part of what BigQuery aggregated, and cast it to the types of staging.
 
-The rows of all tables aggregated from one source come in one result, of which each table has its
-part.
+The rows of all tables aggregated from one source come in one result, with our names already.
 """
 
 from collections.abc import Iterable
@@ -12,16 +11,16 @@ import pyarrow.compute as pc
 
 from sqp_refresh.extract.sql import TABLE, WEEK, aggregated_columns
 from sqp_refresh.model.tables import PRICE, Table
-from sqp_refresh.model.types import convert
+from sqp_refresh.model.types import cast
 
 
 @dataclass(frozen=True, slots=True)
 class Excerpt:
-    """The part of a result that is wanted; all of it where nothing else is said.
+    """The part of a result that is read; by default all of it.
 
     Attributes:
-        table: The table whose rows are wanted, of a result that has those of several.
-        columns: The columns that are wanted.
+        table: The table whose rows are read, of a result that has those of several.
+        columns: The columns that are read.
     """
 
     table: str | None = None
@@ -29,16 +28,16 @@ class Excerpt:
 
     @classmethod
     def for_table(cls, table: Table) -> "Excerpt":
-        """What is a table's of all that was aggregated from its source."""
+        """Return the part that belongs to a table, of all that was aggregated from its source."""
         return cls(table.name, (TABLE, WEEK, *aggregated_columns(table)))
 
     @property
     def restriction(self) -> str:
-        """The rows, as a filter for Storage Read."""
+        """Return the filter by which Storage Read gives these rows alone."""
         return f"{TABLE} = '{self.table}'" if self.table else ""
 
     def of(self, result: pa.Table) -> pa.Table:
-        """The part of a result that was read whole."""
+        """Return this part of a result that was read whole."""
         if self.table is None:
             return result
         return result.filter(
@@ -49,20 +48,21 @@ class Excerpt:
 def conform_result(
     table: Table, schema: pa.Schema, batches: Iterable[pa.RecordBatch]
 ) -> pa.RecordBatchReader:
-    """A table's columns of a query's result, with their types brought into line.
+    """Return a table's columns of a query's result, cast to the types that staging has.
 
     Raises:
         DataError: while it is read, for a value that is not what its column is.
     """
     types = {column.name: column.type for column in table.columns}
 
-    def conformed(batch: pa.RecordBatch) -> pa.RecordBatch:
+    # The middle values of a median are prices, and not columns of the table.
+    def cast_batch(batch: pa.RecordBatch) -> pa.RecordBatch:
         return pa.RecordBatch.from_pydict(
             {
-                name: convert(batch.column(name), types.get(name, PRICE), name)
+                name: cast(batch.column(name), types.get(name, PRICE), name)
                 for name in aggregated_columns(table)
             }
         )
 
     empty = pa.RecordBatch.from_pylist([], schema)
-    return pa.RecordBatchReader.from_batches(conformed(empty).schema, map(conformed, batches))
+    return pa.RecordBatchReader.from_batches(cast_batch(empty).schema, map(cast_batch, batches))

@@ -1,6 +1,6 @@
-"""A source's columns inside BigQuery: each under our name and in its type, and judged there.
+"""Cast a source's columns inside BigQuery, and hold its rows against their contract there.
 
-What cannot be read as what its column is becomes null and marks its row, exactly as it does for
+What cannot be cast becomes null and marks its row, exactly as `model.types.try_cast` does it for
 the rows that are read; the rules of the contract are then the very same text.
 """
 
@@ -31,12 +31,12 @@ _TYPES = {
 
 
 def quoted(name: str) -> str:
-    """A name in backticks; the settings have refused names that hold one."""
+    """Return a name in backticks; the settings have refused names that hold one."""
     return f"`{name}`"
 
 
 def typed_columns(source: BigQueryTable) -> dict[str, str]:
-    """Each column of the contract as an expression, and whether all of a row was readable."""
+    """Return each column of the contract as an expression, and whether a row was readable."""
     expressions = {column.name: _column(source, column) for column in source.spec.columns}
     lossy = [column for column in source.columns if _typed(source, column) != quoted(column.title)]
     readable = " AND ".join(
@@ -48,47 +48,45 @@ def typed_columns(source: BigQueryTable) -> dict[str, str]:
 
 
 def keeps_contract(source: BigQueryTable) -> str:
-    """Whether a row of typed columns keeps its contract, as a condition; never null."""
+    """Return the condition that a row of typed columns keeps its contract; it is never null."""
     rules = (f"({_in_bigquery(rule.sql)}) IS NOT FALSE" for rule in decisive_rules(source.spec))
     return "\n        AND ".join((quoted(READABLE), *rules))
 
 
 def _in_bigquery(rule: str) -> str:
-    """The one function that BigQuery knows by another name; its patterns are raw strings."""
+    """Rename the one function that BigQuery names otherwise; its patterns are raw strings."""
     return re.sub(r"REGEXP_LIKE\((`[^`]*`), '", r"REGEXP_CONTAINS(\1, r'", rule)
 
 
 def _column(source: BigQueryTable, column: SourceColumn) -> str:
     if column.title not in source.types:
-        known = column.title == MARKETPLACE_TITLE
-        unknown = f"CAST(NULL AS {_TYPES[logical_type(column.type)]})"
-        return f"@{MARKETPLACE_PARAMETER}" if known else unknown
-    if source.spec.name is None and column.title == CHILD_ASIN_TITLE:
+        if column.title == MARKETPLACE_TITLE:
+            return f"@{MARKETPLACE_PARAMETER}"
+        return f"CAST(NULL AS {_TYPES[logical_type(column.type)]})"
+    if source.spec.is_vendor_report and column.title == CHILD_ASIN_TITLE:
         return f"COALESCE({quoted(CHILD_ASIN_TITLE)}, {quoted(PARENT_ASIN_TITLE)})"
     return _typed(source, column)
 
 
 def _typed(source: BigQueryTable, column: SourceColumn) -> str:
-    name, type_, wanted = (
-        quoted(column.title),
-        source.types[column.title],
-        logical_type(column.type),
-    )
-    if wanted is LogicalType.DATE:
+    """Return a column in its type, null where a value cannot be cast."""
+    name, type_ = quoted(column.title), source.types[column.title]
+    to = logical_type(column.type)
+    if to is LogicalType.DATE:
         return f"DATE({name})"
-    if wanted not in (LogicalType.WHOLE, LogicalType.NUMBER) or type_ == "INTEGER":
+    if to not in (LogicalType.WHOLE, LogicalType.NUMBER) or type_ == "INTEGER":
         return name
     if type_ == "STRING":
-        cast = "INT64" if wanted is LogicalType.WHOLE else "FLOAT64"
-        says = f"REGEXP_CONTAINS(TRIM({name}), r'^({TEXT_OF[wanted]})$')"
-        number = f"IF({says}, SAFE_CAST(TRIM({name}) AS {cast}), NULL)"
-        return number if wanted is LogicalType.WHOLE else _finite(number)
-    if wanted is LogicalType.WHOLE:
+        # SAFE_CAST alone would also take hexadecimal, which Arrow is kept from reading too.
+        is_number = f"REGEXP_CONTAINS(TRIM({name}), r'^({TEXT_OF[to]})$')"
+        number = f"IF({is_number}, SAFE_CAST(TRIM({name}) AS {_TYPES[to]}), NULL)"
+        return number if to is LogicalType.WHOLE else _finite(number)
+    if to is LogicalType.WHOLE:
         whole = f"{name} = FLOOR({name}) AND ABS({name}) < {_INT64}"
         return f"IF({whole}, SAFE_CAST({name} AS INT64), NULL)"
     return _finite(name) if type_ == "FLOAT" else name
 
 
 def _finite(number: str) -> str:
-    # NaN is below nothing.
+    # A comparison with NaN is never true.
     return f"IF(ABS({number}) < CAST('inf' AS FLOAT64), {number}, NULL)"

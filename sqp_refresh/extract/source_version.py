@@ -13,9 +13,9 @@ from sqp_refresh.extract.casts import keeps_contract, quoted
 from sqp_refresh.extract.client import call_deadline, rest_client, translated_errors
 from sqp_refresh.extract.jobs import run_query
 from sqp_refresh.extract.query_cache import PendingQuery, QueryResult, RunQueries
-from sqp_refresh.extract.sql import WEEK, as_of, listed, place, typed_rows
+from sqp_refresh.extract.sql import WEEK, as_of, key_count, key_counts, listed, place, typed_rows
 from sqp_refresh.model.periods import Grain, Period
-from sqp_refresh.model.tables import OWN_COUNTS, SHARES, Origin, Table
+from sqp_refresh.model.tables import OWN_COUNTS, SHARES, Origin, SourceSpec, Table
 from sqp_refresh.model.versions import ROW_COUNT, SourceVersion
 from sqp_refresh.settings import Settings
 
@@ -76,7 +76,7 @@ def _expected(table: Table, row: Mapping[str, Any]) -> dict[str, int]:
     """Return the totals that the table must have, by the names of their metrics."""
     is_daily = table.origin is not Origin.SOURCE_ROWS and table.grain is Grain.DAY
     prefix = "day_" if is_daily else ""
-    counted = "landing" if table.origin is Origin.SOURCE_ROWS else f"{prefix}asins"
+    counted = "landing" if table.origin is Origin.SOURCE_ROWS else key_count(table)
     expected = {ROW_COUNT: row.get(counted, 0)}
     if "distinct_asins" in row:
         expected["distinct_asin_count"] = row["distinct_asins"]
@@ -112,7 +112,7 @@ def state_query(source: BigQueryTable) -> str:
     whole = listed([column.title for column in source.columns])
     rows = typed_rows(source, digest=f"TO_HEX(MD5(TO_JSON_STRING(STRUCT({whole}))))")
     key = [WEEK, "kept", *source.spec.key]
-    if source.spec.name is None:
+    if source.spec.is_vendor_report:
         ranked = f"""{place([*key, "report_date"], source)} AS day_place,
         MAX(`report_date`) OVER (PARTITION BY {listed(key)}) = `report_date` AS is_latest"""
     else:
@@ -155,17 +155,12 @@ def _counted(source: BigQueryTable) -> dict[str, str]:
         "broken": "COUNTIF(NOT kept)",
         "landing": f"COUNTIF({LANDS})",
     }
-    return counted | (_report_totals() if source.spec.name is None else {})
+    return counted | (_report_totals(source.spec) if source.spec.is_vendor_report else {})
 
 
-def _report_totals() -> dict[str, str]:
+def _report_totals(spec: SourceSpec) -> dict[str, str]:
     """Return keys and sums of the vendor's report, and how many shares look like which scale."""
-    keys = {
-        "distinct_asins": "`asin`",
-        "asins": "TO_JSON_STRING(STRUCT(`marketplace`, `asin`))",
-        "day_asins": "TO_JSON_STRING(STRUCT(`report_date`, `marketplace`, `asin`))",
-    }
-    counted = {name: f"COUNT(DISTINCT IF(kept, {key}, NULL))" for name, key in keys.items()}
+    counted = key_counts(spec) | {"distinct_asins": "COUNT(DISTINCT IF(kept, `asin`, NULL))"}
     for prefix, lands in (("", LANDS), ("day_", LANDS_ON_ITS_DAY)):
         counted |= {
             f"{prefix}{count}": f"COALESCE(SUM(IF({lands}, {quoted(count)}, 0)), 0)"

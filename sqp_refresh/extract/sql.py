@@ -1,17 +1,25 @@
-"""BigQuery SQL for what cannot be read as it stands: aggregates, and views.
+"""Compose BigQuery SQL for what Storage Read cannot read as it stands: aggregates, and views.
 
 Every name is quoted with backticks: in BigQuery, double quotes make a string literal. Values are
 bound parameters. The rows of a table come ordered by week, so that one pass can be cut into weeks.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from sqp_refresh.extract.bigquery_table import BigQueryTable
 from sqp_refresh.extract.casts import MARKETPLACE_PARAMETER, keeps_contract, quoted, typed_columns
-from sqp_refresh.model.periods import ALL_TIME, Grain, Period
-from sqp_refresh.model.tables import SUMMED_COUNTS, TEXT, Table, measures_first, middle_columns
+from sqp_refresh.model.periods import ALL_TIME, Period
+from sqp_refresh.model.tables import (
+    TEXT,
+    SourceSpec,
+    Table,
+    aggregated_from,
+    measures_first,
+    middle_columns,
+)
 
 if TYPE_CHECKING:
     from google.cloud.bigquery import ArrayQueryParameter, ScalarQueryParameter
@@ -25,11 +33,9 @@ WEEKS_PARAMETER = "weeks"
 FIRST_PARAMETER = "first"
 AFTER_PARAMETER = "after"
 
-_DAY = "day"
-
 
 def rows_query(source: BigQueryTable) -> str:
-    """The source's rows as they are: what Storage Read gives for a table, here for a view."""
+    """Return the query for the source's rows as they are: what Storage Read gives, for a view."""
     columns = ",\n    ".join(quoted(column.title) for column in source.columns)
     return f"""
 SELECT {week_of(source)} AS {WEEK},
@@ -40,54 +46,90 @@ ORDER BY {WEEK}"""
 
 
 def aggregate_query(source: BigQueryTable, tables: Sequence[Table]) -> str:
-    """The rows of tables that BigQuery aggregates from a source, which is read once for all.
+    """Return the query for the rows of tables that BigQuery aggregates from one source.
 
-    A row of each table for each of its keys, summed over the key's queries. Only rows that keep
-    their contract are in it. Where rows of one key and period contradict each other, the same one
-    counts as in the table that is filled row by row: the latest date, then the greatest values.
+    The source is read once for all tables: each row is taken as often as there are tables, and then
+    grouped by table, week and the key of that table. Only rows that keep their contract are in it.
+    Where rows of one key and period contradict each other, the same one counts as in the table that
+    is filled row by row: the latest date, then the greatest values.
+
+        asin_performance_data  (marketplace, asin)               a row per week
+        daily_sqp_data         (report_date, marketplace, asin)  a row per day
+
+    The steps, each a WITH clause:
+
+        source      the weeks' rows, every column under our name and in its type
+        good        those that keep their contract
+        for_tables  each once for every table, with the columns that this table is grouped by
+        ranked      the place of a row among those of one key, and each text with its date
+        counted     the rows that count, and the place of each price among those of its group
+
+    Args:
+        source: Where the rows are.
+        tables: The tables; those that share a column's name share its meaning.
     """
-    # The day tells rows apart only where the table has one.
-    (grouping,) = {_grouping(table) for table in tables}
-    key = [TABLE, WEEK, _DAY, *grouping]
-    daily = _names(filter(_has_days, tables))
-    day = f"IF({TABLE} IN ({daily}), `report_date`, NULL)" if daily else "CAST(NULL AS DATE)"
-    aggregates = {name: value for table in tables for name, value in _aggregates(table).items()}
-    named = ",\n    ".join(f"{value} AS {quoted(name)}" for name, value in aggregates.items())
+    keys = _key_columns(tables)
+    group = [TABLE, WEEK, *(key.alias for key in keys)]
+    each_row = [*group, *(name for name in source.spec.key if name not in group)]
+    aggregates = ",\n    ".join(
+        f"{value} AS {quoted(name)}" for name, value in _aggregates(source, tables).items()
+    )
     return f"""
 WITH source AS (
     {typed_rows(source)}
 ), good AS (
     SELECT * FROM source
     WHERE {keeps_contract(source)}
-), wanted AS (
-    SELECT *, {day} AS {_DAY}
-    FROM good CROSS JOIN UNNEST([{_names(tables)}]) AS {TABLE}
+), for_tables AS (
+    SELECT *{"".join(key.definition for key in keys)}
+    FROM good CROSS JOIN UNNEST([{_texts_in_sql(tables)}]) AS {TABLE}
 ), ranked AS (
-    SELECT *, {place([*key, "search_query"], source)} AS place{_dated_texts(tables, key)}
-    FROM wanted
+    SELECT *, {place(each_row, source)} AS place{_dated_texts(tables, group)}
+    FROM for_tables
 ), counted AS (
-    SELECT *{_median_places(tables, key)} FROM ranked WHERE place = 1
+    SELECT *{_median_places(tables, group)} FROM ranked WHERE place = 1
 )
-SELECT {TABLE}, {WEEK}, {_DAY} AS `report_date`, {listed(grouping)},
-    {named}
+SELECT {TABLE}, {WEEK}, {", ".join(key.selected for key in keys)},
+    {aggregates}
 FROM counted
-GROUP BY {listed(key)}
+GROUP BY {listed(group)}
 ORDER BY {TABLE}, {WEEK}"""
 
 
 def aggregated_columns(table: Table) -> list[str]:
-    """The columns of what `aggregate_query` yields that are a table's; it may have others."""
-    days = ["report_date"] if _has_days(table) else []
-    return [*days, *_grouping(table), *_aggregates(table)]
+    """Name the columns of what `aggregate_query` yields that are a table's; it may have others."""
+    middles = (name for median in table.medians for name in middle_columns(median))
+    return [*table.group_key, *_texts(table), *table.counts, *table.sums, *middles]
+
+
+def key_counts(spec: SourceSpec) -> dict[str, str]:
+    """Return the rows that each aggregated table must have of a week, as aggregates.
+
+    They are counted over rows with a column `kept`, which tells whether a row keeps its contract.
+
+    Returns:
+        An expression by the name that `key_count` gives.
+    """
+    return {
+        key_count(table): (
+            f"COUNT(DISTINCT IF(kept, TO_JSON_STRING(STRUCT({listed(table.group_key)})), NULL))"
+        )
+        for table in aggregated_from(spec)
+    }
+
+
+def key_count(table: Table) -> str:
+    """Name the count of the rows that an aggregated table must have."""
+    return f"rows_of_{table.name}"
 
 
 def count_query(name: str) -> str:
-    """How many rows a table has: the least that there is to ask of it."""
+    """Return the query for the number of rows: the least that can be read of a table."""
     return f"SELECT COUNT(*) FROM {quoted(name)}"
 
 
 def query_parameters(weeks: Sequence[Period], marketplace: str) -> "list[Parameter]":
-    """The values that both queries take: the weeks, their bounds, and the missing marketplace."""
+    """Return the values that the queries take: weeks, their bounds, and a missing marketplace."""
     from google.cloud.bigquery import ArrayQueryParameter, ScalarQueryParameter
 
     after = max(weeks).end + timedelta(days=1)
@@ -100,14 +142,16 @@ def query_parameters(weeks: Sequence[Period], marketplace: str) -> "list[Paramet
 
 
 def typed_rows(source: BigQueryTable, **others: str) -> str:
-    """A SELECT of the weeks' rows with every column under our name, ready to be judged.
+    """Return a SELECT of the weeks' rows, every column under our name and in its type.
 
     Args:
         source: Where the rows are.
         others: Expressions over the source's own columns, by the name they get.
     """
-    named = typed_columns(source) | others
-    columns = ",\n        ".join(f"{value} AS {quoted(name)}" for name, value in named.items())
+    expressions = typed_columns(source) | others
+    columns = ",\n        ".join(
+        f"{value} AS {quoted(name)}" for name, value in expressions.items()
+    )
     return f"""SELECT {week_of(source)} AS {WEEK},
         {columns}
     FROM {as_of(source)}
@@ -115,7 +159,7 @@ def typed_rows(source: BigQueryTable, **others: str) -> str:
 
 
 def place(key: Sequence[str], source: BigQueryTable) -> str:
-    """The rank of a row among those of one key; the first counts, as it does in Postgres."""
+    """Return the rank of a row among those of one key; the first counts, as in Postgres."""
     return f"""ROW_NUMBER() OVER (
         PARTITION BY {listed(key)}
         ORDER BY {_winner_first(source)}
@@ -123,26 +167,30 @@ def place(key: Sequence[str], source: BigQueryTable) -> str:
 
 
 def listed(names: Sequence[str]) -> str:
-    """Names in backticks, with commas between them."""
+    """Return names in backticks, with commas between them."""
     return ", ".join(map(quoted, names))
 
 
 def as_of(source: BigQueryTable) -> str:
-    """The source at the instant it is read as of, so that all queries of a run see the same."""
+    """Return the source as of its instant, so that all queries of a run see the same rows."""
     if source.instant is None:
         return quoted(source.name)
     return f"{quoted(source.name)} FOR SYSTEM_TIME AS OF TIMESTAMP '{source.instant.isoformat()}'"
 
 
 def week_of(source: BigQueryTable) -> str:
-    """The Sunday of a row's week, as an expression."""
+    """Return the Sunday of a row's week, as an expression."""
     if source.spec.week_title is None:
         return f"DATE '{ALL_TIME.start.isoformat()}'"
     return f"DATE_TRUNC(DATE({quoted(source.spec.week_title)}), WEEK(SUNDAY))"
 
 
 def in_weeks(source: BigQueryTable) -> str:
-    """Bounds in the column's own type, so that BigQuery prunes partitions, then the exact weeks."""
+    """Return the condition for rows of the weeks.
+
+    The bounds are in the column's own type, so that BigQuery prunes partitions; then come the exact
+    weeks, which no partition is pruned by.
+    """
     title = source.spec.week_title
     if title is None:
         return "TRUE"
@@ -162,37 +210,72 @@ def in_weeks(source: BigQueryTable) -> str:
 
 
 def _winner_first(source: BigQueryTable) -> str:
+    """Return the order of contradicting rows: the latest date, then the greatest values.
+
+    Postgres ranks the rows of `search_query_performance` in the same order, so that all tables are
+    made from the same rows.
+    """
     names = [column.name for column in source.columns]
     latest = ["report_date"] if "report_date" in names else []
     values = measures_first(tuple(column.target for column in source.columns))
-    named = [column.name for column in values if column.name not in latest]
-    return ", ".join(f"{quoted(name)} DESC" for name in [*latest, *named])
+    others = [column.name for column in values if column.name not in latest]
+    return ", ".join(f"{quoted(name)} DESC" for name in [*latest, *others])
 
 
-def _has_days(table: Table) -> bool:
-    return table.grain is Grain.DAY
+@dataclass(frozen=True, slots=True)
+class _KeyColumn:
+    """A column that tables are grouped by, for those that have it in their key.
+
+    Attributes:
+        name: The column.
+        alias: What to group by: the column itself, or a copy that is null for the other tables.
+        definition: The copy as another column of a SELECT; empty where there is none.
+    """
+
+    name: str
+    alias: str
+    definition: str = ""
+
+    @property
+    def selected(self) -> str:
+        """Return the column under its own name, once rows are grouped by it."""
+        # Without backticks: the emulator would otherwise group by the column of the new name.
+        return quoted(self.name) if self.alias == self.name else f"{self.alias} AS {self.name}"
 
 
-def _grouping(table: Table) -> tuple[str, ...]:
-    """The key of an aggregated table, but for the columns that follow from its week or day."""
-    days = {"start_date", "end_date", "report_date"}
-    return tuple(column.name for column in table.key if column.name not in days)
+def _key_columns(tables: Sequence[Table]) -> list[_KeyColumn]:
+    """List the columns of all keys.
+
+    In a query for several tables, a column may be in the key of some of them only. The rows of the
+    others must not be split by it, so they are grouped by a copy that is null for them. The column
+    itself stays as it is: it still tells the source's rows apart.
+    """
+    columns = []
+    for name in dict.fromkeys(name for table in tables for name in table.group_key):
+        having = [table for table in tables if name in table.group_key]
+        if len(having) == len(tables):
+            columns.append(_KeyColumn(name, name))
+            continue
+        alias = f"{name}_of_key"
+        copy = f"IF({TABLE} IN ({_texts_in_sql(having)}), {quoted(name)}, NULL)"
+        columns.append(_KeyColumn(name, alias, f", {copy} AS {quoted(alias)}"))
+    return columns
 
 
-def _names(tables: Iterable[Table]) -> str:
-    """Names of tables as texts in SQL, which need no escaping."""
+def _texts_in_sql(tables: Iterable[Table]) -> str:
+    """Return names of tables as texts in SQL, which need no escaping."""
     return ", ".join(f"'{table.name}'" for table in tables)
 
 
 def _median_places(tables: Iterable[Table], key: list[str]) -> str:
-    """Where each price stands among those of its group, and how many there are."""
+    """Return the place of each price among those of its group, and how many there are."""
     medians = {median: price for table in tables for median, price in table.medians.items()}
     return "".join(
         f""",
         ROW_NUMBER() OVER (
             PARTITION BY {listed(key)} ORDER BY {quoted(price)} IS NULL, {quoted(price)}
         ) AS `{median}_place`,
-        COUNT({quoted(price)}) OVER (PARTITION BY {listed(key)}) AS `{median}_known`"""
+        COUNT({quoted(price)}) OVER (PARTITION BY {listed(key)}) AS `{median}_size`"""
         for median, price in medians.items()
     )
 
@@ -202,9 +285,10 @@ def _texts(table: Table) -> list[str]:
 
 
 def _dated_texts(tables: Iterable[Table], key: list[str]) -> str:
-    """Each text with the date it was known at, the latest of its group, and the greatest of those.
+    """Return each text with its date, the latest of its group, and the greatest of those.
 
-    Taken from every row, also from those that do not count: a null never hides a known title.
+    They are taken from every row, also from those that do not count: a null never hides a title.
+    The date is in front, ten characters long, so that MAX compares dates first.
     """
     return "".join(
         f""",
@@ -214,14 +298,36 @@ def _dated_texts(tables: Iterable[Table], key: list[str]) -> str:
     )
 
 
-def _aggregates(table: Table) -> dict[str, str]:
-    days = len("2024-08-18")
-    expressions = {name: f"SUBSTR(MAX(`{name}_dated`), {days + 1})" for name in _texts(table)}
-    expressions["search_query_count"] = "COUNT(*)"
-    expressions |= {name: f"SUM({quoted(count)})" for name, count in SUMMED_COUNTS.items()}
-    for median, price in table.medians.items():
-        # One place for an odd number of prices, two for an even one.
-        middle = f"2 * `{median}_place` BETWEEN `{median}_known` AND `{median}_known` + 2"
-        for column, extreme in zip(middle_columns(median), ("MIN", "MAX"), strict=True):
-            expressions[column] = f"{extreme}(IF({middle}, {quoted(price)}, NULL))"
+def _aggregates(source: BigQueryTable, tables: Sequence[Table]) -> dict[str, str]:
+    """Return how each value of the tables is computed from the rows of a group, by its name."""
+    expressions: dict[str, str] = {}
+    for table in tables:
+        expressions |= {
+            name: f"SUBSTR(MAX(`{name}_dated`), {len('2024-08-18') + 1})" for name in _texts(table)
+        }
+        expressions |= {name: _count(source, tables, name) for name in table.counts}
+        expressions |= {name: f"SUM({quoted(measure)})" for name, measure in table.sums.items()}
+        for median, measure in table.medians.items():
+            expressions |= _middles(median, measure)
     return expressions
+
+
+def _count(source: BigQueryTable, tables: Sequence[Table], name: str) -> str:
+    """Count the different values of a key column; each row has another one if the key is complete.
+
+    COUNT(*) is much cheaper than COUNT(DISTINCT), and the same where no other column of the
+    source's key is left out of the tables' keys.
+    """
+    having = [table for table in tables if name in table.counts]
+    counted = having[0].counts[name]
+    is_each_row = all(set(source.spec.key) - set(t.group_key) == {counted} for t in having)
+    return "COUNT(*)" if is_each_row else f"COUNT(DISTINCT {quoted(counted)})"
+
+
+def _middles(median: str, measure: str) -> dict[str, str]:
+    """Pick the middle values of a measure: one for an odd number of them, two for an even one."""
+    is_middle = f"2 * `{median}_place` BETWEEN `{median}_size` AND `{median}_size` + 2"
+    return {
+        column: f"{extreme}(IF({is_middle}, {quoted(measure)}, NULL))"
+        for column, extreme in zip(middle_columns(median), ("MIN", "MAX"), strict=True)
+    }

@@ -109,6 +109,8 @@ def definition_hash(table: Table) -> str:
         [(column.name, column.type) for column in table.columns],
         table.ratios,
         table.medians,
+        table.sums,
+        table.counts,
         sorted(table.kept_when_null),
         [rule.sql for rule in contract_of(table.source)] if table.source else [],
     ]

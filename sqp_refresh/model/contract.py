@@ -1,9 +1,9 @@
-"""The row contract: what every row of a source must keep before it may reach a table.
+"""Define the row contract: what every row of a source must keep before it may reach a table.
 
-A rule is one line of SQL in words that BigQuery and Polars share, so that the rows which land and
-the sums which BigQuery computes are judged by the same text. A rule that is null for a row, because
-a value in it is, does not speak of that row. Where the rules come from: Amazon's report schema,
-real rows of the report, and the widths of the columns in Postgres.
+A rule is one line of SQL that BigQuery and Polars both understand, so that the rows which are
+loaded and the sums which BigQuery computes are held against the same text. A rule that is null for
+a row, because a value in it is, does not apply to that row. The rules come from Amazon's report
+schema, from real rows of the report, and from the widths of the columns in Postgres.
 """
 
 import re
@@ -16,24 +16,24 @@ SHARE_TOLERANCE = 0.01
 """Percentage points that a share may be off; Amazon rounds to two decimals, half away from zero."""
 
 MOST = 10**12
-"""A count above it is no count of anything, and the sum of millions of such would overflow."""
+"""The greatest count that is believed; the sum of millions of greater ones would overflow."""
 
 # An entry of a B-tree holds 2,704 bytes, the dates and the other columns of a key among them.
 _KEY_BYTES = 2400
 _INTEGERS = {"smallint": 2**15, "integer": 2**31}
 # As many digits as survive in floating point, and in Postgres's cast of it.
 _DIGITS = 14
-_HAS_INK = r"[^ \t\r\n]"
+_NON_SPACE = r"[^ \t\r\n]"
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What every row keeps.
+    """One condition that every row keeps.
 
     Attributes:
-        reason: What is wrong with a row that does not, in the source's own column titles.
-        sql: True, or null, for a row that does, over the names that the columns get here.
-        is_implied: Whether a row that does not breaks another rule, too: such a rule tells what is
+        reason: What is wrong with a row that breaks it, in the source's own column titles.
+        sql: True, or null, for a row that keeps it, over the names that the columns get here.
+        is_implied: Whether a row that breaks it breaks another rule, too: such a rule says what is
             wrong, and decides nothing.
         is_of_nul: Whether only a row with a NUL byte in a text can break it.
     """
@@ -45,26 +45,23 @@ class Rule:
 
 
 def contract_of(spec: SourceSpec) -> tuple[Rule, ...]:
-    """The rules for the rows of a source: those of the vendor's report, or of a registered table.
+    """Return the rules for the rows of a source: the vendor's report, or a registered table.
 
-    That each value can be read as what its column is comes before all of them.
+        contract_of(SQP_REPORT)[0]
+        # Rule("Marketplace is missing", "`marketplace` IS NOT NULL")
+
+    They are about rows whose values were all cast to the types of their columns.
     """
-    if spec.name is not None:
-        return (*_key_is_there(spec), *_texts_are_texts(spec), *_values_fit(spec))
-    return (
-        *_key_is_there(spec),
-        *_texts_are_texts(spec),
-        *_figures_are_amazons(spec),
-        *_values_fit(spec),
-    )
+    figures = _figures_are_amazons(spec) if spec.is_vendor_report else ()
+    return (*_key_is_present(spec), *_texts_are_texts(spec), *figures, *_values_fit(spec))
 
 
 def decisive_rules(spec: SourceSpec) -> tuple[Rule, ...]:
-    """Those rules for the rows of a source that tell whether a row keeps its contract."""
+    """Return those rules that decide whether a row keeps its contract."""
     return tuple(rule for rule in contract_of(spec) if not rule.is_implied)
 
 
-def _key_is_there(spec: SourceSpec) -> Iterator[Rule]:
+def _key_is_present(spec: SourceSpec) -> Iterator[Rule]:
     keys = [column for column in spec.columns if column.name in spec.key]
     texts = [column for column in keys if _is_text(column)]
     for column in spec.columns:
@@ -72,9 +69,9 @@ def _key_is_there(spec: SourceSpec) -> Iterator[Rule]:
             yield Rule(f"{column.title} is missing", f"`{column.name}` IS NOT NULL")
     for column in texts:
         # A registered table may well have an empty text in its key.
-        if spec.name is None:
-            inked = f"REGEXP_LIKE(`{column.name}`, '{_HAS_INK}')"
-            yield Rule(f"{column.title} is empty", inked, _is_asin(spec, column))
+        if spec.is_vendor_report:
+            is_written = f"REGEXP_LIKE(`{column.name}`, '{_NON_SPACE}')"
+            yield Rule(f"{column.title} is empty", is_written, _is_asin(spec, column))
         room = _KEY_BYTES // len(texts)
         yield Rule(
             f"{column.title} is longer than the {room} bytes that a key has room for",
@@ -93,7 +90,7 @@ def _texts_are_texts(spec: SourceSpec) -> Iterator[Rule]:
             is_of_nul=True,
         )
         # In BigQuery a title in double quotes is a text, which once filled a whole table.
-        titles = [other.title for other in spec.columns if spec.name is None or other is column]
+        titles = [other.title for other in spec.columns if spec.is_vendor_report or other is column]
         plain = [f"'{title}'" for title in titles if title.replace(" ", "").isalnum()]
         if plain:
             yield Rule(
@@ -104,7 +101,7 @@ def _texts_are_texts(spec: SourceSpec) -> Iterator[Rule]:
 
 
 def _figures_are_amazons(spec: SourceSpec) -> Iterator[Rule]:
-    """What holds for the figures of every seller and every week."""
+    """Return what holds for the figures of every seller and every week."""
     title = {column.name: column.title for column in spec.columns}
     yield Rule(
         f"{title['asin']} is not ten capital letters and digits",
@@ -131,6 +128,7 @@ def _figures_are_amazons(spec: SourceSpec) -> Iterator[Rule]:
 
 
 def _share(title: dict[str, str], share: str, own: str, total: str) -> Iterator[Rule]:
+    """Return what holds for one share and the two counts that it is computed from."""
     yield Rule(f"{title[own]} is above {title[total]}", f"`{own}` <= `{total}`")
     yield Rule(f"{title[share]} is not between 0 and 100", f"`{share}` BETWEEN 0 AND 100")
     yield Rule(
@@ -144,15 +142,16 @@ def _share(title: dict[str, str], share: str, own: str, total: str) -> Iterator[
 
 
 def _values_fit(spec: SourceSpec) -> Iterator[Rule]:
-    """What Postgres would refuse, and with it the whole week."""
+    """Return what Postgres would refuse otherwise, and with it the whole week."""
     for column in spec.columns:
         if fits := _fits(f"`{column.name}`", column.type):
             # A share is a percentage.
-            is_implied = spec.name is None and column.name in SHARES
+            is_implied = spec.is_vendor_report and column.name in SHARES
             yield Rule(f"{column.title} does not fit into {column.type}", fits, is_implied)
 
 
 def _fits(name: str, type_: str) -> str | None:
+    """Return the condition that a value fits into a column of a type; None where all values do."""
     base = type_.partition("(")[0]
     sizes = [int(size) for size in re.findall(r"-?\d+", type_)]
     if base == "numeric" and sizes:
@@ -170,8 +169,11 @@ def _fits(name: str, type_: str) -> str | None:
 
 
 def _is_asin(spec: SourceSpec, column: SourceColumn) -> bool:
-    """Whether it is the vendor's ASIN: ten capital letters and digits say more than any text."""
-    return spec.name is None and column.name == "asin"
+    """Return whether it is the vendor's ASIN.
+
+    It has a rule of its own, ten capital letters and digits, which implies those for any text.
+    """
+    return spec.is_vendor_report and column.name == "asin"
 
 
 def _is_text(column: SourceColumn) -> bool:

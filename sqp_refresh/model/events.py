@@ -1,4 +1,4 @@
-"""What alerts tell of, and how much each matters."""
+"""Define the events that alerts are sent for, and how much each matters."""
 
 from enum import StrEnum
 
@@ -12,7 +12,7 @@ class Severity(StrEnum):
 
 
 class Event(StrEnum):
-    """One thing that an alert tells of, by the name that receivers know it by."""
+    """One event that an alert is sent for; its value is the name that receivers see."""
 
     FAILED = "refresh.failed"
     WARNING = "refresh.warning"
@@ -24,7 +24,7 @@ class Event(StrEnum):
 
     @property
     def severity(self) -> Severity:
-        """How soon somebody has to look."""
+        """Return how soon somebody has to look."""
         return _SEVERITY[self]
 
 

@@ -1,4 +1,4 @@
-"""Which columns each column of a table is made from, told from what `tables.py` says of it."""
+"""Tell which columns each column of a table is made from, as `tables.py` says."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,7 +7,6 @@ from sqp_refresh.model.tables import (
     CHILD_ASIN_TITLE,
     PARENT_ASIN_TITLE,
     SEARCH_QUERY_PERFORMANCE,
-    SUMMED_COUNTS,
     SourceSpec,
     Table,
 )
@@ -15,22 +14,20 @@ from sqp_refresh.model.tables import (
 Origins = Mapping[str, Sequence[tuple[str | None, str]]]
 """By column: the table that it comes from, None for the one in BigQuery, and the column there."""
 
-# What is made from columns of another name: whatever places a row in time, or counts rows.
-_COUNTED = {"search_query_count": "search_query", "weeks_count": "start_date"}
 _PARENTS = (SEARCH_QUERY_PERFORMANCE, ASIN_PERFORMANCE_DATA)
 
 
 def origins(table: Table) -> Origins:
-    """The columns that each column of a table is made from, one step up."""
-    found = {column.name: _of(table, column.name) for column in table.columns}
-    return {name: list(dict.fromkeys(made_from)) for name, made_from in found.items()}
+    """Return the columns that each column of a table is made from, one step up."""
+    columns = {column.name: _origins_of(table, column.name) for column in table.columns}
+    return {name: list(dict.fromkeys(made_from)) for name, made_from in columns.items()}
 
 
-def _of(table: Table, column: str) -> list[tuple[str | None, str]]:
+def _origins_of(table: Table, column: str) -> list[tuple[str | None, str]]:
     if column in table.ratios:
         dividend, divisor = table.ratios[column]
-        return _of(table, dividend) + _of(table, divisor)
-    name = table.medians.get(column) or SUMMED_COUNTS.get(column) or _COUNTED.get(column, column)
+        return _origins_of(table, dividend) + _origins_of(table, divisor)
+    name = (table.medians | table.sums | table.counts).get(column, column)
     return _in_source(table.source, name) if table.source else _in_parents(table, name)
 
 
@@ -38,12 +35,13 @@ def _in_source(spec: SourceSpec, name: str) -> list[tuple[str | None, str]]:
     titles = {column.name: column.title for column in spec.columns}
     if titles.get(name) == CHILD_ASIN_TITLE:
         return [(None, CHILD_ASIN_TITLE), (None, PARENT_ASIN_TITLE)]
+    # Whatever else there is tells when a row's period begins or ends.
     title = titles.get(name, spec.week_title)
     return [(None, title)] if title else []
 
 
 def _in_parents(table: Table, name: str) -> list[tuple[str | None, str]]:
     for parent in _PARENTS:
-        if parent.name in table.parents and name in {column.name for column in parent.columns}:
+        if parent.name in table.parents and name in parent.names:
             return [(parent.name, name)]
     return [(SEARCH_QUERY_PERFORMANCE.name, "start_date")]

@@ -1,4 +1,4 @@
-"""The Sunday-Saturday week of Amazon's report, and the calendar periods above it.
+"""Define the Sunday-Saturday week of Amazon's report, and the calendar periods above it.
 
 A week is named by its Sunday. It belongs to the month, quarter and year that hold that Sunday,
 so no week is split or counted twice.
@@ -15,7 +15,7 @@ DAYS_IN_WEEK = 7
 
 
 class Grain(StrEnum):
-    """How much time one row of a table covers."""
+    """The time that one row of a table covers."""
 
     DAY = "day"
     WEEK = "week"
@@ -26,12 +26,12 @@ class Grain(StrEnum):
 
     @property
     def published(self) -> "Grain":
-        """The stretch that is published at once: days go by the week, as the source restates."""
+        """Return the grain that is loaded at once: days by the week, as they are restated."""
         return Grain.WEEK if self is Grain.DAY else self
 
     @property
     def months(self) -> int:
-        """Calendar months in one period of this grain.
+        """Return the calendar months in one period of this grain.
 
         Raises:
             ValueError: for the others, which are not made of whole months.
@@ -44,24 +44,24 @@ class Grain(StrEnum):
 
 @dataclass(frozen=True, order=True, slots=True)
 class Period:
-    """A stretch of days, both ends included: what one transaction publishes."""
+    """Days in a row, both ends included: what one transaction loads."""
 
     start: date
     end: date
 
     def __str__(self) -> str:
-        """The first day, which is also the partition key of a week."""
+        """Return the first day, which is also the partition key of a week."""
         return "the whole table" if self == ALL_TIME else self.start.isoformat()
 
     @classmethod
     def week_of(cls, day: date) -> Self:
-        """The Sunday-Saturday week that contains `day`."""
+        """Return the Sunday-Saturday week that contains `day`."""
         sunday = day - timedelta(days=day.isoweekday() % DAYS_IN_WEEK)
         return cls(sunday, sunday + timedelta(days=DAYS_IN_WEEK - 1))
 
     @classmethod
     def containing(cls, day: date, grain: Grain) -> Self:
-        """What is published at once around `day`: a whole week, month, quarter, year or table."""
+        """Return what is loaded at once around `day`: a week, month, quarter, year or all time."""
         if grain is Grain.TABLE:
             return cls(date.min, date.max)
         if grain.published is Grain.WEEK:
@@ -76,7 +76,7 @@ ALL_TIME = Period(date.min, date.max)
 
 
 def weeks_between(first: date, last: date) -> Iterator[Period]:
-    """Every week from the one that contains `first` to the one that contains `last`."""
+    """List the weeks from the one that contains `first` to the one that contains `last`."""
     week = Period.week_of(first)
     while week.start <= last:
         yield week
@@ -84,17 +84,17 @@ def weeks_between(first: date, last: date) -> Iterator[Period]:
 
 
 def finished_weeks(first: date, today: date) -> list[Period]:
-    """The weeks from the one that contains `first` to the last that ended before `today`."""
+    """List the weeks from the one that contains `first` to the last that ended before `today`."""
     return [week for week in weeks_between(first, today) if week.end < today]
 
 
 def periods_touched(weeks: Iterable[Period], grain: Grain) -> list[Period]:
-    """The periods of `grain` that hold the Sunday of any of `weeks`, each once, in order."""
+    """List the periods of `grain` that hold the Sunday of any of `weeks`, each once, in order."""
     return sorted({Period.containing(week.start, grain) for week in weeks})
 
 
 def stretches(weeks: Iterable[Period]) -> Iterator[list[Period]]:
-    """Weeks in a row, together."""
+    """Group weeks that follow each other without a gap."""
     ordered = sorted(weeks)
     stretch = ordered[:1]
     for before, week in pairwise(ordered):

@@ -1,4 +1,4 @@
-"""What a column is read as: one column of Arrow into a type that staging has, nothing rounded.
+"""Cast one column of Arrow to a type that staging has, with nothing rounded.
 
 Shares and prices keep the type the source gave them, and become NUMERIC in Postgres, once.
 """
@@ -15,7 +15,7 @@ from sqp_refresh.errors import DataError, one_line
 
 
 class LogicalType(StrEnum):
-    """What a column is read as; the value says it to a person."""
+    """What the values of a column are; the text of a member says it to a person."""
 
     TEXT = "text in UTF-8"
     DATE = "a date of the years 1 to 9999"
@@ -34,9 +34,9 @@ ACCEPTED = {
     LogicalType.FLAG: frozenset({"BOOLEAN", "BOOL"}),
     LogicalType.INSTANT: frozenset({"TIMESTAMP"}),
 }
-"""The BigQuery types that convert."""
+"""The BigQuery types that can be cast to each."""
 
-_READINGS = {
+_LOGICAL_TYPES = {
     "date": LogicalType.DATE,
     "smallint": LogicalType.WHOLE,
     "integer": LogicalType.WHOLE,
@@ -60,52 +60,60 @@ TEXT_OF = {
     LogicalType.WHOLE: "[+-]?[0-9]+",
     LogicalType.NUMBER: "[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]+)?",
 }
-"""How a text says a number, as a regular expression; any other text is not zero but no number."""
+"""How a number is written in a text, as a regular expression; any other text is no number."""
 
 
 def logical_type(postgres_type: str) -> LogicalType:
-    """How a column of this Postgres type is read; any other type is read as text."""
-    return _READINGS.get(postgres_type.partition("(")[0], LogicalType.TEXT)
+    """Return how a column of a Postgres type is read; any unknown type is read as text."""
+    return _LOGICAL_TYPES.get(postgres_type.partition("(")[0], LogicalType.TEXT)
 
 
-def unknown(rows: int, postgres_type: str) -> pa.Array:
-    """A column of which nothing is known, in a type that staging has."""
+def nulls(rows: int, postgres_type: str) -> pa.Array:
+    """Return a column of nulls, in a type that staging has."""
     return pa.nulls(rows, _ARROW_TYPES[logical_type(postgres_type)])
 
 
-def convert(array: pa.Array, postgres_type: str, title: str) -> pa.Array:
-    """One column in a type that staging has, every value of it.
+def cast(array: pa.Array, postgres_type: str, title: str) -> pa.Array:
+    """Cast one column to a type that staging has, every value of it.
+
+        cast(pa.array([" 7", None]), "bigint", "Total Click Count")  # int64: 7, null
+
+    Args:
+        array: The values in the types of the source.
+        postgres_type: The type of the column in Postgres.
+        title: The column, as a message names it.
 
     Raises:
-        DataError: a value cannot be read as what the column is; it is named.
+        DataError: a value cannot be cast.
     """
-    wanted = logical_type(postgres_type)
+    type_ = logical_type(postgres_type)
     try:
-        return _converted(array, wanted)
+        return _cast(array, type_)
     except pa.ArrowInvalid as error:
         raise DataError(
-            f"column {title!r} of the source holds a value that is not {wanted}: {one_line(error)}"
+            f"column {title!r} of the source holds a value that is not {type_}: {one_line(error)}"
         ) from None
 
 
 def try_cast(array: pa.Array, postgres_type: str) -> tuple[pa.Array, pa.BooleanArray | None]:
-    """One column in a type that staging has; what cannot be read as such becomes null.
+    """Cast one column to a type that staging has; what cannot be cast becomes null.
 
     Returns:
-        The column, and which of its values were not readable; None where all were.
+        The column, and which of its values were lost; None where none was.
     """
-    wanted = logical_type(postgres_type)
+    type_ = logical_type(postgres_type)
+    # Nearly every batch can be cast as a whole, which is much faster than value by value.
     try:
-        return _converted(array, wanted), None
+        return _cast(array, type_), None
     except pa.ArrowInvalid:
-        readable = _readable(array, wanted)
-    known = pc.call_function("is_valid", [array])
-    lost = pc.call_function("and_not", [known, pc.call_function("is_valid", [readable])])
-    return _converted(readable, wanted), lost
+        readable = _readable(array, type_)
+    had_value = pc.call_function("is_valid", [array])
+    lost = pc.call_function("and_not", [had_value, pc.call_function("is_valid", [readable])])
+    return _cast(readable, type_), lost
 
 
-def _converted(array: pa.Array, wanted: LogicalType) -> pa.Array:
-    match wanted:
+def _cast(array: pa.Array, type_: LogicalType) -> pa.Array:
+    match type_:
         case LogicalType.TEXT:
             # A block may hold bytes that are no UTF-8, which nothing after this expects.
             array.validate(full=True)
@@ -123,16 +131,19 @@ def _converted(array: pa.Array, wanted: LogicalType) -> pa.Array:
             return _in_calendar(array.cast(pa.timestamp("us", "UTC")))
 
 
-def _readable(array: pa.Array, wanted: LogicalType) -> pa.Array:
-    """The values that can be read, null for the others; value by value, for the rare bad batch."""
+def _readable(array: pa.Array, type_: LogicalType) -> pa.Array:
+    """Return the values that can be cast, null for the others; one by one, for the rare bad batch.
+
+    Arrow raises for the first value that it cannot cast, and does not say which one that is.
+    """
     if pa.types.is_string(array.type):
         texts = [_text(value) for value in array.cast(pa.binary()).to_pylist()]
         array = pa.array(texts, pa.string())
-    if wanted is LogicalType.TEXT:
+    if type_ is LogicalType.TEXT:
         return array
-    if wanted in (LogicalType.DATE, LogicalType.INSTANT):
+    if type_ in (LogicalType.DATE, LogicalType.INSTANT):
         return pc.call_function("if_else", [_is_in_calendar(array), array, pa.scalar(None)])
-    return pa.array([_number(value, wanted) for value in array.to_pylist()], array.type)
+    return pa.array([_number(value, type_) for value in array.to_pylist()], array.type)
 
 
 def _text(value: bytes | None) -> str | None:
@@ -142,15 +153,15 @@ def _text(value: bytes | None) -> str | None:
         return None
 
 
-def _number(value: Any, wanted: LogicalType) -> object:  # noqa: ANN401, whatever a column holds
-    """The value where it is a number of that kind, a text that says one in Arrow's own way."""
+def _number(value: Any, type_: LogicalType) -> object:  # noqa: ANN401, whatever a column holds
+    """Return a value that is a number of that type, null for others; texts as Arrow reads them."""
     is_text = isinstance(value, str)
-    if value is None or (is_text and not re.fullmatch(TEXT_OF[wanted], value.strip(), re.ASCII)):
+    if value is None or (is_text and not re.fullmatch(TEXT_OF[type_], value.strip(), re.ASCII)):
         return None
-    number = (int if is_text and wanted is LogicalType.WHOLE else float)(value)
+    number = (int if is_text and type_ is LogicalType.WHOLE else float)(value)
     if abs(number) == float("inf") or number != number:
         return None
-    if wanted is LogicalType.WHOLE and not (-_INT64 <= number < _INT64 and number == int(number)):
+    if type_ is LogicalType.WHOLE and not (-_INT64 <= number < _INT64 and number == int(number)):
         return None
     return repr(number) if is_text else value
 
@@ -171,7 +182,7 @@ def _trimmed(array: pa.Array) -> pa.Array:
 
 
 def _digits(array: pa.Array) -> pa.Array:
-    # Arrow would also read hexadecimal, which BigQuery's sums know nothing of.
+    # Arrow would also read hexadecimal, which BigQuery's SAFE_CAST and sums do not.
     if pa.types.is_string(array.type):
         matches = pc.call_function(
             "match_substring_regex",

@@ -126,7 +126,7 @@ def _prepared(state: RefreshState, period_rows: PeriodRows) -> PreparedPeriod:
     else:
         strategy = loading.choose(decision, plan.target, target, good.rows)
     rows = loading.prepare_rows(strategy, target, decision, good.rows)
-    validator = good.sieve if isinstance(good, ValidatedRows) else None
+    validator = good.validator if isinstance(good, ValidatedRows) else None
     return PreparedPeriod(target, decision, strategy, rows, validator)
 
 
@@ -144,7 +144,7 @@ def _load_or_reject(session: Session, state: RefreshState, period: PreparedPerio
         state.rejected[period.target.period] = rejected
         assert period.validator, "only a validator rejects"
         with session.transaction():
-            _quarantine(session, state, period, period.validator.refused[:SAMPLE])
+            _quarantine(session, state, period, period.validator.invalid_rows[:SAMPLE])
         return
     # Only what is committed is counted.
     state.loaded[period.target.period] = result
@@ -200,9 +200,9 @@ def _settle_invalid(
     if validator.bad_ratio > limit:
         reasons = dict(validator.reasons.most_common())
         raise rejection(week, validator.bad, validator.read, limit, reasons)
-    if len(validator.refused) < validator.bad:
+    if len(validator.invalid_rows) < validator.bad:
         raise Transient(f"the source changed while the week of {week} was read")
-    _quarantine(session, state, period, validator.refused)
+    _quarantine(session, state, period, validator.invalid_rows)
     counts = replace(loaded.counts, read=validator.read, quarantined=validator.bad)
     counts.check_nothing_lost()
     return replace(loaded, counts=counts)

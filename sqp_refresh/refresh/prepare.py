@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sqp_refresh.checks.metrics import QUARANTINED_RATIO, with_bounds
+from sqp_refresh.checks.metrics import QUARANTINED_RATIO, with_thresholds
 from sqp_refresh.control import audit_log, checkpoints
 from sqp_refresh.control.checkpoints import Checkpoint
 from sqp_refresh.errors import SchemaMismatch
@@ -128,7 +128,7 @@ def _rows_to_read(to_load: Mapping[Period, Decision]) -> int | None:
 
 
 def _max_rejected_ratio(params: SyncParams) -> float:
-    (metric,) = with_bounds([QUARANTINED_RATIO], params.only(QUARANTINED_RATIO.name))
+    (metric,) = with_thresholds([QUARANTINED_RATIO], params.only(QUARANTINED_RATIO.name))
     return metric.maximum or 0.0
 
 

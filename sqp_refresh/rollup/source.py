@@ -46,7 +46,7 @@ class RollupSource:
     def read(self, periods: Sequence[Period]) -> Generator[PeriodRows]:
         """Return one query for each period."""
         for period in periods:
-            yield PeriodRows(period, rollup_query(self.table, period))
+            yield PeriodRows(period, rollup_query(self.table))
 
 
 def weeks_present(session: Session) -> list[Period]:

@@ -1,4 +1,4 @@
-"""Source batches into the batches that staging takes: our names, and types Postgres has too."""
+"""Conform batches of the source to those that staging takes: our names, and types of Postgres."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sqp_refresh.model.tables import CHILD_ASIN_TITLE, PARENT_ASIN_TITLE, SourceColumn, SourceSpec
-from sqp_refresh.model.types import logical_type, try_cast, unknown
+from sqp_refresh.model.types import logical_type, nulls, try_cast
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,35 +15,35 @@ class Conformed:
     """One batch in our names and types.
 
     Attributes:
-        rows: All columns of the source that are known here; null what could not be read.
-        unreadable: Which rows hold a value that could not be read, by the column's title.
+        rows: All columns of the contract; null what could not be cast.
+        unreadable: Which rows hold a value that could not be cast, by the column's title.
     """
 
     rows: pa.RecordBatch
     unreadable: dict[str, pa.BooleanArray] = field(default_factory=dict)
 
     def reasons(self, spec: SourceSpec) -> dict[str, pa.BooleanArray]:
-        """What is wrong with the values that could not be read, and in which rows."""
+        """Return what is wrong with the values that could not be cast, and in which rows."""
         kinds = {column.title: logical_type(column.type) for column in spec.columns}
         return {f"{title} is not {kinds[title]}": mask for title, mask in self.unreadable.items()}
 
 
 def conform(spec: SourceSpec, batch: pa.RecordBatch, constants: Mapping[str, str]) -> Conformed:
-    """Rename, convert and complete one batch.
+    """Rename, cast and complete one batch.
 
     Args:
-        spec: The columns that are wanted.
+        spec: The columns that the batch is to have.
         batch: Rows by title, in the types of the source.
         constants: The value of a column that the source does not have, by its title.
     """
     # To BigQuery, a column's name is the same in any case.
-    found = {name.lower(): batch.column(number) for number, name in enumerate(batch.schema.names)}
+    sent = {name.lower(): batch.column(number) for number, name in enumerate(batch.schema.names)}
     columns: dict[str, pa.Array] = {}
     unreadable: dict[str, pa.BooleanArray] = {}
     for column in spec.columns:
-        array = _raw(spec, column, found)
+        array = _sent(spec, column, sent)
         if array is None:
-            columns[column.name] = _stand_in(column, constants, batch.num_rows)
+            columns[column.name] = _default(column, constants, batch.num_rows)
             continue
         columns[column.name], lost = try_cast(array, column.type)
         if lost is not None:
@@ -51,14 +51,14 @@ def conform(spec: SourceSpec, batch: pa.RecordBatch, constants: Mapping[str, str
     return Conformed(pa.RecordBatch.from_pydict(columns), unreadable)
 
 
-def _stand_in(column: SourceColumn, constants: Mapping[str, str], rows: int) -> pa.Array:
+def _default(column: SourceColumn, constants: Mapping[str, str], rows: int) -> pa.Array:
     if column.title in constants:
         return pa.array([constants[column.title]] * rows, pa.string())
-    return unknown(rows, column.type)
+    return nulls(rows, column.type)
 
 
-def _raw(spec: SourceSpec, column: SourceColumn, found: dict[str, pa.Array]) -> pa.Array | None:
-    array = found.get(column.title.lower())
-    if array is not None and spec.name is None and column.title == CHILD_ASIN_TITLE:
-        return pc.call_function("coalesce", [array, found[PARENT_ASIN_TITLE.lower()]])
+def _sent(spec: SourceSpec, column: SourceColumn, sent: dict[str, pa.Array]) -> pa.Array | None:
+    array = sent.get(column.title.lower())
+    if array is not None and spec.is_vendor_report and column.title == CHILD_ASIN_TITLE:
+        return pc.call_function("coalesce", [array, sent[PARENT_ASIN_TITLE.lower()]])
     return array

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from psycopg import sql
 
 from sqp_refresh.alerts import rules
-from sqp_refresh.checks.run_checks import check
+from sqp_refresh.checks.run_checks import run_checks
 from sqp_refresh.control import audit_log
 from sqp_refresh.errors import NotFound, Rejected
 from sqp_refresh.extract.source import BigQuerySource
@@ -88,7 +88,7 @@ def test_a_table_that_its_checks_fail_tells_so_once_for_its_run(environment, sou
 
     for only in ((), ("row_count_matches_source",), ("sums_match_source",)):
         with connect(listened.url) as session, session.transaction():
-            check(session, DAILY_SQP_DATA, None, today=date(2025, 8, 20), only=only)
+            run_checks(session, DAILY_SQP_DATA, None, today=date(2025, 8, 20), only=only)
 
     ((payload,),) = listened.deliveries("payload")
     assert (payload["event"], payload["run_id"]) == ("quality.failed", "r")

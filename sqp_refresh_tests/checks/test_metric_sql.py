@@ -1,4 +1,4 @@
-"""Rates and scales are judged as if by exact division, row by row."""
+"""Rates and scales are measured as if by exact division, row by row."""
 
 from datetime import date
 from decimal import Decimal
@@ -8,7 +8,7 @@ import psycopg
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sqp_refresh.checks.metric_sql import measured
+from sqp_refresh.checks.metric_sql import measure
 from sqp_refresh.model.contract import SHARE_TOLERANCE
 from sqp_refresh.model.periods import Period
 from sqp_refresh.model.tables import SEARCH_QUERY_PERFORMANCE as QUERIES
@@ -63,10 +63,12 @@ def test_rates_that_agree_and_shares_that_are_fractions(migrated_database, weeks
             connection.execute(INSERT, (WEEK.start, WEEK.end, str(place), *values))
 
     with connect(migrated_database) as session:
-        found = measured(session, QUERIES, [WEEK])[WEEK]
+        metrics = measure(session, QUERIES, [WEEK])[WEEK]
 
-    known = [agreeing(volume, total, rate) for volume, total, rate, _, _ in weeks_rows]
-    judged = [one for one in known if one is not None]
+    agreements = [agreeing(volume, total, rate) for volume, total, rate, _, _ in weeks_rows]
+    known_rates = [agrees for agrees in agreements if agrees is not None]
     votes = sum(vote(own, total, share) for _, total, _, own, share in weeks_rows)
-    assert found["rate_agreement"] == (sum(judged) / len(judged) if judged else None)
-    assert found["fraction_scale_detected"] == (votes > 0)
+    assert metrics["rate_agreement"] == (
+        sum(known_rates) / len(known_rates) if known_rates else None
+    )
+    assert metrics["fraction_scale_detected"] == (votes > 0)

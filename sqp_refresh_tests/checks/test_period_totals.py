@@ -1,4 +1,4 @@
-"""One pass over a period tells the same as each question that is asked for itself."""
+"""One pass over a period measures the same as each metric computed for itself."""
 
 from datetime import date
 
@@ -6,7 +6,7 @@ import psycopg
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sqp_refresh.checks.metric_sql import measured
+from sqp_refresh.checks.metric_sql import measure
 from sqp_refresh.checks.period_totals import measure_period
 from sqp_refresh.checks.reconcile import COMPARED
 from sqp_refresh.ledger.target_version import target_versions
@@ -38,13 +38,11 @@ def test_it_counts_adds_up_and_locates_the_rows_of_its_period_alone(migrated_dat
             connection.execute(INSERT, (week.start, week.end, asin, query, *values))
 
     with connect(migrated_database) as session:
-        measured_now = measure_period(session, QUERIES, WEEK)
+        totals = measure_period(session, QUERIES, WEEK)
 
-        assert measured_now.target == target_versions(session, QUERIES, [WEEK])[WEEK]
-        numbers = measured(session, QUERIES, [WEEK])[WEEK]
-    assert measured_now.totals == {name: numbers[name] for name in COMPARED}
-    assert measured_now.totals["row_count"] == len(rows)
-    assert measured_now.totals["distinct_asin_count"] == len({asin for asin, _ in rows})
-    assert measured_now.totals["sum_asin_purchase_count"] == sum(
-        own or 0 for _, _, own in rows.values()
-    )
+        assert totals.target == target_versions(session, QUERIES, [WEEK])[WEEK]
+        numbers = measure(session, QUERIES, [WEEK])[WEEK]
+    assert totals.totals == {name: numbers[name] for name in COMPARED}
+    assert totals.totals["row_count"] == len(rows)
+    assert totals.totals["distinct_asin_count"] == len({asin for asin, _ in rows})
+    assert totals.totals["sum_asin_purchase_count"] == sum(own or 0 for _, _, own in rows.values())

@@ -84,7 +84,9 @@ def test_bad_rows_wait_in_quarantine_until_the_source_is_mended(environment, sou
     assert (status, metadata["quarantined"]) == ("warning", len(bad))
     assert message is not None
     assert message.startswith(f"{len(bad)} rows are in quarantine: ")
-    assert {one.metadata["reconciliation"]["verdict"] for one in summaries.values()} == {"PASS"}
+    assert {summary.metadata["reconciliation"]["verdict"] for summary in summaries.values()} == {
+        "PASS"
+    }
     assert summaries["asin_performance_data"].rejected_at_source == len(bad)
     assert summaries["asin_performance_data"].outcome["status"] == "warning"
     kept = quarantine(environment)
@@ -113,7 +115,7 @@ def test_bad_rows_wait_in_quarantine_until_the_source_is_mended(environment, sou
         expected = oracle.expected_tables([*good, *mended])[table]
         oracle.assert_equal(held(environment)[table], expected, table)
     assert f"{QUERIES}: {len(bad)} rows waited; 0 rows of their weeks are refused now" in replayed
-    assert [one[:4] for one in quarantine(environment)] == [one[:4] for one in kept]
+    assert [line[:4] for line in quarantine(environment)] == [line[:4] for line in kept]
     assert all(done for *_, done, _ in quarantine(environment))
     assert output("quarantine", "list") == "no row is in quarantine"
     assert "judged again at" in output("quarantine", "show", str(listed[0]["example"]))
@@ -140,7 +142,7 @@ def test_a_week_with_too_many_bad_rows_is_rejected_whole_and_others_are_not(
     source.write(good)
     refreshed(environment, table)
     before = held(environment)[table.name]
-    restated = [one | {"Search Query Volume": 900, "Total Click Rate": None} for one in good]
+    restated = [line | {"Search Query Volume": 900, "Total Click Rate": None} for line in good]
     restated[4]["Child ASIN"] = "Child ASIN"
     source.replace(restated)
 
@@ -148,7 +150,7 @@ def test_a_week_with_too_many_bad_rows_is_rejected_whole_and_others_are_not(
         refreshed(environment, table)
 
     now = held(environment)[table.name]
-    others = oracle.expected_tables([one for one in restated if one["Date"] != MIDDLE])
+    others = oracle.expected_tables([line for line in restated if line["Date"] != MIDDLE])
     last_good = {key: value for key, value in before.items() if MIDDLE in key}
     oracle.assert_equal(now, others[table.name] | last_good, table.name)
     status, message, details, metadata = audit(environment, table.name)
@@ -156,12 +158,12 @@ def test_a_week_with_too_many_bad_rows_is_rejected_whole_and_others_are_not(
     assert message is not None
     assert "what was published before stays as it is" in message
     assert list(details["rejected"]) == metadata["rejected"] == [str(MIDDLE)]
-    found = rows(
+    metrics = rows(
         environment.database_url,
         "SELECT metric_value::float8, threshold_max::float8, is_within_threshold"
         " FROM sqp.refresh_data_quality WHERE metric_name = 'quarantined_ratio'",
     )
-    assert found == [(0.25, 0.01, False)]
+    assert metrics == [(0.25, 0.01, False)]
     if table is SEARCH_QUERY_PERFORMANCE:
         ((_, week, raw, reasons, _, _),) = quarantine(environment)
         assert (week, raw["Child ASIN"]) == (MIDDLE, "Child ASIN")
@@ -210,17 +212,17 @@ def test_a_new_column_is_noted_once_and_what_no_longer_fits_stops_the_table(envi
     with pytest.raises(SchemaMismatch, match=r"'ASIN Click Count' of the source is BOOL.* was INT"):
         refreshed(environment)
 
-    source.replace([in_fractions(one) for one in three_weeks(volume=7)])
+    source.replace([in_fractions(line) for line in three_weeks(volume=7)])
     with pytest.raises(SchemaMismatch, match=f"shares of {FIRST}.* are fractions from 0 to 1"):
         refreshed(environment)
     oracle.assert_equal(held(environment)[QUERIES], before)
     assert not quarantine(environment)
 
 
-def in_fractions(one: Row) -> Row:
+def in_fractions(line: Row) -> Row:
     return {
         title: value / 100 if title.endswith("Share") and value is not None else value
-        for title, value in one.items()
+        for title, value in line.items()
     }
 
 

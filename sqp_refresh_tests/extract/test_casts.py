@@ -1,4 +1,4 @@
-"""BigQuery judges a row as Polars does, from the same text of each rule."""
+"""BigQuery holds a row against its contract as Polars does, from the same text of each rule."""
 
 from datetime import date
 from random import Random
@@ -42,11 +42,11 @@ def test_bigquery_and_polars_refuse_the_same_rows(environment, source, random, d
     batch = delivered(rows, delivery)
     source.write(pa.Table.from_batches([batch]))
 
-    there, here = refused_by_bigquery(environment, source), refused_by_polars(batch)
+    in_bigquery, in_polars = refused_by_bigquery(environment, source), refused_by_polars(batch)
 
-    differ = {number: rows[number] for number in there ^ here}
+    differ = {number: rows[number] for number in in_bigquery ^ in_polars}
     assert not differ
-    assert len(here) == len(kinds)
+    assert len(in_polars) == len(kinds)
 
 
 def refused_by_bigquery(settings: Settings, source: SourceTable) -> set[int]:
@@ -63,6 +63,6 @@ def refused_by_bigquery(settings: Settings, source: SourceTable) -> set[int]:
 
 
 def refused_by_polars(batch: pa.RecordBatch) -> set[int]:
-    sieve = RowValidator(SEARCH_QUERY_PERFORMANCE, SourceBatches(batch.schema, [batch], {}))
-    sieve.batches().read_all()
-    return {raw[NUMBER] for raw, _ in sieve.refused}
+    validator = RowValidator(SEARCH_QUERY_PERFORMANCE, SourceBatches(batch.schema, [batch], {}))
+    validator.batches().read_all()
+    return {raw[NUMBER] for raw, _ in validator.invalid_rows}

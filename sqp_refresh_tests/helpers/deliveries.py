@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import psycopg
@@ -49,9 +49,8 @@ class Delivery:
         return {week: self._version() for week in periods}
 
     def _version(self) -> SourceVersion:
-        uncounted = {"rows": MANY, "rejected": 0, "superseded": 0, "expected": {}}
-        changed = {"digest": f"delivery {next(_numbers)}", "marketplace": "US"}
-        return SourceVersion(**(uncounted | changed | dict(self.counted)))
+        version = SourceVersion(MANY, 0, 0, {}, f"delivery {next(_numbers)}", "US")
+        return replace(version, **self.counted)
 
     def read(self, periods: Sequence[Period]) -> Generator[PeriodRows]:
         for week in periods:

@@ -19,13 +19,13 @@ from sqp_refresh.load.result import Counts, NeedsMerge
 from sqp_refresh.model.periods import Grain, Period
 from sqp_refresh.model.rows import PeriodRows
 from sqp_refresh.model.tables import PERCENT, SEARCH_QUERY_PERFORMANCE, Column, Table
-from sqp_refresh.model.types import unknown
+from sqp_refresh.model.types import nulls
 from sqp_refresh.postgres.session import Session, connect
 
 WEEK = Period.week_of(date(2025, 8, 10))
 TABLE = SEARCH_QUERY_PERFORMANCE
 READ = [column for column in TABLE.columns if column.name not in ("start_date", "end_date")]
-SCHEMA = pa.schema([(column.name, unknown(0, column.type).type) for column in READ])
+SCHEMA = pa.schema([(column.name, nulls(0, column.type).type) for column in READ])
 
 # As close to a middle between two places as doubles come, and whatever else fits.
 middles = st.builds(

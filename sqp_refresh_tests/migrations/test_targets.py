@@ -66,6 +66,6 @@ def test_a_comment_gives_meaning_and_unit(database_18: Database):
         comments = dict(database_18.rows(COMMENTS, f"sqp.{table.name}"))
         for column in table.columns:
             comment = comments[column.name]
-            assert comment.lower().startswith(column.about.lower())
+            assert comment.lower().startswith(column.description.lower())
             if column.type.startswith("numeric"):
                 assert comment.endswith(("(percent)", "(marketplace currency)"))

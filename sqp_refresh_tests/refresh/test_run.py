@@ -6,7 +6,6 @@ from decimal import Decimal
 import polars as pl
 import psycopg
 import pytest
-from sqp_refresh.load.staging import stage
 
 from sqp_refresh.demo.year import week_of_rows
 from sqp_refresh.errors import DataError, SchemaMismatch

@@ -21,7 +21,7 @@ import psycopg
 import pyarrow as pa
 import pytest
 
-from sqp_refresh.checks.run_checks import check
+from sqp_refresh.checks.run_checks import run_checks
 from sqp_refresh.demo.year import SUNDAYS, week_of_rows
 from sqp_refresh.errors import DataError, NotFound, RefreshError
 from sqp_refresh.extract.bigquery_table import BigQueryTable
@@ -211,7 +211,7 @@ def test_a_table_that_was_never_refreshed_is_called_healthy(url):
     deliver(url, [row()])
 
     with connect(url) as session, pytest.raises(NotFound, match="daily_sqp_data was never refresh"):
-        check(session, DAILY_SQP_DATA, None, today=SUNDAY)
+        run_checks(session, DAILY_SQP_DATA, None, today=SUNDAY)
     healthy = rows(url, "SELECT table_name FROM sqp.refresh_success_rate")
     assert healthy == [("search_query_performance",)]
 

@@ -1,4 +1,4 @@
-"""A period that has only gained weeks gets them added, and is as if it had been summed up anew."""
+"""A period to which only weeks were added holds what it would if it were summed up anew."""
 
 from collections.abc import Generator, Mapping, Sequence
 from datetime import date, timedelta
@@ -59,18 +59,18 @@ def added_to(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     module = upsert_module
     statement = module.upsert_statement
 
-    def noted(table, *arguments):
+    def recording(table, *arguments):
         tables.append(table.name)
         return statement(table, *arguments)
 
-    monkeypatch.setattr(module, "changed_statement", noted)
+    monkeypatch.setattr(module, "changed_statement", recording)
     return tables
 
 
 def week_of(sunday: date, keys: Keys) -> list[Row]:
     return [
         row(
-            _unknown({"ASIN Click Count": clicks, "ASIN Purchase Count": bought}),
+            _nulls({"ASIN Click Count": clicks, "ASIN Purchase Count": bought}),
             day=sunday,
             asin=f"B00000000{asin}",
             query=query,
@@ -81,12 +81,12 @@ def week_of(sunday: date, keys: Keys) -> list[Row]:
     ]
 
 
-def _unknown(counts: Row) -> Row:
+def _nulls(counts: Row) -> Row:
     return {title: None for title, count in counts.items() if count is None}
 
 
 def deliver_weeks(url: str, weeks: Mapping[date, Keys]) -> RefreshResult:
-    return deliver(url, [one for sunday, keys in weeks.items() for one in week_of(sunday, keys)])
+    return deliver(url, [line for sunday, keys in weeks.items() for line in week_of(sunday, keys)])
 
 
 def roll_up(
@@ -96,15 +96,15 @@ def roll_up(
     return refresh(url, RollupSource(TABLES[table], weeks), RefreshRequest("rollup", force=force))
 
 
-def held(url: str, table: str = "yearly_summary") -> dict:
+def sums_in(url: str, table: str = "yearly_summary") -> dict:
     """Clicks, purchases and weeks, by period, ASIN and query."""
     columns = "period_start, right(asin, 1), search_query, asin_clicks, asin_purchases, weeks_count"
-    found = rows(url, f"SELECT {columns} FROM sqp.{table}")
-    return {tuple(one[:3]): tuple(one[3:]) for one in found}
+    lines = rows(url, f"SELECT {columns} FROM sqp.{table}")
+    return {tuple(line[:3]): tuple(line[3:]) for line in lines}
 
 
 def summed_up(weeks: Mapping[date, Keys], grain: Grain) -> dict:
-    """What a table must hold: of a count, what is known of it, and unknown where nothing is."""
+    """Compute what a table must hold: the sum of the counts that are not null, if any is."""
     of_key: dict[tuple, list[tuple]] = {}
     for sunday, keys in weeks.items():
         for key, values in keys.items():
@@ -115,8 +115,8 @@ def summed_up(weeks: Mapping[date, Keys], grain: Grain) -> dict:
 
 
 def _sum(values: tuple) -> int | None:
-    known = [value for value in values if value is not None]
-    return sum(known) if known else None
+    counts = [value for value in values if value is not None]
+    return sum(counts) if counts else None
 
 
 @given(nights_of_weeks)
@@ -132,7 +132,7 @@ def test_whatever_weeks_come_and_change_a_period_is_the_sum_of_its_weeks(url, ni
         for table, grain in GRAINS.items():
             done = roll_up(url, *night, table=table)
 
-            assert held(url, table) == summed_up(weeks, grain)
+            assert sums_in(url, table) == summed_up(weeks, grain)
             assert not done.differences
             assert not done.reloaded
     for table in GRAINS:
@@ -147,7 +147,7 @@ def test_a_new_week_is_added_to_the_sums_of_the_others(url, added_to):
     done = roll_up(url, SECOND)
 
     assert added_to == ["yearly_summary"]
-    assert held(url) == {
+    assert sums_in(url) == {
         (YEAR.start, "A", "x"): (12, 1, 2),
         (YEAR.start, "B", "x"): (3, None, 1),
         (YEAR.start, "C", "x"): (1, 2, 1),
@@ -166,7 +166,7 @@ def test_several_new_weeks_are_added_at_once(url, added_to):
     roll_up(url, *SUNDAYS)
 
     assert added_to == ["yearly_summary"]
-    assert held(url) == {(YEAR.start, "A", "x"): (0 + 1 + 2 + 3, 4, 4)}
+    assert sums_in(url) == {(YEAR.start, "A", "x"): (0 + 1 + 2 + 3, 4, 4)}
 
 
 def test_more_weeks_than_there_were_are_not_added_but_all_summed_up(url, added_to):
@@ -177,12 +177,12 @@ def test_more_weeks_than_there_were_are_not_added_but_all_summed_up(url, added_t
     roll_up(url, *SUNDAYS)
 
     assert added_to == []
-    assert held(url) == {(YEAR.start, "A", "x"): (4, 4, 4)}
+    assert sums_in(url) == {(YEAR.start, "A", "x"): (4, 4, 4)}
 
 
 def test_a_night_adds_its_new_week_to_all_periods_that_it_belongs_to(environment, source, added_to):
     nights, keys = Nights(environment, source), {("A", "x"): (5, 1), ("B", "x"): (3, None)}
-    before = [one for sunday in LOOKED_BACK[:2] for one in week_of(sunday, keys)]
+    before = [line for sunday in LOOKED_BACK[:2] for line in week_of(sunday, keys)]
     # The third week is on record from now on, without a row.
     nights.after(before)
 
@@ -200,7 +200,7 @@ def test_a_period_is_summed_up_whole_where_a_week_was_restated(url, added_to):
     roll_up(url, FIRST, SECOND)
 
     assert added_to == []
-    assert held(url) == {(YEAR.start, "A", "x"): (13, 1, 2)}
+    assert sums_in(url) == {(YEAR.start, "A", "x"): (13, 1, 2)}
 
 
 def test_a_period_is_summed_up_whole_where_it_is_forced(url, added_to):
@@ -211,7 +211,7 @@ def test_a_period_is_summed_up_whole_where_it_is_forced(url, added_to):
     roll_up(url, SECOND, force=True)
 
     assert added_to == []
-    assert held(url) == {(YEAR.start, "A", "x"): (12, 1, 2)}
+    assert sums_in(url) == {(YEAR.start, "A", "x"): (12, 1, 2)}
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ def test_an_edit_by_somebody_else_has_the_period_summed_up_whole(url, edit):
     done = roll_up(url, SECOND)
 
     assert done.reloaded == [YEAR]
-    assert held(url) == {
+    assert sums_in(url) == {
         (YEAR.start, "A", "x"): (12, 1, 2),
         (YEAR.start, "B", "x"): (3, 0, 1),
     }
@@ -257,12 +257,12 @@ def test_a_week_that_was_summed_up_before_it_was_on_record_is_not_added_again(ur
     done = roll_up(url, SECOND)
 
     assert done.reloaded == [YEAR]
-    assert held(url) == {(YEAR.start, "A", "x"): (5 + clicks, 1, 2)}
+    assert sums_in(url) == {(YEAR.start, "A", "x"): (5 + clicks, 1, 2)}
     assert rows(url, "SELECT market_clicks FROM sqp.yearly_summary") == [(2 * 542,)]
 
 
 class OnceMore(Delivery):
-    """A feed that breaks off after its first week, and has another first week when asked again."""
+    """A source that is interrupted after its first week, and then has another first week."""
 
     attempts = 0
 
@@ -278,13 +278,13 @@ class OnceMore(Delivery):
 
 def test_what_an_attempt_has_published_is_read_twice_by_the_next_one_too(url, monkeypatch):
     monkeypatch.setattr(retrying, "LONGEST_PAUSE_S", 0)
-    feed = OnceMore({Period.week_of(week): [] for week in (FIRST, SECOND)})
+    source = OnceMore({Period.week_of(week): [] for week in (FIRST, SECOND)})
 
-    done = refresh(url, feed, RefreshRequest("delivery"))
+    done = refresh(url, source, RefreshRequest("delivery"))
 
     assert done.reloaded == [Period.week_of(FIRST)]
-    found = rows(url, "SELECT start_date, right(asin, 1) FROM sqp.search_query_performance")
-    assert sorted(found) == [(FIRST, "A"), (SECOND, "A")]
+    loaded = rows(url, "SELECT start_date, right(asin, 1) FROM sqp.search_query_performance")
+    assert sorted(loaded) == [(FIRST, "A"), (SECOND, "A")]
 
 
 @pytest.mark.parametrize(

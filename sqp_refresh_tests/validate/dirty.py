@@ -65,7 +65,7 @@ class Kind:
     in_bigquery: bool = True
 
 
-def _one(titles: Sequence[str], values: Sequence[Any], what: str, **others: Any) -> Kind:
+def _any_of(titles: Sequence[str], values: Sequence[Any], what: str, **others: Any) -> Kind:
     """One of the values in one of the columns, and the one thing that is wrong then."""
 
     def spoil(_: Row, random: Random) -> Spoiled:
@@ -161,61 +161,61 @@ _ODD = [float("nan"), float("inf"), float("-inf")]
 _NUMERIC = ("numbers", "floats")
 
 KINDS: dict[str, Kind] = {
-    "a NUL byte": _one(
+    "a NUL byte": _any_of(
         _FREE_TEXTS,
         ["a\0b", "\0", "blue\0"],
         "holds a NUL byte",
     ),
-    "a lone surrogate, or other bytes": _one(
+    "a lone surrogate, or other bytes": _any_of(
         _FREE_TEXTS,
         _NO_UTF8,
         "is not text in UTF-8",
         in_bigquery=False,
     ),
-    "an ASIN of bytes": _one(
+    "an ASIN of bytes": _any_of(
         [CHILD_ASIN_TITLE], [b"B00000\xff001"], "is not text in UTF-8", in_bigquery=False
     ),
-    "an ASIN of another length": _one(
+    "an ASIN of another length": _any_of(
         [CHILD_ASIN_TITLE],
         ["B0000000001", "B00000001", "B" * 300],
         "is not ten capital letters and digits",
     ),
-    "an ASIN of other letters": _one(
+    "an ASIN of other letters": _any_of(
         [CHILD_ASIN_TITLE],
         ["b000000001", "B00000000\n", "B00 000001", "B00000000é"],
         "is not ten capital letters and digits",
     ),
     "a column's name as ASIN": Kind(_title_as_asin),
-    "a column's name as text": _one(
+    "a column's name as text": _any_of(
         _FREE_TEXTS,
         _TITLES,
         "is the name of a column",
     ),
-    "a key without its text": _one(["Marketplace", "Search Query"], [None], "is missing"),
+    "a key without its text": _any_of(["Marketplace", "Search Query"], [None], "is missing"),
     "a key without its ASIN": Kind(_no_asin),
-    "an empty key": _one(["Marketplace", "Search Query"], [""], "is empty"),
-    "a key of white space": _one(["Marketplace", "Search Query"], [" ", "\t \r\n"], "is empty"),
-    "a huge text": _one(
+    "an empty key": _any_of(["Marketplace", "Search Query"], [""], "is empty"),
+    "a key of white space": _any_of(["Marketplace", "Search Query"], [" ", "\t \r\n"], "is empty"),
+    "a huge text": _any_of(
         ["Marketplace", "Search Query"],
         ["x" * 801, "blue widget " * 1000, "é" * 401, "鞋" * 300],
         "is longer than the 800 bytes that a key has room for",
     ),
-    "no date": _one([DATE_TITLE], [None], "is missing", in_bigquery=False),
-    "a date before year 1": _one(
+    "no date": _any_of([DATE_TITLE], [None], "is missing", in_bigquery=False),
+    "a date before year 1": _any_of(
         [DATE_TITLE],
         [_microseconds(-719_163), _microseconds(-5_000_000), -(2**63)],
         "is not a date of the years 1 to 9999",
         in_bigquery=False,
     ),
-    "a date after 9999": _one(
+    "a date after 9999": _any_of(
         [DATE_TITLE],
         [_microseconds(2_932_897), _microseconds(100_000_000), 2**63 - 1],
         "is not a date of the years 1 to 9999",
         in_bigquery=False,
     ),
     "a negative count": Kind(_negative),
-    "a score of 0": _one(["Search Query Score"], [0], "is not between 1 and 10^12"),
-    "a count of the size of a fingerprint": _one(
+    "a score of 0": _any_of(["Search Query Score"], [0], "is not between 1 and 10^12"),
+    "a count of the size of a fingerprint": _any_of(
         ["Search Query Volume"],
         [10**12 + 1, 10**15, 2**53, 2**62],
         "is not between 0 and 10^12",
@@ -226,30 +226,30 @@ KINDS: dict[str, Kind] = {
     "a share out of range": Kind(_out_of_range),
     "a share of nothing": Kind(_of_nothing),
     "more shipped than sold": Kind(_shipping),
-    "a price of 0": _one(PRICES, [Decimal(0), Decimal("0.001")], "is not above 0"),
-    "a negative price": _one(PRICES, [Decimal("-0.01"), Decimal(-(10**6))], "is not above 0"),
-    "a price that Postgres has no room for": _one(
+    "a price of 0": _any_of(PRICES, [Decimal(0), Decimal("0.001")], "is not above 0"),
+    "a negative price": _any_of(PRICES, [Decimal("-0.01"), Decimal(-(10**6))], "is not above 0"),
+    "a price that Postgres has no room for": _any_of(
         PRICES,
         [Decimal(10**10), Decimal("9999999999.995"), Decimal(10**28)],
         "does not fit into numeric(12,2)",
     ),
-    "a rate that Postgres has no room for": _one(
+    "a rate that Postgres has no room for": _any_of(
         RATES, [1e30, -1e30, 1e6, 1e308], "does not fit into numeric(10,4)"
     ),
-    "a count of part of something": _one(
+    "a count of part of something": _any_of(
         COUNTS, [0.5, 2.25, -1.5], "is not a whole number", deliveries=("floats", "texts")
     ),
-    "a count that is no number": _one(
+    "a count that is no number": _any_of(
         COUNTS, [*_ODD, 1e30], "is not a whole number", deliveries=("floats", "texts")
     ),
-    "a measure that is no number": _one([*SHARES, *RATES], _ODD, "is not a number"),
-    "a price that is no number": _one(
+    "a measure that is no number": _any_of([*SHARES, *RATES], _ODD, "is not a number"),
+    "a price that is no number": _any_of(
         PRICES, _ODD, "is not a number", deliveries=("floats", "texts")
     ),
-    "a count in other words": _one(
+    "a count in other words": _any_of(
         COUNTS, _NO_WHOLE, "is not a whole number", deliveries=("texts",)
     ),
-    "a measure in other words": _one(
+    "a measure in other words": _any_of(
         [*SHARES, *RATES, *PRICES], _NO_NUMBER, "is not a number", deliveries=("texts",)
     ),
     "several things at once": Kind(_several),
@@ -297,7 +297,7 @@ def delivered(rows: Iterable[Row], delivery: str) -> pa.RecordBatch:
     types = {field.name: field.type for field in SCHEMA} | DELIVERIES[delivery]
     types[NUMBER] = pa.int64()
     columns = {
-        title: _column([one[title] for one in made], type_) for title, type_ in types.items()
+        title: _column([row[title] for row in made], type_) for title, type_ in types.items()
     }
     return pa.RecordBatch.from_pydict(columns)
 
@@ -308,7 +308,7 @@ def _column(values: list[Any], type_: pa.DataType) -> pa.Array:
     if pa.types.is_timestamp(type_):
         return pa.array(list(map(_instant, values)), pa.int64()).view(type_)
     convert = {pa.int64(): int, pa.float64(): float}.get(type_, Decimal)
-    return pa.array([None if one is None else convert(one) for one in values], type_)
+    return pa.array([None if value is None else convert(value) for value in values], type_)
 
 
 def _bytes(value: Any) -> bytes | None:

@@ -30,10 +30,10 @@ from sqp_refresh_tests.helpers.rows import Row, row, source_table
 
 
 def refused(table: Table, batch: pa.RecordBatch) -> list[list[str]]:
-    sieve = RowValidator(table, SourceBatches(batch.schema, [batch], {"Marketplace": "US"}))
-    sieve.batches().read_all()
-    assert sieve.read == batch.num_rows
-    return [reasons for _, reasons in sieve.refused]
+    validator = RowValidator(table, SourceBatches(batch.schema, [batch], {"Marketplace": "US"}))
+    validator.batches().read_all()
+    assert validator.read == batch.num_rows
+    return [reasons for _, reasons in validator.invalid_rows]
 
 
 def reasons_of(*rows: Row) -> list[list[str]]:
@@ -118,8 +118,8 @@ def test_a_nul_byte_is_found_wherever_it_stands(place):
     (batch,) = source_table(rows).to_batches()
 
     for first in range(3):
-        found = [["Category holds a NUL byte"]] if first <= place else []
-        assert refused(SEARCH_QUERY_PERFORMANCE, batch.slice(first)) == found
+        expected = [["Category holds a NUL byte"]] if first <= place else []
+        assert refused(SEARCH_QUERY_PERFORMANCE, batch.slice(first)) == expected
     assert not refused(SEARCH_QUERY_PERFORMANCE, batch.slice(0, place))
 
 
@@ -143,7 +143,8 @@ def test_numbers_too_long_for_a_decimal_are_judged_too():
     for title in ("ASIN Click Share", "ASIN Median Click Price Amount"):
         place = delivered.schema.get_field_index(title)
         values = [
-            None if one is None else Decimal(str(one)) for one in delivered[title].to_pylist()
+            None if number is None else Decimal(str(number))
+            for number in delivered[title].to_pylist()
         ]
         delivered = delivered.set_column(place, title, pa.array(values, wide))
     (batch,) = delivered.to_batches()

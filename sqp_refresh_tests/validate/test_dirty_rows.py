@@ -64,25 +64,25 @@ def test_every_bad_row_is_refused_for_what_is_wrong_and_every_good_one_lands(
     assert (counts.read, counts.quarantined, counts.superseded) == (len(rows), len(bad), lost)
     assert counts.read == counts.landed + counts.quarantined + counts.superseded
     with psycopg.connect(migrated_database) as connection:
-        told = connection.execute(
+        quarantined = connection.execute(
             "SELECT (raw_row->>%s)::int, reasons FROM sqp.refresh_quarantine"
             " WHERE audit_log_id = %s",
             [NUMBER, summary.audit_log_id],
         ).fetchall()
-        held = oracle.read_table(connection, "search_query_performance")
-    assert len(told) == len(bad)
-    for number, reasons in told:
+        loaded = oracle.read_table(connection, "search_query_performance")
+    assert len(quarantined) == len(bad)
+    for number, reasons in quarantined:
         assert set(reasons) == bad[number][1], (drawn[number], bad[number][0])
     expected = oracle.expected_tables(good)["search_query_performance"]
-    oracle.assert_equal(held, expected)
+    oracle.assert_equal(loaded, expected)
 
 
 def good_rows(random: Random, first: int) -> list[Row]:
     """Some good rows, a few of which carry the key of another one."""
     made = [good_row(first + place, random, day=SUNDAY) for place in range(40)]
-    again = [one | {NUMBER: first + 50 + place} for place, one in enumerate(made[:3])]
-    later = [one | {"Date": date(2025, 8, 13)} for one in made[3:6]]
-    differs = [one | {"Search Query Volume": 9001} for one in made[6:9]]
+    again = [row | {NUMBER: first + 50 + place} for place, row in enumerate(made[:3])]
+    later = [row | {"Date": date(2025, 8, 13)} for row in made[3:6]]
+    differs = [row | {"Search Query Volume": 9001} for row in made[6:9]]
     return made + again + later + differs
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 
 from sqp_refresh import __version__
-from sqp_refresh.defs.cron import longest_pause
+from sqp_refresh.defs.cron import last_tick, longest_pause
 from sqp_refresh.defs.dagster_internals import FINISHED_STATUSES
 from sqp_refresh.defs.jobs.daily_refresh import daily_refresh
 from sqp_refresh.defs.metadata import OWNERS, dashboard_link
@@ -20,6 +20,7 @@ from sqp_refresh.defs.run_requests.code_location import is_of, location_of
 from sqp_refresh.defs.run_requests.scheduled import asset_keys
 from sqp_refresh.monitoring.dashboard import drawing
 from sqp_refresh.monitoring.dashboard.figures import Figures
+from sqp_refresh.monitoring.lateness import GRACE
 from sqp_refresh.registry.catalog import Catalog
 from sqp_refresh.retrying import retrying
 from sqp_refresh.settings import Settings
@@ -103,11 +104,13 @@ def _request_drawing(
 
 def _draw(settings: Settings) -> dict[str, Any]:
     """Draw the page, and return what the UI shows of it."""
+    now = datetime.now(UTC)
     figures = retrying()(
         drawing.draw,
         settings.database_url,
         settings.dashboard_path,
-        datetime.now(UTC),
+        now,
+        last_tick=last_tick(settings, now - GRACE),
         stale_after=longest_pause(settings) + PATIENCE,
     )
     return {"sqp/dashboard": dashboard_link(settings)} | _metadata(figures)
@@ -132,10 +135,10 @@ def _records(figures: Figures) -> list[dg.TableRecord]:
     return [
         dg.TableRecord(
             {
-                "table": table.table,
-                "state": table.health(figures.at).said,
-                "newest data": formatting.newest(table),
-                "rows": table.rows,
+                "table": table.name,
+                "state": table.health.label,
+                "newest data": formatting.format_newest_period(table.freshness),
+                "rows": table.freshness.row_count,
             }
         )
         for table in figures.worst_first

@@ -11,7 +11,7 @@ from sqp_refresh.defs import sensors
 from sqp_refresh.defs.partitions import range_tags
 from sqp_refresh.defs.run_requests.code_location import is_of
 from sqp_refresh.model.tables import TABLES
-from sqp_refresh_tests.defs.run_requests.conftest import requested_tables
+from sqp_refresh_tests.defs.run_requests.operator import requested_tables
 from sqp_refresh_tests.helpers.database import execute, rows
 from sqp_refresh_tests.helpers.weeks import FIRST, LAST
 

@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 
 from sqp_refresh.model.tables import TABLES
-from sqp_refresh_tests.defs.run_requests.conftest import requested_tables, requested_weeks
+from sqp_refresh_tests.defs.run_requests.operator import requested_tables, requested_weeks
 from sqp_refresh_tests.helpers import oracle
 from sqp_refresh_tests.helpers.database import execute
 from sqp_refresh_tests.helpers.nights import held, queries, refresh_all
