@@ -79,12 +79,14 @@ class Operator:
             return list(defs().resolve_sensor_def(name).evaluate_tick(context).run_requests or [])
 
 
-def requested_tables(request: dg.RunRequest) -> set[str]:
-    """The tables of a requested run."""
+def requested_tables(request: dg.RunRequest | None) -> set[str]:
+    """Return the tables of a requested run."""
+    assert request, "no run was requested"
     return {key.path[-1] for key in request.asset_selection or ()}
 
 
-def requested_weeks(request: dg.RunRequest) -> tuple[str, str]:
-    """The first and the last week of a requested run."""
+def requested_weeks(request: dg.RunRequest | None) -> tuple[str, str]:
+    """Return the first and the last week of a requested run."""
+    assert request, "no run was requested"
     first, last = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
     return request.tags[first], request.tags[last]

@@ -113,9 +113,9 @@ def test_a_run_that_died_is_closed_and_run_again(operator, environment, own_inst
     (request,) = operator.sense(after=minutes(1.5))
 
     assert requested_tables(request) == set(TABLES)
-    found = own_instance.get_run_by_id(run.run_id)
-    assert found
-    assert found.status == dg.DagsterRunStatus.FAILURE
+    closed = own_instance.get_run_by_id(run.run_id)
+    assert closed
+    assert closed.status == dg.DagsterRunStatus.FAILURE
 
 
 def test_the_runs_of_another_agency_s_code_location_are_left_to_it(own_instance):
