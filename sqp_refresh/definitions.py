@@ -1,27 +1,47 @@
-"""The code location: assembles what `defs` holds, and decides nothing."""
+"""Assemble the code location from what `defs` defines."""
 
 import dagster as dg
 
 from sqp_refresh import gc_tuning
 from sqp_refresh.defs.asset_checks import table_checks
 from sqp_refresh.defs.assets import source_assets, table_assets
-from sqp_refresh.defs.executors import executor
-from sqp_refresh.defs.io_managers import BigQueryIOManager, PostgresIOManager
+from sqp_refresh.defs.io_managers import PostgresIOManager, bigquery_io_manager
 from sqp_refresh.defs.jobs.daily_refresh import daily_refresh
 from sqp_refresh.defs.jobs.dashboard_job import dashboard_asset, dashboard_sensor, draw_dashboard
 from sqp_refresh.defs.jobs.maintenance_job import maintenance, maintenance_schedules
 from sqp_refresh.defs.schedules import daily_refresh_schedule
 from sqp_refresh.defs.sensors import sensors
-from sqp_refresh.registry.catalog import read_catalog
-from sqp_refresh.settings import Settings
+from sqp_refresh.extract.query_cache import RunQueries
+from sqp_refresh.registry.catalog import Catalog, read_catalog
+from sqp_refresh.settings import Executor, Settings
+
+_EXECUTORS = {
+    # Eight short steps: processes of their own would take longer to start than the work.
+    Executor.IN_PROCESS: dg.in_process_executor,
+    Executor.MULTIPROCESS: dg.multiprocess_executor,
+}
+"""Where the steps of a run are executed; `dagster.yaml` says where runs are launched."""
 
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """Everything that Dagster runs; of the outside world, only the registry is read for it."""
-    gc_tuning.collect_less_often()
+    """Define everything that Dagster runs; of the outside world, only the registry is read."""
     settings = Settings.read()
-    catalog = read_catalog(settings)
+    return build_definitions(settings, read_catalog(settings))
+
+
+def build_definitions(
+    settings: Settings, catalog: Catalog, queries: RunQueries | None = None
+) -> dg.Definitions:
+    """Define everything that Dagster runs, for some tables.
+
+    Args:
+        settings: What the environment sets.
+        catalog: The tables that there are.
+        queries: The queries that this process has begun for the one run that it is about to do;
+            None where each run begins its own.
+    """
+    gc_tuning.collect_less_often()
     return dg.Definitions(
         assets=[
             *source_assets(settings, catalog),
@@ -32,6 +52,6 @@ def defs() -> dg.Definitions:
         jobs=[daily_refresh, draw_dashboard, maintenance],
         schedules=[daily_refresh_schedule(settings, catalog), *maintenance_schedules()],
         sensors=[*sensors(settings, catalog), dashboard_sensor()],
-        resources={"bigquery": BigQueryIOManager(), "postgres": PostgresIOManager()},
-        executor=executor(settings),
+        resources={"bigquery": bigquery_io_manager(queries), "postgres": PostgresIOManager()},
+        executor=_EXECUTORS[settings.REFRESH_EXECUTOR],
     )

@@ -1,1 +1,1 @@
-"""Wire the steps into Dagster: what to run, when, and what its users see of it."""
+"""Define what Dagster runs, when it runs it, and what its UI shows."""

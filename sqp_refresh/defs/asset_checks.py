@@ -1,4 +1,4 @@
-"""What every table is checked for whenever it is refreshed, and alone: one asset check each."""
+"""Define the asset checks, which run with every refresh of their table, or alone."""
 
 import warnings
 from collections.abc import Iterator, Sequence
@@ -31,7 +31,7 @@ _BY_PERIOD = dg.TableSchema(
 
 
 def table_checks(settings: Settings, catalog: Catalog) -> list[dg.AssetChecksDefinition]:
-    """The checks of all tables; those of one table are one step."""
+    """Define the checks of all tables; those of one table are one step."""
     return [_checks(table, settings) for table in catalog.tables.values()]
 
 
@@ -48,8 +48,8 @@ def _checks(table: Table, settings: Settings) -> dg.AssetChecksDefinition:
 
     @dg.multi_asset_check(name=f"{table.name}_checks", specs=specs, can_subset=True)
     def checks(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
-        wanted = {key.name for key in context.selected_asset_check_keys}
-        verdicts = _judged(table, weeks_of_run(context.op_execution_context), wanted)
+        selected = {key.name for key in context.selected_asset_check_keys}
+        verdicts = _evaluate(table, weeks_of_run(context.op_execution_context), selected)
         for name, of_check in groupby(verdicts, key=lambda verdict: verdict.metric.check):
             yield _result(name, list(of_check))
 
@@ -59,23 +59,25 @@ def _checks(table: Table, settings: Settings) -> dg.AssetChecksDefinition:
 def _spec(
     table: Table, name: str, metrics: Sequence[Metric], weeks: dg.PartitionsDefinition | None
 ) -> dg.AssetCheckSpec:
-    measured = "; ".join(dict.fromkeys(metric.description for metric in metrics))
+    descriptions = "; ".join(dict.fromkeys(metric.description for metric in metrics))
     return dg.AssetCheckSpec(
         name,
         asset=dg.AssetKey([SCHEMA, table.name]),
-        description=f"Measures {measured}. Where it fails, it {metrics[0].severity}.",
+        description=f"Measures {descriptions}. Where it fails, it {metrics[0].severity}.",
         blocking=metrics[0].severity is CheckSeverity.BLOCKS,
         partitions_def=weeks,
     )
 
 
-def _judged(table: Table, weeks: Sequence[Period] | None, wanted: set[str]) -> list[Verdict]:
-    def judged() -> list[Verdict]:
+def _evaluate(table: Table, weeks: Sequence[Period] | None, checks: set[str]) -> list[Verdict]:
+    """Evaluate some of a table's checks, and again where the database could not be reached."""
+
+    def evaluate() -> list[Verdict]:
         today = datetime.now(UTC).date()
         with connect(Settings.read().database_url) as session, session.transaction():
-            return run_checks(session, table, weeks, today=today, only=wanted)
+            return run_checks(session, table, weeks, today=today, only=checks)
 
-    return retrying()(judged)
+    return retrying()(evaluate)
 
 
 def _result(name: str, verdicts: Sequence[Verdict]) -> dg.AssetCheckResult:
@@ -98,13 +100,13 @@ def _result(name: str, verdicts: Sequence[Verdict]) -> dg.AssetCheckResult:
 
 
 def _records(verdict: Verdict) -> Iterator[dg.TableRecord]:
-    for one in verdict.measurements:
+    for measurement in verdict.measurements:
         yield dg.TableRecord(
             {
-                "period": one.period,
-                "metric": one.metric,
-                "value": one.value,
-                "expected": one.expected,
-                "verdict": verdict.of(one),
+                "period": measurement.period,
+                "metric": measurement.metric,
+                "value": measurement.value,
+                "expected": measurement.expected,
+                "verdict": verdict.of(measurement),
             }
         )

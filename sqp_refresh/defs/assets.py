@@ -1,4 +1,4 @@
-"""One asset for each table, made from `tables.py`, and the vendor's table that they come from."""
+"""Define one asset for each table, from the catalog, and those of the tables in BigQuery."""
 
 import warnings
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ import dagster as dg
 
 from sqp_refresh.defs.io_managers import SourceHandle
 from sqp_refresh.defs.metadata import OWNERS, column_lineage, dashboard_link, freshness, with_unit
-from sqp_refresh.defs.partitions import instant_of_run, weekly_partitions, weeks_of_run
+from sqp_refresh.defs.partitions import decide_as_of, weekly_partitions, weeks_of_run
 from sqp_refresh.ledger.ledger import definition_hash
 from sqp_refresh.model.periods import Grain
 from sqp_refresh.model.tables import SCHEMA, SourceSpec, Table
@@ -25,9 +25,9 @@ REPORT = (
 
 
 def source_assets(settings: Settings, catalog: Catalog) -> list[dg.AssetSpec]:
-    """The vendor's table and those that operators registered, all of which are only read."""
-    read = [table.source for table in catalog.tables.values() if table.source]
-    specs = {source_key(settings, spec): spec for spec in read}
+    """Define the vendor's table and those that operators registered, all of which are only read."""
+    sources = [table.source for table in catalog.tables.values() if table.source]
+    specs = {source_key(settings, spec): spec for spec in sources}
     return [
         dg.AssetSpec(
             key,
@@ -46,43 +46,42 @@ def source_assets(settings: Settings, catalog: Catalog) -> list[dg.AssetSpec]:
 
 
 def source_key(settings: Settings, spec: SourceSpec) -> dg.AssetKey:
-    """The asset key of a table in BigQuery: as much of its name as differs from the switches."""
+    """Return the asset key of a table in BigQuery, without what the settings say of its name."""
     return dg.AssetKey(["bigquery", *(spec.name or settings.BIGQUERY_SOURCE_TABLE).split(".")])
 
 
 def table_assets(settings: Settings, catalog: Catalog) -> list[dg.AssetsDefinition]:
-    """The assets of all tables."""
+    """Define the assets of all tables."""
     with warnings.catch_warnings():
         # A range of weeks as one step depends on it, beta or not.
         warnings.filterwarnings("ignore", "Parameter `backfill_policy`", dg.BetaWarning)
         return [
-            _derived(table, _described(table, settings, catalog))
+            _derived(table, _attributes(table, settings, catalog))
             if table.source is None
             else _from_bigquery(
-                table, source_key(settings, table.source), _described(table, settings, catalog)
+                table, source_key(settings, table.source), _attributes(table, settings, catalog)
             )
             for table in catalog.tables.values()
         ]
 
 
 def _from_bigquery(
-    table: Table, source_key: dg.AssetKey, described: dict[str, Any]
+    table: Table, source_key: dg.AssetKey, attributes: dict[str, Any]
 ) -> dg.AssetsDefinition:
     source = dg.AssetIn(key=source_key, input_manager_key="bigquery")
 
     def rows(context: dg.AssetExecutionContext, source: SourceHandle) -> Source:
-        return source.read(
-            table, weeks_of_run(context.op_execution_context), instant_of_run(context)
-        )
+        weeks = weeks_of_run(context.op_execution_context)
+        return source.read(table, weeks, decide_as_of(context))
 
-    return dg.asset(**described, ins={"source": source}, deps=_parents(table))(rows)
+    return dg.asset(**attributes, ins={"source": source}, deps=_parents(table))(rows)
 
 
-def _derived(table: Table, described: dict[str, Any]) -> dg.AssetsDefinition:
+def _derived(table: Table, attributes: dict[str, Any]) -> dg.AssetsDefinition:
     def rows(context: dg.AssetExecutionContext) -> RollupSource:
         return RollupSource(table, weeks_of_run(context.op_execution_context))
 
-    return dg.asset(**described, deps=_parents(table))(rows)
+    return dg.asset(**attributes, deps=_parents(table))(rows)
 
 
 def _parents(table: Table) -> list[dg.AssetKey]:
@@ -90,18 +89,18 @@ def _parents(table: Table) -> list[dg.AssetKey]:
 
 
 def pool_of(table: Table, settings: Settings) -> str:
-    """The pool of a table, whose one slot makes a second writer queue before it starts.
+    """Return the pool of a table, whose one slot makes a second writer queue before it starts.
 
-    Agencies that share a Dagster instance have datasets of their own, and do not wait for another.
+    Agencies that share a Dagster instance have datasets of their own, so that none waits for
+    another.
     """
     dataset = [settings.BIGQUERY_DATASET] if settings.BIGQUERY_DATASET else []
     return "/".join([*dataset, SCHEMA, table.name])
 
 
-def _described(table: Table, settings: Settings, catalog: Catalog) -> dict[str, Any]:
+def _attributes(table: Table, settings: Settings, catalog: Catalog) -> dict[str, Any]:
+    """Return what Dagster is told of a table, whatever fills it."""
     weekly = table.grain.published is Grain.WEEK
-    source = source_key(settings, table.source) if table.source else None
-    differs = [problem for problem in catalog.problems if table.name in problem]
     return {
         "key": [SCHEMA, table.name],
         "description": f"One row is {table.row}. Filled from {table.origin}.",
@@ -117,19 +116,25 @@ def _described(table: Table, settings: Settings, catalog: Catalog) -> dict[str, 
         "partitions_def": weekly_partitions(settings.REFRESH_START_DATE) if weekly else None,
         # A range of weeks is one step; the command line refuses a range of any asset without it.
         "backfill_policy": dg.BackfillPolicy.single_run(),
-        "metadata": {
-            "dagster/table_name": f"{SCHEMA}.{table.name}",
-            "dagster/column_schema": _column_schema(
-                (column.name, column.type, with_unit(column)) for column in table.columns
-            ),
-            "dagster/column_lineage": column_lineage(table, source),
-            "sqp/dashboard": dashboard_link(settings),
-        }
-        | ({"sqp/registry_differs": "; ".join(differs)} if differs else {}),
+        "metadata": _metadata(table, settings, catalog),
     }
+
+
+def _metadata(table: Table, settings: Settings, catalog: Catalog) -> dict[str, Any]:
+    """Return what the UI shows of a table that does not change from run to run."""
+    source = source_key(settings, table.source) if table.source else None
+    problems = [problem for problem in catalog.problems if table.name in problem]
+    return {
+        "dagster/table_name": f"{SCHEMA}.{table.name}",
+        "dagster/column_schema": _column_schema(
+            (column.name, column.type, with_unit(column)) for column in table.columns
+        ),
+        "dagster/column_lineage": column_lineage(table, source),
+        "sqp/dashboard": dashboard_link(settings),
+    } | ({"sqp/registry_differs": "; ".join(problems)} if problems else {})
 
 
 def _column_schema(columns: Iterable[tuple[str, str, str]]) -> dg.TableSchema:
     return dg.TableSchema(
-        [dg.TableColumn(name, type_, description=about) for name, type_, about in columns]
+        [dg.TableColumn(name, type_, description=text) for name, type_, text in columns]
     )

@@ -1,26 +1,25 @@
-"""When the nightly schedule ticks, ticked, or should have, by REFRESH_CRON."""
+"""Compute the ticks of the nightly schedule from REFRESH_CRON."""
 
 from datetime import UTC, datetime, time, timedelta
 from itertools import islice, pairwise, takewhile
 
-from dagster._utils.schedules import (
+from sqp_refresh.defs.dagster_internals import (
     cron_string_iterator,
     is_valid_cron_string,
     reverse_cron_string_iterator,
 )
-
 from sqp_refresh.errors import SettingsError
 from sqp_refresh.settings import Settings
 
 _TICKS = 40
-"""Ticks that are looked at for the longest pause between two."""
+"""Ticks among which the longest time between two is looked for."""
 
 
-def cron_of(settings: Settings) -> str:
-    """The schedule as a cron expression.
+def read_cron(settings: Settings) -> str:
+    """Return the schedule as a cron expression.
 
     Raises:
-        SettingsError: REFRESH_CRON is none.
+        SettingsError: REFRESH_CRON is not a cron expression.
     """
     if not is_valid_cron_string(settings.REFRESH_CRON):
         raise SettingsError(
@@ -31,32 +30,32 @@ def cron_of(settings: Settings) -> str:
 
 
 def last_tick(settings: Settings, now: datetime) -> datetime:
-    """When the schedule last ticked, or should have.
+    """Return when the schedule last ticked, or should have.
 
     Raises:
         SettingsError: REFRESH_CRON is not a cron expression.
     """
-    ticks = reverse_cron_string_iterator(now.timestamp(), cron_of(settings), "UTC")
+    ticks = reverse_cron_string_iterator(now.timestamp(), read_cron(settings), "UTC")
     return next(ticks).astimezone(UTC)
 
 
 def ticks_between(settings: Settings, first: datetime, last: datetime) -> list[datetime]:
-    """When the schedule ticked in a stretch of time, or should have, in order.
+    """List when the schedule ticked between two instants, or should have, in order.
 
     Raises:
         SettingsError: REFRESH_CRON is not a cron expression.
     """
-    backwards = reverse_cron_string_iterator(last.timestamp(), cron_of(settings), "UTC")
+    backwards = reverse_cron_string_iterator(last.timestamp(), read_cron(settings), "UTC")
     ticks = takewhile(lambda tick: tick >= first, backwards)
     return [tick.astimezone(UTC) for tick in ticks][::-1]
 
 
 def longest_pause(settings: Settings) -> timedelta:
-    """The longest time between two nights, e.g. over a weekend.
+    """Return the longest time between two nights, e.g. over a weekend.
 
     Raises:
         SettingsError: REFRESH_CRON is not a cron expression.
     """
     start = datetime.combine(settings.REFRESH_START_DATE, time(), UTC).timestamp()
-    ticks = islice(cron_string_iterator(start, cron_of(settings), "UTC"), _TICKS)
+    ticks = islice(cron_string_iterator(start, read_cron(settings), "UTC"), _TICKS)
     return max(later - tick for tick, later in pairwise(ticks))

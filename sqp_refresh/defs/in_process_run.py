@@ -1,8 +1,8 @@
-"""Runs the nightly job in this process, for people at a terminal."""
+"""Run the nightly job in this process, for people at a terminal."""
 
 import os
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 
@@ -11,7 +11,7 @@ from dagster_shared.error import SerializableErrorInfo
 
 from sqp_refresh.control.reruns import read_outcome, tables_skipped_by_soft_parents
 from sqp_refresh.defs.jobs.daily_refresh import daily_refresh
-from sqp_refresh.defs.partitions import ASKED_AS_OF, range_tags
+from sqp_refresh.defs.partitions import as_of_tags, range_tags
 from sqp_refresh.defs.run_requests.scheduled import asset_keys
 from sqp_refresh.model.periods import Period
 from sqp_refresh.postgres.session import connect
@@ -27,14 +27,14 @@ def run_daily_refresh(
     tables: Collection[str],
     run_ids: list[str],
     *,
-    instant: datetime,
+    as_of: datetime,
     force: bool = False,
 ) -> dict[str, str]:
-    """Run the job that the schedule runs; returns what failed, by step.
+    """Run the job that the schedule runs, and report what failed.
 
     What happened to each table is in its audit row. Ctrl-C ends the run: the table in hand is
     closed as failed at the last week published, the others are not begun. The run itself is kept
-    where DAGSTER_HOME says, and forgotten where it says nothing.
+    where DAGSTER_HOME says, and forgotten where it is not set.
 
     Args:
         defs: The code location.
@@ -44,15 +44,14 @@ def run_daily_refresh(
         tables: Names of the tables to refresh.
         run_ids: Holds the id to give the run; where tables are left that can do without a parent
             that failed, a second run refreshes them, whose id is added.
-        instant: When the source was asked ahead as of, and is read as of; a second run reads it as
-            of its own start.
+        as_of: When BigQuery is read as of; a second run reads it as of its own start.
         force: Copy also what has not changed.
+
+    Returns:
+        The message of each step that failed, by the step's key; empty where all went well.
     """
-    asked_as_of = ASKED_AS_OF.set(instant)
-    try:
-        failures = _run(defs, weeks, tables, run_ids[0], force)
-    finally:
-        ASKED_AS_OF.reset(asked_as_of)
+    tags = range_tags(str(weeks[0]), str(weeks[-1]))
+    failures = _run(defs, tables, run_ids[0], tags | as_of_tags(run_ids[0], as_of), force)
     if not failures:
         return {}
     parents = {name: table.parents for name, table in catalog.tables.items()}
@@ -61,23 +60,24 @@ def run_daily_refresh(
     left = tables_skipped_by_soft_parents(tables, outcome, parents)
     if left:
         run_ids.append(str(uuid.uuid4()))
-        failures |= _run(defs, weeks, left, run_ids[-1], force)
+        failures |= _run(defs, left, run_ids[-1], tags, force)
     return failures
 
 
 def _run(
     defs: dg.Definitions,
-    weeks: Sequence[Period],
     tables: Collection[str],
     run_id: str,
+    tags: Mapping[str, str],
     force: bool,
 ) -> dict[str, str]:
+    """Run the job once, and return the message of each step that failed."""
     job = defs.resolve_job_def(daily_refresh.name)
     with _instance() as instance:
         result = job.execute_in_process(
             instance=instance,
             run_id=run_id,
-            tags=range_tags(str(weeks[0]), str(weeks[-1])),
+            tags=dict(tags),
             asset_selection=asset_keys(tables),
             run_config={
                 "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
@@ -86,11 +86,12 @@ def _run(
             raise_on_error=False,
         )
     failures = [event for event in result.all_events if event.is_step_failure]
-    said = {event.step_key or "": _said(event.step_failure_data.error) for event in failures}
-    return said if said or result.success else {"run": "it failed before its first step"}
+    messages = {event.step_key or "": _message(event.step_failure_data.error) for event in failures}
+    return messages if messages or result.success else {"run": "it failed before its first step"}
 
 
-def _said(error: SerializableErrorInfo | None) -> str:
+def _message(error: SerializableErrorInfo | None) -> str:
+    """Return the message of the error that caused the others."""
     while error and error.cause:
         error = error.cause
     return error.message.strip() if error else "no word of why"

@@ -1,6 +1,6 @@
-"""The two ends of every asset: Arrow batches out of BigQuery, COPY into Postgres.
+"""Read an asset's rows from BigQuery, and write them into Postgres.
 
-Both read the switches when a run needs them, so that a code location loads without any.
+Both I/O managers read the settings when a run needs them, so that a code location loads without.
 """
 
 from collections.abc import Sequence
@@ -14,57 +14,82 @@ from pydantic import Field
 from sqp_refresh.checks.evaluate import load_pandera
 from sqp_refresh.defs.partitions import RERUN_TAG, launcher_of_run, root_of_run, tick_of_run
 from sqp_refresh.errors import Permanent
+from sqp_refresh.extract.query_cache import RunQueries
 from sqp_refresh.model.periods import Period, finished_weeks
 from sqp_refresh.model.tables import SCHEMA, Table
+from sqp_refresh.refresh.request import RefreshRequest
 from sqp_refresh.refresh.result import RefreshResult
-from sqp_refresh.refresh.run import RefreshRequest, refresh
+from sqp_refresh.refresh.run import refresh
 from sqp_refresh.refresh.sources import Source, source_for
 from sqp_refresh.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
 class SourceHandle:
-    """What an asset receives: the source, unread."""
+    """What an asset receives: BigQuery, from which nothing is read yet.
+
+    Attributes:
+        settings: Where BigQuery is.
+        queries: The queries of the run, which its tables share.
+    """
 
     settings: Settings
+    queries: RunQueries
 
-    def read(
-        self, table: Table, weeks: Sequence[Period] | None, instant: datetime | None
-    ) -> Source:
-        """The Arrow batches of a table; reading starts when they are loaded.
+    def read(self, table: Table, weeks: Sequence[Period] | None, as_of: datetime | None) -> Source:
+        """Return the source of a table's rows; reading starts when they are loaded.
 
         Args:
-            table: The table whose rows are wanted.
-            weeks: The weeks that are wanted; None means every finished week since the first.
-            instant: When to read the source as of; None is now.
+            table: The table to fill.
+            weeks: The weeks to read; None means every finished week since the first.
+            as_of: When to read BigQuery as of; None is now.
         """
         if weeks is None:
             weeks = finished_weeks(self.settings.REFRESH_START_DATE, datetime.now(UTC).date())
-        # The checks come next in this process, unless each step has one of its own.
-        return source_for(self.settings, table, weeks, instant, while_waiting=load_pandera)
+        # The checks come next in this process, unless each step has a process of its own.
+        return source_for(
+            self.settings, table, weeks, as_of, queries=self.queries, while_waiting=load_pandera
+        )
 
 
-class BigQueryIOManager(dg.ConfigurableIOManager):
-    """Pulls Arrow batches from the vendor's table; nothing is ever written to it."""
+class BigQueryIOManager(dg.IOManager):
+    """Hands an asset its source in BigQuery, to which nothing is ever written."""
+
+    def __init__(self, queries: RunQueries) -> None:
+        self._queries = queries
 
     def load_input(self, context: dg.InputContext) -> SourceHandle:
-        """The source, unread."""
-        return SourceHandle(Settings.read())
+        """Return the source, unread."""
+        return SourceHandle(Settings.read(), self._queries)
 
     def handle_output(self, context: dg.OutputContext, obj: object) -> None:
         """Refuse: the source belongs to the vendor."""
         raise dg.DagsterInvariantViolationError("the BigQuery source is read only")
 
 
+def bigquery_io_manager(queries: RunQueries | None = None) -> dg.IOManagerDefinition:
+    """Define the resource that owns the queries of a run, one for each process of the run.
+
+    Args:
+        queries: Those that the process has already begun for the run; None where it has begun none.
+    """
+
+    @dg.io_manager(description="Reads the vendor's table in BigQuery.")
+    def bigquery(_: dg.InitResourceContext) -> BigQueryIOManager:
+        return BigQueryIOManager(RunQueries() if queries is None else queries)
+
+    return bigquery
+
+
 class PostgresIOManager(dg.ConfigurableIOManager):
-    """Publishes an asset's rows into its table, and reports the exact counts."""
+    """Refreshes an asset's table from its source, and reports the exact counts."""
 
     force: bool = Field(default=False, description="copy also the weeks that have not changed")
 
     def handle_output(self, context: dg.OutputContext, obj: Source) -> None:
         """Refresh the table from what the asset returned."""
         settings, tags = Settings.read(), context.step_context.dagster_run.tags
-        order = RefreshRequest(
+        request = RefreshRequest(
             context.run_id,
             root_run_id=root_of_run(tags),
             force=self.force,
@@ -74,27 +99,26 @@ class PostgresIOManager(dg.ConfigurableIOManager):
             rerun=int(tags.get(RERUN_TAG, 0)),
         )
         try:
-            summary = refresh(settings.database_url, obj, order)
+            result = refresh(settings.database_url, obj, request)
         except Permanent as error:
             raise dg.Failure(str(error), allow_retries=False) from None
-        for warning in summary.warnings:
+        for warning in result.warnings:
             context.log.warning(warning)
-        context.add_output_metadata(_metadata(summary))
+        context.add_output_metadata(_metadata(result))
 
     def load_input(self, context: dg.InputContext) -> None:
-        """Nothing to load: a derived table reads its parents inside Postgres."""
+        """Load nothing: a derived table reads its parents inside Postgres."""
 
 
-def _metadata(summary: RefreshResult) -> dict[str, Any]:
-    counts, metadata = summary.counts, summary.metadata
-    told = {"sqp/reconciliation": (metadata["reconciliation"] or {}).get("verdict", "not judged")}
-    if metadata["schema_changes"]:
-        told["sqp/schema_changes"] = "; ".join(metadata["schema_changes"])
-    return told | {
-        "dagster/row_count": summary.rows,
-        "dagster/table_name": f"{SCHEMA}.{summary.table.name}",
-        "sqp/weeks": len(summary.periods),
-        "sqp/weeks_skipped": len(summary.skipped),
+def _metadata(result: RefreshResult) -> dict[str, Any]:
+    """Return what the UI shows of a refresh; it plots the numbers over time."""
+    counts, audited = result.counts, result.metadata
+    metadata = {
+        "sqp/reconciliation": (audited["reconciliation"] or {}).get("verdict", "not judged"),
+        "dagster/row_count": result.rows,
+        "dagster/table_name": f"{SCHEMA}.{result.table.name}",
+        "sqp/weeks": len(result.periods),
+        "sqp/weeks_skipped": len(result.skipped),
         "sqp/rows_read": counts.read,
         "sqp/rows_inserted": counts.inserted,
         "sqp/rows_updated": counts.updated,
@@ -102,9 +126,12 @@ def _metadata(summary: RefreshResult) -> dict[str, Any]:
         "sqp/rows_unchanged": counts.unchanged,
         "sqp/rows_superseded": counts.superseded,
         "sqp/rows_quarantined": counts.quarantined,
-        "sqp/rows_left_out": summary.rejected_at_source,
-        "sqp/rows_per_second": summary.rows_per_second,
-        "sqp/seconds": round(summary.seconds, 3),
-        "sqp/read_by": summary.stats.method or "nothing read",
-        "sqp/audit_log_id": summary.audit_log_id,
+        "sqp/rows_left_out": result.rejected_at_source,
+        "sqp/rows_per_second": result.rows_per_second,
+        "sqp/seconds": round(result.seconds, 3),
+        "sqp/read_by": result.stats.method or "nothing read",
+        "sqp/audit_log_id": result.audit_log_id,
     }
+    if audited["schema_changes"]:
+        metadata["sqp/schema_changes"] = "; ".join(audited["schema_changes"])
+    return metadata

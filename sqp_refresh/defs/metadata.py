@@ -1,4 +1,4 @@
-"""What the UI shows of an asset beside its rows: whose it is, where to look, when it is late."""
+"""Describe an asset to the UI: its owners, its links, its columns, and when it is late."""
 
 from datetime import timedelta
 
@@ -16,14 +16,14 @@ LATE, LOST = timedelta(hours=2), timedelta(hours=12)
 
 
 def dashboard_link(settings: Settings) -> dg.MetadataValue:
-    """Where to look at the dashboard: its address where it is served, else its file."""
+    """Return a link to the dashboard: its address where it is served, else its file."""
     if settings.REFRESH_DASHBOARD_URL:
         return dg.MetadataValue.url(settings.REFRESH_DASHBOARD_URL)
     return dg.MetadataValue.path(settings.dashboard_path)
 
 
 def freshness(settings: Settings, table: Table) -> dg.FreshnessPolicy:
-    """When a table is late: a night after the one that should have refreshed it.
+    """Return when a table is late: some hours after the night that should have refreshed it.
 
     Every night refreshes a table, whether or not the source has anything new, so this says that
     the nights go on. How late Amazon and the vendor are is for the check `data_is_fresh`.
@@ -33,18 +33,23 @@ def freshness(settings: Settings, table: Table) -> dg.FreshnessPolicy:
 
 
 def with_unit(column: Column) -> str:
-    """What a column means, with its unit where the words do not say it."""
+    """Return what a column means, with its unit where the words do not say it."""
     unit = {PERCENT: "percent", PRICE: "in the marketplace's currency"}.get(column.type)
     return f"{column.description} ({unit})" if unit else column.description
 
 
 def column_lineage(table: Table, source: dg.AssetKey | None) -> dg.TableColumnLineage:
-    """Which columns each column is made from; `source` is the key of the table in BigQuery."""
+    """Return the columns that each column is made from.
+
+    Args:
+        table: The table.
+        source: The key of the table in BigQuery that fills it; None for a derived table.
+    """
 
     def key_of(parent: str | None) -> dg.AssetKey:
         if parent is not None:
             return dg.AssetKey([SCHEMA, parent])
-        assert source is not None, "only a table that is filled from BigQuery has columns of it"
+        assert source is not None, "a derived table has no column from BigQuery"
         return source
 
     return dg.TableColumnLineage(

@@ -5,9 +5,9 @@ from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 
 import dagster as dg
-from dagster._core.scheduler.instigation import InstigatorStatus
 
 from sqp_refresh.defs.cron import ticks_between
+from sqp_refresh.defs.dagster_internals import InstigatorStatus
 from sqp_refresh.errors import RefreshError, SettingsError, Unavailable, one_line
 from sqp_refresh.model.text import utc_minute
 from sqp_refresh.monitoring.orchestrator import Orchestrator

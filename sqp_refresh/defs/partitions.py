@@ -1,11 +1,14 @@
-"""Weeks as Dagster partitions (a week's key is its Sunday), and what a run's tags say of it."""
+"""Read and write the tags of runs: the weeks that a run covers, its tick, its instant, its origin.
+
+A week is a Dagster partition, whose key is its Sunday.
+"""
 
 from collections.abc import Mapping, Sequence
-from contextvars import ContextVar
 from datetime import UTC, date, datetime
 
 import dagster as dg
-from dagster._core.storage.tags import (
+
+from sqp_refresh.defs.dagster_internals import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
     PARENT_RUN_ID_TAG,
@@ -15,7 +18,6 @@ from dagster._core.storage.tags import (
     SCHEDULE_NAME_TAG,
     SENSOR_NAME_TAG,
 )
-
 from sqp_refresh.model.periods import Period, weeks_between
 from sqp_refresh.refresh.request import Trigger
 
@@ -25,26 +27,45 @@ TICK_TAG = "sqp_refresh/tick"
 RERUN_TAG = "sqp_refresh/rerun"
 """How many times the work of a run has been launched again."""
 
+AS_OF_TAG = "sqp_refresh/as_of"
+"""The instant, in UTC, that all tables of a run read BigQuery as of."""
+
+AS_OF_RUN_TAG = "sqp_refresh/as_of_run"
+"""The run that AS_OF_TAG was set for; another run that has the tag has copied it."""
+
 
 def weekly_partitions(first_week: date) -> dg.WeeklyPartitionsDefinition:
-    """Every finished week since the first one; a week becomes a partition when it has ended."""
+    """Return every finished week since the first one; a week is a partition once it has ended."""
     return dg.WeeklyPartitionsDefinition(start_date=first_week.isoformat(), timezone="UTC")
 
 
 def range_tags(first: str, last: str) -> dict[str, str]:
-    """The tags that make one run of the job cover the weeks from `first` to `last`."""
+    """Return the tags that make one run of the job cover the weeks from `first` to `last`."""
     return {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last}
 
 
+def as_of_tags(run_id: str, as_of: datetime) -> dict[str, str]:
+    """Return the tags that make a run read BigQuery as of an instant.
+
+    Args:
+        run_id: The run to tag.
+        as_of: The instant; BigQuery remembers a week of them.
+    """
+    return {AS_OF_TAG: as_of.astimezone(UTC).isoformat(), AS_OF_RUN_TAG: run_id}
+
+
 def tags_of_work(tags: Mapping[str, str]) -> dict[str, str]:
-    """Those of a run's tags that say which weeks it covers, and for which tick."""
+    """Return those of a run's tags that its re-runs need: which weeks it covers, for which tick.
+
+    Not the instant: a re-run reads BigQuery as it is then.
+    """
     first, last = _bounds(tags)
     work = range_tags(first, last) if first and last else {}
     return work | ({TICK_TAG: tags[TICK_TAG]} if TICK_TAG in tags else {})
 
 
 def weeks_of_run(context: dg.OpExecutionContext) -> Sequence[Period] | None:
-    """The weeks that a run covers; None where it was launched for no week in particular.
+    """List the weeks that a run covers; None where it was launched for no week in particular.
 
     An asset without partitions learns them from the run's tags: it is refreshed in the same run
     as the weekly ones that it is computed from.
@@ -58,18 +79,43 @@ def weeks_of_run(context: dg.OpExecutionContext) -> Sequence[Period] | None:
     return list(weeks_between(date.fromisoformat(first), date.fromisoformat(last)))
 
 
+def decide_as_of(context: dg.AssetExecutionContext) -> datetime | None:
+    """Return the instant that all tables of a run read BigQuery as of, and tag the run with it.
+
+    A run that starts at once is tagged by whoever launches it. Any other one reads as of its start,
+    since it may have waited in a queue for longer than the week that BigQuery remembers. A person
+    who launches a run again in the UI copies the tag, which then names the run that it was set for.
+
+    Returns:
+        The instant; None where the Dagster instance has no record of the run's start.
+    """
+    run_id, instance = context.run.run_id, context.instance
+    record = instance.get_run_record_by_id(run_id)
+    if record is None:
+        return None
+    tags = record.dagster_run.tags
+    if AS_OF_TAG in tags and tags.get(AS_OF_RUN_TAG) == run_id:
+        return datetime.fromisoformat(tags[AS_OF_TAG])
+    if record.start_time is None:
+        return None
+    # Each process of the run comes to the same instant, whichever of them tags it.
+    as_of = datetime.fromtimestamp(record.start_time, UTC)
+    instance.add_run_tags(run_id, as_of_tags(run_id, as_of))
+    return as_of
+
+
 def tick_of_run(tags: Mapping[str, str]) -> datetime | None:
-    """The tick of the schedule that a run serves; None where it serves none."""
+    """Return the tick of the schedule that a run serves; None where it serves none."""
     return datetime.fromisoformat(tags[TICK_TAG]) if TICK_TAG in tags else None
 
 
 def root_of_run(tags: Mapping[str, str]) -> str | None:
-    """The run that a run is a re-run of, however often; None where it is none."""
+    """Return the run that a run is a re-run of, however often; None where it is none."""
     return tags.get(ROOT_RUN_ID_TAG)
 
 
 def launcher_of_run(tags: Mapping[str, str]) -> Trigger:
-    """Who launched a run; whoever launches one again from the UI keeps the tags of the first."""
+    """Return who launched a run; one that is launched again in the UI keeps the tags it had."""
     if PARENT_RUN_ID_TAG in tags and RERUN_TAG not in tags:
         return Trigger.RETRY if RETRY_NUMBER_TAG in tags else Trigger.PERSON
     if SENSOR_NAME_TAG in tags:
@@ -77,23 +123,10 @@ def launcher_of_run(tags: Mapping[str, str]) -> Trigger:
     return Trigger.SCHEDULE if SCHEDULE_NAME_TAG in tags else Trigger.PERSON
 
 
-ASKED_AS_OF: ContextVar[datetime | None] = ContextVar("ASKED_AS_OF", default=None)
-"""The instant of which this process asked the source already, for a run that it does itself."""
-
-
-def instant_of_run(context: dg.AssetExecutionContext) -> datetime | None:
-    """The instant that all tables of a run read the source as of: as a rule, when it began."""
-    if asked_as_of := ASKED_AS_OF.get():
-        return asked_as_of
-    record = context.instance.get_run_record_by_id(context.run.run_id)
-    if record is None or record.start_time is None:
-        return None
-    return datetime.fromtimestamp(record.start_time, UTC)
-
-
 def _bounds(tags: Mapping[str, str]) -> tuple[str | None, str | None]:
-    one = tags.get(PARTITION_NAME_TAG)
+    """Return the first and the last week of a run; None where its tags name none."""
+    week = tags.get(PARTITION_NAME_TAG)
     return (
-        tags.get(ASSET_PARTITION_RANGE_START_TAG, one),
-        tags.get(ASSET_PARTITION_RANGE_END_TAG, one),
+        tags.get(ASSET_PARTITION_RANGE_START_TAG, week),
+        tags.get(ASSET_PARTITION_RANGE_END_TAG, week),
     )

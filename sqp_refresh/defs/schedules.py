@@ -1,25 +1,25 @@
-"""When the nightly job runs."""
+"""Define the schedule of the nightly job."""
 
 import dagster as dg
 
-from sqp_refresh.defs.cron import cron_of
+from sqp_refresh.defs.cron import read_cron
 from sqp_refresh.defs.jobs.daily_refresh import daily_refresh
-from sqp_refresh.defs.run_requests.scheduled import night_request
+from sqp_refresh.defs.run_requests.scheduled import request_scheduled_run
 from sqp_refresh.errors import Transient
 from sqp_refresh.registry.catalog import Catalog
 from sqp_refresh.settings import Settings
 
 
 def daily_refresh_schedule(settings: Settings, catalog: Catalog) -> dg.ScheduleDefinition:
-    """Every night, the tables that are due: Amazon delivers late, and restates for 40 days.
+    """Define the schedule that refreshes, every night, the tables that are due.
 
     Raises:
         SettingsError: REFRESH_CRON is not a cron expression.
     """
 
-    def due_tables(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    def request(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         try:
-            return night_request(settings, catalog, context.scheduled_execution_time)
+            return request_scheduled_run(settings, catalog, context.scheduled_execution_time)
         except Transient as error:
             return dg.SkipReason(
                 f"the night is delayed: {error}; overdue_refreshes asks again every minute"
@@ -28,9 +28,9 @@ def daily_refresh_schedule(settings: Settings, catalog: Catalog) -> dg.ScheduleD
     return dg.ScheduleDefinition(
         name="daily_refresh_schedule",
         job=daily_refresh,
-        cron_schedule=cron_of(settings),
+        cron_schedule=read_cron(settings),
         execution_timezone="UTC",
-        execution_fn=due_tables,
+        execution_fn=request,
         description="Refreshes the enabled tables that are due, over the look-back.",
         default_status=dg.DefaultScheduleStatus.RUNNING,
     )

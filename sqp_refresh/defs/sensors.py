@@ -1,7 +1,7 @@
-"""What keeps the nights whole without a person: late ones, failed runs, restated weeks, alerts.
+"""Define the sensors, which see to late nights, failed runs, restated weeks and alerts.
 
-All but the last only ask for runs of the nightly job; a run that turns out to have nothing to do
-costs a query. None of them does anything while Postgres cannot be reached, and none forgets.
+All but the last only request runs of the nightly job; a run that turns out to have nothing to do
+costs a query. While Postgres cannot be reached they do nothing, and make up for it afterwards.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,66 +15,70 @@ from sqp_refresh.defs.cron import last_tick
 from sqp_refresh.defs.jobs.daily_refresh import daily_refresh
 from sqp_refresh.defs.partitions import TICK_TAG
 from sqp_refresh.defs.run_requests.code_location import is_of, location_of
-from sqp_refresh.defs.run_requests.failed import reruns
-from sqp_refresh.defs.run_requests.restated import restatements
-from sqp_refresh.defs.run_requests.scheduled import night_request
+from sqp_refresh.defs.run_requests.failed import request_reruns
+from sqp_refresh.defs.run_requests.restated import request_restated_weeks
+from sqp_refresh.defs.run_requests.scheduled import request_scheduled_run
 from sqp_refresh.errors import RefreshError
-from sqp_refresh.model.periods import finished_weeks
 from sqp_refresh.postgres.session import connect
 from sqp_refresh.registry.catalog import Catalog
 from sqp_refresh.settings import Settings
 
 Evaluation = Iterator[dg.RunRequest | dg.SkipReason]
 
-# The schedule's own tick is given this long before a night counts as late.
 GRACE = timedelta(minutes=3)
-# By then the re-runs of a night that failed are done, and whatever is missing is missing.
+"""How long the schedule's own tick may take before a night counts as late."""
+
 OVERDUE_AFTER = timedelta(hours=1)
+"""How long after a tick a table counts as overdue: the re-runs of a failed night end before."""
+
 OFTEN_S = 30
 EVERY_MINUTE_S = 60
 TWICE_A_DAY_S = 12 * 3600
 
 
 def sensors(settings: Settings, catalog: Catalog) -> list[dg.SensorDefinition]:
-    """All sensors of the code location."""
+    """Define all sensors of the code location but the dashboard's."""
     return [
         _sensor(
             "overdue_refreshes",
-            "Asks for a night that its schedule could not ask for, once the registry is back.",
+            "Requests the run of a night that the schedule could not request, once the registry is "
+            "back.",
             EVERY_MINUTE_S,
-            lambda context: _overdue(context, settings, catalog),
+            lambda context: _request_overdue_run(context, settings, catalog),
         ),
         _sensor(
             "failed_refreshes",
             "Closes the audit rows of runs that died, and runs again what failed and may succeed, "
             "at most three times a day for each table.",
             EVERY_MINUTE_S,
-            lambda context: _failed(context, settings, catalog),
+            lambda context: _request_reruns(context, settings, catalog),
         ),
         _sensor(
             "restated_weeks",
-            "Asks for weeks older than the look-back that the source has changed since.",
+            "Requests weeks that the source has restated behind the look-back of their table.",
             TWICE_A_DAY_S,
-            lambda context: _restated(context, settings, catalog),
+            lambda context: _request_restated_weeks(context, settings, catalog),
         ),
         _sensor(
             "alert_delivery",
             "Sends the alerts that are due, and finds tables that a night has passed by.",
             OFTEN_S,
-            lambda context: _alerts(context, settings),
-            asks_for_runs=False,
+            lambda context: _deliver_alerts(context, settings),
+            requests_runs=False,
         ),
     ]
 
 
 def _sensor(
     name: str,
-    about: str,
+    description: str,
     interval_s: int,
     evaluate: Callable[..., Evaluation],
     *,
-    asks_for_runs: bool = True,
+    requests_runs: bool = True,
 ) -> dg.SensorDefinition:
+    """Define a sensor that skips what it cannot do now, and says why."""
+
     def evaluation(context: dg.SensorEvaluationContext) -> Evaluation:
         try:
             yield from evaluate(context)
@@ -83,15 +87,15 @@ def _sensor(
 
     return dg.SensorDefinition(
         name=name,
-        job=daily_refresh if asks_for_runs else None,
+        job=daily_refresh if requests_runs else None,
         evaluation_fn=evaluation,
         minimum_interval_seconds=interval_s,
-        description=about,
+        description=description,
         default_status=dg.DefaultSensorStatus.RUNNING,
     )
 
 
-def _overdue(
+def _request_overdue_run(
     context: dg.SensorEvaluationContext, settings: Settings, catalog: Catalog
 ) -> Evaluation:
     now = datetime.now(UTC)
@@ -99,42 +103,40 @@ def _overdue(
     if now - tick < GRACE:
         yield dg.SkipReason(f"the schedule's own tick of {tick} is just being evaluated")
         return
-    served = context.instance.get_runs(dg.RunsFilter(tags={TICK_TAG: tick.isoformat()}))
-    if any(is_of(location_of(context), run) for run in served):
-        yield dg.SkipReason(f"the night of {tick} was asked for")
+    runs = context.instance.get_runs(dg.RunsFilter(tags={TICK_TAG: tick.isoformat()}))
+    if any(is_of(location_of(context), run) for run in runs):
+        yield dg.SkipReason(f"the night of {tick} was requested")
         return
-    request = night_request(settings, catalog, tick)
+    request = request_scheduled_run(settings, catalog, tick)
     if isinstance(request, dg.RunRequest):
         request = request.with_replaced_attrs(run_key=tick.isoformat())
     yield request
 
 
-def _failed(
+def _request_reruns(
     context: dg.SensorEvaluationContext, settings: Settings, catalog: Catalog
 ) -> Evaluation:
     with connect(settings.database_url) as session:
         with session.transaction():
-            dead = audit_log.close_lost_runs(session)
-        for table in dead:
+            closed = audit_log.close_lost_runs(session)
+        for table in closed:
             context.log.warning(f"the audit row of a dead refresh of {table} was closed as failed")
         location = location_of(context)
-        requests = list(reruns(context.instance, session, catalog, location))
+        requests = list(request_reruns(context.instance, session, catalog, location))
     yield from requests or [dg.SkipReason("no failed refresh is to be run again now")]
 
 
-def _restated(
+def _request_restated_weeks(
     context: dg.SensorEvaluationContext, settings: Settings, catalog: Catalog
 ) -> Evaluation:
-    weeks = finished_weeks(settings.REFRESH_START_DATE, datetime.now(UTC).date())
-    older = weeks[: -settings.REFRESH_LOOKBACK_WEEKS]
+    now = datetime.now(UTC)
     with connect(settings.database_url) as session:
-        requests = list(restatements(session, settings, catalog, older))
-    none = f"none of {len(older)} weeks before the look-back was restated"
-    yield from requests or [dg.SkipReason(none)]
+        requests = list(request_restated_weeks(session, settings, catalog, now))
+    yield from requests or [dg.SkipReason("no week behind the look-back of its table was restated")]
 
 
-def _alerts(context: dg.SensorEvaluationContext, settings: Settings) -> Evaluation:
-    # The HTTP client is imported by whoever sends something.
+def _deliver_alerts(context: dg.SensorEvaluationContext, settings: Settings) -> Evaluation:
+    # The HTTP client takes time to import, and only this needs it.
     from sqp_refresh.alerts.delivery import deliver_due
 
     now, sent = datetime.now(UTC), 0

@@ -1,8 +1,8 @@
 """Decide which weeks a night refreshes, and which ones are left to the sensor of restatements.
 
 A night looks at the newest weeks only, because the source restates them for some weeks and then
-hardly ever. How many, its *look-back*, is REFRESH_LOOKBACK_WEEKS, or `custom_sync_params.
-lookback_weeks` of a table. All tables of a night are one run over one range of weeks:
+hardly ever. How many, the *look-back*, is REFRESH_LOOKBACK_WEEKS, or a table's own `lookback_weeks`
+in its `custom_sync_params`. All tables of a night are one run over one range of weeks:
 
     night of tables with a look-back of 9 (the usual one) and of 6     weeks 1 to 9
     of these, the table of 9 refreshes                                 weeks 1 to 9
@@ -10,12 +10,12 @@ lookback_weeks` of a table. All tables of a night are one run over one range of 
     the sensor compares with the ledger of the table of 9              weeks 10 and older
     the sensor compares with the ledger of the table of 6              weeks 7 and older
 
-so each finished week of a table is in exactly one pair of hands, or, where the night is longer
-than the look-back of a table without one of its own, in both.
+so that no finished week of a table is forgotten. Where another table makes a night longer than the
+look-back of a table without one of its own, the night and the sensor both look at some weeks.
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 
 from sqp_refresh.model.periods import Period, finished_weeks
 from sqp_refresh.registry.sync_params import SyncParams
@@ -30,18 +30,18 @@ def weeks_of_night(
     Args:
         settings: The usual look-back, and the first week.
         params: What each table of the night does differently; of none, the usual look-back counts.
-        tick: The tick of the schedule, in UTC.
+        tick: The tick of the schedule.
     """
     lookbacks = [_lookback(settings, table) for table in params]
     longest = max(lookbacks, default=settings.REFRESH_LOOKBACK_WEEKS)
-    return finished_weeks(settings.REFRESH_START_DATE, tick.date())[-longest:]
+    return finished_weeks(settings.REFRESH_START_DATE, tick.astimezone(UTC).date())[-longest:]
 
 
 def weeks_of_table(weeks: Sequence[Period], params: SyncParams) -> Sequence[Period]:
     """List those of a night's weeks that one of its tables refreshes.
 
-    A table without a look-back of its own takes all of them: to compare also the weeks that another
-    table needs costs nothing, since both are answered by one query.
+    A table without a look-back of its own takes all of them: the query that compares the weeks of
+    another table answers for these weeks, too.
 
     Args:
         weeks: The weeks of the night, in order.

@@ -5,7 +5,7 @@ own. Where it holds something that cannot be followed, that is reported, never i
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from graphlib import CycleError, TopologicalSorter
 
@@ -51,12 +51,17 @@ class Catalog:
 
     def filled_from(self, spec: SourceSpec | None) -> list[str]:
         """List the tables that are filled from a source, and those derived from them."""
-        filled: list[str] = []
+        filled = [name for name, table in self.tables.items() if table.source == spec]
+        return self.with_derived(filled)
+
+    def with_derived(self, names: Collection[str]) -> list[str]:
+        """List some tables and those that Postgres derives from them, parents first."""
+        made: list[str] = []
         # Parents come before their dependents.
         for name, table in self.tables.items():
-            if table.source == spec or (table.source is None and set(table.parents) & set(filled)):
-                filled.append(name)
-        return filled
+            if name in names or (table.source is None and set(table.parents) & set(made)):
+                made.append(name)
+        return made
 
 
 def read_catalog(settings: Settings) -> Catalog:

@@ -23,7 +23,7 @@ def sense(instance: dg.DagsterInstance):
     return sensor.evaluate_tick(dg.build_sensor_context(instance=instance, definitions=defs()))
 
 
-def test_the_sensor_sends_what_is_due_and_asks_for_no_run(instance, environment, receiver):
+def test_the_sensor_sends_what_is_due_and_requests_no_run(instance, environment, receiver):
     Outbox(environment.database_url).fail()
 
     first, second = sense(instance), sense(instance)
@@ -66,13 +66,13 @@ def test_where_postgres_is_away_the_sensor_waits(instance, environment, monkeypa
 def test_a_run_and_its_re_run_are_one_cause(instance, environment, receiver, monkeypatch):
     monkeypatch.setenv("BIGQUERY_SOURCE_TABLE", "nowhere")
     job = defs().resolve_job_def("daily_refresh")
-    asked: dict = {
+    arguments: dict = {
         "instance": instance,
         "asset_selection": [dg.AssetKey(["sqp", TABLE])],
         "raise_on_error": False,
     }
-    night = job.execute_in_process(**asked)
-    job.execute_in_process(**asked, tags={"dagster/root_run_id": night.run_id})
+    night = job.execute_in_process(**arguments)
+    job.execute_in_process(**arguments, tags={"dagster/root_run_id": night.run_id})
 
     outbox = Outbox(environment.database_url)
     assert outbox.deliveries("payload->>'run_id'") == [(night.run_id,)]

@@ -27,10 +27,10 @@ Evaluations = dict[tuple[str, str], dg.AssetCheckEvaluation]
 """By table and name."""
 
 WATERED_DOWN = f"""
-CREATE FUNCTION sqp.one_more() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION sqp.add_a_click() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN NEW.asin_click_count := NEW.asin_click_count + 1; RETURN NEW; END $$;
-CREATE TRIGGER one_more BEFORE INSERT ON sqp.{QUERIES} FOR EACH ROW
-    WHEN (NEW.start_date = '{LAST}') EXECUTE FUNCTION sqp.one_more();
+CREATE TRIGGER add_a_click BEFORE INSERT ON sqp.{QUERIES} FOR EACH ROW
+    WHEN (NEW.start_date = '{LAST}') EXECUTE FUNCTION sqp.add_a_click();
 """
 
 
@@ -58,16 +58,16 @@ def run(
 
 
 def evaluations(result: dg.ExecuteInProcessResult) -> Evaluations:
-    found = result.get_asset_check_evaluations()
-    return {(one.asset_key.path[-1], one.check_name): one for one in found}
+    made = result.get_asset_check_evaluations()
+    return {(check.asset_key.path[-1], check.check_name): check for check in made}
 
 
 def by_period(evaluation: dg.AssetCheckEvaluation) -> Mapping[tuple[str, str], str]:
-    shown = evaluation.metadata["sqp/by_period"]
-    assert isinstance(shown, dg.TableMetadataValue)
+    table = evaluation.metadata["sqp/by_period"]
+    assert isinstance(table, dg.TableMetadataValue)
     return {
-        (str(one.data["period"]), str(one.data["metric"])): str(one.data["verdict"])
-        for one in shown.records
+        (str(record.data["period"]), str(record.data["metric"])): str(record.data["verdict"])
+        for record in table.records
     }
 
 
@@ -96,7 +96,7 @@ def test_a_week_broken_by_hand_blocks_the_summaries_keeps_the_last_good_and_says
     assert first.success
     judged = evaluations(first)
     assert {table for table, _ in judged} == {QUERIES, ASINS, SUMMARY}
-    assert all(one.passed for one in judged.values())
+    assert all(check.passed for check in judged.values())
     verdicts = by_period(judged[QUERIES, "sums_match_source"])
     assert set(verdicts.values()) == {"PASS"}
     assert {week for week, _ in verdicts} == set(map(str, SUNDAYS))
@@ -106,8 +106,8 @@ def test_a_week_broken_by_hand_blocks_the_summaries_keeps_the_last_good_and_says
     assert {passed for _, passed, _ in overview} == {100}
 
     broken = [
-        one | {"ASIN Click Count": one["Total Click Count"] + 1} if one["Date"] == LAST else one
-        for one in six_weeks()
+        row | {"ASIN Click Count": row["Total Click Count"] + 1} if row["Date"] == LAST else row
+        for row in six_weeks()
     ]
     source.replace(broken)
     second = run(instance, QUERIES, ASINS, SUMMARY)
@@ -119,13 +119,13 @@ def test_a_week_broken_by_hand_blocks_the_summaries_keeps_the_last_good_and_says
     assert (status, list(details["rejected"])) == ("failed", [str(LAST)])
     assert message is not None
     assert "ASIN Click Count is above Total Click Count (2)" in message
-    shown = {
+    messages = {
         event.step_key: str(event.step_failure_data.error)
         for event in second.all_events
         if event.is_step_failure
     }
-    assert shown.keys() == {f"sqp__{QUERIES}", f"sqp__{ASINS}"}
-    assert message in shown[f"sqp__{QUERIES}"]
+    assert messages.keys() == {f"sqp__{QUERIES}", f"sqp__{ASINS}"}
+    assert message in messages[f"sqp__{QUERIES}"]
 
 
 def assert_tied_to_the_audit_row(settings: Settings) -> None:
@@ -151,7 +151,7 @@ def test_a_table_that_does_not_equal_its_source_blocks_what_is_below_until_it_is
     assert not first.success
     assert materialized(first) == {QUERIES}
     judged = evaluations(first)
-    failed = [name for (_, name), one in judged.items() if not one.passed]
+    failed = [name for (_, name), check in judged.items() if not check.passed]
     assert failed == ["sums_match_source"]
     check = judged[QUERIES, "sums_match_source"]
     assert check.blocking
@@ -168,7 +168,7 @@ def test_a_table_that_does_not_equal_its_source_blocks_what_is_below_until_it_is
         str(day): "FAIL" if day == LAST else "PASS" for day in SUNDAYS
     }
 
-    execute(fresh.database_url, "DROP FUNCTION sqp.one_more() CASCADE")
+    execute(fresh.database_url, "DROP FUNCTION sqp.add_a_click() CASCADE")
     second = run(instance, QUERIES, SUMMARY)
 
     assert second.success
@@ -176,7 +176,7 @@ def test_a_table_that_does_not_equal_its_source_blocks_what_is_below_until_it_is
     assert materialized(second) == {QUERIES, SUMMARY}
 
 
-def test_checks_are_made_alone_over_the_weeks_that_are_asked_for(fresh, source, instance):
+def test_checks_are_made_alone_over_the_weeks_that_are_named(fresh, source, instance):
     source.write(six_weeks())
     assert run(instance, QUERIES).success
     execute(
@@ -184,9 +184,9 @@ def test_checks_are_made_alone_over_the_weeks_that_are_asked_for(fresh, source, 
         f"DELETE FROM sqp.{QUERIES} WHERE start_date = '{LAST}' AND search_query = 'red widget'",
     )
     runs = len(rows(fresh.database_url, "SELECT id FROM sqp.refresh_audit_log"))
-    wanted = dg.AssetCheckKey(dg.AssetKey(["sqp", QUERIES]), "row_count_matches_source")
+    check = dg.AssetCheckKey(dg.AssetKey(["sqp", QUERIES]), "row_count_matches_source")
 
-    job = dg.define_asset_job("alone", selection=dg.AssetSelection.checks(wanted))
+    job = dg.define_asset_job("alone", selection=dg.AssetSelection.checks(check))
     result = job.resolve(asset_graph=defs().resolve_asset_graph()).execute_in_process(
         instance=instance,
         tags=range_tags(str(SUNDAYS[-2]), str(LAST)),

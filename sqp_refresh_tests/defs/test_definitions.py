@@ -1,13 +1,16 @@
 """The code location loaded, and compared as data with the spec and with the registry."""
 
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 import dagster as dg
 import psycopg
 import pytest
 
+import sqp_refresh
 from sqp_refresh.definitions import defs
 from sqp_refresh.errors import SettingsError
 from sqp_refresh.model.tables import TABLES
@@ -74,7 +77,7 @@ def test_weekly_tables_share_the_weeks_and_a_range_of_them_is_one_step(graph):
             assert node.partitions_def is None
 
 
-def test_the_first_week_is_a_switch(monkeypatch):
+def test_the_first_week_is_a_setting(monkeypatch):
     monkeypatch.setenv("REFRESH_START_DATE", "2025-01-05")
     node = defs().resolve_asset_graph().get(dg.AssetKey(["sqp", "weekly_summary"]))
 
@@ -109,13 +112,13 @@ def test_the_schedule_is_nightly():
     assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
 
 
-def test_the_cron_is_a_switch(monkeypatch):
+def test_the_cron_is_a_setting(monkeypatch):
     monkeypatch.setenv("REFRESH_CRON", "0 3 * * *")
 
     assert defs().resolve_schedule_def("daily_refresh_schedule").cron_schedule == "0 3 * * *"
 
 
-def test_the_executor_is_a_switch(monkeypatch):
+def test_the_executor_is_a_setting(monkeypatch):
     assert defs().executor is dg.in_process_executor
 
     monkeypatch.setenv("REFRESH_EXECUTOR", "multiprocess")
@@ -155,3 +158,12 @@ def test_loading_connects_to_nothing_and_imports_no_client():
 
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]"
+
+
+def test_only_one_module_imports_what_is_private_to_dagster():
+    private = re.compile(r"^ *(?:from|import) dagster\w*(?:\.\w+)*\._", re.MULTILINE)
+    files = Path(sqp_refresh.__file__).parent.rglob("*.py")
+
+    assert [file.name for file in files if private.search(file.read_text())] == [
+        "dagster_internals.py"
+    ]

@@ -1,4 +1,4 @@
-"""A run whose worker is gone is noticed, and one whose worker is at it is left alone."""
+"""Notice the runs whose worker is gone, and leave those alone whose worker works at them."""
 
 import os
 import signal
@@ -9,10 +9,10 @@ from contextlib import contextmanager
 
 import dagster as dg
 import pytest
-from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
 from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
 
 from sqp_refresh.defs import launchers
+from sqp_refresh.defs.dagster_internals import CheckRunHealthResult, WorkerStatus
 from sqp_refresh.defs.launchers import CeleryRuns
 from sqp_refresh_tests.defs import staying_worker
 from sqp_refresh_tests.deploy.machine import DEPLOY, RELEASE, await_that, exec_start, signal_all
@@ -71,7 +71,7 @@ def test_a_run_is_lost_with_its_worker(address, monkeypatch):
             gone = health()
     with worker(address):
         again = await_that(
-            lambda: (found := health()).status is WorkerStatus.FAILED and found,
+            lambda: (result := health()).status is WorkerStatus.FAILED and result,
             "the worker says that it is not at the run",
         )
 

@@ -44,14 +44,14 @@ def test_a_range_of_weeks_then_one_week_from_the_command_line(environment, sourc
         "asset", "materialize", *select, "--partition-range", f"{FIRST}...{LAST}", home=tmp_path
     )
     assert whole.returncode == 0, whole.stderr[-3000:]
-    one = dagster("asset", "materialize", *select, "--partition", str(LAST), home=tmp_path)
-    assert one.returncode == 0, one.stderr[-3000:]
+    week = dagster("asset", "materialize", *select, "--partition", str(LAST), home=tmp_path)
+    assert week.returncode == 0, week.stderr[-3000:]
 
     for table, expected in oracle.expected_tables(rows).items():
         oracle.assert_equal(read_tables(environment)[table], expected, table)
     log = audit(environment.database_url)
     assert [status for _, status, *_ in log] == ["success"] * 16
-    (second,) = [one for one in log[8:] if one[0] == "monthly_summary"]
+    (second,) = [entry for entry in log[8:] if entry[0] == "monthly_summary"]
     assert (second[5]["weeks"], second[5]["skipped"]) == ([], ["2025-08-01"])
 
 
@@ -64,7 +64,7 @@ def test_two_runs_of_the_job_at_once_both_end_and_the_data_are_right_once(
     command = [sys.executable, "-m", "dagster", "job", "execute", "-m", "sqp_refresh.definitions"]
     tags = json.dumps(range_tags(str(FIRST), str(LAST)))
     # Nothing but Postgres is common to the two.
-    machines = [tmp_path / "one", tmp_path / "other"]
+    machines = [tmp_path / "first", tmp_path / "second"]
     for home in machines:
         home.mkdir()
     both = [
@@ -78,8 +78,8 @@ def test_two_runs_of_the_job_at_once_both_end_and_the_data_are_right_once(
     ]
 
     for process in both:
-        _, said = process.communicate()
-        assert process.returncode == 0, said[-3000:]
+        _, errors = process.communicate()
+        assert process.returncode == 0, errors[-3000:]
 
     for table, expected in oracle.expected_tables(rows).items():
         oracle.assert_equal(read_tables(environment)[table], expected, table)
@@ -114,8 +114,8 @@ def test_the_job_reports_exact_counts_and_an_audit_row_for_each_table(environmen
 
     assert result.success
     log = audit(environment.database_url)
-    assert sorted(one[0] for one in log) == sorted(oracle.KEYS)
-    (entry,) = [one for one in log if one[0] == "search_query_performance"]
+    assert sorted(entry[0] for entry in log) == sorted(oracle.KEYS)
+    (entry,) = [entry for entry in log if entry[0] == "search_query_performance"]
     assert entry[1:5] == ("success", 12, 12, None)
     metadata = entry[5]
     assert metadata["run_id"] == result.run_id
@@ -155,12 +155,12 @@ def test_a_failure_leaves_its_audit_row_and_refreshes_nothing_downstream(
 
     assert not result.success
     log = audit(environment.database_url)
-    assert {one[0] for one in log} == {
+    assert {entry[0] for entry in log} == {
         "asin_performance_data",
         "search_query_performance",
         "daily_sqp_data",
     }
-    assert {one[1] for one in log} == {"failed"}
+    assert {entry[1] for entry in log} == {"failed"}
     for _, _, _, _, message, _ in log:
         assert message.startswith("BigQuery has no ")
         assert "nowhere; check BIGQUERY_PROJECT_ID" in message
@@ -182,7 +182,7 @@ def test_a_table_that_is_not_enabled_is_not_touched(
 
     assert not run_job().success
 
-    assert all(message in one[4] for one in audit(environment.database_url))
+    assert all(message in entry[4] for entry in audit(environment.database_url))
     assert all(not rows for rows in read_tables(environment).values())
 
 
@@ -196,6 +196,6 @@ def test_a_secret_appears_nowhere(environment, monkeypatch, run_job):
 
     assert not result.success
     assert "TOPSECRET" not in str(list(result.all_events))
-    messages = [one[4] for one in audit(environment.database_url)]
+    messages = [entry[4] for entry in audit(environment.database_url)]
     assert len(messages) == 3
-    assert all("GOOGLE_APPLICATION_CREDENTIALS_JSON is not" in one for one in messages)
+    assert all("GOOGLE_APPLICATION_CREDENTIALS_JSON is not" in message for message in messages)

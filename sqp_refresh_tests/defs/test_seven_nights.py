@@ -37,16 +37,16 @@ class Vendor:
     def __init__(self, source: SourceTable) -> None:
         self._source = source
         self._weeks: Weeks = {}
-        self._held: Weeks = {}
+        self._kept: Weeks = {}
 
     def deliver(self, changes: Weeks) -> None:
         self._weeks |= changes
-        self._held |= {week: rows for week, rows in changes.items() if rows}
-        self._source.replace([one for rows in self._weeks.values() for one in rows])
+        self._kept |= {week: rows for week, rows in changes.items() if rows}
+        self._source.replace([row for rows in self._weeks.values() for row in rows])
 
     @property
     def expected(self) -> dict[str, oracle.Rows]:
-        return oracle.expected_tables([one for rows in self._held.values() for one in rows])
+        return oracle.expected_tables([row for rows in self._kept.values() for row in rows])
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def vendor(source: SourceTable, environment: Settings) -> Vendor:
 
 @pytest.fixture
 def launched(monkeypatch, environment) -> Iterator[Callable[[datetime], int]]:
-    """Evaluates the schedule, and an hour later each sensor, and launches all they ask for."""
+    """Evaluates the schedule, and an hour later each sensor, and launches what they request."""
     monkeypatch.setenv("REFRESH_LOOKBACK_WEEKS", "3")
     with dg.instance_for_test() as instance:
 
@@ -91,10 +91,10 @@ def launched(monkeypatch, environment) -> Iterator[Callable[[datetime], int]]:
             for name in ("overdue_refreshes", "failed_refreshes", "restated_weeks"):
                 sensor = defs().resolve_sensor_def(name)
                 context = dg.build_sensor_context(instance=instance, definitions=defs())
-                asked = sensor.evaluate_tick(context).run_requests or ()
-                for request in asked:
+                of_sensor = sensor.evaluate_tick(context).run_requests or ()
+                for request in of_sensor:
                     launch(request)
-                requests += asked
+                requests += of_sensor
             return len(requests)
 
         yield night
@@ -103,13 +103,13 @@ def launched(monkeypatch, environment) -> Iterator[Callable[[datetime], int]]:
 def logged(url: str, since: int) -> tuple[int, dict[str, list[str]], set[tuple[str, str]]]:
     """The newest id, the weeks of queries copied by a run, and each table's statuses."""
     with psycopg.connect(url) as connection:
-        found = connection.execute(
+        entries = connection.execute(
             "SELECT id, table_name, status, sync_metadata->>'run_id', sync_metadata->'weeks'"
             " FROM sqp.refresh_audit_log WHERE id > %s ORDER BY id",
             (since,),
         ).fetchall()
-    copied = {run: weeks for _, table, _, run, weeks in found if table == QUERIES}
-    return found[-1][0], copied, {(table, status) for _, table, status, *_ in found}
+    copied = {run: weeks for _, table, _, run, weeks in entries if table == QUERIES}
+    return entries[-1][0], copied, {(table, status) for _, table, status, *_ in entries}
 
 
 QUERIES = "search_query_performance"

@@ -22,7 +22,6 @@ import pyarrow as pa
 import pytest
 
 from sqp_refresh.checks.run_checks import run_checks
-from sqp_refresh.defs.run_requests.scheduled import look_back
 from sqp_refresh.demo.year import SUNDAYS, week_of_rows
 from sqp_refresh.errors import DataError, NotFound, RefreshError
 from sqp_refresh.extract.bigquery_table import BigQueryTable
@@ -39,6 +38,7 @@ from sqp_refresh.model.tables import (
     aggregated_from,
 )
 from sqp_refresh.postgres.session import connect
+from sqp_refresh.refresh.lookback import weeks_of_night
 from sqp_refresh.refresh.request import RefreshRequest
 from sqp_refresh.refresh.run import refresh
 from sqp_refresh.registry.table_description import describe_tables
@@ -114,7 +114,7 @@ def test_a_look_back_shorter_than_the_lag_sees_nothing_new(days):
     tick = datetime(2025, 9, 5, 2, tzinfo=UTC)
     week = Period.week_of(tick.date() - timedelta(days=days))
 
-    assert str(week) in look_back(Settings.read(), [], tick)
+    assert week in weeks_of_night(Settings.read(), [], tick)
 
 
 def test_a_row_that_is_dropped_on_its_way_counts_as_done(url):

@@ -1,4 +1,4 @@
-"""The nightly job: all tables in one run, in the order of their dependencies."""
+"""Define the nightly job: all tables in one run, in the order of their dependencies."""
 
 import dagster as dg
 

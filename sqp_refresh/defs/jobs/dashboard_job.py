@@ -1,7 +1,7 @@
-"""The dashboard as an asset, and the sensor that has it drawn after each night, however it ended.
+"""Define the dashboard as an asset, and the sensor that requests it after each night.
 
 It is no part of the nightly job: there, a table that failed would keep it from being drawn, on the
-one morning when it is wanted most.
+morning when it is needed most.
 """
 
 import warnings
@@ -10,10 +10,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
-from dagster._core.storage.dagster_run import FINISHED_STATUSES
 
 from sqp_refresh import __version__
 from sqp_refresh.defs.cron import last_tick, longest_pause
+from sqp_refresh.defs.dagster_internals import FINISHED_STATUSES
 from sqp_refresh.defs.jobs.daily_refresh import daily_refresh
 from sqp_refresh.defs.metadata import OWNERS, dashboard_link
 from sqp_refresh.defs.run_requests.code_location import is_of, location_of
@@ -30,10 +30,11 @@ EVERY_MINUTE_S = 60
 PATIENCE = timedelta(hours=6)
 """How long the next page may be late before the last one says that it is old."""
 
-# Runs among which the latest of this code location is looked for.
 _RECENT = 20
-# What Dagster calls the runs that are launched from an asset's own page.
+"""Runs among which the latest of this code location is looked for."""
+
 _ASSET_JOB = "__ASSET_JOB"
+"""What Dagster calls the runs that are launched from an asset's own page."""
 
 draw_dashboard = dg.define_asset_job(
     "draw_dashboard",
@@ -43,9 +44,9 @@ draw_dashboard = dg.define_asset_job(
 
 
 def dashboard_asset(settings: Settings, catalog: Catalog) -> dg.AssetsDefinition:
-    """The page, made from all tables' audit rows."""
+    """Define the page, which is made from all tables' audit rows."""
     with warnings.catch_warnings():
-        # A command line that asks for a range of weeks of everything asks for this too.
+        # Dagster refuses a range of weeks of all assets, if one of them has no such policy.
         warnings.filterwarnings("ignore", "Parameter `backfill_policy`", dg.BetaWarning)
 
         @dg.asset(
@@ -61,17 +62,17 @@ def dashboard_asset(settings: Settings, catalog: Catalog) -> dg.AssetsDefinition
             metadata={"sqp/dashboard": dashboard_link(settings)},
         )
         def page() -> dg.MaterializeResult:
-            return dg.MaterializeResult(metadata=_drawn(Settings.read()))
+            return dg.MaterializeResult(metadata=_draw(Settings.read()))
 
     return page
 
 
 def dashboard_sensor() -> dg.SensorDefinition:
-    """Asks for the page after each run that refreshed a table, whether it succeeded or not."""
+    """Define the sensor that requests the page after each run that refreshed a table."""
     return dg.SensorDefinition(
         name="dashboard_after_each_night",
         job=draw_dashboard,
-        evaluation_fn=_after_the_latest,
+        evaluation_fn=_request_drawing,
         minimum_interval_seconds=EVERY_MINUTE_S,
         description="Has the dashboard drawn after each run that refreshed a table, however it "
         "ended.",
@@ -79,7 +80,7 @@ def dashboard_sensor() -> dg.SensorDefinition:
     )
 
 
-def _after_the_latest(
+def _request_drawing(
     context: dg.SensorEvaluationContext,
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
     ended = [
@@ -97,11 +98,12 @@ def _after_the_latest(
         yield dg.SkipReason("no refresh has ended yet")
         return
     latest = max(ended, key=lambda record: record.end_time or 0)
-    # The same run is asked for once.
+    # With the same key, Dagster launches one run only.
     yield dg.RunRequest(run_key=latest.dagster_run.run_id)
 
 
-def _drawn(settings: Settings) -> dict[str, Any]:
+def _draw(settings: Settings) -> dict[str, Any]:
+    """Draw the page, and return what the UI shows of it."""
     now = datetime.now(UTC)
     figures = retrying()(
         drawing.draw,
@@ -111,12 +113,12 @@ def _drawn(settings: Settings) -> dict[str, Any]:
         last_tick=last_tick(settings, now - GRACE),
         stale_after=longest_pause(settings) + PATIENCE,
     )
-    return {"sqp/dashboard": dashboard_link(settings)} | _told(figures)
+    return {"sqp/dashboard": dashboard_link(settings)} | _metadata(figures)
 
 
-def _told(figures: Figures) -> dict[str, Any]:
-    """What the page says, for those who look at it in the UI; numbers are plotted over time."""
-    told: dict[str, Any] = {
+def _metadata(figures: Figures) -> dict[str, Any]:
+    """Return what the page says, for the UI, which plots the numbers over time."""
+    metadata: dict[str, Any] = {
         "sqp/verdict": figures.verdict,
         "sqp/tables_up_to_date": len(figures.tables) - len(figures.troubled),
         "sqp/tables_needing_attention": len(figures.troubled),
@@ -124,7 +126,7 @@ def _told(figures: Figures) -> dict[str, Any]:
         "sqp/tables": dg.MetadataValue.table(_records(figures)),
     }
     rates = {"success_rate": figures.success_rate, "checks_passed_rate": figures.pass_rate}
-    return told | {f"sqp/{name}": rate for name, rate in rates.items() if rate is not None}
+    return metadata | {f"sqp/{name}": rate for name, rate in rates.items() if rate is not None}
 
 
 def _records(figures: Figures) -> list[dg.TableRecord]:

@@ -1,4 +1,4 @@
-"""The job that keeps the control tables small, and when it runs."""
+"""Define the job that keeps the control tables small, and its schedules."""
 
 import dagster as dg
 from pydantic import Field
@@ -10,14 +10,14 @@ from sqp_refresh.settings import Settings
 
 
 class Duties(dg.Config):
-    """Which of the duties a run does."""
+    """Configuration of a run: which duties it does."""
 
     duties: list[str] = Field(default=[*DUTIES], description=f"some of {', '.join(DUTIES)}")
 
 
 @dg.op
 def keep_control_tables_small(context: dg.OpExecutionContext, config: Duties) -> None:
-    """Closes and deletes checkpoints, archives old runs, deletes old alerts and replayed rows."""
+    """Close and delete checkpoints, archive old runs, delete old alerts and replayed rows."""
     settings = Settings.read()
     for attempt in retrying():
         with attempt, connect(settings.database_url) as session:
@@ -27,12 +27,12 @@ def keep_control_tables_small(context: dg.OpExecutionContext, config: Duties) ->
 
 @dg.job(name="maintenance")
 def maintenance() -> None:
-    """Keeps the control tables small: checkpoints, audit log, alerts and quarantine."""
+    """Keep the control tables small: checkpoints, audit log, alerts and quarantine."""
     keep_control_tables_small()
 
 
 def maintenance_schedules() -> list[dg.ScheduleDefinition]:
-    """Expired checkpoints are closed every hour; everything else is done once a week."""
+    """Define when expired checkpoints are closed, hourly, and all else is done, weekly."""
     return [
         _schedule("hourly_maintenance_schedule", "15 * * * *", HOURLY),
         _schedule("weekly_maintenance_schedule", "45 4 * * 0", tuple(DUTIES)),

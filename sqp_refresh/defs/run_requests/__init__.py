@@ -1,1 +1,1 @@
-"""Decide which runs to request: scheduled, failed before, or for restated weeks."""
+"""Request runs: those of a night, of failed runs, and of restated weeks."""

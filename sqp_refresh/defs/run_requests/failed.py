@@ -1,13 +1,17 @@
-"""Runs for what is left of runs that failed: soon at first, then later, and not for ever."""
+"""Request runs for what failed runs have left: soon at first, then later, and not for ever."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
-from dagster._core.storage.tags import PARENT_RUN_ID_TAG, ROOT_RUN_ID_TAG, WILL_RETRY_TAG
 
 from sqp_refresh.control.reruns import read_outcome, tables_skipped_by_soft_parents, tables_to_rerun
+from sqp_refresh.defs.dagster_internals import (
+    PARENT_RUN_ID_TAG,
+    ROOT_RUN_ID_TAG,
+    WILL_RETRY_TAG,
+)
 from sqp_refresh.defs.jobs.daily_refresh import daily_refresh
 from sqp_refresh.defs.partitions import RERUN_TAG, tags_of_work
 from sqp_refresh.defs.run_requests.code_location import is_of
@@ -31,7 +35,8 @@ class _Failure:
         run: The run.
         number: How many re-runs led to it.
         age: How long ago it ended.
-        launched: The numbers of the re-runs that it has already.
+        launched: The numbers of the re-runs that it has already; 0 is that of the tables which a
+            soft parent kept from being refreshed.
     """
 
     run: dg.DagsterRun
@@ -40,10 +45,10 @@ class _Failure:
     launched: frozenset[int]
 
 
-def reruns(
+def request_reruns(
     instance: dg.DagsterInstance, session: Session, catalog: Catalog, location: str | None
 ) -> Iterator[dg.RunRequest]:
-    """A run for each failed run of the last day that left something worth it, when its time is.
+    """Request a run for each failed run of the last day that left something worth it, in time.
 
     Args:
         instance: Where the runs are, those of other code locations among them.
@@ -57,18 +62,22 @@ def reruns(
     for record in instance.get_run_records(failed):
         if not is_of(location, record.dagster_run):
             continue
-        if failure := _failure(instance, record, now):
+        if failure := _failure_of(instance, record, now):
             yield from _rerun(instance, session, catalog, failure, location)
 
 
-def _failure(instance: dg.DagsterInstance, record: dg.RunRecord, now: datetime) -> _Failure | None:
-    """A failed run, unless Dagster itself, or a person, runs it again: then this does not."""
+def _failure_of(
+    instance: dg.DagsterInstance, record: dg.RunRecord, now: datetime
+) -> _Failure | None:
+    """Describe a failed run; None where Dagster itself, or a person, runs it again."""
     run = record.dagster_run
-    again = instance.get_runs(dg.RunsFilter(tags={PARENT_RUN_ID_TAG: run.run_id}))
-    if run.tags.get(WILL_RETRY_TAG) == "true" or any(RERUN_TAG not in one.tags for one in again):
+    reruns = instance.get_runs(dg.RunsFilter(tags={PARENT_RUN_ID_TAG: run.run_id}))
+    if run.tags.get(WILL_RETRY_TAG) == "true":
+        return None
+    if any(RERUN_TAG not in rerun.tags for rerun in reruns):
         return None
     ended = datetime.fromtimestamp(record.end_time or now.timestamp(), UTC)
-    launched = frozenset(int(one.tags[RERUN_TAG]) for one in again)
+    launched = frozenset(int(rerun.tags[RERUN_TAG]) for rerun in reruns)
     return _Failure(run, int(run.tags.get(RERUN_TAG, 0)), now - ended, launched)
 
 
@@ -79,14 +88,15 @@ def _rerun(
     failure: _Failure,
     location: str | None,
 ) -> Iterator[dg.RunRequest]:
+    """Request what a failed run has left, if its time has come."""
     run, number = failure.run, failure.number
-    asked, outcome = _asked(catalog, run), read_outcome(session, run.run_id)
+    requested, outcome = _requested_tables(catalog, run), read_outcome(session, run.run_id)
     parents = {name: table.parents for name, table in catalog.tables.items()}
-    soft = tables_skipped_by_soft_parents(asked, outcome, parents)
+    soft = tables_skipped_by_soft_parents(requested, outcome, parents)
     if soft and number not in failure.launched:
         yield _request(run, soft, number)
     if number < len(PAUSES) and number + 1 not in failure.launched:
-        left = tables_to_rerun(asked, outcome, parents)
+        left = tables_to_rerun(requested, outcome, parents)
         left = {table for table in left if _reruns_today(instance, table, location) < len(PAUSES)}
         # Without anything else, these were just refreshed without their soft parents.
         if left - soft and failure.age >= PAUSES[number]:
@@ -105,8 +115,8 @@ def _request(run: dg.DagsterRun, tables: set[str], number: int) -> dg.RunRequest
     )
 
 
-def _asked(catalog: Catalog, run: dg.DagsterRun) -> set[str]:
-    """The tables that a run was launched for; a run of other jobs was for none."""
+def _requested_tables(catalog: Catalog, run: dg.DagsterRun) -> set[str]:
+    """Return the tables that a run was launched for: none, where it is of another job."""
     if run.asset_selection:
         paths = [key.path for key in run.asset_selection if key.path[0] == SCHEMA]
         return {path[-1] for path in paths if path[-1] in catalog.tables}
@@ -114,6 +124,7 @@ def _asked(catalog: Catalog, run: dg.DagsterRun) -> set[str]:
 
 
 def _reruns_today(instance: dg.DagsterInstance, table: str, location: str | None) -> int:
+    """Count the re-runs of a table in the last 24 hours."""
     numbers = [str(number + 1) for number in range(len(PAUSES))]
     today = datetime.now(UTC) - DAY
     launched = instance.get_runs(dg.RunsFilter(tags={RERUN_TAG: numbers}, created_after=today))
@@ -122,7 +133,7 @@ def _reruns_today(instance: dg.DagsterInstance, table: str, location: str | None
 
 
 def _report_dead_runs(instance: dg.DagsterInstance, session: Session, now: datetime) -> None:
-    """Tell Dagster of runs whose process is gone, which it would take for running for ever."""
+    """Tell Dagster of runs whose process is gone, which it would show as running for ever."""
     for run in instance.get_runs(
         dg.RunsFilter(statuses=UNFINISHED, updated_before=now - PAUSES[0])
     ):

@@ -22,24 +22,24 @@ DAILY = dg.AssetKey(["sqp", "daily_sqp_data"])
 def page(monkeypatch, migrated_database, tmp_path) -> Path:
     """Where the page of this test is drawn; one table is enabled."""
     monkeypatch.setenv("DATABASE_URL", migrated_database)
-    with history(migrated_database) as told:
-        told.connection.execute("UPDATE sqp.refresh_config SET is_enabled = false")
-        told.register("daily_sqp_data")
+    with history(migrated_database) as log:
+        log.connection.execute("UPDATE sqp.refresh_config SET is_enabled = false")
+        log.register("daily_sqp_data")
     monkeypatch.setenv("REFRESH_DASHBOARD_PATH", str(tmp_path / "page.html"))
     return tmp_path / "page.html"
 
 
-def asked_for(instance: dg.DagsterInstance) -> list[str | None]:
-    """The runs after which the sensor asks for the page, now."""
+def requested_after(instance: dg.DagsterInstance) -> list[str | None]:
+    """List the runs after which the sensor requests the page, now."""
     sensor = defs().resolve_sensor_def("dashboard_after_each_night")
     with dg.build_sensor_context(instance=instance) as context:
         data = sensor.evaluate_tick(context)
     return [request.run_key for request in data.run_requests or ()]
 
 
-def test_the_page_is_asked_for_after_a_night_however_it_ended():
+def test_the_page_is_requested_after_a_night_however_it_ended():
     with dg.instance_for_test() as instance:
-        assert asked_for(instance) == []
+        assert requested_after(instance) == []
         # There is no database: the night fails.
         failed = (
             defs()
@@ -56,21 +56,21 @@ def test_the_page_is_asked_for_after_a_night_however_it_ended():
             )
         )
         assert not failed.success
-        assert asked_for(instance) == [failed.run_id]
+        assert requested_after(instance) == [failed.run_id]
 
-        # Drawing it is no night, so it asks for nothing more.
+        # Drawing it is no night, so that it requests nothing more.
         drawn = (
             defs()
             .resolve_job_def("draw_dashboard")
             .execute_in_process(instance=instance, raise_on_error=False)
         )
-        assert asked_for(instance) == [failed.run_id] != [drawn.run_id]
+        assert requested_after(instance) == [failed.run_id] != [drawn.run_id]
 
 
 def test_the_asset_draws_the_page_and_says_what_is_on_it(instance, migrated_database, page):
-    with history(migrated_database) as told:
-        told.run("daily_sqp_data", AT - DAY, "failed")
-        told.run("daily_sqp_data", AT, metrics={"missing_weeks": (0, 0, True)})
+    with history(migrated_database) as log:
+        log.run("daily_sqp_data", AT - DAY, "failed")
+        log.run("daily_sqp_data", AT, metrics={"missing_weeks": (0, 0, True)})
 
     done = defs().resolve_job_def("draw_dashboard").execute_in_process(instance=instance)
 
@@ -147,8 +147,8 @@ def test_every_column_comes_from_columns_that_there_are(table):
     for column, made_from in origins(table).items():
         assert made_from, column
         for parent, name in made_from:
-            above = {one.name for one in TABLES[parent].columns} if parent else titles
-            assert name in above, column
+            names_above = {column.name for column in TABLES[parent].columns} if parent else titles
+            assert name in names_above, column
             assert parent is None or parent in table.parents
 
 

@@ -1,22 +1,18 @@
-"""What a tick of the schedule asks for, and what happens to a night that comes late."""
+"""What a tick of the schedule requests, and what happens to a night that comes late."""
 
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
-import psycopg
 import pytest
 
 from sqp_refresh.definitions import defs
 from sqp_refresh.defs import sensors
 from sqp_refresh.model.tables import TABLES
+from sqp_refresh_tests.defs.run_requests.operator import requested_tables, requested_weeks
+from sqp_refresh_tests.helpers.database import execute
 
 NIGHT = datetime(2025, 8, 18, 2, tzinfo=UTC)
-AWAY = "postgresql://u:p@127.0.0.1:1/d"
-
-
-def execute(url: str, statement: str) -> None:
-    with psycopg.connect(url) as connection:
-        connection.execute(statement.encode())
+NOWHERE = "postgresql://u:p@127.0.0.1:1/d"
 
 
 @pytest.fixture
@@ -39,19 +35,7 @@ def tick(instance):
     return evaluated
 
 
-def asked(request: dg.RunRequest | None) -> set[str]:
-    assert request, "no run was asked for"
-    assert request.asset_selection is not None
-    return {key.path[-1] for key in request.asset_selection}
-
-
-def weeks(request: dg.RunRequest | None) -> tuple[str, str]:
-    assert request, "no run was asked for"
-    first, last = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
-    return request.tags[first], request.tags[last]
-
-
-def test_a_tick_asks_for_the_tables_that_are_due_over_the_look_back(due, tick, monkeypatch):
+def test_a_tick_requests_the_tables_that_are_due_over_the_look_back(due, tick, monkeypatch):
     monkeypatch.setenv("REFRESH_LOOKBACK_WEEKS", "3")
     execute(
         due,
@@ -61,24 +45,24 @@ def test_a_tick_asks_for_the_tables_that_are_due_over_the_look_back(due, tick, m
 
     request, _ = tick()
 
-    assert asked(request) == {
+    assert requested_tables(request) == {
         "asin_performance_data",
         "search_query_performance",
         "search_performance_summary",
         "daily_sqp_data",
     }
-    assert weeks(request) == ("2025-07-27", "2025-08-10")
+    assert requested_weeks(request) == ("2025-07-27", "2025-08-10")
     assert request.tags["sqp_refresh/tick"] == "2025-08-18T02:00:00+00:00"
 
 
-def test_a_disabled_table_is_not_asked_for(due, tick):
+def test_a_disabled_table_is_not_requested(due, tick):
     execute(
         due, "UPDATE sqp.refresh_config SET is_enabled = false WHERE table_name = 'daily_sqp_data'"
     )
 
     request, _ = tick()
 
-    assert asked(request) == TABLES.keys() - {"daily_sqp_data"}
+    assert requested_tables(request) == TABLES.keys() - {"daily_sqp_data"}
 
 
 def test_a_table_may_look_further_back_than_the_others(due, tick):
@@ -90,35 +74,35 @@ def test_a_table_may_look_further_back_than_the_others(due, tick):
 
     request, _ = tick()
 
-    assert weeks(request) == ("2025-05-25", "2025-08-10")
+    assert requested_weeks(request) == ("2025-05-25", "2025-08-10")
 
 
-def test_a_tick_at_which_nothing_is_due_asks_for_nothing(due, tick):
-    request, said = tick(NIGHT - timedelta(seconds=1))
+def test_a_tick_at_which_nothing_is_due_requests_nothing(due, tick):
+    request, reason = tick(NIGHT - timedelta(seconds=1))
 
     assert request is None
-    assert said == "no enabled table is due at 2025-08-18 01:59 UTC"
+    assert reason == "no enabled table is due at 2025-08-18 01:59 UTC"
 
 
 def test_before_the_first_week_has_ended_the_schedule_skips(due, tick):
     early = datetime(2024, 8, 20, 2, tzinfo=UTC)
     execute(due, f"UPDATE sqp.refresh_config SET next_refresh_at = '{early}'")
 
-    request, said = tick(early)
+    request, reason = tick(early)
 
     assert request is None
-    assert said == "no week since 2024-08-18 has ended yet"
+    assert reason == "no week since 2024-08-18 has ended yet"
 
 
 def test_a_registry_that_is_away_delays_the_night_and_says_so(due, tick, monkeypatch):
-    monkeypatch.setenv("DATABASE_URL", AWAY)
+    monkeypatch.setenv("DATABASE_URL", NOWHERE)
 
-    request, said = tick()
+    request, reason = tick()
 
     assert request is None
-    assert said is not None
-    assert said.startswith("the night is delayed: Postgres: ")
-    assert "overdue_refreshes" in said
+    assert reason is not None
+    assert reason.startswith("the night is delayed: Postgres: ")
+    assert "overdue_refreshes" in reason
 
 
 @pytest.fixture
@@ -140,27 +124,27 @@ def overdue(monkeypatch):
     return evaluated
 
 
-def test_a_night_that_the_schedule_could_not_ask_for_is_asked_for_later(due, overdue, monkeypatch):
-    with dg.DagsterInstance.ephemeral() as instance, monkeypatch.context() as away:
-        away.setenv("DATABASE_URL", AWAY)
-        _, said = overdue(instance)
-        assert said is not None
-        assert said.endswith("it is tried again at the next tick")
+def test_a_night_that_the_schedule_could_not_request_is_requested_later(due, overdue, monkeypatch):
+    with dg.DagsterInstance.ephemeral() as instance, monkeypatch.context() as unreachable:
+        unreachable.setenv("DATABASE_URL", NOWHERE)
+        _, reason = overdue(instance)
+        assert reason is not None
+        assert reason.endswith("it is tried again at the next tick")
         monkeypatch.setenv("DATABASE_URL", due)
 
         request, _ = overdue(instance)
 
-    assert asked(request) == set(TABLES)
+    assert requested_tables(request) == set(TABLES)
     assert request.run_key == request.tags["sqp_refresh/tick"] == "2025-08-18T02:00:00+00:00"
 
 
-def test_a_night_that_was_asked_for_is_not_asked_for_twice(due, overdue, tick):
+def test_a_night_that_was_requested_is_not_requested_twice(due, overdue, tick):
     request, _ = tick()
     with dg.DagsterInstance.ephemeral() as instance:
         job = defs().resolve_job_def("daily_refresh")
         instance.create_run_for_job(job, tags=request.tags)
 
-        again, said = overdue(instance)
+        request, reason = overdue(instance)
 
-    assert again is None
-    assert said == f"the night of {NIGHT} was asked for"
+    assert request is None
+    assert reason == f"the night of {NIGHT} was requested"

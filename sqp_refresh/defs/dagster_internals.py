@@ -1,0 +1,40 @@
+"""Import what Dagster keeps in private modules, so that its upgrades are checked in one place."""
+
+from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
+from dagster._core.scheduler.instigation import InstigatorStatus
+from dagster._core.storage.dagster_run import FINISHED_STATUSES
+from dagster._core.storage.tags import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    PARENT_RUN_ID_TAG,
+    PARTITION_NAME_TAG,
+    RETRY_NUMBER_TAG,
+    ROOT_RUN_ID_TAG,
+    SCHEDULE_NAME_TAG,
+    SENSOR_NAME_TAG,
+    WILL_RETRY_TAG,
+)
+from dagster._utils.schedules import (
+    cron_string_iterator,
+    is_valid_cron_string,
+    reverse_cron_string_iterator,
+)
+
+__all__ = [
+    "ASSET_PARTITION_RANGE_END_TAG",
+    "ASSET_PARTITION_RANGE_START_TAG",
+    "FINISHED_STATUSES",
+    "PARENT_RUN_ID_TAG",
+    "PARTITION_NAME_TAG",
+    "RETRY_NUMBER_TAG",
+    "ROOT_RUN_ID_TAG",
+    "SCHEDULE_NAME_TAG",
+    "SENSOR_NAME_TAG",
+    "WILL_RETRY_TAG",
+    "CheckRunHealthResult",
+    "InstigatorStatus",
+    "WorkerStatus",
+    "cron_string_iterator",
+    "is_valid_cron_string",
+    "reverse_cron_string_iterator",
+]

@@ -1,0 +1,92 @@
+"""Launch runs, and evaluate the schedule and the sensors, at times of a test's own choosing."""
+
+from collections.abc import Collection
+from datetime import datetime, timedelta
+
+import dagster as dg
+import pytest
+
+from sqp_refresh.definitions import defs
+from sqp_refresh.defs import sensors
+from sqp_refresh.defs.partitions import range_tags
+from sqp_refresh.defs.run_requests import failed
+from sqp_refresh.defs.run_requests.scheduled import asset_keys
+from sqp_refresh.extract import client
+from sqp_refresh_tests.helpers.weeks import FIRST, LAST
+
+NOWHERE = "http://127.0.0.1:1"
+
+
+class Operator:
+    """Launches runs, and evaluates the schedule and the sensors.
+
+    Attributes:
+        instance: Where the runs are.
+    """
+
+    def __init__(self, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.instance = instance
+        self._monkeypatch = monkeypatch
+
+    def run(self, tables: Collection[str] | None = None, **tags: str) -> dg.ExecuteInProcessResult:
+        """Run the nightly job; over the three weeks, unless the tags name others."""
+        job = defs().resolve_job_def("daily_refresh")
+        return job.execute_in_process(
+            instance=self.instance,
+            tags=range_tags(str(FIRST), str(LAST)) | tags,
+            asset_selection=None if tables is None else asset_keys(tables),
+            raise_on_error=False,
+        )
+
+    def run_without_bigquery(
+        self, tables: Collection[str] | None = None, **tags: str
+    ) -> dg.ExecuteInProcessResult:
+        """Run the nightly job while BigQuery cannot be reached."""
+        with self._monkeypatch.context() as unreachable:
+            unreachable.setenv("BIGQUERY_EMULATOR_HOST", NOWHERE)
+            unreachable.setattr(client, "CALL_DEADLINE_S", 0.3)
+            return self.run(tables, **tags)
+
+    def launch(self, request: dg.RunRequest) -> dg.ExecuteInProcessResult:
+        """Run what a schedule or a sensor requested."""
+        return self.run(requested_tables(request), **request.tags)
+
+    def tick(self, at: datetime) -> dg.RunRequest:
+        """Evaluate the schedule, which requests a run."""
+        schedule = defs().resolve_schedule_def("daily_refresh_schedule")
+        context = dg.build_schedule_context(instance=self.instance, scheduled_execution_time=at)
+        (request,) = schedule.evaluate_tick(context).run_requests or []
+        return request
+
+    def sense(
+        self,
+        name: str = "failed_refreshes",
+        *,
+        after: timedelta = timedelta(),
+        at: datetime | None = None,
+    ) -> list[dg.RunRequest]:
+        """Evaluate a sensor, some time from now or at an instant."""
+
+        class Clock(datetime):
+            @classmethod
+            def now(cls, tz=None):
+                return at or datetime.now(tz) + after
+
+        with self._monkeypatch.context() as later:
+            later.setattr(failed, "datetime", Clock)
+            later.setattr(sensors, "datetime", Clock)
+            context = dg.build_sensor_context(instance=self.instance, definitions=defs())
+            return list(defs().resolve_sensor_def(name).evaluate_tick(context).run_requests or [])
+
+
+def requested_tables(request: dg.RunRequest | None) -> set[str]:
+    """Return the tables of a requested run."""
+    assert request, "no run was requested"
+    return {key.path[-1] for key in request.asset_selection or ()}
+
+
+def requested_weeks(request: dg.RunRequest | None) -> tuple[str, str]:
+    """Return the first and the last week of a requested run."""
+    assert request, "no run was requested"
+    first, last = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+    return request.tags[first], request.tags[last]

@@ -1,0 +1,99 @@
+"""The instant that a run reads BigQuery as of: one for all tables, and to be seen in its tags."""
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import dagster as dg
+import pytest
+
+from sqp_refresh.definitions import build_definitions, defs
+from sqp_refresh.defs.in_process_run import run_daily_refresh
+from sqp_refresh.defs.partitions import AS_OF_TAG, range_tags, tags_of_work
+from sqp_refresh.defs.run_requests.scheduled import asset_keys
+from sqp_refresh.model.periods import Period
+from sqp_refresh.registry.catalog import read_catalog
+from sqp_refresh_tests.helpers.nights import queries
+from sqp_refresh_tests.helpers.rows import row
+from sqp_refresh_tests.helpers.weeks import LAST
+
+TABLES = ("search_query_performance", "daily_sqp_data")
+
+
+@pytest.fixture
+def run(instance, environment, source) -> Callable[..., dg.DagsterRun]:
+    """Refreshes two tables, and returns the run as the instance has it afterwards."""
+    source.write([row(day=LAST)])
+
+    def run_job(**tags: str) -> dg.DagsterRun:
+        result = (
+            defs()
+            .resolve_job_def("daily_refresh")
+            .execute_in_process(
+                instance=instance,
+                tags=range_tags(str(LAST), str(LAST)) | tags,
+                asset_selection=asset_keys(TABLES),
+            )
+        )
+        return instance.get_run_by_id(result.run_id)
+
+    return run_job
+
+
+def started(instance: dg.DagsterInstance, run_id: str) -> datetime:
+    record = instance.get_run_record_by_id(run_id)
+    assert record
+    assert record.start_time
+    return datetime.fromtimestamp(record.start_time, UTC)
+
+
+def as_of(run: dg.DagsterRun) -> datetime:
+    return datetime.fromisoformat(run.tags[AS_OF_TAG])
+
+
+def instants_queried(environment) -> set[datetime]:
+    text = "".join(queries(environment))
+    instants = re.findall(r"FOR SYSTEM_TIME AS OF TIMESTAMP '(.+?)'", text)
+    return {datetime.fromisoformat(instant) for instant in instants}
+
+
+def test_a_run_reads_as_of_its_start_which_is_in_its_tags(run, instance, environment):
+    done = run()
+
+    assert as_of(done) == started(instance, done.run_id)
+    assert as_of(done).tzinfo == UTC
+    assert instants_queried(environment) == {as_of(done)}
+
+
+def test_a_run_that_is_launched_again_with_the_same_tags_reads_as_of_its_own_start(run, instance):
+    first = run()
+
+    by_hand = run(**first.tags, **{"dagster/parent_run_id": first.run_id})
+
+    assert as_of(by_hand) == started(instance, by_hand.run_id) > as_of(first)
+    assert AS_OF_TAG not in tags_of_work(first.tags)
+
+
+def test_the_command_line_s_run_is_tagged_with_the_instant_of_its_first_query(
+    environment, source, instance
+):
+    source.write([row(day=LAST)])
+    catalog, now, run_id = read_catalog(environment), datetime.now(UTC), str(uuid4())
+    weeks = [Period.week_of(LAST)]
+
+    failures = run_daily_refresh(
+        build_definitions(environment, catalog),
+        environment,
+        catalog,
+        weeks,
+        TABLES,
+        [run_id],
+        as_of=now,
+    )
+
+    assert failures == {}
+    run = instance.get_run_by_id(run_id)
+    assert run
+    assert as_of(run) == now
+    assert instants_queried(environment) == {now}
