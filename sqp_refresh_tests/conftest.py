@@ -1,15 +1,12 @@
 """One Postgres and one BigQuery for the whole session; a database and a dataset for each test."""
 
 import itertools
-import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import hypothesis
-import psycopg
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 from psycopg import sql
@@ -22,9 +19,9 @@ from sqp_refresh.demo.servers import (
 )
 from sqp_refresh.demo.source_table import call_deadline
 from sqp_refresh.settings import Settings
+from sqp_refresh_tests.helpers.browser import CHROMIUM
+from sqp_refresh_tests.helpers.database import database_like, run_outside_transaction
 from sqp_refresh_tests.helpers.rows import SourceTable
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 
 _numbers = itertools.count(1)
 
@@ -49,15 +46,17 @@ def postgres_url() -> Iterator[str]:
     ):
         # Nothing here outlives the session, so nothing need reach the disk.
         for name in ("fsync", "synchronous_commit", "full_page_writes"):
-            _run(url, sql.SQL("ALTER SYSTEM SET {} = off").format(sql.Identifier(name)))
-        _run(url, sql.SQL("SELECT pg_reload_conf()"))
+            run_outside_transaction(
+                url, sql.SQL("ALTER SYSTEM SET {} = off").format(sql.Identifier(name))
+            )
+        run_outside_transaction(url, sql.SQL("SELECT pg_reload_conf()"))
         yield url
 
 
 @pytest.fixture
 def database(postgres_url: str) -> Iterator[str]:
     """URL of an empty database."""
-    with _database_like(postgres_url, "template0") as url:
+    with database_like(postgres_url, "template0") as url:
         yield url
 
 
@@ -65,7 +64,7 @@ def database(postgres_url: str) -> Iterator[str]:
 def _migrated(postgres_url: str) -> Iterator[str]:
     from sqp_refresh.postgres import migrate
 
-    with _database_like(postgres_url, "template0") as url:
+    with database_like(postgres_url, "template0") as url:
         migrate.upgrade(url)
         yield urlsplit(url).path.removeprefix("/")
 
@@ -73,7 +72,7 @@ def _migrated(postgres_url: str) -> Iterator[str]:
 @pytest.fixture
 def migrated_database(postgres_url: str, _migrated: str) -> Iterator[str]:
     """URL of a database with every migration applied and no row refreshed."""
-    with _database_like(postgres_url, _migrated) as url:
+    with database_like(postgres_url, _migrated) as url:
         yield url
 
 
@@ -128,17 +127,3 @@ def browser() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield browser
         browser.close()
-
-
-@contextmanager
-def _database_like(server: str, template: str) -> Iterator[str]:
-    name = f"test_{next(_numbers)}"
-    names = {"name": sql.Identifier(name), "template": sql.Identifier(template)}
-    _run(server, sql.SQL("CREATE DATABASE {name} TEMPLATE {template}").format(**names))
-    yield urlsplit(server)._replace(path=f"/{name}").geturl()
-    _run(server, sql.SQL("DROP DATABASE {name} WITH (FORCE)").format(**names))
-
-
-def _run(url: str, statement: sql.SQL | sql.Composed) -> None:
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(statement)

@@ -12,17 +12,22 @@ from typing import Any
 
 from psycopg import sql
 
-from sqp_refresh.ledger.target_version import within
 from sqp_refresh.model.contract import SHARE_TOLERANCE
 from sqp_refresh.model.periods import Period
 from sqp_refresh.model.tables import (
     OWN_COUNTS,
-    SCHEMA,
     SEARCH_QUERY_PERFORMANCE,
     SHARES,
     STAGES,
     SUMMED_COUNTS,
     Table,
+)
+from sqp_refresh.postgres.period_sql import (
+    REQUESTED,
+    REQUESTED_DAYS,
+    between_days,
+    requested_params,
+    target_name,
 )
 from sqp_refresh.postgres.session import Session
 
@@ -37,12 +42,11 @@ Measured = dict[Period, dict[str, Any]]
 """The value of each metric, by its name, in each period."""
 
 # Shares and rates are rounded decimals: as floating point, the tolerance would not be exact.
-_PARAMS = {"tolerance": Decimal(str(SHARE_TOLERANCE))}
+_PARAMS: dict[str, Any] = {"tolerance": Decimal(str(SHARE_TOLERANCE))}
 
-_PERIOD = sql.SQL("periods.first"), sql.SQL("periods.last")
 _MEASURE = sql.SQL("""
-SELECT periods.first, periods.last, metrics.*
-FROM unnest(%(firsts)s::date[], %(lasts)s::date[]) AS periods (first, last)
+SELECT requested.first, requested.last, metrics.*
+FROM {requested}
 CROSS JOIN LATERAL (SELECT {metrics} FROM {table} WHERE {within}) AS metrics
 """)
 # DISTINCT within an aggregate would sort all rows, and take up to ten times as long.
@@ -113,10 +117,11 @@ def _query(
     session: Session, table: Table, periods: Iterable[Period], metrics: Mapping[str, sql.Composable]
 ) -> Measured:
     """Compute metrics over a table's rows of each period, all in one query."""
-    periods = list(periods)
-    if not periods:
+    params = requested_params(periods)
+    if not params["first_days"]:
         return {}
     query = _MEASURE.format(
+        requested=REQUESTED,
         metrics=sql.SQL(", ").join(
             sql.SQL("({})::{} AS {}").format(
                 metric,
@@ -125,24 +130,20 @@ def _query(
             )
             for name, metric in metrics.items()
         ),
-        table=sql.Identifier(SCHEMA, table.name),
-        within=within(table, *_PERIOD),
+        table=target_name(table),
+        within=between_days(table, *REQUESTED_DAYS),
     )
-    bounds = {
-        "firsts": [period.start for period in periods],
-        "lasts": [period.end for period in periods],
-    }
     return {
         Period(first, last): dict(zip(metrics, values, strict=True))
-        for first, last, *values in session.fetch_all(query, _PARAMS | bounds)
+        for first, last, *values in session.fetch_all(query, _PARAMS | params)
     }
 
 
 def _count_distinct(table: Table, columns: Sequence[str]) -> sql.Composed:
     return _COUNT_DISTINCT.format(
         columns=sql.SQL(", ").join(map(sql.Identifier, columns)),
-        table=sql.Identifier(SCHEMA, table.name),
-        within=within(table, *_PERIOD),
+        table=target_name(table),
+        within=between_days(table, *REQUESTED_DAYS),
     )
 
 

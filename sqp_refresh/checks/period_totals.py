@@ -1,4 +1,4 @@
-"""What a table holds of one period, told by a single pass over its rows."""
+"""Measure what a table holds of one period, by a single pass over its rows."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,9 +11,15 @@ from sqp_refresh.checks.metric_sql import (
     metric_names,
     reconciled_sums,
 )
-from sqp_refresh.ledger.target_version import PLACE, TargetVersion, of_period, state_of
+from sqp_refresh.ledger.target_version import (
+    TUPLE_HASH,
+    TargetVersion,
+    columns_hash,
+    sum_of_hashes,
+)
 from sqp_refresh.model.periods import Period
-from sqp_refresh.model.tables import SCHEMA, Table
+from sqp_refresh.model.tables import Table
+from sqp_refresh.postgres.period_sql import in_period, period_params, target_name
 from sqp_refresh.postgres.session import Session
 
 
@@ -22,45 +28,43 @@ class PeriodTotals:
     """What a table holds of a period.
 
     Attributes:
-        held: Its rows, and where they lie.
-        numbers: Those that are compared with the source, by the names of their measures.
+        target: Its rows, and where they lie.
+        totals: The numbers that are compared with the source, by the names of their metrics.
     """
 
-    held: TargetVersion
-    numbers: Mapping[str, int]
+    target: TargetVersion
+    totals: Mapping[str, int]
 
 
 # Added up by ASIN first, so that to count the ASINs takes no pass of its own.
-_INVENTORY = sql.SQL("""
-SELECT {totals}, {state}, count(*)
+_TOTALS = sql.SQL("""
+SELECT {totals}, {tuple_hash}, {columns_hash}, count(*)
 FROM (
-    SELECT sum({place}) AS places, {sums} FROM {table} WHERE {within} GROUP BY {asin}
+    SELECT sum({row_hash}) AS tuple_hash, {sums} FROM {table} WHERE {in_period} GROUP BY {asin}
 ) AS asins
 """)
 
 
 def measure_period(session: Session, table: Table, period: Period) -> PeriodTotals:
-    """Count, add up and locate the rows of a period."""
-    reconciled = reconciled_sums(table)
+    """Count and add up the rows of a period, and hash where they lie."""
+    sums = {ROW_COUNT: sql.SQL("count(*)"), **reconciled_sums(table)}
     counts_asins = DISTINCT_ASIN_COUNT in metric_names(table)
-    sums = {ROW_COUNT: sql.SQL("count(*)"), **reconciled}
-    *totals, state, asins = session.row(
-        _INVENTORY.format(
-            state=state_of(table, sql.Identifier("places")),
-            totals=sql.SQL(", ").join(
-                sql.SQL("coalesce(sum({}), 0)::bigint").format(sql.Identifier(name))
-                for name in sums
-            ),
-            place=PLACE,
-            sums=sql.SQL(", ").join(
-                sql.SQL("{} AS {}").format(one, sql.Identifier(name)) for name, one in sums.items()
-            ),
-            table=sql.Identifier(SCHEMA, table.name),
-            within=of_period(table, period),
-            asin=sql.Identifier("asin") if counts_asins else sql.SQL("()"),
-        )
+    query = _TOTALS.format(
+        totals=sql.SQL(", ").join(
+            sql.SQL("coalesce(sum({}), 0)::bigint").format(sql.Identifier(name)) for name in sums
+        ),
+        tuple_hash=sum_of_hashes(sql.Identifier("tuple_hash")),
+        columns_hash=columns_hash(table),
+        row_hash=TUPLE_HASH,
+        sums=sql.SQL(", ").join(
+            sql.SQL("{} AS {}").format(total, sql.Identifier(name)) for name, total in sums.items()
+        ),
+        table=target_name(table),
+        in_period=in_period(table),
+        asin=sql.Identifier("asin") if counts_asins else sql.SQL("()"),
     )
-    numbers = dict(zip(sums, totals, strict=True))
+    *values, tuple_hash, columns, asins = session.fetch_one(query, period_params(period))
+    totals = dict(zip(sums, values, strict=True))
     if counts_asins:
-        numbers[DISTINCT_ASIN_COUNT] = asins
-    return PeriodTotals(TargetVersion(numbers[ROW_COUNT], state), numbers)
+        totals[DISTINCT_ASIN_COUNT] = asins
+    return PeriodTotals(TargetVersion(totals[ROW_COUNT], int(tuple_hash), columns), totals)

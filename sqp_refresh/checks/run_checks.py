@@ -9,14 +9,14 @@ from sqp_refresh.checks import data_quality, metric_sql
 from sqp_refresh.checks.data_quality import Recorded
 from sqp_refresh.checks.evaluate import Measurement, Verdict, evaluate
 from sqp_refresh.checks.metrics import METRICS, Metric, with_thresholds
-from sqp_refresh.checks.reconcile import expected
+from sqp_refresh.checks.reconcile import expected_totals
 from sqp_refresh.control import audit_log
 from sqp_refresh.control.audit_log import Run
 from sqp_refresh.errors import NotFound
-from sqp_refresh.ledger.ledger import published, row_counts
+from sqp_refresh.ledger.ledger import read_entries, row_counts
 from sqp_refresh.model.periods import Grain, Period, periods_touched, weeks_between
-from sqp_refresh.model.rows import State
 from sqp_refresh.model.tables import SCHEMA, Table
+from sqp_refresh.model.versions import SourceVersion, Version
 from sqp_refresh.postgres.session import Session
 from sqp_refresh.registry import refresh_config
 
@@ -96,24 +96,27 @@ def _measurements(
     session: Session, table: Table, periods: Sequence[Period], run: Run, today: date
 ) -> dict[str, list[Measurement]]:
     """Measure everything of each period, and of the table; by the name of the metric."""
-    states = {
-        period: known.source_state or {}
-        for period, known in published(session, table, periods).items()
+    versions = {
+        period: entry.version for period, entry in read_entries(session, table, periods).items()
     }
-    values = metric_sql.measure(session, table, states)
-    expected_values = expected(session, table, states)
+    values = metric_sql.measure(session, table, versions)
+    expected = expected_totals(session, table, versions)
     counts = row_counts(session, table)
     for period, of_period in values.items():
         of_period["volume_ratio"] = _volume_ratio(counts, period)
-        of_period["quarantined_ratio"] = State(states[period]).broken_ratio
+        of_period["quarantined_ratio"] = _rejected_ratio(versions[period])
     measurements: dict[str, list[Measurement]] = {name: [] for name in METRICS}
     for period, of_period in values.items():
         for name, value in of_period.items():
-            should = expected_values.get(period, {}).get(name)
+            should = expected.get(period, {}).get(name)
             measurements[name].append(Measurement(name, str(period), value, should))
     for name, value in _of_table(table, counts, run, today):
         measurements[name].append(Measurement(name, "the whole table", value))
     return measurements
+
+
+def _rejected_ratio(version: Version | None) -> float:
+    return version.rejected_ratio if isinstance(version, SourceVersion) else 0.0
 
 
 def _volume_ratio(counts: Mapping[Period, int], period: Period) -> float | None:

@@ -16,7 +16,7 @@ from rich.table import Table as Grid
 
 from sqp_refresh.errors import RefreshError
 from sqp_refresh.postgres.session import Session, connect
-from sqp_refresh.refresh.dry_run import Planned
+from sqp_refresh.refresh.dry_run import PlannedPeriod
 
 POLL_S = 0.5
 
@@ -131,13 +131,13 @@ def outcome_as_json(database_url: str, run_ids: Sequence[str]) -> str:
     return json.dumps({"run_ids": list(run_ids), "tables": outcome}, indent=2)
 
 
-def show_plan(console: Console, planned: Sequence[Planned]) -> None:
+def show_plan(console: Console, planned: Sequence[PlannedPeriod]) -> None:
     """Print what would be done: each period that would be copied, and the others in one line."""
     grid = grid_of("table", "period", "rows", "bytes", "why")
     for table in dict.fromkeys(one.table for one in planned):
-        left = [one for one in planned if one.table == table and not one.reason.copies]
+        left = [one for one in planned if one.table == table and not one.reason.loads]
         for one in planned:
-            if one.table == table and one.reason.copies:
+            if one.table == table and one.reason.loads:
                 why = f"[yellow]{one.reason}[/]"
                 grid.add_row(table, str(one.period), _number(one.rows), _number(one.bytes), why)
         if left:
@@ -145,18 +145,18 @@ def show_plan(console: Console, planned: Sequence[Planned]) -> None:
             said = f"[green]{len(left)} left as they are[/]"
             grid.add_row(table, "", _number(rows), "", said)
     console.print(grid)
-    copied = sum(one.reason.copies for one in planned)
+    copied = sum(one.reason.loads for one in planned)
     console.print(f"{copied:,} of {len(planned):,} periods would be copied; nothing was written")
 
 
-def plan_as_json(planned: Sequence[Planned]) -> str:
+def plan_as_json(planned: Sequence[PlannedPeriod]) -> str:
     """What would be done, for programs."""
     return json.dumps(
         [
             {
                 "table": one.table,
                 "period": str(one.period),
-                "copy": one.reason.copies,
+                "copy": one.reason.loads,
                 "reason": one.reason,
                 "rows": one.rows,
                 "bytes": one.bytes,

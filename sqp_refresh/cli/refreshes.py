@@ -11,8 +11,9 @@ import typer
 from rich.console import Console
 
 from sqp_refresh.errors import SettingsError
+from sqp_refresh.extract.query_cache import RunQueries
 from sqp_refresh.model.periods import Period, finished_weeks, weeks_between
-from sqp_refresh.refresh.sources import query_ahead
+from sqp_refresh.refresh.sources import prefetch_versions
 from sqp_refresh.registry.catalog import Catalog, read_catalog
 from sqp_refresh.settings import Settings
 
@@ -133,7 +134,7 @@ def run_refresh(
     # Nobody watches a program's run.
     with nullcontext() if json else watched(console, database_url, run_ids):
         coming = [catalog.table(name) for name in names if name in enabled]
-        query_ahead(settings, coming, weeks, instant)
+        prefetch_versions(settings, coming, weeks, instant, RunQueries())
         # Dagster takes seconds to import, and only this needs it.
         from sqp_refresh.definitions import defs
         from sqp_refresh.defs.in_process_run import run_daily_refresh

@@ -9,10 +9,10 @@ import dagster as dg
 from sqp_refresh.defs.io_managers import SourceHandle
 from sqp_refresh.defs.metadata import OWNERS, column_lineage, dashboard_link, freshness, with_unit
 from sqp_refresh.defs.partitions import instant_of_run, weekly_partitions, weeks_of_run
-from sqp_refresh.ledger.ledger import definition_of
+from sqp_refresh.ledger.ledger import definition_hash
 from sqp_refresh.model.periods import Grain
-from sqp_refresh.model.rows import Source
 from sqp_refresh.model.tables import SCHEMA, SourceSpec, Table
+from sqp_refresh.refresh.sources import Source
 from sqp_refresh.registry.catalog import Catalog
 from sqp_refresh.rollup.source import RollupSource
 from sqp_refresh.settings import Settings
@@ -109,7 +109,7 @@ def _described(table: Table, settings: Settings, catalog: Catalog) -> dict[str, 
         "kinds": {"bigquery", "postgres"} if table.source else {"postgres"},
         "owners": OWNERS,
         "tags": {"grain": table.grain.value, "filled_from": table.origin.name.lower()},
-        "code_version": definition_of(table),
+        "code_version": definition_hash(table),
         "freshness_policy": freshness(settings, table),
         "op_tags": {"dagster/priority": str(table.priority)},
         "pool": pool_of(table, settings),

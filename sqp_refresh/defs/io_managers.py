@@ -15,11 +15,10 @@ from sqp_refresh.checks.evaluate import load_pandera
 from sqp_refresh.defs.partitions import RERUN_TAG, launcher_of_run, root_of_run, tick_of_run
 from sqp_refresh.errors import Permanent
 from sqp_refresh.model.periods import Period, finished_weeks
-from sqp_refresh.model.rows import Source
 from sqp_refresh.model.tables import SCHEMA, Table
 from sqp_refresh.refresh.result import RefreshResult
 from sqp_refresh.refresh.run import RefreshRequest, refresh
-from sqp_refresh.refresh.sources import source_for
+from sqp_refresh.refresh.sources import Source, source_for
 from sqp_refresh.settings import Settings
 
 
@@ -42,7 +41,7 @@ class SourceHandle:
         if weeks is None:
             weeks = finished_weeks(self.settings.REFRESH_START_DATE, datetime.now(UTC).date())
         # The checks come next in this process, unless each step has one of its own.
-        return source_for(self.settings, table, weeks, instant, meanwhile=load_pandera)
+        return source_for(self.settings, table, weeks, instant, while_waiting=load_pandera)
 
 
 class BigQueryIOManager(dg.ConfigurableIOManager):
@@ -103,9 +102,9 @@ def _metadata(summary: RefreshResult) -> dict[str, Any]:
         "sqp/rows_unchanged": counts.unchanged,
         "sqp/rows_superseded": counts.superseded,
         "sqp/rows_quarantined": counts.quarantined,
-        "sqp/rows_left_out": summary.left_out,
+        "sqp/rows_left_out": summary.rejected_at_source,
         "sqp/rows_per_second": summary.rows_per_second,
         "sqp/seconds": round(summary.seconds, 3),
         "sqp/read_by": summary.stats.method or "nothing read",
-        "sqp/audit_log_id": summary.opened,
+        "sqp/audit_log_id": summary.audit_log_id,
     }

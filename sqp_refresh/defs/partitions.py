@@ -17,7 +17,7 @@ from dagster._core.storage.tags import (
 )
 
 from sqp_refresh.model.periods import Period, weeks_between
-from sqp_refresh.refresh.run import Trigger
+from sqp_refresh.refresh.request import Trigger
 
 TICK_TAG = "sqp_refresh/tick"
 """The tick of the schedule that a run serves, whoever launched it."""

@@ -1,4 +1,4 @@
-"""One query job: its parameters, its limits, who shares its result, and what it would read."""
+"""Run one query job: its parameters, its limits, who shares its result, what it would read."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from sqp_refresh.extract.client import (
     start_query,
     translated_errors,
 )
-from sqp_refresh.extract.query_cache import Answer, QueryCache, Question
+from sqp_refresh.extract.query_cache import PendingQuery, QueryResult, RunQueries
 from sqp_refresh.extract.sql import query_parameters
 from sqp_refresh.model.periods import Period
 from sqp_refresh.settings import Settings
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
+class FinishedJob:
     """A query job that is done, and whose result can be read for a day.
 
     Attributes:
@@ -33,31 +33,41 @@ class Finished:
     job_id: str
     location: str | None
 
-    def found(self, client: "Client") -> "QueryJob":
-        """The job itself, by which its result is read."""
+    def fetch(self, client: "Client") -> "QueryJob":
+        """Look up the job itself, by which its result is read."""
         job = client.get_job(self.job_id, location=self.location, **call_deadline())
         return cast("QueryJob", job)
 
 
-_results: QueryCache[Finished] = QueryCache()
+def start_result_query(
+    queries: RunQueries,
+    settings: Settings,
+    query: str,
+    source: BigQueryTable,
+    weeks: Sequence[Period],
+    *,
+    purpose: str,
+) -> PendingQuery[FinishedJob]:
+    """Begin to run a query, once for all tables of a run that its result has rows of.
 
-
-def ask_result(
-    settings: Settings, query: str, source: BigQueryTable, weeks: Sequence[Period], *, purpose: str
-) -> Question[Finished]:
-    """Have BigQuery begin to run a query, once for all tables of a run that its result feeds.
-
-    Args: see `run_query`.
+    Args:
+        queries: The queries of the run.
+        settings: As for `run_query`, like all that follow.
+        query: Its text.
+        source: What it reads.
+        weeks: The weeks that it reads.
+        purpose: A label of the job.
     """
 
-    def run() -> Answer[Finished]:
+    def run() -> QueryResult[FinishedJob]:
         with translated_errors(source.name), rest_client(settings) as client:
             job = run_query(client, settings, query, source, weeks, purpose=purpose)
             assert job.job_id, "a job that was run has an id"
-            return Answer(Finished(job.job_id, job.location), job.total_bytes_billed or 0)
+            finished = FinishedJob(job.job_id, job.location)
+            return QueryResult(finished, job.total_bytes_billed or 0)
 
-    key = (settings, query, source, tuple(weeks)) if source.instant else None
-    return _results.ask(key, run)
+    key = ("result", settings, query, source, tuple(weeks)) if source.instant else None
+    return queries.start(key, run)
 
 
 def run_query(

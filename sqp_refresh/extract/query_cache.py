@@ -1,22 +1,24 @@
-"""Asking a question whose answer takes a while, and doing something else until it is there."""
+"""Run the queries of one run, each once: the tables that need the same result share it.
+
+A query runs in a thread, so that something else can be done until its result is there. Whoever owns
+a run owns one `RunQueries`, and every table of the run gets it: see `refresh.sources`.
+"""
 
 import threading
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
-_REMEMBERED = 64  # more than one run asks
-
 
 @dataclass(frozen=True, slots=True)
-class Answer(Generic[T]):
-    """What BigQuery has answered.
+class QueryResult(Generic[T]):
+    """The result of a query.
 
     Attributes:
-        value: The answer.
+        value: What it found.
         bytes_billed: What it has cost.
     """
 
@@ -24,72 +26,70 @@ class Answer(Generic[T]):
     bytes_billed: int
 
 
-class Question(Generic[T]):
-    """Something that BigQuery was asked, by one or by several who want to know."""
+class PendingQuery(Generic[T]):
+    """A query that runs, or has run, for one table or for several."""
 
-    def __init__(self, answer: "Future[Answer[T]]") -> None:
-        self._answer = answer
+    def __init__(self, future: "Future[QueryResult[T]]") -> None:
+        self._future = future
         self._is_billed = False
 
-    def answer(self) -> T:
-        """The answer, once it is there; what went wrong is raised."""
-        return self._answer.result().value
+    def result(self) -> T:
+        """Wait for the result; what went wrong is raised."""
+        return self._future.result().value
 
-    def bill(self) -> int | None:
-        """The bytes that the answer has cost, for the first who wants to know; then None."""
+    def bytes_billed(self) -> int | None:
+        """Return the bytes that it has cost, to the first who asks; None to all others."""
         if self._is_billed:
             return None
         self._is_billed = True
-        return self._answer.result().bytes_billed
+        return self._future.result().bytes_billed
 
     @property
-    def is_answered(self) -> bool:
+    def is_done(self) -> bool:
         """Whether there is nothing to wait for any more."""
-        return self._answer.done()
+        return self._future.done()
 
     @property
     def has_failed(self) -> bool:
-        """Whether it is of no use to wait for the answer."""
-        return self.is_answered and self._answer.exception() is not None
+        """Whether waiting for the result is of no use."""
+        return self.is_done and self._future.exception() is not None
 
 
-class QueryCache(Generic[T]):
-    """QueryCache of one kind; the tables of a run that ask the same get one answer."""
+class RunQueries:
+    """The queries of one run, by what they ask, of what, and as of when."""
 
     def __init__(self) -> None:
-        self._asked: dict[Hashable, Question[T]] = {}
-        self._one_at_a_time = threading.Lock()
+        self._pending: dict[Hashable, PendingQuery[Any]] = {}
+        self._lock = threading.Lock()
 
-    def ask(self, key: Hashable | None, question: Callable[[], Answer[T]]) -> Question[T]:
-        """Begin to ask; a question that was asked before is asked again only if that failed.
+    def start(self, key: Hashable | None, query: Callable[[], QueryResult[T]]) -> PendingQuery[T]:
+        """Begin to run a query; one that runs or has run already is run again only if it failed.
 
         Args:
-            key: What is asked, of what, and as of when; None where the answer might be another one
-                the next time.
-            question: What gets the answer.
+            key: What is asked, of what, and as of when; None where the result might be another one
+                the next time, so that it must not be shared.
+            query: What gets the result.
         """
         if key is None:
-            return Question(asked(question))
-        with self._one_at_a_time:
-            if key not in self._asked or self._asked[key].has_failed:
-                self._asked[key] = Question(asked(question))
-            while len(self._asked) > _REMEMBERED:
-                del self._asked[next(iter(self._asked))]
-            return self._asked[key]
+            return PendingQuery(run_in_thread(query))
+        with self._lock:
+            if key not in self._pending or self._pending[key].has_failed:
+                self._pending[key] = PendingQuery(run_in_thread(query))
+            return self._pending[key]
 
 
-def asked(question: Callable[[], T]) -> "Future[T]":
-    """Ask in a thread; `result()` waits for the answer, or raises what asking for it raised.
+def run_in_thread(query: Callable[[], T]) -> "Future[T]":
+    """Call in a thread; `result()` waits for what that returns, or raises what it raised.
 
-    The thread keeps no process alive: nobody has to wait for what nobody wants any more.
+    The thread keeps no process alive: nobody has to wait for a result that nobody needs any more.
     """
-    answer: Future[T] = Future()
+    future: Future[T] = Future()
 
-    def ask() -> None:
+    def run() -> None:
         try:
-            answer.set_result(question())
+            future.set_result(query())
         except BaseException as error:
-            answer.set_exception(error)
+            future.set_exception(error)
 
-    threading.Thread(target=ask, name="asking", daemon=True).start()
-    return answer
+    threading.Thread(target=run, name="bigquery", daemon=True).start()
+    return future

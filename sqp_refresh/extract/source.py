@@ -1,9 +1,9 @@
-"""A table's rows out of BigQuery, week by week, by the protocol that fits.
+"""Read a table's rows out of BigQuery, week by week, by the protocol that fits.
 
     a table, row by row      Storage Read, one session a week
     a view, or an aggregate  one query over all weeks, whose result table is read the same way
 
-There is no fallback from one to the other; what was used is in the facts.
+There is no fallback from one to the other; what was used is in the stats.
 """
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -24,15 +24,16 @@ from sqp_refresh.extract.client import (
     storage_client,
     translated_errors,
 )
-from sqp_refresh.extract.jobs import ask_result, bytes_read
-from sqp_refresh.extract.query_cache import Question
-from sqp_refresh.extract.source_version import ask, state_of
+from sqp_refresh.extract.jobs import bytes_read, start_result_query
+from sqp_refresh.extract.query_cache import PendingQuery, RunQueries
+from sqp_refresh.extract.source_version import start_state_query, version_of
 from sqp_refresh.extract.split_weeks import by_week, in_batches_of
 from sqp_refresh.extract.sql import WEEK, aggregate_query, rows_query
 from sqp_refresh.extract.storage_read import open_session, session_batches, session_schema
 from sqp_refresh.model.periods import Period
-from sqp_refresh.model.rows import PeriodRows, ReadStats, SourceBatches, State
+from sqp_refresh.model.rows import PeriodRows, ReadStats, SourceBatches
 from sqp_refresh.model.tables import MARKETPLACE_TITLE, Origin, Table, aggregated_from
+from sqp_refresh.model.versions import SourceVersion
 from sqp_refresh.postgres.session import Session
 from sqp_refresh.settings import Settings
 
@@ -45,73 +46,82 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class BigQuerySource:
-    """Feeds a table from BigQuery; nothing is connected to before it is asked for something.
+    """The rows of a table in BigQuery; nothing is connected to before something is read.
 
     Attributes:
         settings: Where the source is, and how to get there.
-        table: The table to feed.
+        table: The table that the rows are for.
         weeks: The weeks to read, in order; for a table without weeks, all time.
-        instant: When to read the source as of; None is when it is first asked.
-        batch_size: Rows per Arrow batch; None is what the switch says.
-        meanwhile: What there is to do whenever BigQuery is waited for.
+        as_of: When to read the source as of; None is when it is first asked.
+        queries: The queries of the run, which its tables share.
+        while_waiting: What there is to do whenever BigQuery is waited for.
+        batch_size: Rows per Arrow batch; None is what the setting says.
+        stats: How the rows were read.
     """
 
     settings: Settings
     table: Table
     weeks: Sequence[Period]
-    instant: datetime | None = None
+    as_of: datetime | None = None
+    queries: RunQueries = field(default_factory=RunQueries)
+    while_waiting: Callable[[], None] = lambda: None
     batch_size: int | None = None
-    meanwhile: Callable[[], None] = lambda: None
     stats: ReadStats = field(default_factory=ReadStats)
-    _source: BigQueryTable | None = None
+    _bigquery_table: BigQueryTable | None = None
 
     @property
     def name(self) -> str:
         """The source as project.dataset.table."""
-        named = self.table.source.name if self.table.source else None
-        return self.settings.source_named(named) if named else self.settings.source_table
+        name = self.table.source.name if self.table.source else None
+        return self.settings.source_named(name) if name else self.settings.source_table
 
     @property
-    def read_with(self) -> Sequence[str]:
-        """The other tables that the same query feeds, which is run once for all of them.
+    def shares_query_with(self) -> Sequence[str]:
+        """The other tables whose rows the same query gives, which is run once for all of them.
 
-        Baseline once something of the source was asked for.
+        It is known once something of the source was asked for.
         """
-        if self._source is None or not self._is_aggregate:
+        if self._bigquery_table is None or not self._is_aggregate:
             return ()
-        return [one.name for one in self._fed_by(self._source) if one.name != self.table.name]
+        tables = self._tables_of_query(self._bigquery_table)
+        return [table.name for table in tables if table.name != self.table.name]
 
     def periods(self, session: Session) -> Sequence[Period]:
-        """The weeks, whether the source has rows of them or not."""
+        """Return the weeks, whether the source has rows of them or not."""
         return self.weeks
 
-    def query_ahead(self) -> None:
-        """Have BigQuery begin to count what all weeks hold, which `states` waits for.
+    def prefetch_versions(self) -> None:
+        """Have BigQuery begin to count what all weeks hold, which `versions` waits for.
 
-        Not of a view: it is read as it is at the moment, and nobody could use an older answer.
+        Not of a view: it is read as it is at the moment, so that an older result is of no use.
 
         Raises:
             AccessDenied, NotFound, SchemaMismatch, Unavailable, DataError: see `errors`.
         """
-        source = self._looked_up()
-        if source.is_table:
-            ask(self.settings, source, tuple(self.weeks))
+        bigquery_table = self._looked_up()
+        if bigquery_table.is_table:
+            start_state_query(self.queries, self.settings, bigquery_table, self.weeks)
 
-    def states(self, session: Session, periods: Sequence[Period]) -> Mapping[Period, State]:
-        """Counts, sums and a fingerprint of each week, by one query for all of them.
+    def versions(
+        self, session: Session, periods: Sequence[Period]
+    ) -> Mapping[Period, SourceVersion]:
+        """Read counts, sums and a digest of each week, by one query for all of them.
 
         Raises:
             AccessDenied, NotFound, SchemaMismatch, Unavailable, DataError: see `errors`.
         """
         if not periods:
             return {}
-        states = self._answer(ask(self.settings, self._looked_up(), tuple(periods)))
-        self.stats.undated = states.undated
+        query = start_state_query(self.queries, self.settings, self._looked_up(), periods)
+        state = self._result_of(query)
+        self.stats.undated = state.undated
         marketplace = self.settings.SQP_MARKETPLACE
-        return {week: state_of(self.table, week, states, marketplace) for week in periods}
+        return {week: version_of(self.table, week, state, marketplace) for week in periods}
 
-    def parts(self, periods: Sequence[Period]) -> Generator[PeriodRows]:
-        """One part a week, in order, a week without rows too.
+    def read(self, periods: Sequence[Period]) -> Generator[PeriodRows]:
+        """Read the rows of each week, in order, of a week without rows too.
+
+        Each week is used up before the next is asked for.
 
         Raises:
             AccessDenied, NotFound, SchemaMismatch, Unavailable, DataError: see `errors`.
@@ -119,38 +129,40 @@ class BigQuerySource:
         if not periods:
             return
         with self._client() as client:
-            source = self._described(client)
-            if self._is_aggregate or not source.is_table:
-                yield from self._read_result(client, source, periods)
+            bigquery_table = self._described(client)
+            if self._is_aggregate or not bigquery_table.is_table:
+                yield from self._read_result(client, bigquery_table, periods)
             else:
-                yield from self._read_table(source, periods)
+                yield from self._read_table(bigquery_table, periods)
 
     def bytes_to_read(self, periods: Sequence[Period]) -> int:
-        """The bytes that reading these weeks would bill, by a dry run.
+        """Return the bytes that reading these weeks would bill, by a dry run.
 
         Raises:
             AccessDenied, NotFound, SchemaMismatch, Unavailable, DataError: see `errors`.
         """
         with self._client() as client:
-            source = self._described(client)
-            return bytes_read(client, self.settings, self._query(source), source, periods)
+            table = self._described(client)
+            return bytes_read(client, self.settings, self._query(table), table, periods)
 
     @property
     def _is_aggregate(self) -> bool:
         return self.table.origin is Origin.SOURCE_AGGREGATE
 
-    def _fed_by(self, source: BigQueryTable) -> Sequence[Table]:
-        """The tables that one query over the source feeds; each asks a view for itself."""
-        return aggregated_from(source.spec) if source.is_table else [self.table]
+    def _tables_of_query(self, bigquery_table: BigQueryTable) -> Sequence[Table]:
+        """List the tables whose rows one query gives; each queries a view for itself."""
+        if bigquery_table.is_table:
+            return aggregated_from(bigquery_table.spec)
+        return [self.table]
 
-    def _answer(self, question: Question[T]) -> T:
-        """What was asked, once it is answered; and what that has cost, if nobody else has it."""
-        if not question.is_answered:
-            self.meanwhile()
-        answer, billed = question.answer(), question.bill()
+    def _result_of(self, query: PendingQuery[T]) -> T:
+        """Wait for a query, and note what it has cost, if no other table has done so."""
+        if not query.is_done:
+            self.while_waiting()
+        result, billed = query.result(), query.bytes_billed()
         if billed is not None:
-            self.stats.bill(billed)
-        return answer
+            self.stats.add_bytes_billed(billed)
+        return result
 
     @contextmanager
     def _client(self) -> "Iterator[Client]":
@@ -163,45 +175,54 @@ class BigQuerySource:
 
     def _described(self, client: "Client") -> BigQueryTable:
         assert self.table.source, "a table derived in Postgres is not read from BigQuery"
-        if self._source is None:
-            self._source = describe(client, self.name, self.table.source, self.instant)
-            self.stats.schema = self._source.schema
-        return self._source
+        if self._bigquery_table is None:
+            self._bigquery_table = describe(client, self.name, self.table.source, self.as_of)
+            self.stats.schema = self._bigquery_table.schema
+        return self._bigquery_table
 
-    def _read_table(self, source: BigQueryTable, weeks: Sequence[Period]) -> Iterator[PeriodRows]:
+    def _read_table(
+        self, bigquery_table: BigQueryTable, weeks: Sequence[Period]
+    ) -> Iterator[PeriodRows]:
         self.stats.method = "Storage Read"
         # Empty means all: see `emulator` for why columns are not selected there.
-        columns = () if emulator.is_emulated(self.settings) else tuple(source.types)
+        is_emulated = emulator.is_emulated(self.settings)
+        columns = () if is_emulated else tuple(bigquery_table.types)
         with self._storage() as client:
             for week in weeks:
-                restriction = _in_week(source, week)
                 opened = open_session(
                     client,
-                    source.name,
-                    restriction=restriction,
+                    bigquery_table.name,
+                    restriction=_in_week(bigquery_table, week),
                     columns=columns,
-                    instant=source.instant,
+                    instant=bigquery_table.instant,
                 )
-                yield self._part(week, session_schema(opened), session_batches(client, opened))
+                yield self._rows(week, session_schema(opened), session_batches(client, opened))
 
     def _read_result(
-        self, client: "Client", source: BigQueryTable, weeks: Sequence[Period]
+        self, client: "Client", bigquery_table: BigQueryTable, weeks: Sequence[Period]
     ) -> Iterator[PeriodRows]:
-        query, purpose = self._query(source), "aggregates" if self._is_aggregate else "rows"
         excerpt = Excerpt.for_table(self.table) if self._is_aggregate else Excerpt()
-        done = self._answer(ask_result(self.settings, query, source, weeks, purpose=purpose))
-        self.stats.job_id = done.job_id
-        with self._result(done.found(client), excerpt) as (schema, batches):
+        query = start_result_query(
+            self.queries,
+            self.settings,
+            self._query(bigquery_table),
+            bigquery_table,
+            weeks,
+            purpose="aggregates" if self._is_aggregate else "rows",
+        )
+        finished = self._result_of(query)
+        self.stats.job_id = finished.job_id
+        with self._result(finished.fetch(client), excerpt) as (schema, batches):
             without_week = schema.remove(schema.get_field_index(WEEK))
             for week, rows in by_week(batches, weeks):
-                yield self._part(week, without_week, rows)
+                yield self._rows(week, without_week, rows)
 
-    def _query(self, source: BigQueryTable) -> str:
+    def _query(self, bigquery_table: BigQueryTable) -> str:
         if self._is_aggregate:
-            return aggregate_query(source, self._fed_by(source))
-        return rows_query(source)
+            return aggregate_query(bigquery_table, self._tables_of_query(bigquery_table))
+        return rows_query(bigquery_table)
 
-    def _part(
+    def _rows(
         self, week: Period, schema: pa.Schema, batches: Iterable[pa.RecordBatch]
     ) -> PeriodRows:
         sized = in_batches_of(self.batch_size or self.settings.REFRESH_BATCH_SIZE, batches)
@@ -238,11 +259,11 @@ class BigQuerySource:
             client.transport.close()
 
 
-def _in_week(source: BigQueryTable, week: Period) -> str:
-    """A filter for one week; Storage Read takes no parameters, and dates need no quoting."""
-    title = source.spec.week_title
+def _in_week(bigquery_table: BigQueryTable, week: Period) -> str:
+    """Return a filter for one week; Storage Read takes no parameters, and dates need no quoting."""
+    title = bigquery_table.spec.week_title
     if title is None:
         return ""
-    kind, date = source.types[title], quoted(title)
+    kind, date = bigquery_table.types[title], quoted(title)
     after = week.end + timedelta(days=1)
     return f"{date} >= {kind} '{week.start}' AND {date} < {kind} '{after}'"

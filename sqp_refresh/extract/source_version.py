@@ -1,8 +1,9 @@
-"""What each week of the source is made from: one aggregate query, at the instant of the run.
+"""Read the version of each week of the source: one aggregate query, at the instant of the run.
 
-Equal states make equal rows, so a week whose state is that of its last publish need not be read.
+Equal versions make equal rows, so a week whose version is that of its last load need not be read.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -11,14 +12,14 @@ from sqp_refresh.extract.bigquery_table import BigQueryTable
 from sqp_refresh.extract.casts import keeps_contract, quoted
 from sqp_refresh.extract.client import call_deadline, rest_client, translated_errors
 from sqp_refresh.extract.jobs import run_query
-from sqp_refresh.extract.query_cache import Answer, QueryCache, Question
+from sqp_refresh.extract.query_cache import PendingQuery, QueryResult, RunQueries
 from sqp_refresh.extract.sql import WEEK, as_of, key_count, key_counts, listed, place, typed_rows
 from sqp_refresh.model.periods import Grain, Period
-from sqp_refresh.model.rows import State
 from sqp_refresh.model.tables import OWN_COUNTS, SHARES, Origin, SourceSpec, Table
+from sqp_refresh.model.versions import ROW_COUNT, SourceVersion
 from sqp_refresh.settings import Settings
 
-FINGERPRINT_PARTS = 3
+DIGEST_PARTS = 3
 
 # Of rows with one key, one lands: of the latest date, and of those the first.
 LANDS_ON_ITS_DAY = "kept AND day_place = 1"
@@ -26,54 +27,66 @@ LANDS = f"{LANDS_ON_ITS_DAY} AND is_latest"
 
 
 @dataclass(frozen=True, slots=True)
-class SourceStates:
-    """What the source holds.
+class SourceState:
+    """What the source holds of the weeks that were asked for.
 
     Attributes:
-        by_week: The state of every week that has rows, by its Sunday.
-        undated: Rows without a date, which no week can claim.
+        by_week: The row of the state query for every week that has rows, by its Sunday.
+        undated: Rows without a date, which no week can claim (count).
     """
 
-    by_week: dict[date, dict[str, Any]]
+    by_week: Mapping[date, Mapping[str, Any]]
     undated: int
 
 
-_questions: QueryCache[SourceStates] = QueryCache()
+def start_state_query(
+    queries: RunQueries, settings: Settings, source: BigQueryTable, weeks: Sequence[Period]
+) -> PendingQuery[SourceState]:
+    """Begin to count what these weeks are made from.
 
-
-def ask(
-    settings: Settings, source: BigQueryTable, weeks: tuple[Period, ...]
-) -> Question[SourceStates]:
-    """Have BigQuery begin to count what these weeks are made from.
-
-    The tables of one run ask for the same weeks at the same instant, which has one answer.
+    The tables of one run ask for the same weeks at the same instant, which has one result. A view
+    is read as it is at the moment, so that each table asks for itself.
     """
-    key = (settings, source, weeks) if source.instant else None
-    return _questions.ask(key, lambda: _ask(settings, source, weeks))
+    key = ("state", settings, source, tuple(weeks)) if source.instant else None
+    return queries.start(key, lambda: _query_state(settings, source, tuple(weeks)))
 
 
-def state_of(table: Table, week: Period, states: SourceStates, marketplace: str) -> State:
-    """What one week of a table is made from, and what that must become in the table.
+def version_of(table: Table, week: Period, state: SourceState, marketplace: str) -> SourceVersion:
+    """Return what one week of a table is made from, and what that must become in the table.
 
-    A week without rows has a state too.
+    A week without rows has a version, too.
     """
-    known = states.by_week.get(week.start, {"source_rows": 0, "landing": 0})
-    if table.origin is Origin.SOURCE_ROWS:
-        rows, counted, prefix = known["source_rows"], "landing", ""
-    else:
-        prefix = "day_" if table.grain is Grain.DAY else ""
-        counted = key_count(table)
-        rows = known.get(counted, 0)
-    expected = {"row_count": known.get(counted, 0)}
-    if "distinct_asins" in known:
-        expected["distinct_asin_count"] = known["distinct_asins"]
-        expected |= {f"sum_{count}": known[f"{prefix}{count}"] for count in OWN_COUNTS}
-    return State(known | {"marketplace": marketplace, "expected": expected}, rows)
+    row = state.by_week.get(week.start, _NO_ROWS)
+    rows, rejected = row["source_rows"], row["broken"]
+    return SourceVersion(
+        rows=rows,
+        rejected=rejected,
+        superseded=rows - rejected - row["landing"],
+        expected=_expected(table, row),
+        digest=" ".join(str(row[name]) for name in _DIGESTS if name in row),
+        marketplace=marketplace,
+        has_fractions=row.get("fractions", 0) > row.get("percents", 0),
+    )
 
 
-def _ask(
-    settings: Settings, source: BigQueryTable, weeks: tuple[Period, ...]
-) -> Answer[SourceStates]:
+_NO_ROWS = {"source_rows": 0, "broken": 0, "landing": 0}
+
+
+def _expected(table: Table, row: Mapping[str, Any]) -> dict[str, int]:
+    """Return the totals that the table must have, by the names of their metrics."""
+    is_daily = table.origin is not Origin.SOURCE_ROWS and table.grain is Grain.DAY
+    prefix = "day_" if is_daily else ""
+    counted = "landing" if table.origin is Origin.SOURCE_ROWS else key_count(table)
+    expected = {ROW_COUNT: row.get(counted, 0)}
+    if "distinct_asins" in row:
+        expected["distinct_asin_count"] = row["distinct_asins"]
+        expected |= {f"sum_{count}": row[f"{prefix}{count}"] for count in OWN_COUNTS}
+    return expected
+
+
+def _query_state(
+    settings: Settings, source: BigQueryTable, weeks: Sequence[Period]
+) -> QueryResult[SourceState]:
     with translated_errors(source.name), rest_client(settings) as client:
         jobs = [run_query(client, settings, state_query(source), source, weeks, purpose="state")]
         if source.spec.week_title:
@@ -82,15 +95,15 @@ def _ask(
         weekly, *undated = [
             [dict(row.items()) for row in job.result(**call_deadline())] for job in jobs
         ]
-    states = SourceStates(
+    state = SourceState(
         by_week={row.pop(WEEK): row for row in weekly},
         undated=sum(row["undated"] for (row,) in undated),
     )
-    return Answer(states, sum(job.total_bytes_billed or 0 for job in jobs))
+    return QueryResult(state, sum(job.total_bytes_billed or 0 for job in jobs))
 
 
 def state_query(source: BigQueryTable) -> str:
-    """What each week is made from: rows, distinct keys, exact sums, and a fingerprint of all rows.
+    """Compose the state query: rows, distinct keys, exact sums, and a digest of all rows.
 
     Equal numbers make equal rows. Digests are added, not combined by XOR, under which two equal
     rows would cancel out; each of the three parts has room for two thousand million rows. The
@@ -122,28 +135,31 @@ GROUP BY {WEEK}"""
 
 
 def undated_query(source: BigQueryTable) -> str:
-    """How many rows have no date: no week is asked for them, so they would be lost silently."""
+    """Compose the count of rows without a date: no week claims them, so they would be lost."""
     assert source.spec.week_title, "a table without weeks is read whole"
     title = quoted(source.spec.week_title)
     return f"SELECT COUNT(*) AS undated FROM {as_of(source)} WHERE {title} IS NULL"
 
 
+_DIGESTS = {f"digest_{1 + 8 * part}": 1 + 8 * part for part in range(DIGEST_PARTS)}
+"""The sums over the parts of the rows' digests, and the hexadecimal digit that each begins at."""
+
+
 def _counted(source: BigQueryTable) -> dict[str, str]:
-    parts = (1 + 8 * number for number in range(FINGERPRINT_PARTS))
     counted = {
-        f"digest_{start}": f"SUM(CAST(CONCAT('0x', SUBSTR(`digest`, {start}, 8)) AS INT64))"
-        for start in parts
+        name: f"SUM(CAST(CONCAT('0x', SUBSTR(`digest`, {start}, 8)) AS INT64))"
+        for name, start in _DIGESTS.items()
     }
     counted |= {
         "source_rows": "COUNT(*)",
         "broken": "COUNTIF(NOT kept)",
         "landing": f"COUNTIF({LANDS})",
     }
-    return counted | (_figures(source.spec) if source.spec.is_vendor_report else {})
+    return counted | (_report_totals(source.spec) if source.spec.is_vendor_report else {})
 
 
-def _figures(spec: SourceSpec) -> dict[str, str]:
-    """Keys and sums of the vendor's report, and how many shares look like which scale."""
+def _report_totals(spec: SourceSpec) -> dict[str, str]:
+    """Return keys and sums of the vendor's report, and how many shares look like which scale."""
     counted = key_counts(spec) | {"distinct_asins": "COUNT(DISTINCT IF(kept, `asin`, NULL))"}
     for prefix, lands in (("", LANDS), ("day_", LANDS_ON_ITS_DAY)):
         counted |= {

@@ -1,100 +1,121 @@
-"""A period that the target has no row of: COPY straight into it, if nothing is to be computed."""
+"""Load a period that the target has no row of: COPY its rows straight into the table.
 
-from dataclasses import replace
-from typing import TYPE_CHECKING
+Nothing is staged and nothing compared, so that nothing may be left for Postgres to compute, either.
+The rows are encoded ahead, while Postgres takes those before them.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from psycopg import sql
 
+from sqp_refresh.checks.period_totals import measure_period
 from sqp_refresh.errors import DataError
-from sqp_refresh.load.cast import exact_schema, exactly
-from sqp_refresh.load.copy import catalog_types, copy
-from sqp_refresh.load.merge_sql import present_statement
-from sqp_refresh.load.pgcopy.encoding import ENCODED, encoded
-from sqp_refresh.load.result import Counts
-from sqp_refresh.model.periods import Period
-from sqp_refresh.model.rows import PeriodRows, SourceBatches, SqlRows
-from sqp_refresh.model.tables import SCHEMA, Table
+from sqp_refresh.ledger.ledger import Baseline
+from sqp_refresh.load.cast import cast_batch, target_schema
+from sqp_refresh.load.copy import copy
+from sqp_refresh.load.merge_sql import has_rows_query, read_key
+from sqp_refresh.load.pgcopy.encoding import encoded
+from sqp_refresh.load.result import Counts, LoadResult, NeedsMerge
+from sqp_refresh.load.row_hashes import RowHasher
+from sqp_refresh.load.target import TargetPeriod, accepts_copy
+from sqp_refresh.model.tables import SCHEMA
+from sqp_refresh.postgres.period_sql import period_params
 from sqp_refresh.postgres.session import Session
 
-if TYPE_CHECKING:
-    from sqp_refresh.load.delta import DeltaFilter
 
-# COPY leaves policies aside, and Postgres refuses it to whom they bind.
-_IS_BOUND = sql.SQL("SELECT row_security_active({}::regclass)")
+@dataclass(frozen=True, slots=True)
+class EncodedBatch:
+    """Rows, and the bytes that each of them is sent as."""
+
+    rows: pa.RecordBatch
+    encoded: pa.LargeBinaryArray
 
 
-def goes_straight(session: Session, table: Table, period: Period, read: pa.Schema) -> bool:
-    """Whether COPY may put rows straight into the target, or they have to go by way of staging.
+@dataclass(frozen=True, slots=True)
+class EncodedRows:
+    """The rows of a period, encoded as they are read, once.
 
-    That is where the target has rows of the period, where a column is computed, where a type is
-    no longer what we made it, and where row security binds the user.
+    Attributes:
+        schema: Of the rows as they were read.
+        batches: The rows.
     """
-    if exact_schema(table, period, read) is None:
-        return False
-    target = sql.Identifier(SCHEMA, table.name).as_string(None)
-    (is_present,) = session.row(present_statement(table, period))
-    (is_bound,) = session.row(_IS_BOUND.format(sql.Literal(target)))
-    types = catalog_types(session, target)
-    is_as_made = all(types.get(column.name) == column.type for column in table.columns)
-    return is_as_made and not is_present and not is_bound
+
+    schema: pa.Schema
+    batches: Iterable[EncodedBatch]
+
+    def __iter__(self) -> Iterator[EncodedBatch]:
+        return iter(self.batches)
 
 
-def encode_ahead(table: Table, part: PeriodRows) -> PeriodRows:
-    """The same part, its batches made ready to go straight into the target, where it has some."""
-    if isinstance(part.rows, SqlRows | SourceBatches):
-        return part
-    return replace(part, rows=ready(table, part.period, part.rows))
-
-
-def ready(table: Table, period: Period, rows: pa.RecordBatchReader) -> pa.RecordBatchReader:
-    """The same rows, as they may go straight into the target; itself where they may not.
+def encode_ahead(target: TargetPeriod, rows: pa.RecordBatchReader) -> EncodedRows:
+    """Encode rows as COPY takes them, in the types of the target.
 
     Each batch is put in order by key: neighbours in the table are neighbours in its index then,
-    which is less work to enter. And each row brings what it is sent as, in the column `ENCODED`.
+    which is less work to enter.
 
     Raises:
         DataError: a number is too large for its column; as the rows are read.
     """
-    exact = exact_schema(table, period, rows.schema)
-    if exact is None or ENCODED in rows.schema.names:
-        return rows
-    key = [column.name for column in table.key if column.name in rows.schema.names]
+    schema = target_schema(target.table, rows.schema)
+    assert schema is not None, "only rows that Postgres computes nothing of are appended"
+    key = read_key(target.table, rows.schema.names)
     options = pc.SortOptions([(name, "ascending") for name in key])
-    field = pa.field(ENCODED, pa.large_binary())
 
-    def made(batch: pa.RecordBatch) -> pa.RecordBatch:
+    def encode(batch: pa.RecordBatch) -> EncodedBatch:
         batch = batch.take(pc.call_function("sort_indices", [batch], options))
-        return batch.append_column(field, encoded(exactly(exact, period, batch)))
+        return EncodedBatch(batch, encoded(cast_batch(schema, target.period, batch)))
 
-    return pa.RecordBatchReader.from_batches(rows.schema.append(field), map(made, rows))
-
-
-def as_read(rows: pa.RecordBatchReader) -> pa.RecordBatchReader:
-    """The same rows without what was made ready in vain."""
-    if ENCODED not in rows.schema.names:
-        return rows
-    fields = [field for field in rows.schema if field.name != ENCODED]
-    batches = (batch.select([field.name for field in fields]) for batch in rows)
-    return pa.RecordBatchReader.from_batches(pa.schema(fields), batches)
+    return EncodedRows(rows.schema, map(encode, rows))
 
 
-def copy_straight(session: Session, table: Table, incoming: "DeltaFilter") -> Counts:
-    """COPY rows that were made ready into the target, which has none of their period.
+def load(
+    session: Session,
+    target: TargetPeriod,
+    rows: EncodedRows,
+    baseline: Baseline | None = None,
+) -> LoadResult:
+    """COPY rows into the target, which has none of their period.
 
     Raises:
-        NeedsMerge: a key comes twice.
+        NeedsMerge: the target has rows of the period by now, or other types, or a key comes twice;
+            nothing may be committed.
         DataError: a value does not fit its column.
     """
-    target = sql.Identifier(SCHEMA, table.name)
-    columns = [column.name for column in table.columns]
-    batches = incoming.each_once()
+    (has_rows,) = session.fetch_one(has_rows_query(target.table), period_params(target.period))
+    # What was so when the strategy was chosen may have changed since: COPY compares no types.
+    if has_rows or not accepts_copy(session, target.table):
+        raise NeedsMerge
+    columns = rows.schema.names
+    hasher = RowHasher(columns, read_key(target.table, columns))
+    name = sql.Identifier(SCHEMA, target.table.name)
+    batches = _hashed(rows, hasher)
     try:
-        copied = copy(session, target, columns, (batch.column(ENCODED) for batch in batches))
+        copied = copy(session, name, [column.name for column in target.table.columns], batches)
     except DataError:
-        # Where the target's own key has noticed first, the rest of the rows tells.
+        # Where the target's own key has noticed first that a key comes twice, the rest of the rows
+        # tells so: NeedsMerge is raised here, instead of the error.
         for _ in batches:
             pass
         raise
-    return Counts(read=incoming.read, inserted=copied)
+    counts = Counts(read=hasher.rows, inserted=copied)
+    totals = measure_period(session, target.table, target.period)
+    counts.check_nothing_lost()
+    return LoadResult(counts, totals, hasher.to_bytes())
+
+
+def _hashed(rows: EncodedRows, hasher: RowHasher) -> Iterator[pa.LargeBinaryArray]:
+    """Return the bytes of rows, as long as no key is known to come twice.
+
+    Keys are looked through whenever the rows have doubled, and once all have been sent.
+    """
+    for batch in rows:
+        # Postgres works on them while they are hashed here.
+        yield batch.encoded
+        hasher.add(batch.rows)
+        if hasher.is_due and not hasher.has_unique_keys:
+            raise NeedsMerge
+    if not hasher.has_unique_keys:
+        raise NeedsMerge

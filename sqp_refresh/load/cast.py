@@ -1,6 +1,7 @@
-"""Rows in the very columns and types of their target, as Postgres would have made them."""
+"""Cast rows to the very columns and types of their target, as Postgres would have done it."""
 
 import re
+from datetime import date
 from decimal import ROUND_HALF_UP, Context, Decimal
 
 import numpy as np
@@ -8,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sqp_refresh.errors import DataError, one_line
-from sqp_refresh.load.merge_sql import bounds
+from sqp_refresh.load.merge_sql import PERIOD_DAYS
 from sqp_refresh.load.pgcopy.encoding import postgres_type
 from sqp_refresh.load.pgcopy.numeric import INT64_DIGITS
 from sqp_refresh.model.periods import Period
@@ -23,34 +24,43 @@ _DOUBT = 1e-14
 _CONTEXT = Context(prec=400)
 
 
-def exact_schema(table: Table, period: Period, schema: pa.Schema) -> pa.Schema | None:
-    """The target's columns as Arrow fields; None where Postgres has to compute one of them."""
-    days = bounds(period)
+def target_schema(table: Table, schema: pa.Schema) -> pa.Schema | None:
+    """Return the target's columns as Arrow fields; None where Postgres has to compute one of them.
+
+    Args:
+        table: The target.
+        schema: The rows as they were read.
+    """
     fields = []
     for column in table.columns:
         if column.name in schema.names:
             type_ = _exact_type(schema.field(column.name), column)
         else:
-            type_ = pa.date32() if column.name in days else None
+            type_ = pa.date32() if column.name in PERIOD_DAYS else None
         if type_ is None:
             return None
         fields.append(pa.field(column.name, type_))
     return pa.schema(fields)
 
 
-def exactly(schema: pa.Schema, period: Period, batch: pa.RecordBatch) -> pa.RecordBatch:
-    """One batch in the target's columns; shares and prices rounded as Postgres rounds them.
+def cast_batch(schema: pa.Schema, period: Period, batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Cast one batch to the target's columns; shares and prices rounded as Postgres rounds them.
 
     Raises:
         DataError: a number is too large for its column.
     """
+    days = {name: _day(period, name) for name in PERIOD_DAYS}
     arrays = [
         _exact(batch.column(field.name), field)
         if field.name in batch.schema.names
-        else pa.repeat(pa.scalar(bounds(period)[field.name], field.type), batch.num_rows)
+        else pa.repeat(pa.scalar(days[field.name], field.type), batch.num_rows)
         for field in schema
     ]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _day(period: Period, column: str) -> date:
+    return period.start if column in ("start_date", "period_start") else period.end
 
 
 def _exact_type(field: pa.Field, column: Column) -> pa.DataType | None:

@@ -9,7 +9,7 @@ from sqp_refresh.errors import DataError
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Rows of one part, or of several added up.
+    """Rows of one period, or of several added up (counts).
 
     Attributes:
         read: Rows that came from the source, or that a rollup computed.
@@ -36,22 +36,22 @@ class Counts:
             *(mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True))
         )
 
-    def beside(self, left_out: int) -> "Counts":
-        """The same of a whole period, of which so many rows were left as the target has them."""
-        return self + Counts(read=left_out, unchanged=left_out)
+    def with_unchanged(self, rows: int) -> "Counts":
+        """Add rows that the target holds already, and that did not have to be sent."""
+        return self + Counts(read=rows, unchanged=rows)
 
     @property
     def landed(self) -> int:
-        """Rows that the target holds now."""
+        """Rows of the period that the target has now, but for those it retained (count)."""
         return self.inserted + self.updated + self.unchanged
 
     @property
     def changed(self) -> int:
-        """Rows that were written or removed."""
+        """Rows that were written or removed (count)."""
         return self.inserted + self.updated + self.deleted
 
     def check_nothing_lost(self) -> None:
-        """Hold the law of conservation: every row that was read is accounted for.
+        """Require that every row that was read is accounted for.
 
         Raises:
             DataError: the counts do not add up, so the transaction must not be committed.
@@ -66,19 +66,19 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class LoadResult:
-    """What publishing a part did.
+    """What loading a period did.
 
     Attributes:
         counts: Its rows.
-        inventory: What the table holds of its period now.
-        fingerprints: What the rows are made of, to be kept; None where that would not tell them
-            apart.
+        totals: What the table holds of the period now.
+        row_hashes: A hash of each row, to be kept; None where they would not tell the rows apart,
+            and for rows that Postgres has computed.
     """
 
     counts: Counts
-    inventory: PeriodTotals
-    fingerprints: bytes | None = None
+    totals: PeriodTotals
+    row_hashes: bytes | None = None
 
 
 class NeedsMerge(Exception):
-    """A part of a period's rows does not tell what became of it: it must be compared whole."""
+    """The strategy cannot tell what became of the period: it must be read again, and merged."""

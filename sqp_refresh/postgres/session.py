@@ -218,6 +218,14 @@ def address_of(database_url: str, connect_timeout_s: int = CONNECT_TIMEOUT_S) ->
     return defaults | _KEEPALIVE | address | {"client_encoding": "UTF8"}
 
 
+def identifier(*names: str) -> sql.Identifier:
+    """Return a name as an identifier of a statement that is run with parameters.
+
+    There, psycopg takes a percent sign for the beginning of a parameter, so that it is doubled.
+    """
+    return sql.Identifier(*(name.replace("%", "%%") for name in names))
+
+
 def type_name(name: str) -> sql.SQL:
     """Return a type's name as SQL. Types come from the code alone, so nothing of it is quoted."""
     return sql.SQL(cast(LiteralString, name))

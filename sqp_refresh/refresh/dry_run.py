@@ -1,30 +1,33 @@
-"""What a refresh would do now, week by week, and why; nothing is written."""
+"""Say what a refresh would do now, week by week, and why; nothing is written."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from sqp_refresh.extract.query_cache import RunQueries
 from sqp_refresh.extract.source import BigQuerySource
-from sqp_refresh.ledger.ledger import Decision, ReloadReason, examine
+from sqp_refresh.ledger.decide import Decision, ReloadReason, decide
 from sqp_refresh.model.periods import Period
 from sqp_refresh.model.tables import Table
 from sqp_refresh.postgres.session import connect
-from sqp_refresh.refresh.sources import source_for
+from sqp_refresh.refresh.sources import Source, source_for
 from sqp_refresh.registry.catalog import Catalog
-from sqp_refresh.rollup.source import RollupSource
 from sqp_refresh.settings import Settings
+
+ToLoad = dict[str, list[Period]]
+"""The periods that would be loaded, by table, as far as the plan has got."""
 
 
 @dataclass(frozen=True, slots=True)
-class Planned:
+class PlannedPeriod:
     """What a refresh would do with one period of one table.
 
     Attributes:
         table: Name of the table.
         period: The week or period.
-        reason: Whether it would be copied, and why.
+        reason: Whether it would be loaded, and why.
         rows: Rows that would be read, None where only doing it tells; where nothing would be
-            copied, the rows that the table has.
+            loaded, the rows that the table has (count).
         bytes: Bytes that reading it would bill, by a dry run, 0 where the query of another table
             gives its rows too; None where BigQuery is not read.
     """
@@ -43,55 +46,48 @@ def plan(
     weeks: Sequence[Period],
     *,
     force: bool = False,
-) -> Iterator[Planned]:
-    """What refreshing these tables over these weeks would do, parents first.
+) -> Iterator[PlannedPeriod]:
+    """Say what refreshing these tables over these weeks would do, parents first.
 
     Raises:
         RefreshError: Postgres or BigQuery cannot be asked.
     """
-    wanted, instant = set(names), datetime.now(UTC)
-    copied: dict[str, list[Period]] = {}
+    requested, as_of, queries = set(names), datetime.now(UTC), RunQueries()
+    to_load: ToLoad = {}
     with connect(settings.database_url) as session:
         for table in catalog.tables.values():
-            if table.name not in wanted:
+            if table.name not in requested:
                 continue
-            feed = source_for(settings, table, weeks, instant)
-            periods = feed.periods(session)
-            findings = examine(session, table, feed, periods, force=force)
-            coming = [one for one, finding in findings.items() if finding.reason.copies]
-            # One query gives the rows of the same weeks to all tables that it feeds.
-            is_read = isinstance(feed, BigQuerySource) and any(
-                copied.get(name) == coming for name in feed.read_with
-            )
-            planned = [
-                _planned(table, feed, period, finding, copied, is_read)
-                for period, finding in findings.items()
-            ]
-            copied[table.name] = [one.period for one in planned if one.reason.copies]
+            source = source_for(settings, table, weeks, as_of, queries=queries)
+            versions = source.versions(session, source.periods(session))
+            decisions = decide(session, table, versions, force=force)
             session.rollback()
+            planned = list(_planned(source, decisions, to_load))
+            to_load[table.name] = [one.period for one in planned if one.reason.loads]
             yield from planned
 
 
 def _planned(
-    table: Table,
-    feed: BigQuerySource | RollupSource,
-    period: Period,
-    finding: Decision,
-    copied: dict[str, list[Period]],
-    is_read: bool,
-) -> Planned:
-    reason, rows = finding.reason, finding.rows
-    if table.source is None and not reason.copies and _touched(table, period, copied):
-        reason, rows = ReloadReason.PARENT, None
-    billed = None
-    if reason.copies and isinstance(feed, BigQuerySource):
-        billed = 0 if is_read else feed.bytes_to_read([period])
-    return Planned(table.name, period, reason, rows, billed)
+    source: Source, decisions: Mapping[Period, Decision], to_load: ToLoad
+) -> Iterator[PlannedPeriod]:
+    table = source.table
+    loads = [period for period, decision in decisions.items() if decision.reason.loads]
+    # One query gives the rows of the same weeks to all tables that share it.
+    is_shared = isinstance(source, BigQuerySource) and any(
+        to_load.get(name) == loads for name in source.shares_query_with
+    )
+    for period, decision in decisions.items():
+        reason, rows, billed = decision.reason, decision.rows, None
+        if table.source is None and not reason.loads and _is_touched(table, period, to_load):
+            reason, rows = ReloadReason.PARENT, None
+        if reason.loads and isinstance(source, BigQuerySource):
+            billed = 0 if is_shared else source.bytes_to_read([period])
+        yield PlannedPeriod(table.name, period, reason, rows, billed)
 
 
-def _touched(table: Table, period: Period, copied: dict[str, list[Period]]) -> bool:
+def _is_touched(table: Table, period: Period, to_load: ToLoad) -> bool:
     return any(
         period.start <= week.start <= period.end
         for parent in table.parents
-        for week in copied.get(parent, ())
+        for week in to_load.get(parent, ())
     )

@@ -1,73 +1,71 @@
-"""Reading ahead: while Postgres takes one batch, the next is read and made ready in a thread.
+"""Read ahead: while Postgres takes one batch, the next is read and made ready in a thread.
 
-The next may be of the next part. A part ends as soon as its own rows do: no transaction waits for
-rows of another one, and what befalls the reading of a part leaves those before it alone.
+The next may be of the next period. A period ends as soon as its own rows do: no transaction waits
+for rows of another one, and what befalls the reading of a period leaves those before it alone.
 """
 
 import threading
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
-
-from sqp_refresh.model.rows import PeriodRows, SourceBatches, SqlRows
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-P = TypeVar("P", bound=PeriodRows)
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 
-def ahead(parts: Iterable[P]) -> Generator[P]:
-    """The same parts, in order, read by a thread as they are used up, and one batch ahead of that.
+class Batched(Protocol):
+    """Something with batches that are read once."""
 
-    What reading them raises is raised here, in its place. What a part leaves unread is passed over.
+    def batches(self) -> Iterable[Any]:
+        """Return its batches; none where it has none."""
+        ...
 
-    Args:
-        parts: Parts of queries or of Arrow batches with our names and types.
+    def with_batches(self, batches: Iterator[Any]) -> Self:
+        """Return the same, with batches that come from elsewhere."""
+        ...
+
+
+P = TypeVar("P", bound=Batched)
+
+
+def prefetch(periods: Iterable[P]) -> Generator[P]:
+    """Return the same periods, in order, read by a thread one batch ahead of what is used up.
+
+    What reading them raises is raised here, in its place. What a period leaves unread is passed
+    over.
     """
-    belt: _Belt[P] = _Belt()
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="ahead") as reader:
-        reader.submit(belt.fill, parts)
+    queue: PrefetchQueue[P] = PrefetchQueue()
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="prefetch") as reader:
+        reader.submit(queue.fill, periods)
         try:
-            for part in belt.parts():
-                batches = belt.batches()
-                yield _of(part, batches)
+            for period in queue.periods():
+                batches = queue.batches()
+                yield period.with_batches(batches)
                 for _ in batches:
                     pass
         finally:
-            belt.stop()
-
-
-def _of(part: P, batches: "Iterator[pa.RecordBatch]") -> P:
-    if isinstance(part.rows, SqlRows | SourceBatches):
-        return part
-    # Only rows need Arrow, which takes a while to import.
-    import pyarrow as pa
-
-    return replace(part, rows=pa.RecordBatchReader.from_batches(part.rows.schema, batches))
+            queue.stop()
 
 
 @dataclass(slots=True)
-class _Belt(Generic[P]):
-    """What goes from one thread to the other: a part, its batches, and None; after the last, None.
+class PrefetchQueue(Generic[P]):
+    """What goes from one thread to the other: a period, its batches, None; after the last, None.
 
     It holds one batch at most.
     """
 
     _items: SimpleQueue = field(default_factory=SimpleQueue)
-    _is_taken: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    _taken: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     _is_stopped: bool = False
 
-    def fill(self, parts: Iterable[P]) -> None:
+    def fill(self, periods: Iterable[P]) -> None:
         """Read all of them, or until it is stopped."""
         try:
-            for part in parts:
-                self._items.put(part)
-                for batch in () if isinstance(part.rows, SqlRows | SourceBatches) else part.rows:
+            for period in periods:
+                self._items.put(period)
+                for batch in period.batches():
                     self._items.put(batch)
-                    self._is_taken.acquire()
+                    # The next batch is read only once this one is being written.
+                    self._taken.acquire()
                     if self._is_stopped:
                         return
                 self._items.put(None)
@@ -77,22 +75,22 @@ class _Belt(Generic[P]):
         except BaseException as error:
             self._items.put(error)
 
-    def parts(self) -> Iterator[P]:
-        """The parts, each once all batches of the one before are taken."""
+    def periods(self) -> Iterator[P]:
+        """Return the periods, each once all batches of the one before are taken."""
         return iter(self._take, None)
 
-    def batches(self) -> "Iterator[pa.RecordBatch]":
-        """The batches of the part that came last."""
+    def batches(self) -> Iterator[Any]:
+        """Return the batches of the period that came last."""
         for batch in iter(self._take, None):
-            self._is_taken.release()
+            self._taken.release()
             yield batch
 
     def stop(self) -> None:
         """Read nothing more."""
         self._is_stopped = True
-        self._is_taken.release()
+        self._taken.release()
 
-    def _take(self) -> Any:  # noqa: ANN401, a part or one of its batches, as the place has it
+    def _take(self) -> Any:  # noqa: ANN401, a period or one of its batches, as the place has it
         item = self._items.get()
         if isinstance(item, BaseException):
             raise item

@@ -1,102 +1,209 @@
-"""What one refresh of one table did, as the audit log, Dagster and a terminal show it."""
+"""Define what one refresh of one table did, as the audit log, Dagster and a terminal show it."""
 
+import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from sqp_refresh.checks.reconcile import Difference
 from sqp_refresh.errors import Rejected
 from sqp_refresh.extract.schema_drift import Drift
-from sqp_refresh.ledger.ledger import Decision, ReloadReason
+from sqp_refresh.ledger.decide import ReloadReason
 from sqp_refresh.load.result import Counts
 from sqp_refresh.model.periods import Period
 from sqp_refresh.model.rows import ReadStats
 from sqp_refresh.model.tables import Table
+from sqp_refresh.model.text import LISTED, listing
+from sqp_refresh.refresh.prepare import RefreshPlan
+from sqp_refresh.refresh.request import RefreshRequest
+from sqp_refresh.refresh.sources import Source
+
+
+@dataclass(frozen=True, slots=True)
+class PeriodResult:
+    """What loading one period did.
+
+    Attributes:
+        counts: Its rows.
+        differences: What the table holds otherwise than its source says.
+        broken_rules: How many rows broke each rule, of those that went into quarantine (count).
+        rejected_at_source: Rows of the source that break their contract, and are in no sum of this
+            table (count).
+    """
+
+    counts: Counts
+    differences: Sequence[Difference] = ()
+    broken_rules: Mapping[str, int] = field(default_factory=dict)
+    rejected_at_source: int = 0
 
 
 @dataclass(slots=True)
+class RefreshState:
+    """What of a refresh outlives its attempts, until it is folded into a `RefreshResult`.
+
+    Attributes:
+        source: Where the rows come from.
+        request: Who asks for the refresh.
+        audit_log_id: The refresh's row in sqp.refresh_audit_log; 0 before it is opened.
+        loaded: The periods that were loaded, and committed.
+        reasons: Why each period was loaded, or was not.
+        rejected: The weeks that were not loaded, because of too many bad rows.
+        reloaded: The periods that were read again, and merged.
+        over_budget_ms: The time budget, once it is used up (ms).
+    """
+
+    source: Source
+    request: RefreshRequest
+    audit_log_id: int = 0
+    loaded: dict[Period, PeriodResult] = field(default_factory=dict)
+    reasons: dict[Period, ReloadReason] = field(default_factory=dict)
+    rejected: dict[Period, Rejected] = field(default_factory=dict)
+    reloaded: list[Period] = field(default_factory=list)
+    over_budget_ms: int | None = None
+    _plan: RefreshPlan | None = None
+    _started: float = field(default_factory=time.monotonic)
+
+    @property
+    def table(self) -> Table:
+        """The table that is refreshed."""
+        return self.source.table
+
+    @property
+    def plan(self) -> RefreshPlan:
+        """What this attempt is to do."""
+        assert self._plan, "an attempt begins with its plan"
+        return self._plan
+
+    def follow(self, plan: RefreshPlan) -> None:
+        """Begin an attempt; a period that an earlier one has loaded stays loaded."""
+        self._plan = plan
+        self.rejected.clear()
+        self.reasons |= {
+            period: decision.reason
+            for period, decision in plan.decisions.items()
+            if period not in self.loaded
+        }
+
+    @property
+    def seconds(self) -> float:
+        """How long it has taken so far."""
+        return time.monotonic() - self._started
+
+    @property
+    def is_over_budget(self) -> bool:
+        """Whether it has taken longer than it should."""
+        budget = self.request.budget_ms
+        return budget is not None and self.seconds * 1000 > budget
+
+    @property
+    def budget_warning(self) -> str:
+        """What is said of a refresh that takes too long."""
+        return _budget_warning(self.over_budget_ms)
+
+    def fold(self) -> "RefreshResult":
+        """Return what the refresh did, as far as it got."""
+        plan = self._plan
+        left = {
+            period: decision
+            for period, decision in (plan.decisions if plan else {}).items()
+            if not decision.reason.loads and period not in self.loaded
+        }
+        if self.is_over_budget:
+            self.over_budget_ms = self.request.budget_ms
+        return RefreshResult(
+            table=self.table,
+            stats=self.source.stats,
+            audit_log_id=self.audit_log_id,
+            loaded=self.loaded,
+            reasons=self.reasons,
+            rejected=self.rejected,
+            reloaded=self.reloaded,
+            drift=plan.drift if plan else Drift(),
+            rows_left=sum(decision.rows or 0 for decision in left.values()),
+            resumes=plan.checkpoint.resumes if plan else None,
+            failed_parents=plan.failed_parents if plan else (),
+            over_budget_ms=self.over_budget_ms,
+            seconds=self.seconds,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class RefreshResult:
     """What one refresh did.
 
     Attributes:
         table: The table that was refreshed.
-        facts: How its rows were read.
-        audit_id: The refresh's row in sqp.refresh_audit_log; None before it is opened.
-        periods: The periods that were copied, with what that did to each.
-        reasons: Why each period was copied, or was not.
-        rejected: The weeks that were not published, because of too many bad rows.
-        broken: How many rows broke each rule, of those that went into quarantine.
-        left_out: Rows of the source that break their contract, and are in no sum of this table.
-        differences: What the table holds otherwise than its source says, of each copied period.
-        reloaded: The periods of which a part of the rows did not tell all.
+        stats: How its rows were read.
+        audit_log_id: The refresh's row in sqp.refresh_audit_log.
+        loaded: The periods that were loaded, with what that did to each.
+        reasons: Why each period was loaded, or was not.
+        rejected: The weeks that were not loaded, because of too many bad rows.
+        reloaded: The periods that were read again, and merged.
         drift: What has changed about the source's columns.
-        rows_left: Rows of the periods that were left as they were.
-        resumes: The run that broke off, which this one went on from.
+        rows_left: Rows of the periods that were left as they were (count).
+        resumes: The run that was interrupted, which this one went on from.
         failed_parents: Soft parents whose own last refresh failed.
-        over_budget: The time budget in milliseconds, once it is used up.
-        seconds: How long it took, reading and publishing together.
+        over_budget_ms: The time budget, where it was used up (ms).
+        seconds: How long it took, reading and loading together.
     """
 
     table: Table
     stats: ReadStats
-    audit_id: int | None = None
-    periods: dict[Period, Counts] = field(default_factory=dict)
-    reasons: dict[Period, ReloadReason] = field(default_factory=dict)
-    rejected: dict[Period, Rejected] = field(default_factory=dict)
-    broken: Counter[str] = field(default_factory=Counter)
-    left_out: int = 0
-    differences: dict[Period, list[Difference]] = field(default_factory=dict)
-    reloaded: list[Period] = field(default_factory=list)
-    drift: Drift = field(default_factory=Drift)
-    rows_left: int = 0
-    resumes: str | None = None
-    failed_parents: list[str] = field(default_factory=list)
-    over_budget: int | None = None
-    seconds: float = 0.0
-
-    def find(self, findings: Mapping[Period, Decision]) -> None:
-        """Take in what is to be done; a period copied by an earlier attempt stays copied."""
-        left = {one: found for one, found in findings.items() if not found.reason.copies}
-        self.rows_left = sum(
-            found.rows or 0 for one, found in left.items() if one not in self.periods
-        )
-        self.reasons |= {
-            one: found.reason for one, found in findings.items() if one not in self.periods
-        }
+    audit_log_id: int
+    loaded: Mapping[Period, PeriodResult]
+    reasons: Mapping[Period, ReloadReason]
+    rejected: Mapping[Period, Rejected]
+    reloaded: Sequence[Period]
+    drift: Drift
+    rows_left: int
+    resumes: str | None
+    failed_parents: Sequence[str]
+    over_budget_ms: int | None
+    seconds: float
 
     @property
-    def opened(self) -> int:
-        """The id of the audit row, which is there by now."""
-        assert self.audit_id is not None
-        return self.audit_id
+    def periods(self) -> dict[Period, Counts]:
+        """The rows of each period that was loaded."""
+        return {period: result.counts for period, result in self.loaded.items()}
+
+    @property
+    def broken_rules(self) -> Counter[str]:
+        """How many rows broke each rule, of those that went into quarantine (count)."""
+        broken: Counter[str] = Counter()
+        for result in self.loaded.values():
+            broken += Counter(result.broken_rules)
+        return broken
+
+    @property
+    def rejected_at_source(self) -> int:
+        """Rows of the source that break their contract, and are in no sum of this table (count)."""
+        return sum(result.rejected_at_source for result in self.loaded.values())
+
+    @property
+    def differences(self) -> list[Difference]:
+        """What the table holds otherwise than its source says, of the periods loaded."""
+        return [difference for result in self.loaded.values() for difference in result.differences]
 
     @property
     def counts(self) -> Counts:
-        """All copied periods added up."""
+        """All loaded periods added up."""
         return sum(self.periods.values(), start=Counts())
 
     @property
     def rows(self) -> int:
-        """Rows that the table holds of all the periods, copied or not."""
+        """Rows that the table holds of all the periods, loaded or not (count)."""
         return self.counts.landed + self.counts.retained + self.rows_left
 
     @property
     def skipped(self) -> list[Period]:
         """The periods that were left as they were."""
-        return [period for period, reason in self.reasons.items() if not reason.copies]
+        return [period for period, reason in self.reasons.items() if not reason.loads]
 
     @property
     def rows_per_second(self) -> int:
         """Rows read and published in a second."""
         return round(self.counts.read / self.seconds) if self.seconds else 0
-
-    @property
-    def budget_warning(self) -> str:
-        """What is said of a refresh that takes too long."""
-        return (
-            f"it took longer than {self.over_budget:,} ms, which REFRESH_TIMEOUT_WARNING_MS allows"
-        )
 
     @property
     def warnings(self) -> list[str]:
@@ -114,25 +221,25 @@ class RefreshResult:
             f"{parent}, which it needs where it can, failed; its rows are those of before"
             for parent in self.failed_parents
         ]
-        if self.over_budget:
-            warnings.append(self.budget_warning)
-        return [*warnings, *self.drift.warnings, *self._of_quality()]
+        if self.over_budget_ms:
+            warnings.append(_budget_warning(self.over_budget_ms))
+        return [*warnings, *self.drift.warnings, *self._quality_warnings()]
 
-    def _of_quality(self) -> Iterator[str]:
+    def _quality_warnings(self) -> Iterator[str]:
         if self.counts.quarantined:
-            often = ", ".join(f"{reason} ({rows})" for reason, rows in self.broken.most_common(3))
+            commonest = self.broken_rules.most_common(LISTED)
+            often = ", ".join(f"{reason} ({rows})" for reason, rows in commonest)
             yield (
                 f"{self.counts.quarantined:,} rows are in quarantine: {often}; "
                 f"see `sqp-refresh quarantine list --table {self.table.name}`"
             )
-        if self.left_out:
-            yield f"{self.left_out:,} rows of the source break their contract and are left out"
+        if self.rejected_at_source:
+            rows = f"{self.rejected_at_source:,} rows of the source"
+            yield f"{rows} break their contract and are left out"
         if self.stats.undated:
             yield f"{self.stats.undated:,} rows of the source have no date, and reach no week"
-        if self._differences:
-            said = "; ".join(map(str, self._differences[:3]))
-            more = len(self._differences) - 3
-            yield f"it does not equal its source: {said}{f'; and {more} more' if more > 0 else ''}"
+        if self.differences:
+            yield f"it does not equal its source: {listing(self.differences, '; ')}"
 
     @property
     def rejection(self) -> Rejected | None:
@@ -177,9 +284,9 @@ class RefreshResult:
             "resumes": self.resumes,
             "unchanged": counts.unchanged,
             "quarantined": counts.quarantined,
-            "left_out": self.left_out,
+            "left_out": self.rejected_at_source,
             "undated": self.stats.undated,
-            "reloaded": [str(period) for period in self.reloaded],
+            "read_twice": [str(period) for period in self.reloaded],
             "rejected": [str(week) for week in self.rejected],
             "rerun_changes": sum(
                 counts.changed
@@ -196,20 +303,19 @@ class RefreshResult:
         } | ({"source_schema": self.stats.schema} if self.stats.schema else {})
 
     @property
-    def _differences(self) -> list[Difference]:
-        return [one for found in self.differences.values() for one in found]
-
-    @property
     def _reconciliation(self) -> dict[str, Any] | None:
         """The verdict on every copied period; None where none was copied."""
         if not self.periods:
             return None
-        weeks = {
-            str(period): "FAIL" if self.differences.get(period) else "PASS"
-            for period in self.periods
-        }
         return {
-            "verdict": "FAIL" if self._differences else "PASS",
-            "weeks": weeks,
-            "differences": list(map(str, self._differences)),
+            "verdict": "FAIL" if self.differences else "PASS",
+            "weeks": {
+                str(period): "FAIL" if result.differences else "PASS"
+                for period, result in self.loaded.items()
+            },
+            "differences": list(map(str, self.differences)),
         }
+
+
+def _budget_warning(budget_ms: int | None) -> str:
+    return f"it took longer than {budget_ms:,} ms, which REFRESH_TIMEOUT_WARNING_MS allows"

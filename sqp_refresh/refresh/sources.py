@@ -1,41 +1,80 @@
-"""Where a table's rows come from: BigQuery, or the tables already in Postgres."""
+"""Choose where a table's rows come from: BigQuery, or the tables already in Postgres."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
+from typing import Protocol, runtime_checkable
 
+from sqp_refresh.extract.query_cache import RunQueries
 from sqp_refresh.extract.source import BigQuerySource
 from sqp_refresh.model.periods import ALL_TIME, Grain, Period
+from sqp_refresh.model.rows import PeriodRows, ReadStats
 from sqp_refresh.model.tables import Table
+from sqp_refresh.model.versions import Version
+from sqp_refresh.postgres.session import Session
 from sqp_refresh.rollup.source import RollupSource
 from sqp_refresh.settings import Settings
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Where a table's rows come from. Nothing is opened or read before it is asked for."""
+
+    table: Table
+    stats: ReadStats
+    batch_size: int | None
+
+    def periods(self, session: Session) -> Sequence[Period]:
+        """Return the periods there are to load, in order of time."""
+        ...
+
+    def versions(self, session: Session, periods: Sequence[Period]) -> Mapping[Period, Version]:
+        """Read what each period is made from, at a fraction of the cost of its rows."""
+        ...
+
+    def read(self, periods: Sequence[Period]) -> Generator[PeriodRows]:
+        """Read the rows of these periods, in order; each is used up before the next is read."""
+        ...
 
 
 def source_for(
     settings: Settings,
     table: Table,
     weeks: Sequence[Period],
-    instant: datetime | None = None,
+    as_of: datetime | None = None,
     *,
-    meanwhile: Callable[[], None] = lambda: None,
+    queries: RunQueries | None = None,
+    while_waiting: Callable[[], None] = lambda: None,
 ) -> BigQuerySource | RollupSource:
-    """What feeds a table with these weeks; nothing is connected to yet.
+    """Return the source of a table's rows in these weeks; nothing is connected to yet.
 
     Args:
         settings: Where BigQuery is.
         table: The table.
-        weeks: The weeks to feed it with; a table without weeks is fed whole.
-        instant: When to read BigQuery as of; None is when it is first asked.
-        meanwhile: What there is to do while BigQuery is waited for.
+        weeks: The weeks to read; a table without weeks is read whole.
+        as_of: When to read BigQuery as of; None is when it is first asked.
+        queries: The queries of the run, which its tables share; None shares nothing.
+        while_waiting: What there is to do while BigQuery is waited for.
     """
     if table.source is None:
         return RollupSource(table, weeks)
     periods = [ALL_TIME] if table.grain is Grain.TABLE else weeks
-    return BigQuerySource(settings, table, periods, instant, meanwhile=meanwhile)
+    return BigQuerySource(
+        settings,
+        table,
+        periods,
+        as_of,
+        queries=queries or RunQueries(),
+        while_waiting=while_waiting,
+    )
 
 
-def query_ahead(
-    settings: Settings, tables: Iterable[Table], weeks: Sequence[Period], instant: datetime
+def prefetch_versions(
+    settings: Settings,
+    tables: Iterable[Table],
+    weeks: Sequence[Period],
+    as_of: datetime,
+    queries: RunQueries,
 ) -> None:
     """Have BigQuery begin to count what these weeks hold, before the refreshes that wait for it.
 
@@ -43,11 +82,12 @@ def query_ahead(
         settings: Where BigQuery is.
         tables: The tables that will be refreshed in this process.
         weeks: The weeks that they will be refreshed for.
-        instant: When they will read BigQuery as of.
+        as_of: When they will read BigQuery as of.
+        queries: The queries of the run that will refresh them.
     """
     # What goes wrong does so for the refresh too, which puts it on record.
     with suppress(Exception):
         for table in {table.source: table for table in tables}.values():
-            feed = source_for(settings, table, weeks, instant)
-            if isinstance(feed, BigQuerySource):
-                feed.query_ahead()
+            source = source_for(settings, table, weeks, as_of, queries=queries)
+            if isinstance(source, BigQuerySource):
+                source.prefetch_versions()

@@ -13,8 +13,6 @@ from functools import partial
 
 from psycopg import sql
 
-from sqp_refresh.ledger.target_version import of_period
-from sqp_refresh.model.periods import Period
 from sqp_refresh.model.rows import SqlRows
 from sqp_refresh.model.tables import (
     ASIN_PERFORMANCE_DATA,
@@ -22,6 +20,7 @@ from sqp_refresh.model.tables import (
     SEARCH_QUERY_PERFORMANCE,
     Table,
 )
+from sqp_refresh.postgres.period_sql import PERIOD_END, PERIOD_START, in_period
 
 _ROWS = SEARCH_QUERY_PERFORMANCE
 _TITLES = ASIN_PERFORMANCE_DATA
@@ -51,22 +50,19 @@ _COPY_ROWS = sql.SQL("""
 _JOIN_TITLES = sql.SQL("LEFT JOIN {titles} AS titles USING ({key})")
 
 
-def rollup_query(table: Table, period: Period) -> SqlRows:
+def rollup_query(table: Table) -> SqlRows:
     """Return the rows of a derived table in one period, computed from the weeks in it.
 
-        rollup_query(TABLES["monthly_summary"], Period(date(2025, 8, 1), date(2025, 8, 31)))
+        query = rollup_query(TABLES["monthly_summary"])
+        session.fetch_all(query.select, period_params(month))
 
     Args:
         table: A table that sums or counts rows of `search_query_performance`, or copies them.
-        period: The period, of the table's grain.
     """
     if not table.is_grouped:
-        return _copy_rows(table, period)
-    weeks = sql.SQL("{} BETWEEN {} AND {}").format(
-        _scope(), sql.Literal(period.start), sql.Literal(period.end)
-    )
-    add_weeks = partial(_add_weeks, table, period) if _is_additive(table) else None
-    return SqlRows(_sum_over_weeks(table, weeks), _columns(table), with_gained=add_weeks)
+        return _copy_rows(table)
+    of_added_weeks = partial(_add_weeks, table) if _is_additive(table) else None
+    return SqlRows(_sum_over_weeks(table, in_period(_ROWS)), _columns(table), of_added_weeks)
 
 
 def _sum_over_weeks(table: Table, weeks: sql.Composable) -> sql.Composed:
@@ -79,12 +75,11 @@ def _sum_over_weeks(table: Table, weeks: sql.Composable) -> sql.Composed:
     )
 
 
-def _add_weeks(table: Table, period: Period, sundays: Iterable[date]) -> SqlRows:
+def _add_weeks(table: Table, sundays: Iterable[date]) -> SqlRows:
     """Return those rows of a period that weeks which were added to it change.
 
     Args:
-        table: The derived table.
-        period: The period, as the table has it without these weeks.
+        table: The derived table, which has the period without these weeks.
         sundays: The first days of the weeks.
     """
     days = sql.SQL(", ").join(map(sql.Literal, sundays))
@@ -95,9 +90,9 @@ def _add_weeks(table: Table, period: Period, sundays: Iterable[date]) -> SqlRows
         sums=_named(_sums({name: name for name in values})),
         values=_identifiers(values),
         target=sql.Identifier(SCHEMA, table.name),
-        within=of_period(table, period),
+        within=in_period(table),
     )
-    return SqlRows(select, _columns(table), is_whole=False)
+    return SqlRows(select, _columns(table))
 
 
 def _is_additive(table: Table) -> bool:
@@ -123,7 +118,7 @@ def _columns(table: Table) -> tuple[str, ...]:
     return (*table.group_key, *table.sums, *table.counts)
 
 
-def _copy_rows(table: Table, period: Period) -> SqlRows:
+def _copy_rows(table: Table) -> SqlRows:
     """Return a row for each row of `search_query_performance`, with what the ASIN's table adds."""
     values = [
         column.name
@@ -144,8 +139,8 @@ def _copy_rows(table: Table, period: Period) -> SqlRows:
         rows=sql.Identifier(SCHEMA, _ROWS.name),
         titles=titles if of_titles else sql.SQL(""),
         scope=_scope(),
-        first=sql.Literal(period.start),
-        last=sql.Literal(period.end),
+        first=PERIOD_START,
+        last=PERIOD_END,
     )
     return SqlRows(select, (*of_rows, *of_titles))
 

@@ -8,7 +8,7 @@ from sqp_refresh.errors import Unavailable
 from sqp_refresh.model.tables import DAILY_SQP_DATA, Table
 from sqp_refresh.postgres.session import connect
 from sqp_refresh.settings import Settings
-from sqp_refresh_tests.control.test_kill_switch import execute, rows
+from sqp_refresh_tests.helpers.database import execute, rows
 
 TABLE = DAILY_SQP_DATA.name
 SUCCESS = {"status": "success", "error_message": None}

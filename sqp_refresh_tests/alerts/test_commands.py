@@ -5,8 +5,7 @@ import json
 import pytest
 
 from sqp_refresh_tests.alerts.outboxes import TABLE, Outbox
-from sqp_refresh_tests.cli.test_operations import said, sqp_refresh
-from sqp_refresh_tests.cli.test_refreshes import one_line
+from sqp_refresh_tests.helpers.commands import one_line, output, sqp_refresh
 
 TOKEN = "hunter2-of-the-url"
 
@@ -38,7 +37,7 @@ def test_a_test_that_all_accept_succeeds(outbox, receiver, monkeypatch):
     monkeypatch.setenv("REFRESH_WEBHOOK_URL", receiver.url())
     monkeypatch.setenv("REFRESH_WEBHOOK_SECRET", "secret")
 
-    assert said("alerts", "test") == "ok  REFRESH_WEBHOOK_URL: accepted"
+    assert output("alerts", "test") == "ok  REFRESH_WEBHOOK_URL: accepted"
 
 
 def test_a_test_of_nobody_says_how_to_name_somebody(outbox):
@@ -58,7 +57,7 @@ def undelivered(outbox: Outbox, receiver, monkeypatch) -> Outbox:
 
 
 def test_the_list_shows_what_was_not_delivered(undelivered):
-    given_up, pending = said("alerts", "list").splitlines()
+    given_up, pending = output("alerts", "list").splitlines()
 
     assert given_up.endswith(
         f" UTC refresh.failed of {TABLE} to gone: answered 410: it wants no more of this "
@@ -68,7 +67,7 @@ def test_the_list_shows_what_was_not_delivered(undelivered):
 
 
 def test_the_list_is_there_for_programs_too(undelivered):
-    given_up, pending = json.loads(said("alerts", "list", "--json"))
+    given_up, pending = json.loads(output("alerts", "list", "--json"))
 
     assert (given_up["status"], given_up["next_attempt_at"]) == ("exhausted", None)
     assert given_up["response_status"] == 410
@@ -77,5 +76,5 @@ def test_the_list_is_there_for_programs_too(undelivered):
 
 
 def test_an_empty_list_says_so(outbox):
-    assert said("alerts", "list") == "every alert was delivered"
-    assert json.loads(said("alerts", "list", "--json")) == []
+    assert output("alerts", "list") == "every alert was delivered"
+    assert json.loads(output("alerts", "list", "--json")) == []

@@ -13,7 +13,7 @@ from sqp_refresh.alerts import notification, webhook
 from sqp_refresh.alerts.outbox import MAX_ATTEMPTS, PAUSES_S
 from sqp_refresh_tests.alerts.outboxes import TABLE, Outbox
 from sqp_refresh_tests.alerts.receiver import Receiver
-from sqp_refresh_tests.control.test_kill_switch import execute, rows
+from sqp_refresh_tests.helpers.database import execute, rows
 
 PLACE = "sqp_refresh_tests.alerts.outboxes"
 COMMITS_AND_DIES = f"""

@@ -16,10 +16,11 @@ from sqp_refresh.errors import NotFound, Rejected
 from sqp_refresh.extract.source import BigQuerySource
 from sqp_refresh.model.tables import DAILY_SQP_DATA, TABLES
 from sqp_refresh.postgres.session import connect
-from sqp_refresh.refresh.run import RefreshRequest, refresh
+from sqp_refresh.refresh.request import RefreshRequest
+from sqp_refresh.refresh.run import refresh
 from sqp_refresh_tests.alerts.outboxes import SUCCESS, TABLE, Outbox
-from sqp_refresh_tests.control.test_kill_switch import WEEKS, execute, rows
-from sqp_refresh_tests.refresh.test_run import three_weeks
+from sqp_refresh_tests.helpers.database import execute, rows
+from sqp_refresh_tests.helpers.weeks import WEEKS, three_weeks
 
 NOWHERE = "https://receiver.example/hook"
 

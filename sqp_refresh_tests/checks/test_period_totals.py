@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sqp_refresh.checks.metric_sql import measure
 from sqp_refresh.checks.period_totals import measure_period
 from sqp_refresh.checks.reconcile import COMPARED
-from sqp_refresh.ledger.target_version import held
+from sqp_refresh.ledger.target_version import target_versions
 from sqp_refresh.model.periods import Period
 from sqp_refresh.model.tables import SEARCH_QUERY_PERFORMANCE as QUERIES
 from sqp_refresh.postgres.session import connect
@@ -38,11 +38,13 @@ def test_it_counts_adds_up_and_locates_the_rows_of_its_period_alone(migrated_dat
             connection.execute(INSERT, (week.start, week.end, asin, query, *values))
 
     with connect(migrated_database) as session:
-        totals = measure_period(session, QUERIES, WEEK)
+        totals_now = measure_period(session, QUERIES, WEEK)
 
-        assert totals.held == held(session, QUERIES, [WEEK])[WEEK]
+        assert totals_now.target == target_versions(session, QUERIES, [WEEK])[WEEK]
         numbers = measure(session, QUERIES, [WEEK])[WEEK]
-    assert totals.numbers == {name: numbers[name] for name in COMPARED}
-    assert totals.numbers["row_count"] == len(rows)
-    assert totals.numbers["distinct_asin_count"] == len({asin for asin, _ in rows})
-    assert totals.numbers["sum_asin_purchase_count"] == sum(own or 0 for _, _, own in rows.values())
+    assert totals_now.totals == {name: numbers[name] for name in COMPARED}
+    assert totals_now.totals["row_count"] == len(rows)
+    assert totals_now.totals["distinct_asin_count"] == len({asin for asin, _ in rows})
+    assert totals_now.totals["sum_asin_purchase_count"] == sum(
+        own or 0 for _, _, own in rows.values()
+    )

@@ -4,7 +4,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
-from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -19,18 +18,19 @@ from sqp_refresh.model.tables import (
     SourceColumn,
     Table,
 )
+from sqp_refresh.refresh.request import RefreshRequest
 from sqp_refresh.refresh.result import RefreshResult
-from sqp_refresh.refresh.run import RefreshRequest, refresh
+from sqp_refresh.refresh.run import refresh
 from sqp_refresh.refresh.sources import source_for
 from sqp_refresh.settings import Settings
-from sqp_refresh_tests.cli.test_operations import said, sqp_refresh
-from sqp_refresh_tests.control.test_kill_switch import execute, rows
-from sqp_refresh_tests.faults.sources import WEEKS
 from sqp_refresh_tests.helpers import oracle
+from sqp_refresh_tests.helpers.audit_log import audit
+from sqp_refresh_tests.helpers.commands import output, sqp_refresh
+from sqp_refresh_tests.helpers.database import execute, rows
 from sqp_refresh_tests.helpers.deliveries import tolerate
-from sqp_refresh_tests.helpers.nights import FIRST, LAST, held
+from sqp_refresh_tests.helpers.nights import held
 from sqp_refresh_tests.helpers.rows import Row, row, source_table
-from sqp_refresh_tests.refresh.test_run import MIDDLE, three_weeks
+from sqp_refresh_tests.helpers.weeks import FIRST, LAST, MIDDLE, WEEKS, three_weeks
 from sqp_refresh_tests.validate.dirty import NUMBER, bad_row, kinds_of
 
 QUERIES = "search_query_performance"
@@ -56,16 +56,6 @@ def quarantine(settings: Settings) -> list[tuple]:
         "SELECT table_name, period_start, raw_row, reasons, replayed_at IS NOT NULL, audit_log_id"
         " FROM sqp.refresh_quarantine ORDER BY id",
     )
-
-
-def audit(settings: Settings, table: str = QUERIES) -> tuple[str, str | None, Any, Any]:
-    """Status, message, details and metadata of the table's latest row."""
-    query = (
-        "SELECT status, error_message, error_details, sync_metadata FROM sqp.refresh_audit_log"
-        f" WHERE table_name = '{table}' ORDER BY id DESC LIMIT 1"
-    )
-    ((status, message, details, metadata),) = rows(settings.database_url, query)
-    return status, message, details, metadata
 
 
 def bad_rows(random: Random) -> list[tuple[Row, set[str]]]:
@@ -97,7 +87,7 @@ def test_bad_rows_wait_in_quarantine_until_the_source_is_mended(environment, sou
     assert {summary.metadata["reconciliation"]["verdict"] for summary in summaries.values()} == {
         "PASS"
     }
-    assert summaries["asin_performance_data"].left_out == len(bad)
+    assert summaries["asin_performance_data"].rejected_at_source == len(bad)
     assert summaries["asin_performance_data"].outcome["status"] == "warning"
     kept = quarantine(environment)
     assert {(table, week, done) for table, week, _, _, done, _ in kept} == {
@@ -106,20 +96,20 @@ def test_bad_rows_wait_in_quarantine_until_the_source_is_mended(environment, sou
     assert sorted(sorted(reasons) for _, _, _, reasons, _, _ in kept) == sorted(
         sorted(reasons) for _, reasons in bad
     )
-    assert {run for *_, run in kept} == {summaries[QUERIES].audit_id}
+    assert {run for *_, run in kept} == {summaries[QUERIES].audit_log_id}
 
-    listed = json.loads(said("quarantine", "list", "--json"))
+    listed = json.loads(output("quarantine", "list", "--json"))
     assert sum(group["rows"] for group in listed) == sum(len(reasons) for _, reasons in bad)
-    printed = said("quarantine", "list").splitlines()
+    printed = output("quarantine", "list").splitlines()
     assert printed[-1].startswith(f"{len(bad)} rows wait")
     assert all(str(MIDDLE) in line for line in printed if line.startswith(QUERIES))
-    shown = said("quarantine", "show", str(listed[0]["example"]))
+    shown = output("quarantine", "show", str(listed[0]["example"]))
     assert listed[0]["reason"] in shown
     assert "waits" in shown.splitlines()[0]
 
     mended = [row(day=MIDDLE, query=f"mended {number}") for number in range(len(bad))]
     source.replace([*good, *mended])
-    replayed = said("quarantine", "replay")
+    replayed = output("quarantine", "replay")
 
     for table in FILLED:
         expected = oracle.expected_tables([*good, *mended])[table]
@@ -127,8 +117,8 @@ def test_bad_rows_wait_in_quarantine_until_the_source_is_mended(environment, sou
     assert f"{QUERIES}: {len(bad)} rows waited; 0 rows of their weeks are refused now" in replayed
     assert [line[:4] for line in quarantine(environment)] == [line[:4] for line in kept]
     assert all(done for *_, done, _ in quarantine(environment))
-    assert said("quarantine", "list") == "no row is in quarantine"
-    assert "judged again at" in said("quarantine", "show", str(listed[0]["example"]))
+    assert output("quarantine", "list") == "no row is in quarantine"
+    assert "judged again at" in output("quarantine", "show", str(listed[0]["example"]))
 
 
 def test_a_replay_of_what_is_still_bad_says_so_and_keeps_the_row_once_more(environment, source):
@@ -263,17 +253,17 @@ def test_an_optional_column_is_adopted_by_one_migration(environment, source):
     summary = refreshed(environment, table)
 
     assert (summary.counts.updated, summary.counts.quarantined) == (11, 1)
-    assert summary.broken == {"Badge Count is not between 0 and 10^12": 1}
+    assert summary.broken_rules == {"Badge Count is not between 0 and 10^12": 1}
 
 
 def test_the_checks_are_made_from_the_shell(environment, source):
-    assert json.loads(said("check", "--json")) == []
+    assert json.loads(output("check", "--json")) == []
     never = sqp_refresh("check", "--table", QUERIES)
     assert "was never refreshed" in never.stderr
     source.write(three_weeks())
     refreshed(environment)
     tolerate(environment.database_url, 10_000, "freshness_days")
-    assert said("check") == f"{QUERIES}: 15 of 15 metrics are as they should be"
+    assert output("check") == f"{QUERIES}: 15 of 15 metrics are as they should be"
 
     execute(
         environment.database_url,

@@ -1,45 +1,22 @@
 """The commands that look ahead, switch tables on and off, and stop what is at work."""
 
 import json
-from contextlib import redirect_stderr, redirect_stdout
 from functools import partial
-from io import StringIO
-from subprocess import CompletedProcess
 
 import pytest
 
-from sqp_refresh.cli import main
 from sqp_refresh.errors import Stopped
 from sqp_refresh.model.tables import TABLES
 from sqp_refresh.settings import Settings
-from sqp_refresh_tests.cli.test_refreshes import one_line
-from sqp_refresh_tests.control.test_kill_switch import execute, rows
 from sqp_refresh_tests.faults.outcome import log, refreshed
-from sqp_refresh_tests.faults.sources import WEEKS, DisturbedAfterAWeek
-from sqp_refresh_tests.helpers.nights import FIRST, LAST, held, refresh_all
-from sqp_refresh_tests.refresh.test_run import MIDDLE, three_weeks
+from sqp_refresh_tests.faults.sources import DisturbedAfterAWeek
+from sqp_refresh_tests.helpers.commands import one_line, output, sqp_refresh
+from sqp_refresh_tests.helpers.database import execute, rows
+from sqp_refresh_tests.helpers.nights import held, refresh_all
+from sqp_refresh_tests.helpers.weeks import FIRST, LAST, MIDDLE, WEEKS, three_weeks
 
 RANGE = ("--from", str(FIRST), "--to", str(LAST))
 QUERIES = "search_query_performance"
-
-
-def sqp_refresh(*arguments: str) -> CompletedProcess[str]:
-    """The command, in this process: what most of its time goes into is to start one."""
-    out, err, code = StringIO(), StringIO(), 0
-    with redirect_stdout(out), redirect_stderr(err), pytest.MonkeyPatch.context() as patched:
-        patched.setattr("sys.argv", ["sqp-refresh", *arguments])
-        try:
-            main()
-        except SystemExit as ended:
-            code = ended.code
-    assert isinstance(code, int)
-    return CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
-
-
-def said(*arguments: str) -> str:
-    done = sqp_refresh(*arguments)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout.strip()
 
 
 def enabled(settings: Settings) -> set[str]:
@@ -61,7 +38,7 @@ def test_a_plan_tells_what_would_be_copied_and_why_and_writes_nothing(environmen
         ]
     )
 
-    planned = json.loads(said("plan", *RANGE, "--json"))
+    planned = json.loads(output("plan", *RANGE, "--json"))
 
     copied = {(one["table"], one["period"]): one for one in planned if one["copy"]}
     week = (QUERIES, str(MIDDLE))
@@ -76,7 +53,7 @@ def test_a_plan_tells_what_would_be_copied_and_why_and_writes_nothing(environmen
 def test_a_plan_reads_well(environment, source):
     source.write(three_weeks())
 
-    printed = said("plan", "--table", QUERIES, *RANGE).splitlines()
+    printed = output("plan", "--table", QUERIES, *RANGE).splitlines()
 
     assert printed[-1] == "3 of 3 periods would be copied; nothing was written"
     assert [line for line in printed if str(MIDDLE) in line and "never published" in line]
@@ -86,8 +63,8 @@ def test_force_copies_what_has_not_changed(environment, source):
     source.write(three_weeks())
     refresh_all(environment)
 
-    left = json.loads(said("refresh", "--table", QUERIES, *RANGE, "--json"))
-    forced = json.loads(said("refresh", "--table", QUERIES, *RANGE, "--force", "--json"))
+    left = json.loads(output("refresh", "--table", QUERIES, *RANGE, "--json"))
+    forced = json.loads(output("refresh", "--table", QUERIES, *RANGE, "--force", "--json"))
 
     (one,), (other,) = left["tables"], forced["tables"]
     assert (one["status"], one["copied"], one["skipped"], one["rows"]) == ("success", 0, 3, 0)
@@ -117,25 +94,25 @@ def test_a_refresh_in_flight_stops_at_its_next_week(environment, source, command
     assert published == [(FIRST,)]
     assert [entry[:2] for entry in log()] == [("r", "failed")]
     if command == "disable":
-        assert said("enable", table) == f"enabled {table}"
+        assert output("enable", table) == f"enabled {table}"
     assert list(refreshed("next").periods) == WEEKS[1:]
 
 
 def test_tables_are_switched_off_and_on(environment):
     everything = enabled(environment)
 
-    assert said("disable", QUERIES, "daily_sqp_data") == f"disabled daily_sqp_data, {QUERIES}"
+    assert output("disable", QUERIES, "daily_sqp_data") == f"disabled daily_sqp_data, {QUERIES}"
     assert enabled(environment) == everything - {QUERIES, "daily_sqp_data"}
-    assert said("disable", "--all").startswith("disabled ")
+    assert output("disable", "--all").startswith("disabled ")
     assert enabled(environment) == set()
-    assert said("disable", "--all") == "already disabled"
+    assert output("disable", "--all") == "already disabled"
     assert "sqp-refresh enable --all" in one_line(sqp_refresh("refresh"))
-    said("enable", "--all")
+    output("enable", "--all")
     assert enabled(environment) == everything == set(TABLES)
 
 
 def test_where_nothing_is_at_work_there_is_nothing_to_stop(environment):
-    assert said("stop", "--all") == "nothing is being refreshed"
+    assert output("stop", "--all") == "nothing is being refreshed"
 
 
 @pytest.mark.parametrize(
@@ -168,13 +145,13 @@ def test_a_table_is_registered_and_refreshed_by_its_name(environment, source):
     execute(environment.database_url, VOLUMES)
     columns = ("Child ASIN=asin", "Search Query=query", "Date=week", "Search Query Volume=volume")
 
-    told = said(
+    told = output(
         *("register", "volumes", "--source", environment.BIGQUERY_SOURCE_TABLE),
         *("--key", "asin", "--key", "query", "--key", "week", "--week-column", "Date"),
         *(word for column in columns for word in ("--column", column)),
         *("--after", QUERIES),
     )
-    outcome = json.loads(said("refresh", "--table", "volumes", *RANGE, "--json"))
+    outcome = json.loads(output("refresh", "--table", "volumes", *RANGE, "--json"))
 
     assert told.startswith("sqp.volumes is registered and becomes an asset")
     (one,) = outcome["tables"]
@@ -184,7 +161,7 @@ def test_a_table_is_registered_and_refreshed_by_its_name(environment, source):
 def test_a_doctor_finds_nothing_then_what_is_wrong(environment, source):
     source.write(three_weeks())
     refresh_all(environment)
-    found = [line.split(": ")[0].split(maxsplit=1) for line in said("doctor").splitlines()]
+    found = [line.split(": ")[0].split(maxsplit=1) for line in output("doctor").splitlines()]
     assert {mark for mark, _ in found} == {"ok"}
     assert [about for _, about in found] == [
         *("settings", "postgres", "registry", "privileges", "pooler", "timeouts", "disk", "clock"),

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 import pytest
 
 from sqp_refresh_tests.helpers import oracle
-from sqp_refresh_tests.helpers.nights import FIRST, LAST, held, queries
-from sqp_refresh_tests.refresh.test_run import three_weeks
+from sqp_refresh_tests.helpers.commands import one_line
+from sqp_refresh_tests.helpers.nights import held, queries
+from sqp_refresh_tests.helpers.weeks import FIRST, LAST, three_weeks
 
 PASSWORD = "hunter2-of-the-database"
 
@@ -25,14 +26,6 @@ def sqp_refresh(
         text=True,
         env={**os.environ, **(switches or {})},
     )
-
-
-def one_line(done: subprocess.CompletedProcess[str]) -> str:
-    """The one line that a failed command says, and nothing of a traceback."""
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert "Traceback" not in done.stdout + done.stderr
-    (line,) = done.stderr.splitlines()
-    return line
 
 
 def test_migrate_then_nothing_to_do(database):

@@ -7,7 +7,6 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
-import psycopg
 import pytest
 from psycopg.sql import SQL
 
@@ -15,17 +14,16 @@ from sqp_refresh.control import table_lock as table_lock_module
 from sqp_refresh.control.table_lock import table_lock
 from sqp_refresh.errors import Busy, NotFound, SettingsError, Stopped
 from sqp_refresh.extract.source import BigQuerySource
-from sqp_refresh.model.periods import Period, weeks_between
+from sqp_refresh.model.periods import Period
 from sqp_refresh.model.rows import PeriodRows
 from sqp_refresh.model.tables import ASIN_PERFORMANCE_DATA, DAILY_SQP_DATA, Dependency
 from sqp_refresh.postgres.session import connect
-from sqp_refresh.refresh.run import RefreshRequest, refresh
+from sqp_refresh.refresh.request import RefreshRequest
+from sqp_refresh.refresh.run import refresh
 from sqp_refresh.registry import refresh_config
-from sqp_refresh_tests.helpers.nights import FIRST, LAST
+from sqp_refresh_tests.helpers.database import execute, rows
 from sqp_refresh_tests.helpers.progress import wait_until_published
-from sqp_refresh_tests.refresh.test_run import three_weeks
-
-WEEKS = list(weeks_between(FIRST, LAST))
+from sqp_refresh_tests.helpers.weeks import FIRST, WEEKS, three_weeks
 
 
 class Stepwise(BigQuerySource):
@@ -34,8 +32,8 @@ class Stepwise(BigQuerySource):
     def between(self, published: int) -> None:
         """What happens when so many weeks are published."""
 
-    def parts(self, periods: Sequence[Period]) -> Generator[PeriodRows]:
-        for number, part in enumerate(super().parts(periods)):
+    def read(self, periods: Sequence[Period]) -> Generator[PeriodRows]:
+        for number, part in enumerate(super().read(periods)):
             wait_until_published(self.settings.database_url, self.table.name, number)
             self.between(number)
             yield part
@@ -49,16 +47,6 @@ class Interrupted(Stepwise):
     def between(self, published: int) -> None:
         if published == 1:
             execute(self.settings.database_url, self.statement)
-
-
-def execute(url: str, statement: str) -> None:
-    with psycopg.connect(url) as connection:
-        connection.execute(statement.encode())
-
-
-def rows(url: str, query: str) -> list[tuple]:
-    with psycopg.connect(url) as connection:
-        return connection.execute(query.encode()).fetchall()
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from sqp_refresh.errors import RefreshError
 from sqp_refresh.monitoring.views import VIEWS
 from sqp_refresh.postgres.session import connect
 from sqp_refresh.settings import Settings
-from sqp_refresh_tests.control.test_kill_switch import execute, rows
+from sqp_refresh_tests.helpers.database import execute, rows
 
 HISTORY = """
 INSERT INTO sqp.refresh_audit_log

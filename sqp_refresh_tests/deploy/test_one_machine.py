@@ -13,10 +13,10 @@ from playwright.sync_api import Browser
 
 from sqp_refresh.model.periods import finished_weeks
 from sqp_refresh.settings import Settings
-from sqp_refresh_tests.conftest import CHROMIUM
-from sqp_refresh_tests.control.test_kill_switch import execute, rows
 from sqp_refresh_tests.deploy.machine import Machine, await_that
 from sqp_refresh_tests.helpers import oracle
+from sqp_refresh_tests.helpers.browser import CHROMIUM
+from sqp_refresh_tests.helpers.database import execute, rows
 from sqp_refresh_tests.helpers.nights import held
 from sqp_refresh_tests.helpers.rows import Row, row
 

@@ -14,7 +14,7 @@ from sqp_refresh.extract import emulator, source_version
 from sqp_refresh.extract import source as extract_source
 from sqp_refresh.extract.aggregate_result import Excerpt
 from sqp_refresh.extract.client import rest_client
-from sqp_refresh.extract.query_cache import asked
+from sqp_refresh.extract.query_cache import RunQueries, run_in_thread
 from sqp_refresh.extract.source import BigQuerySource
 from sqp_refresh.model.periods import Period
 from sqp_refresh.model.rows import PeriodRows, SourceBatches, SqlRows
@@ -26,19 +26,20 @@ from sqp_refresh.model.tables import (
 )
 from sqp_refresh.postgres.session import connect
 from sqp_refresh.refresh.dry_run import plan
-from sqp_refresh.refresh.sources import query_ahead
+from sqp_refresh.refresh.sources import prefetch_versions
 from sqp_refresh.registry.catalog import read_catalog
-from sqp_refresh_tests.control.test_kill_switch import execute
 from sqp_refresh_tests.extract.fake_storage import FakeStorage, serving
-from sqp_refresh_tests.helpers.nights import FIRST, LAST, queries, refresh_all
+from sqp_refresh_tests.helpers.database import execute
+from sqp_refresh_tests.helpers.nights import queries, refresh_all
 from sqp_refresh_tests.helpers.rows import row
+from sqp_refresh_tests.helpers.weeks import FIRST, LAST
 
 SOON_S = 20
 
 
 def test_the_answer_is_waited_for_only_when_it_is_wanted():
     try_lock = threading.Event()
-    answer = asked(lambda: try_lock.wait(SOON_S) and "five weeks")
+    answer = run_in_thread(lambda: try_lock.wait(SOON_S) and "five weeks")
 
     assert not answer.done()
     try_lock.set()
@@ -51,14 +52,14 @@ def test_what_asking_raises_is_raised_as_it_is():
         raise Unavailable("BigQuery cannot be reached")
 
     with pytest.raises(Unavailable, match="BigQuery cannot be reached"):
-        asked(question).result()
+        run_in_thread(question).result()
 
 
 def test_whoever_is_interrupted_does_not_wait_for_the_answer():
     program = (
         "import threading\n"
-        "from sqp_refresh.extract.query_cache import asked\n"
-        "asked(threading.Event().wait)\n"
+        "from sqp_refresh.extract.query_cache import run_in_thread\n"
+        "run_in_thread(threading.Event().wait)\n"
         "raise KeyboardInterrupt\n"
     )
 
@@ -80,29 +81,31 @@ def whole(part: PeriodRows) -> pa.Table:
 
 
 def test_what_there_is_to_do_is_done_while_bigquery_counts(environment, source, monkeypatch):
-    weeks, is_done, ask = weeks_of_one_row(source), threading.Event(), source_version._ask
+    weeks, is_done, ask = weeks_of_one_row(source), threading.Event(), source_version._query_state
 
     def slowly(*question):
         assert is_done.wait(SOON_S), "nothing was done meanwhile"
         return ask(*question)
 
-    monkeypatch.setattr(source_version, "_ask", slowly)
-    feed = BigQuerySource(environment, DAILY_SQP_DATA, weeks, meanwhile=is_done.set)
+    monkeypatch.setattr(source_version, "_query_state", slowly)
+    feed = BigQuerySource(environment, DAILY_SQP_DATA, weeks, while_waiting=is_done.set)
     with connect(environment.database_url) as session:
-        states = feed.states(session, weeks)
+        states = feed.versions(session, weeks)
 
     assert [known.rows for known in states.values()] == [1]
 
 
 def test_a_question_is_asked_once_however_many_tables_want_to_know(environment, source):
     weeks, instant = weeks_of_one_row(source), datetime.now(UTC)
-    query_ahead(environment, [SEARCH_PERFORMANCE_SUMMARY, DAILY_SQP_DATA], weeks, instant)
+    shared = RunQueries()
+    tables = [SEARCH_PERFORMANCE_SUMMARY, DAILY_SQP_DATA]
+    prefetch_versions(environment, tables, weeks, instant, shared)
 
     rows, billed = [], []
     with connect(environment.database_url) as session:
         for table in (DAILY_SQP_DATA, SEARCH_QUERY_PERFORMANCE):
-            feed = BigQuerySource(environment, table, weeks, instant)
-            rows += [known.rows for known in feed.states(session, weeks).values()]
+            feed = BigQuerySource(environment, table, weeks, instant, shared)
+            rows += [known.rows for known in feed.versions(session, weeks).values()]
             billed.append(feed.stats.bytes_billed)
 
     assert rows == [1, 1]
@@ -115,10 +118,10 @@ def test_a_question_is_asked_once_however_many_tables_want_to_know(environment, 
 def test_what_two_tables_are_aggregated_from_is_read_once(environment, source):
     weeks, instant = weeks_of_one_row(source), datetime.now(UTC)
 
-    found = {}
+    found, shared = {}, RunQueries()
     for table in (ASIN_PERFORMANCE_DATA, DAILY_SQP_DATA):
-        feed = BigQuerySource(environment, table, weeks, instant)
-        (read,) = [whole(part) for part in feed.parts(weeks)]
+        feed = BigQuerySource(environment, table, weeks, instant, shared)
+        (read,) = [whole(part) for part in feed.read(weeks)]
         found[table.name] = feed.stats.job_id, feed.stats.bytes_billed is not None, read
 
     (asin_job, asin_billed, asins), (day_job, day_billed, days) = found.values()
@@ -139,7 +142,7 @@ def billed(environment, monkeypatch):
     def planned(weeks, settings=environment):
         names = [ASIN_PERFORMANCE_DATA.name, DAILY_SQP_DATA.name]
         found = plan(settings, read_catalog(settings), names, weeks)
-        return [(one.table, one.bytes) for one in found if one.reason.copies]
+        return [(one.table, one.bytes) for one in found if one.reason.loads]
 
     return planned
 
@@ -200,11 +203,11 @@ def test_the_rows_of_other_weeks_or_of_another_instant_are_asked_for_themselves(
 ):
     weeks, instant = weeks_of_one_row(source), datetime.now(UTC)
     others = [*weeks, Period.week_of(LAST)]
-    later = datetime.now(UTC)
+    later, shared = datetime.now(UTC), RunQueries()
 
     for asked_for, of in ((weeks, instant), (others, instant), (others, later), (weeks, instant)):
-        feed = BigQuerySource(environment, DAILY_SQP_DATA, asked_for, of)
-        assert len(list(feed.parts(asked_for))) == len(asked_for)
+        feed = BigQuerySource(environment, DAILY_SQP_DATA, asked_for, of, shared)
+        assert len(list(feed.read(asked_for))) == len(asked_for)
 
     assert len(queries(environment)) == 3
 
@@ -215,13 +218,13 @@ def test_a_question_that_failed_is_asked_anew(environment, source, monkeypatch):
 
     def states():
         with connect(environment.database_url) as session:
-            return list(feed.states(session, weeks).values())
+            return list(feed.versions(session, weeks).values())
 
     def fail(*_):
         raise Unavailable("BigQuery cannot be reached")
 
     with monkeypatch.context() as broken:
-        broken.setattr(source_version, "_ask", fail)
+        broken.setattr(source_version, "_query_state", fail)
         with pytest.raises(Unavailable):
             states()
 
@@ -233,9 +236,9 @@ def test_a_view_is_not_asked_ahead_because_its_answer_could_not_be_used(environm
     source.make_view("seller_view", with_schema=False)
     of_view = environment.model_copy(update={"BIGQUERY_SOURCE_TABLE": "seller_view"})
 
-    query_ahead(of_view, [DAILY_SQP_DATA], weeks, datetime.now(UTC))
+    prefetch_versions(of_view, [DAILY_SQP_DATA], weeks, datetime.now(UTC), RunQueries())
     for thread in threading.enumerate():
-        if thread.name == "asking":
+        if thread.name == "bigquery":
             thread.join(SOON_S)
 
     assert [text for text in queries(environment) if "digest" in text] == []
@@ -251,6 +254,6 @@ def test_what_goes_wrong_ahead_is_left_to_the_refresh(environment, source, monke
 
     monkeypatch.setattr(extract_source, "describe", fail)
 
-    query_ahead(environment, [DAILY_SQP_DATA], weeks, datetime.now(UTC))
+    prefetch_versions(environment, [DAILY_SQP_DATA], weeks, datetime.now(UTC), RunQueries())
 
     assert tried == [error]

@@ -14,7 +14,7 @@ from sqp_refresh.extract import storage_read as storage_read_module
 from sqp_refresh.settings import Settings
 from sqp_refresh_tests.faults.proxies import RestProxy, StorageProxy, rest_proxy, storage_proxy
 from sqp_refresh_tests.helpers.rows import SourceTable
-from sqp_refresh_tests.refresh.test_run import three_weeks
+from sqp_refresh_tests.helpers.weeks import three_weeks
 
 # The emulator takes a second to translate the query for the weeks' states.
 CALL_DEADLINE_S = 4

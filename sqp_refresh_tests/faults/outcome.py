@@ -9,15 +9,15 @@ import pytest
 from sqp_refresh.errors import Kind, Transient
 from sqp_refresh.extract.source import BigQuerySource
 from sqp_refresh.model.periods import Period
-from sqp_refresh.model.rows import Source
 from sqp_refresh.model.tables import SEARCH_QUERY_PERFORMANCE
+from sqp_refresh.refresh.request import RefreshRequest
 from sqp_refresh.refresh.result import RefreshResult
-from sqp_refresh.refresh.run import RefreshRequest, refresh
+from sqp_refresh.refresh.run import refresh
+from sqp_refresh.refresh.sources import Source
 from sqp_refresh.settings import Settings
-from sqp_refresh_tests.control.test_kill_switch import rows
-from sqp_refresh_tests.faults.sources import WEEKS
 from sqp_refresh_tests.helpers import oracle
-from sqp_refresh_tests.refresh.test_run import three_weeks
+from sqp_refresh_tests.helpers.database import rows
+from sqp_refresh_tests.helpers.weeks import WEEKS, three_weeks
 
 TABLE = "search_query_performance"
 LONGEST_S = 30

@@ -6,14 +6,12 @@ from dataclasses import replace
 import pyarrow as pa
 
 from sqp_refresh.extract.source import BigQuerySource
-from sqp_refresh.model.periods import Period, weeks_between
+from sqp_refresh.model.periods import Period
 from sqp_refresh.model.rows import PeriodRows, SourceBatches
 from sqp_refresh.model.tables import SEARCH_QUERY_PERFORMANCE
 from sqp_refresh.settings import Settings
-from sqp_refresh_tests.helpers.nights import FIRST, LAST
 from sqp_refresh_tests.helpers.progress import wait_until_published
-
-WEEKS = list(weeks_between(FIRST, LAST))
+from sqp_refresh_tests.helpers.weeks import WEEKS
 
 
 class Disturbed(BigQuerySource):
@@ -33,8 +31,8 @@ class Disturbed(BigQuerySource):
 class DisturbedAfterAWeek(Disturbed):
     """It happens once the first week is published, before the second is asked for."""
 
-    def parts(self, periods: Sequence[Period]) -> Generator[PeriodRows]:
-        for part in super().parts(periods):
+    def read(self, periods: Sequence[Period]) -> Generator[PeriodRows]:
+        for part in super().read(periods):
             yield part
             wait_until_published(self.settings.database_url, self.table.name, 1)
             self.happen()
@@ -43,8 +41,8 @@ class DisturbedAfterAWeek(Disturbed):
 class DisturbedWithinAWeek(Disturbed):
     """It happens once the first batch of the second week is on its way into Postgres."""
 
-    def parts(self, periods: Sequence[Period]) -> Generator[PeriodRows]:
-        for part in super().parts(periods):
+    def read(self, periods: Sequence[Period]) -> Generator[PeriodRows]:
+        for part in super().read(periods):
             yield self._disturbed(part) if part.period == WEEKS[1] else part
 
     def _disturbed(self, part: PeriodRows) -> PeriodRows:

@@ -12,7 +12,6 @@ from psycopg import sql
 from sqp_refresh import retrying
 from sqp_refresh.errors import Unavailable
 from sqp_refresh.settings import Settings
-from sqp_refresh_tests.control.test_kill_switch import rows
 from sqp_refresh_tests.faults.outcome import assert_published, assert_succeeded, log, refreshed
 from sqp_refresh_tests.faults.proxies import TcpProxy, postgres_connector, tcp_proxy
 from sqp_refresh_tests.faults.sources import (
@@ -21,6 +20,7 @@ from sqp_refresh_tests.faults.sources import (
     DisturbedAfterAWeek,
     DisturbedWithinAWeek,
 )
+from sqp_refresh_tests.helpers.database import rows
 
 MOMENTS = [DisturbedAfterAWeek, DisturbedWithinAWeek]
 pytestmark = pytest.mark.timeout(90)

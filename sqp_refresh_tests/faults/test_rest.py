@@ -10,7 +10,7 @@ from sqp_refresh_tests.faults.outcome import (
     refreshed,
 )
 from sqp_refresh_tests.faults.proxies import Fault
-from sqp_refresh_tests.faults.sources import WEEKS
+from sqp_refresh_tests.helpers.weeks import WEEKS
 
 TABLE, INSERT, RESULT = "GET /bigquery/v2/projects/test-project/datasets", "POST ", "/queries/"
 pytestmark = pytest.mark.timeout(90)

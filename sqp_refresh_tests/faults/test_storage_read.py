@@ -11,7 +11,8 @@ from sqp_refresh_tests.faults.outcome import (
     refreshed,
 )
 from sqp_refresh_tests.faults.proxies import Fault
-from sqp_refresh_tests.faults.sources import WEEKS, DisturbedAfterAWeek
+from sqp_refresh_tests.faults.sources import DisturbedAfterAWeek
+from sqp_refresh_tests.helpers.weeks import WEEKS
 
 FAULTS = [fault for fault in Fault if fault is not Fault.QUOTA_AS_403]
 SESSION, ROWS = "/CreateReadSession", "/ReadRows"

@@ -3,44 +3,57 @@
 import itertools
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import psycopg
 import pyarrow as pa
 
 from sqp_refresh.model.periods import Period
-from sqp_refresh.model.rows import PeriodRows, ReadStats, SourceBatches, State
+from sqp_refresh.model.rows import PeriodRows, ReadStats, SourceBatches
 from sqp_refresh.model.tables import SEARCH_QUERY_PERFORMANCE, Table
+from sqp_refresh.model.versions import SourceVersion
 from sqp_refresh.postgres.session import Session
+from sqp_refresh.refresh.request import RefreshRequest
 from sqp_refresh.refresh.result import RefreshResult
-from sqp_refresh.refresh.run import RefreshRequest, refresh
+from sqp_refresh.refresh.run import refresh
 from sqp_refresh_tests.helpers.rows import Row, source_table
 
 _numbers = itertools.count(1)
 
+MANY = 10**7
+"""More rows than any delivery has (count)."""
+
 
 @dataclass(slots=True)
 class Delivery:
-    """A feed of weeks as the source would send them; each counts as changed since the last one.
+    """A source of weeks as BigQuery would send them; each counts as changed since the last one.
 
     Attributes:
         weeks: The batches of each week.
         table: Where the rows go.
-        known: What else is said of a week beforehand, as BigQuery would.
+        counted: What else is counted of a week beforehand, by the fields of its version.
     """
 
     weeks: Mapping[Period, Sequence[pa.RecordBatch]]
     table: Table = SEARCH_QUERY_PERFORMANCE
-    known: Mapping[str, object] = field(default_factory=dict)
+    counted: Mapping[str, Any] = field(default_factory=dict)
     batch_size: int | None = None
     stats: ReadStats = field(default_factory=lambda: ReadStats(method="handed over"))
 
     def periods(self, session: Session) -> Sequence[Period]:
         return sorted(self.weeks)
 
-    def states(self, session: Session, periods: Sequence[Period]) -> Mapping[Period, State]:
-        return {week: State({"delivery": next(_numbers), **self.known}) for week in periods}
+    def versions(
+        self, session: Session, periods: Sequence[Period]
+    ) -> Mapping[Period, SourceVersion]:
+        return {week: self._version() for week in periods}
 
-    def parts(self, periods: Sequence[Period]) -> Generator[PeriodRows]:
+    def _version(self) -> SourceVersion:
+        uncounted = {"rows": MANY, "rejected": 0, "superseded": 0, "expected": {}}
+        changed = {"digest": f"delivery {next(_numbers)}", "marketplace": "US"}
+        return SourceVersion(**(uncounted | changed | dict(self.counted)))
+
+    def read(self, periods: Sequence[Period]) -> Generator[PeriodRows]:
         for week in periods:
             batches = self.weeks[week]
             schema = batches[0].schema if batches else source_table([]).schema

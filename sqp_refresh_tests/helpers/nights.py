@@ -7,19 +7,19 @@ from datetime import UTC, date, datetime
 import psycopg
 
 from sqp_refresh.extract.client import rest_client
+from sqp_refresh.extract.query_cache import RunQueries
 from sqp_refresh.load.result import Counts
 from sqp_refresh.model.periods import weeks_between
 from sqp_refresh.model.tables import TABLES
+from sqp_refresh.refresh.request import RefreshRequest
 from sqp_refresh.refresh.result import RefreshResult
-from sqp_refresh.refresh.run import RefreshRequest, refresh
+from sqp_refresh.refresh.run import refresh
 from sqp_refresh.refresh.sources import source_for
 from sqp_refresh.settings import Settings
 from sqp_refresh_tests.helpers import oracle
 from sqp_refresh_tests.helpers.oracle import Rows
 from sqp_refresh_tests.helpers.rows import Row, SourceTable
-
-FIRST = date(2025, 7, 27)
-LAST = date(2025, 8, 10)
+from sqp_refresh_tests.helpers.weeks import FIRST, LAST
 
 
 def refresh_all(
@@ -28,10 +28,10 @@ def refresh_all(
     """Refresh every table over a range of weeks, parents first."""
     weeks = list(weeks_between(first, last))
     # As the tables of one run do, all read the source as of one instant, and ask for it once.
-    instant = datetime.now(UTC)
+    as_of, queries_of_run = datetime.now(UTC), RunQueries()
     summaries = {}
     for table in TABLES.values():
-        feed = source_for(settings, table, weeks, instant)
+        feed = source_for(settings, table, weeks, as_of, queries=queries_of_run)
         summaries[table.name] = refresh(
             settings.database_url, feed, RefreshRequest("night", force=force)
         )

@@ -5,22 +5,11 @@ import sys
 from datetime import date
 
 import polars as pl
-import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sqp_refresh.load.delta import DeltaFilter, Fingerprints
-
-SCHEMA = pa.schema(
-    [
-        ("asin", pa.string()),
-        ("report_date", pa.date32()),
-        ("clicks", pa.int64()),
-        ("share", pa.float64()),
-        ("price", pa.decimal128(12, 2)),
-        ("is_sold", pa.bool_()),
-    ]
-)
+from sqp_refresh.load.delta import Fingerprints
+from sqp_refresh_tests.load.fingerprints import SCHEMA, fingerprints, incoming
 
 rows = st.fixed_dictionaries(
     {
@@ -32,21 +21,6 @@ rows = st.fixed_dictionaries(
         "is_sold": st.none() | st.booleans(),
     }
 )
-
-
-def incoming(*batches: list[dict], known: bytes | None = None) -> DeltaFilter:
-    reader = pa.RecordBatchReader.from_batches(
-        SCHEMA, [pa.RecordBatch.from_pylist(batch, SCHEMA) for batch in batches]
-    )
-    return DeltaFilter.of(reader, reader.schema.names, ["asin"], known)
-
-
-def fingerprints(*batches: list[dict]) -> bytes:
-    read = incoming(*batches)
-    assert sum(batch.num_rows for batch in read.differing()) == sum(map(len, batches))
-    told_apart = read.fingerprints()
-    assert told_apart is not None
-    return told_apart
 
 
 @given(st.lists(rows, unique_by=lambda row: row["asin"], max_size=8), st.data())
@@ -95,7 +69,7 @@ def test_no_rows_have_no_fingerprints_and_are_known_to_nobody():
 def test_another_process_computes_the_same():
     row = {"asin": "A", "clicks": 1, "share": 0.5}
     told = (
-        "from sqp_refresh_tests.load.test_delta import fingerprints;"
+        "from sqp_refresh_tests.load.fingerprints import fingerprints;"
         f"print(fingerprints([{row!r}]).hex())"
     )
 

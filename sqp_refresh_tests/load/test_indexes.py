@@ -12,7 +12,7 @@ from sqp_refresh.load import indexes
 from sqp_refresh.model.tables import SEARCH_QUERY_PERFORMANCE, Table
 from sqp_refresh.postgres import migrate
 from sqp_refresh.postgres.session import Session, connect
-from sqp_refresh_tests.control.test_kill_switch import execute, rows
+from sqp_refresh_tests.helpers.database import execute, rows
 
 TABLE = SEARCH_QUERY_PERFORMANCE
 OURS = ["search_query_performance_asin_idx", "search_query_performance_search_query_idx"]

@@ -1,6 +1,6 @@
 """What a database consists of, as lines that two databases can be compared by."""
 
-from sqp_refresh_tests.migrations.conftest import Database
+from sqp_refresh_tests.migrations.servers import Database
 
 # Everything that a migration may leave behind, also outside of the schema.
 TRACES = """

@@ -10,7 +10,7 @@ from psycopg import conninfo, sql
 
 from sqp_refresh.errors import AccessDenied, NotFound, RefreshError, SettingsError, Unavailable
 from sqp_refresh.postgres import migrate
-from sqp_refresh_tests.migrations.conftest import VERSIONS, Database, Server
+from sqp_refresh_tests.migrations.servers import VERSIONS, Database, Server
 
 PASSWORD = "p%41ss:w/o@r d#?%"
 STRANGERS = "local all guarded,locked_out scram-sha-256\nlocal all unlisted reject\n"

@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from sqp_refresh.postgres import migrate
-from sqp_refresh_tests.migrations.conftest import Database
+from sqp_refresh_tests.migrations.servers import Database
 
 COLUMNS = {
     "refresh_config": "id table_schema table_name is_enabled refresh_frequency_hours priority "

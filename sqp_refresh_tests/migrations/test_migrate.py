@@ -13,7 +13,7 @@ from sqlalchemy import create_engine
 from sqp_refresh.errors import AccessDenied, NotFound, Permanent
 from sqp_refresh.postgres import migrate
 from sqp_refresh_tests.migrations.catalog import content, traces
-from sqp_refresh_tests.migrations.conftest import VERSIONS, Database, Server
+from sqp_refresh_tests.migrations.servers import VERSIONS, Database, Server
 
 
 def test_a_second_run_does_nothing(database: Database):

@@ -7,7 +7,7 @@ from typing import Any, LiteralString
 import pytest
 
 from sqp_refresh.postgres import migrate
-from sqp_refresh_tests.migrations.conftest import Database
+from sqp_refresh_tests.migrations.servers import Database
 
 RUN = """
 INSERT INTO sqp.refresh_audit_log (

@@ -6,7 +6,7 @@ import pytest
 from sqp_refresh.model.tables import TABLES
 from sqp_refresh.monitoring.views import VIEWS
 from sqp_refresh.postgres import migrate
-from sqp_refresh_tests.migrations.conftest import ROLES, Database, Server
+from sqp_refresh_tests.migrations.servers import ROLES, Database, Server
 
 RELATIONS = "SELECT relname, relkind FROM pg_class WHERE relnamespace = 'sqp'::regnamespace"
 CONTROL = {

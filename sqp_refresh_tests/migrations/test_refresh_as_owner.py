@@ -1,48 +1,12 @@
 """A refresh on every server, as a user who owns the database and has no other right."""
 
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field
-from datetime import date
-
-import pyarrow as pa
-
-from sqp_refresh.model.periods import Period
-from sqp_refresh.model.rows import PeriodRows, ReadStats, State
-from sqp_refresh.model.tables import SEARCH_QUERY_PERFORMANCE, TABLES, TEXT, Table
+from sqp_refresh.model.tables import TABLES
 from sqp_refresh.postgres import migrate
-from sqp_refresh.postgres.session import Session
-from sqp_refresh.refresh.run import RefreshRequest, refresh
+from sqp_refresh.refresh.request import RefreshRequest
+from sqp_refresh.refresh.run import refresh
 from sqp_refresh.rollup.source import RollupSource
-from sqp_refresh_tests.migrations.conftest import Database
-
-WEEK = Period.week_of(date(2025, 8, 10))
-
-
-@dataclass
-class OneWeek:
-    """A feed of one week: as many rows as there are queries, every count of which is 7."""
-
-    queries: list[str]
-    stats: ReadStats = field(default_factory=lambda: ReadStats(method="a test"))
-
-    batch_size: int | None = None
-    table: Table = SEARCH_QUERY_PERFORMANCE
-
-    def periods(self, session: Session) -> Sequence[Period]:
-        return [WEEK]
-
-    def states(self, session: Session, periods: Sequence[Period]) -> dict[Period, State]:
-        return {WEEK: State({"queries": self.queries}, len(self.queries))}
-
-    def parts(self, periods: Sequence[Period]) -> Generator[PeriodRows]:
-        columns: dict[str, pa.Array] = {
-            column.name: pa.array(["x" if column.type == TEXT else 7] * len(self.queries))
-            for column in SEARCH_QUERY_PERFORMANCE.columns
-            if column.type != "date"
-        }
-        columns["search_query"] = pa.array(self.queries)
-        batch = pa.RecordBatch.from_pydict(columns)
-        yield PeriodRows(WEEK, pa.RecordBatchReader.from_batches(batch.schema, [batch]))
+from sqp_refresh_tests.migrations.one_week import OneWeek
+from sqp_refresh_tests.migrations.servers import Database
 
 
 def test_an_owner_may_refresh(owned: Database):

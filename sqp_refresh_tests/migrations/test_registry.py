@@ -5,7 +5,7 @@ import pytest
 
 from sqp_refresh.model.tables import TABLES
 from sqp_refresh.postgres import migrate
-from sqp_refresh_tests.migrations.conftest import Database
+from sqp_refresh_tests.migrations.servers import Database
 
 REGISTERED = """
 SELECT table_name, priority, is_enabled, refresh_frequency_hours, custom_sync_params,

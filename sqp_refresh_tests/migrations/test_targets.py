@@ -2,7 +2,7 @@
 
 from sqp_refresh.model.tables import TABLES, Table
 from sqp_refresh.postgres import migrate
-from sqp_refresh_tests.migrations.conftest import Database
+from sqp_refresh_tests.migrations.servers import Database
 
 COLUMNS = """
 SELECT a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, d.adbin IS NOT NULL

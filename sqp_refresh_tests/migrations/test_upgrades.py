@@ -6,9 +6,10 @@ import pytest
 from psycopg import sql
 
 from sqp_refresh.postgres import migrate
-from sqp_refresh.refresh.run import RefreshRequest, refresh
-from sqp_refresh_tests.migrations.conftest import VERSIONS, Database
-from sqp_refresh_tests.migrations.test_refresh_as_owner import WEEK, OneWeek
+from sqp_refresh.refresh.request import RefreshRequest
+from sqp_refresh.refresh.run import refresh
+from sqp_refresh_tests.migrations.one_week import WEEK, OneWeek
+from sqp_refresh_tests.migrations.servers import VERSIONS, Database
 
 EARLIER = VERSIONS[:-1]
 LONG_AGO = "2024-08-18"

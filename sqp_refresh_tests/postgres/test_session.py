@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from psycopg import sql
 
-from sqp_refresh.load.staging import STAGING, stage
+from sqp_refresh.load.copy import STAGING, stage
 from sqp_refresh.postgres.session import connect
 
 ASKED = sql.SQL("SELECT '2025-03-04'::date, '2025-03-04T05:06:07+00:00'::timestamptz")

@@ -12,9 +12,15 @@ from hypothesis import strategies as st
 from psycopg import sql
 
 from sqp_refresh.errors import DataError
+from sqp_refresh.ledger.decide import Decision, ReloadReason
+from sqp_refresh.load.strategy import Strategy
+from sqp_refresh.load.target import TargetPeriod
 from sqp_refresh.model.periods import Period
-from sqp_refresh.model.rows import PeriodRows, SourceBatches, SqlRows
-from sqp_refresh.refresh.prefetch import ahead
+from sqp_refresh.model.rows import SqlRows
+from sqp_refresh.model.tables import DAILY_SQP_DATA
+from sqp_refresh.model.versions import ParentVersions
+from sqp_refresh.refresh.load_periods import PreparedPeriod
+from sqp_refresh.refresh.prefetch import prefetch
 from sqp_refresh_tests.helpers.nights import FIRST
 
 SCHEMA = pa.schema([("number", pa.int64())])
@@ -22,6 +28,13 @@ SCHEMA = pa.schema([("number", pa.int64())])
 
 def week(number: int) -> Period:
     return Period.week_of(FIRST + timedelta(weeks=number))
+
+
+def prepared(number: int, rows: pa.RecordBatchReader | SqlRows) -> PreparedPeriod:
+    decision = Decision(ReloadReason.NEW, ParentVersions({}), None)
+    return PreparedPeriod(
+        TargetPeriod(DAILY_SQP_DATA, week(number)), decision, Strategy.MERGE, rows
+    )
 
 
 def batches(numbers: Sequence[int], read: list[int]) -> Iterator[pa.RecordBatch]:
@@ -34,25 +47,25 @@ def batches(numbers: Sequence[int], read: list[int]) -> Iterator[pa.RecordBatch]
 
 def parts(
     weeks: Sequence[Sequence[int] | None], read: list[int] | None = None
-) -> Iterator[PeriodRows]:
+) -> Iterator[PreparedPeriod]:
     """Weeks of batches with one number each; None is a query, a negative number breaks."""
     read = read if read is not None else []
     for number, numbers in enumerate(weeks):
         if numbers is None:
-            yield PeriodRows(week(number), SqlRows(sql.SQL("SELECT 1"), ("number",)))
+            yield prepared(number, SqlRows(sql.SQL("SELECT 1"), ("number",)))
             continue
         reader = pa.RecordBatchReader.from_batches(SCHEMA, batches(numbers, read))
-        yield PeriodRows(week(number), reader)
+        yield prepared(number, reader)
 
 
-def numbers(part: PeriodRows) -> list[int] | None:
+def numbers(part: PreparedPeriod) -> list[int] | None:
     if isinstance(part.rows, SqlRows):
         return None
     return [number for batch in rows(part) for number in batch.column("number").to_pylist()]
 
 
-def rows(part: PeriodRows) -> pa.RecordBatchReader:
-    assert not isinstance(part.rows, SqlRows | SourceBatches)
+def rows(part: PreparedPeriod) -> pa.RecordBatchReader:
+    assert isinstance(part.rows, pa.RecordBatchReader)
     return part.rows
 
 
@@ -61,15 +74,15 @@ weeks_of_numbers = st.lists(st.none() | st.lists(st.integers(0, 99), max_size=4)
 
 @given(weeks_of_numbers)
 def test_every_part_comes_with_its_own_batches_in_their_order(weeks):
-    came = {part.period: numbers(part) for part in ahead(parts(weeks))}
+    came = {part.target.period: numbers(part) for part in prefetch(parts(weeks))}
 
     assert list(came.items()) == [(week(number), one) for number, one in enumerate(weeks)]
 
 
 @given(weeks_of_numbers, st.data())
 def test_what_a_part_leaves_unread_is_passed_over(weeks, data):
-    for part in ahead(parts(weeks)):
-        wanted = weeks[(part.period.start - FIRST).days // 7]
+    for part in prefetch(parts(weeks)):
+        wanted = weeks[(part.target.period.start - FIRST).days // 7]
         if wanted is None:
             continue
         taken = data.draw(st.integers(0, len(wanted)))
@@ -81,7 +94,7 @@ def test_one_is_read_ahead_be_it_of_the_next_part_and_never_more():
     read: list[int] = []
     taken = 0
 
-    for part in ahead(parts([[0, 1, 2], [], [3], [4, 5]], read)):
+    for part in prefetch(parts([[0, 1, 2], [], [3], [4, 5]], read)):
         for _ in rows(part):
             taken += 1
             allowed = min(taken + 1, 6)
@@ -100,12 +113,12 @@ def wait_for(read: list[int], count: int) -> None:
 def test_a_part_ends_before_the_next_is_there():
     is_published = threading.Event()
 
-    def waiting() -> Iterator[PeriodRows]:
+    def waiting() -> Iterator[PreparedPeriod]:
         for number, part in enumerate(parts([[0], [1]])):
             assert number == 0 or is_published.wait(timeout=10)
             yield part
 
-    coming = ahead(waiting())
+    coming = prefetch(waiting())
 
     assert numbers(next(coming)) == [0]
     is_published.set()
@@ -118,18 +131,18 @@ def test_a_part_ends_before_the_next_is_there():
 def test_what_breaks_is_raised_in_its_place(weeks: list[list[int]], whole: Mapping[int, list[int]]):
     came = {}
     with pytest.raises(DataError, match="the source broke at -1"):
-        for part in ahead(parts(weeks)):
-            came[part.period] = numbers(part)
+        for part in prefetch(parts(weeks)):
+            came[part.target.period] = numbers(part)
 
     assert came == {week(number): one for number, one in whole.items()}
 
 
 def test_what_breaks_between_two_parts_is_raised_there():
-    def broken() -> Iterator[PeriodRows]:
+    def broken() -> Iterator[PreparedPeriod]:
         yield from parts([[0, 1]])
         raise DataError("the source broke")
 
-    coming = ahead(broken())
+    coming = prefetch(broken())
 
     assert numbers(next(coming)) == [0, 1]
     with pytest.raises(DataError, match="the source broke"):
@@ -139,7 +152,7 @@ def test_what_breaks_between_two_parts_is_raised_there():
 @pytest.mark.parametrize("weeks", [[[0, 1], [2]], [[], [], []], [None, None]])
 def test_who_stops_early_leaves_no_thread_behind(weeks):
     before = threading.active_count()
-    coming = ahead(parts(weeks))
+    coming = prefetch(parts(weeks))
     next(coming)
     coming.close()
 

@@ -10,17 +10,15 @@ from sqp_refresh.control import audit_log
 from sqp_refresh.control.table_lock import table_lock
 from sqp_refresh.errors import DataError, Unavailable
 from sqp_refresh.extract.source import BigQuerySource
-from sqp_refresh.model.periods import Period, weeks_between
+from sqp_refresh.model.periods import Period
 from sqp_refresh.model.rows import PeriodRows
 from sqp_refresh.model.tables import SEARCH_QUERY_PERFORMANCE
 from sqp_refresh.postgres.session import connect
+from sqp_refresh.refresh.request import RefreshRequest
 from sqp_refresh.refresh.result import RefreshResult
-from sqp_refresh.refresh.run import RefreshRequest, refresh
-from sqp_refresh_tests.control.test_kill_switch import execute, rows
-from sqp_refresh_tests.helpers.nights import FIRST, LAST
-from sqp_refresh_tests.refresh.test_run import MIDDLE, three_weeks
-
-WEEKS = list(weeks_between(FIRST, LAST))
+from sqp_refresh.refresh.run import refresh
+from sqp_refresh_tests.helpers.database import execute, rows
+from sqp_refresh_tests.helpers.weeks import FIRST, LAST, MIDDLE, WEEKS, three_weeks
 
 
 class PowerCut(BaseException):
@@ -32,8 +30,8 @@ class BreaksOff(BigQuerySource):
 
     error: type[BaseException] = PowerCut
 
-    def parts(self, periods: Sequence[Period]) -> Generator[PeriodRows]:
-        for number, part in enumerate(super().parts(periods)):
+    def read(self, periods: Sequence[Period]) -> Generator[PeriodRows]:
+        for number, part in enumerate(super().read(periods)):
             if number == 1:
                 raise self.error("in the second week")
             yield part
@@ -45,10 +43,10 @@ class BreaksOffOnce(BreaksOff):
     error = Unavailable
     attempts = 0
 
-    def parts(self, periods: Sequence[Period]) -> Generator[PeriodRows]:
+    def read(self, periods: Sequence[Period]) -> Generator[PeriodRows]:
         type(self).attempts += 1
         yield from (
-            super().parts(periods) if self.attempts == 1 else BigQuerySource.parts(self, periods)
+            super().read(periods) if self.attempts == 1 else BigQuerySource.read(self, periods)
         )
 
 

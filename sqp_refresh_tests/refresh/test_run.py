@@ -1,6 +1,5 @@
 """What a night does to the eight tables, held against an independent computation of each."""
 
-import sys
 from datetime import date
 from decimal import Decimal
 
@@ -10,14 +9,14 @@ import pytest
 
 from sqp_refresh.demo.year import week_of_rows
 from sqp_refresh.errors import DataError, SchemaMismatch
-from sqp_refresh.load.merge import publish
-from sqp_refresh.load.staging import stage
+from sqp_refresh.load import delta, merge
+from sqp_refresh.load.copy import stage
 from sqp_refresh.settings import Settings
 from sqp_refresh_tests.helpers import oracle
 from sqp_refresh_tests.helpers.nights import FIRST, LAST, Nights, held, refresh_all
 from sqp_refresh_tests.helpers.rows import SourceTable, row, source_table
+from sqp_refresh_tests.helpers.weeks import MIDDLE, three_weeks
 
-MIDDLE = date(2025, 8, 3)
 TABLES = list(oracle.KEYS)
 
 
@@ -34,18 +33,9 @@ def staged(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         sent.append(stage(*arguments))
         return sent[-1]
 
-    monkeypatch.setattr(sys.modules[publish.__module__], "stage", counted)
+    for strategy in (delta, merge):
+        monkeypatch.setattr(strategy, "stage", counted)
     return sent
-
-
-def three_weeks(**changes) -> list:
-    """Two ASINs with two queries each, in three weeks that span two months."""
-    return [
-        row(day=day, asin=asin, query=query, parent_asin="B00PARENT1", **changes)
-        for day in (FIRST, MIDDLE, LAST)
-        for asin in ("B000000001", "B000000002")
-        for query in ("blue widget", "red widget")
-    ]
 
 
 def test_realistic_weeks_land_to_the_last_value_and_a_second_night_changes_nothing(nights):

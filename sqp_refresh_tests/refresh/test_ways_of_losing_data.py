@@ -39,11 +39,12 @@ from sqp_refresh.model.tables import (
     aggregated_from,
 )
 from sqp_refresh.postgres.session import connect
-from sqp_refresh.refresh.run import RefreshRequest, refresh
+from sqp_refresh.refresh.request import RefreshRequest
+from sqp_refresh.refresh.run import refresh
 from sqp_refresh.registry.registration import described
 from sqp_refresh.rollup.source import RollupSource
 from sqp_refresh.settings import Settings
-from sqp_refresh_tests.control.test_kill_switch import execute, rows
+from sqp_refresh_tests.helpers.database import execute, rows
 from sqp_refresh_tests.helpers.deliveries import Delivery, deliver, tolerate
 from sqp_refresh_tests.helpers.rows import row, source_table
 

@@ -19,12 +19,13 @@ from sqp_refresh.demo.servers import bigquery_client
 from sqp_refresh.demo.source_table import columns_of, create_source, load_rows
 from sqp_refresh.model.periods import ALL_TIME, weeks_between
 from sqp_refresh.model.tables import TABLES, Dependency
-from sqp_refresh.refresh.run import RefreshRequest, refresh
+from sqp_refresh.refresh.request import RefreshRequest
+from sqp_refresh.refresh.run import refresh
 from sqp_refresh.refresh.sources import source_for
 from sqp_refresh.registry.catalog import combined, read_catalog
 from sqp_refresh.registry.refresh_config import Registration
-from sqp_refresh_tests.control.test_kill_switch import execute, rows
-from sqp_refresh_tests.helpers.nights import FIRST, LAST
+from sqp_refresh_tests.helpers.database import execute, rows
+from sqp_refresh_tests.helpers.weeks import FIRST, LAST
 
 ADS = {
     "source_table": "ad spend",
@@ -176,7 +177,7 @@ def test_it_is_an_asset_with_its_dependencies_at_the_next_load(environment, url)
 def test_all_tables_and_a_registered_one_are_refreshed_by_one_job(
     environment, emulator, dataset, source, url, tmp_path
 ):
-    from sqp_refresh_tests.refresh.test_run import three_weeks
+    from sqp_refresh_tests.helpers.weeks import three_weeks
 
     source.write(three_weeks())
     enter(url, "ad_spend", {**ADS, "source_table": "ad_spend"})

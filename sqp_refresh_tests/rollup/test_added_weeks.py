@@ -1,6 +1,5 @@
 """A period to which only weeks were added holds what it would if it were summed up anew."""
 
-import sys
 from collections.abc import Generator, Mapping, Sequence
 from datetime import date, timedelta
 
@@ -10,14 +9,16 @@ from hypothesis import strategies as st
 
 from sqp_refresh import retrying
 from sqp_refresh.errors import Unavailable
-from sqp_refresh.load.merge import publish
+from sqp_refresh.load import upsert as upsert_module
 from sqp_refresh.model.periods import Grain, Period
-from sqp_refresh.model.rows import WEEKS, PeriodRows, SourceBatches, State
+from sqp_refresh.model.rows import PeriodRows, SourceBatches
 from sqp_refresh.model.tables import TABLES
+from sqp_refresh.model.versions import ParentVersions, SourceVersion
+from sqp_refresh.refresh.request import RefreshRequest
 from sqp_refresh.refresh.result import RefreshResult
-from sqp_refresh.refresh.run import RefreshRequest, refresh
+from sqp_refresh.refresh.run import refresh
 from sqp_refresh.rollup.source import RollupSource
-from sqp_refresh_tests.control.test_kill_switch import execute, rows
+from sqp_refresh_tests.helpers.database import execute, rows
 from sqp_refresh_tests.helpers.deliveries import Delivery, deliver
 from sqp_refresh_tests.helpers.nights import Nights
 from sqp_refresh_tests.helpers.rows import Row, row, source_table
@@ -55,8 +56,8 @@ def url(migrated_database: str) -> str:
 def added_to(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The tables that rows are added to from now on, instead of being summed up whole."""
     tables: list[str] = []
-    module = sys.modules[publish.__module__]
-    statement = module.changed_statement
+    module = upsert_module
+    statement = module.upsert_statement
 
     def recording(table, *arguments):
         tables.append(table.name)
@@ -132,7 +133,7 @@ def test_whatever_weeks_come_and_change_a_period_is_the_sum_of_its_weeks(url, ni
             done = roll_up(url, *night, table=table)
 
             assert sums_in(url, table) == summed_up(weeks, grain)
-            assert not any(done.differences.values())
+            assert not done.differences
             assert not done.reloaded
     for table in GRAINS:
         assert roll_up(url, *weeks, table=table, force=True).counts.changed == 0
@@ -265,7 +266,7 @@ class OnceMore(Delivery):
 
     attempts = 0
 
-    def parts(self, periods: Sequence[Period]) -> Generator[PeriodRows]:
+    def read(self, periods: Sequence[Period]) -> Generator[PeriodRows]:
         self.attempts += 1
         for week in periods:
             if self.attempts == 1 and week.start == SECOND:
@@ -304,9 +305,15 @@ def test_what_an_attempt_has_published_is_read_twice_by_the_next_one_too(url, mo
     ],
 )
 def test_weeks_are_gained_only_where_all_else_is_as_it_was(before, now, gained):
-    assert State({WEEKS: now}).gained_since({WEEKS: before}) == gained
+    assert versions(now).added_since(versions(before)) == gained
 
 
-def test_what_was_made_from_something_else_has_gained_nothing():
-    assert State({WEEKS: {"a": {"2025-08-24": 1}}}).gained_since({"a": "a digest"}) == []
-    assert State({"source_rows": 3}).gained_since({"source_rows": 2}) == []
+def versions(weeks: Mapping[str, Mapping[str, int]]) -> ParentVersions:
+    return ParentVersions.from_json({"weeks": weeks})
+
+
+def test_versions_of_another_kind_are_refused_when_they_are_read():
+    with pytest.raises(TypeError):
+        ParentVersions.from_json({"a": "a digest"})
+    with pytest.raises(TypeError):
+        SourceVersion.from_json({"rows": 3, "rejectd": 1})

@@ -18,7 +18,8 @@ from sqp_refresh.model.periods import weeks_between
 from sqp_refresh.model.tables import TABLES, Table
 from sqp_refresh.postgres.session import Session
 from sqp_refresh.refresh import run as refresh_module
-from sqp_refresh.refresh.run import RefreshRequest, refresh
+from sqp_refresh.refresh.request import RefreshRequest
+from sqp_refresh.refresh.run import refresh
 from sqp_refresh.refresh.sources import source_for
 from sqp_refresh.settings import Settings
 

@@ -9,8 +9,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from sqp_refresh.model.periods import Period
+from sqp_refresh.refresh.request import RefreshRequest
 from sqp_refresh.refresh.result import RefreshResult
-from sqp_refresh.refresh.run import RefreshRequest, refresh
+from sqp_refresh.refresh.run import refresh
 from sqp_refresh_tests.helpers import oracle
 from sqp_refresh_tests.helpers.deliveries import Delivery, tolerate
 from sqp_refresh_tests.helpers.rows import Row
@@ -66,7 +67,7 @@ def test_every_bad_row_is_refused_for_what_is_wrong_and_every_good_one_lands(
         quarantined = connection.execute(
             "SELECT (raw_row->>%s)::int, reasons FROM sqp.refresh_quarantine"
             " WHERE audit_log_id = %s",
-            [NUMBER, summary.audit_id],
+            [NUMBER, summary.audit_log_id],
         ).fetchall()
         loaded = oracle.read_table(connection, "search_query_performance")
     assert len(quarantined) == len(bad)

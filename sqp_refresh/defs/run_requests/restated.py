@@ -7,7 +7,7 @@ import dagster as dg
 from sqp_refresh.defs.partitions import range_tags
 from sqp_refresh.defs.run_requests.scheduled import asset_keys
 from sqp_refresh.extract.source import BigQuerySource
-from sqp_refresh.ledger.ledger import restated
+from sqp_refresh.ledger.decide import restated
 from sqp_refresh.model.periods import Grain, Period, stretches
 from sqp_refresh.model.tables import Origin
 from sqp_refresh.postgres.session import Session
@@ -25,7 +25,8 @@ def restatements(
         if table.origin is not Origin.SOURCE_ROWS or table.grain is Grain.TABLE:
             continue
         affected = [name for name in catalog.made_from(table.source) if name in enabled]
-        found = restated(session, BigQuerySource(settings, table, weeks), weeks)
+        versions = BigQuerySource(settings, table, weeks).versions(session, weeks)
+        found = restated(session, table, versions)
         for stretch in stretches(found) if affected else ():
             yield dg.RunRequest(
                 # The same restatement is asked for once, another one of the same weeks again.

@@ -16,9 +16,9 @@ from sqp_refresh.defs.run_requests import failed as reruns_module
 from sqp_refresh.defs.run_requests.code_location import is_of
 from sqp_refresh.extract import client
 from sqp_refresh.model.tables import TABLES
-from sqp_refresh_tests.control.test_kill_switch import execute, rows
-from sqp_refresh_tests.helpers.nights import FIRST, LAST, refresh_all
-from sqp_refresh_tests.refresh.test_run import MIDDLE, three_weeks
+from sqp_refresh_tests.helpers.database import execute, rows
+from sqp_refresh_tests.helpers.nights import refresh_all
+from sqp_refresh_tests.helpers.weeks import FIRST, LAST, MIDDLE, three_weeks
 
 AWAY = "http://127.0.0.1:1"
 SUMMARIES = {table for table in TABLES if table.endswith("_summary")}

@@ -7,11 +7,8 @@ from pathlib import Path
 import pytest
 
 from sqp_refresh.monitoring.dashboard.drawing import draw
-from sqp_refresh_tests.conftest import _database_like
-from sqp_refresh_tests.monitoring.dashboard.history import AT, History, history
-
-HOSTILE = "\"><img src=x onerror='hacked=1'><script>hacked=1</script>"
-"""Text that takes over a page which does not escape it."""
+from sqp_refresh_tests.helpers.database import database_like
+from sqp_refresh_tests.monitoring.dashboard.history import AT, HOSTILE, History, history
 
 
 @pytest.fixture
@@ -36,7 +33,7 @@ def page(
 @contextmanager
 def _three_tables(server: str, template: str) -> Iterator[str]:
     shown = ["search_query_performance", "monthly_summary"]
-    with _database_like(server, template) as database_url:
+    with database_like(server, template) as database_url:
         with history(database_url) as told:
             told.connection.execute(
                 "UPDATE sqp.refresh_config SET is_enabled = table_name = ANY(%s)", (shown,)

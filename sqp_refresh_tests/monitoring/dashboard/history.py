@@ -15,6 +15,9 @@ from sqp_refresh.model.tables import TABLES
 AT = datetime.now(UTC)
 """The instant that the figures of these nights are as of; the views look back from today."""
 
+HOSTILE = "\"><img src=x onerror='hacked=1'><script>hacked=1</script>"
+"""Text that takes over a page which does not escape it."""
+
 DAY = timedelta(days=1)
 Metrics = Mapping[str, tuple[float, float, bool]]
 """By name: value, the most that it may be, and the verdict."""

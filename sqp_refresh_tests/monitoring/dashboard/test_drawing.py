@@ -5,8 +5,7 @@ import pytest
 from sqp_refresh.errors import NotFound, SettingsError
 from sqp_refresh.monitoring.dashboard.drawing import draw
 from sqp_refresh.settings import Settings
-from sqp_refresh_tests.cli.test_operations import said, sqp_refresh
-from sqp_refresh_tests.cli.test_refreshes import one_line
+from sqp_refresh_tests.helpers.commands import one_line, output, sqp_refresh
 from sqp_refresh_tests.monitoring.dashboard.history import AT
 
 
@@ -21,15 +20,15 @@ def settings(monkeypatch, migrated_database, tmp_path) -> Settings:
 def test_the_command_draws_beside_dagsters_own_files(told, settings, tmp_path):
     told.register("weekly_summary")
 
-    assert said("dashboard") == f"{tmp_path}/dagster/dashboard.html: No refresh in 60 days"
+    assert output("dashboard") == f"{tmp_path}/dagster/dashboard.html: No refresh in 60 days"
     assert (tmp_path / "dagster" / "dashboard.html").read_text().startswith("<!doctype html>")
 
 
 def test_the_command_draws_where_it_is_told(told, settings, monkeypatch, tmp_path):
     monkeypatch.setenv("REFRESH_DASHBOARD_PATH", str(tmp_path / "page.html"))
 
-    assert said("dashboard", "--days", "30") == f"{tmp_path}/page.html: No table is enabled"
-    assert said("dashboard", "-o", f"{tmp_path}/other.html").startswith(f"{tmp_path}/other.html")
+    assert output("dashboard", "--days", "30") == f"{tmp_path}/page.html: No table is enabled"
+    assert output("dashboard", "-o", f"{tmp_path}/other.html").startswith(f"{tmp_path}/other.html")
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "dagster",
         "other.html",

@@ -9,8 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from sqp_refresh.monitoring.dashboard.drawing import draw
-from sqp_refresh_tests.monitoring.dashboard.conftest import HOSTILE
-from sqp_refresh_tests.monitoring.dashboard.history import AT
+from sqp_refresh_tests.monitoring.dashboard.history import AT, HOSTILE
 
 DESKTOP, PHONE = 1360, 390
 Opened = Callable[..., Page]

@@ -13,7 +13,7 @@ from sqp_refresh.model.tables import SEARCH_QUERY_PERFORMANCE, TABLES
 from sqp_refresh.monitoring.doctor import database
 from sqp_refresh.monitoring.doctor.examination import first_refreshes
 from sqp_refresh.postgres.session import connect
-from sqp_refresh_tests.control.test_kill_switch import execute, rows
+from sqp_refresh_tests.helpers.database import execute, rows
 
 GRANTS = "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA sqp TO limited;"
 

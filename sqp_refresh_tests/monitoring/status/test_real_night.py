@@ -12,8 +12,8 @@ from sqp_refresh.defs.cron import ticks_between
 from sqp_refresh.defs.partitions import RERUN_TAG, launcher_of_run
 from sqp_refresh.model.periods import finished_weeks
 from sqp_refresh.model.tables import TABLES
-from sqp_refresh_tests.cli.test_operations import sqp_refresh
-from sqp_refresh_tests.control.test_kill_switch import execute, rows
+from sqp_refresh_tests.helpers.commands import sqp_refresh
+from sqp_refresh_tests.helpers.database import execute, rows
 from sqp_refresh_tests.helpers.rows import row
 
 Tick = Callable[[str, datetime], dg.ExecuteInProcessResult]

@@ -16,9 +16,8 @@ from sqp_refresh.model.tables import TABLES
 from sqp_refresh.monitoring.status.missed_nights import missed_nights
 from sqp_refresh.monitoring.status.status_model import QUESTIONS
 from sqp_refresh.settings import Settings
-from sqp_refresh_tests.cli.test_operations import sqp_refresh
-from sqp_refresh_tests.cli.test_refreshes import one_line
-from sqp_refresh_tests.control.test_kill_switch import execute
+from sqp_refresh_tests.helpers.commands import one_line, sqp_refresh
+from sqp_refresh_tests.helpers.database import execute
 
 DAY = timedelta(days=1)
 NIGHT = """

@@ -1,0 +1,75 @@
+"""Describe the target of a load: a period of a table, and what decides how it is loaded."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from psycopg import sql
+
+from sqp_refresh.load.copy import catalog_types
+from sqp_refresh.model.periods import Period
+from sqp_refresh.model.tables import SCHEMA, Table
+from sqp_refresh.postgres.period_sql import (
+    REQUESTED,
+    REQUESTED_DAYS,
+    between_days,
+    requested_params,
+    target_name,
+)
+from sqp_refresh.postgres.session import Session
+
+# COPY leaves policies aside, and Postgres refuses it to whom they bind.
+_ROW_SECURITY = "SELECT row_security_active(%(table)s::regclass)"
+_WITH_ROWS = sql.SQL("""
+SELECT requested.first, requested.last FROM {requested}
+WHERE EXISTS (SELECT FROM {table} WHERE {in_period})
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class TargetPeriod:
+    """One period of one table, as one transaction writes it."""
+
+    table: Table
+    period: Period
+
+
+@dataclass(frozen=True, slots=True)
+class TargetTable:
+    """What of a table decides how its periods are loaded.
+
+    Attributes:
+        accepts_copy: Whether COPY may put rows into it: its types are what we made them, and no row
+            security binds the user.
+        periods_with_rows: Those of the periods to load that it has a row of.
+    """
+
+    accepts_copy: bool
+    periods_with_rows: frozenset[Period]
+
+
+def accepts_copy(session: Session, table: Table) -> bool:
+    """Return whether COPY may put rows into a table: see `TargetTable`."""
+    name = sql.Identifier(SCHEMA, table.name)
+    (is_bound,) = session.fetch_one(_ROW_SECURITY, {"table": name.as_string(None)})
+    types = catalog_types(session, name)
+    return not is_bound and all(types.get(column.name) == column.type for column in table.columns)
+
+
+def inspect_target(session: Session, table: Table, periods: Collection[Period]) -> TargetTable:
+    """Look at a table before periods of it are loaded.
+
+    A table that Postgres computes a column of never takes rows by COPY, so nothing is looked at.
+    """
+    is_computed = table.source is None or table.ratios or table.medians
+    if is_computed or not periods:
+        return TargetTable(accepts_copy=False, periods_with_rows=frozenset())
+    query = _WITH_ROWS.format(
+        requested=REQUESTED,
+        table=target_name(table),
+        in_period=between_days(table, *REQUESTED_DAYS),
+    )
+    rows = session.fetch_all(query, requested_params(periods))
+    return TargetTable(
+        accepts_copy=accepts_copy(session, table),
+        periods_with_rows=frozenset(Period(first, last) for first, last in rows),
+    )

@@ -1,0 +1,138 @@
+"""Define what a period is made from: equal versions make equal rows.
+
+A version is compared with the one that the ledger keeps of the last load. Both kinds are frozen,
+and strict when they are read back: a misspelt key is an error, never a 0.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any, Self
+
+from sqp_refresh.model.tables import Origin, Table
+
+ROW_COUNT = "row_count"
+"""The total, among those that a version expects, that counts the rows of the target."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceVersion:
+    """What BigQuery holds of a period.
+
+    Attributes:
+        rows: Rows of the source (count).
+        rejected: Those that break their contract (count).
+        superseded: Those that keep it, but whose key another row has, too (count).
+        expected: What the table must hold of the period, by the name of each total; empty where the
+            period is not judged.
+        digest: A hash over all values of all rows; rows in another order have the same.
+        marketplace: The marketplace that rows get where the source has no such column.
+        has_fractions: Whether the shares go from 0 to 1, told from the counts beside them. It
+            follows from the rows, so that it is neither compared nor kept.
+    """
+
+    rows: int
+    rejected: int
+    superseded: int
+    expected: Mapping[str, int]
+    digest: str
+    marketplace: str
+    has_fractions: bool = field(default=False, compare=False)
+
+    @property
+    def rejected_ratio(self) -> float:
+        """The part of the rows that break their contract, from 0 to 1."""
+        return self.rejected / self.rows if self.rows else 0.0
+
+    @property
+    def expected_rows(self) -> int | None:
+        """Rows that the table must hold of the period (count); None where it is not judged."""
+        return self.expected.get(ROW_COUNT)
+
+    def rows_to_read(self, table: Table) -> int | None:
+        """Return how many rows a table reads for it: BigQuery aggregates those of some tables."""
+        return self.rows if table.origin is Origin.SOURCE_ROWS else self.expected_rows
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what the ledger keeps."""
+        return {
+            "rows": self.rows,
+            "rejected": self.rejected,
+            "superseded": self.superseded,
+            "expected": dict(self.expected),
+            "digest": self.digest,
+            "marketplace": self.marketplace,
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Read what `to_json` made.
+
+        Raises:
+            TypeError: a key is missing, or is none of ours.
+        """
+        return cls(**value)
+
+
+@dataclass(frozen=True, slots=True)
+class ParentVersions:
+    """What a period of a derived table is made from.
+
+    Attributes:
+        weeks: By parent table and Sunday, the run that last changed the week there, by its id in
+            the audit log. A week without rows is not in it.
+    """
+
+    weeks: Mapping[str, Mapping[date, int]]
+
+    def added_since(self, before: "ParentVersions") -> list[date]:
+        """List the Sundays of the weeks that a period is made from now, and was not before.
+
+        Empty where that is not all that is different, and where there are more of them than of
+        others, so that to add them would be more work than to sum up all.
+        """
+        now, then = self.weeks, before.weeks
+        if now.keys() != then.keys() or any(then[name].items() - now[name].items() for name in now):
+            return []
+        old = {sunday for weeks in then.values() for sunday in weeks}
+        new = {sunday for name in now for sunday in now[name].keys() - then[name].keys()}
+        is_less_work = new.isdisjoint(old) and len(new) <= len(old)
+        return sorted(new) if is_less_work else []
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what the ledger keeps."""
+        return {
+            "weeks": {
+                parent: {str(sunday): run for sunday, run in weeks.items()}
+                for parent, weeks in self.weeks.items()
+            }
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Read what `to_json` made.
+
+        Raises:
+            TypeError: a key is missing, or is none of ours.
+        """
+        if value.keys() != {"weeks"}:
+            raise TypeError(f"not the versions of parents: {', '.join(value)}")
+        return cls(
+            {
+                parent: {date.fromisoformat(sunday): run for sunday, run in weeks.items()}
+                for parent, weeks in value["weeks"].items()
+            }
+        )
+
+
+Version = SourceVersion | ParentVersions
+
+
+def version_from_json(table: Table, value: Mapping[str, Any]) -> Version:
+    """Read the version of one of a table's periods, as the ledger keeps it.
+
+    Raises:
+        TypeError: it is not of the kind that the table's periods have.
+    """
+    kind = ParentVersions if table.source is None else SourceVersion
+    return kind.from_json(value)

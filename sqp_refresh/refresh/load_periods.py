@@ -1,0 +1,248 @@
+"""Load the periods of a refresh, one transaction each, while the next one is read."""
+
+import logging
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from sqp_refresh.checks.period_totals import PeriodTotals
+from sqp_refresh.checks.reconcile import Difference, find_differences
+from sqp_refresh.control import audit_log, checkpoints, quarantine
+from sqp_refresh.errors import Rejected, Transient
+from sqp_refresh.ledger import ledger
+from sqp_refresh.ledger.decide import Decision
+from sqp_refresh.load import strategy as loading
+from sqp_refresh.load.result import LoadResult, NeedsMerge
+from sqp_refresh.load.strategy import Strategy
+from sqp_refresh.load.target import TargetPeriod
+from sqp_refresh.model.periods import Period
+from sqp_refresh.model.rows import PeriodRows, SourceBatches, SqlRows
+from sqp_refresh.model.tables import SCHEMA, Origin
+from sqp_refresh.model.versions import SourceVersion
+from sqp_refresh.postgres.session import Session
+from sqp_refresh.refresh.prefetch import prefetch
+from sqp_refresh.refresh.result import PeriodResult, RefreshState
+from sqp_refresh.registry import refresh_config
+from sqp_refresh.validate.row_validator import (
+    InvalidRow,
+    RowValidator,
+    ValidatedRows,
+    rejection,
+    validated,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from sqp_refresh.load.append import EncodedRows
+
+logger = logging.getLogger(__name__)
+
+SAMPLE = 1_000
+"""Bad rows of a rejected week that are kept, to see what is wrong with it (count)."""
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedPeriod:
+    """A period whose rows are about to be read, and how it is loaded.
+
+    Attributes:
+        target: The period of the table.
+        decision: Why it is loaded.
+        strategy: How it is loaded.
+        rows: The good rows, ready for the strategy.
+        validator: What keeps the bad rows back; None where Postgres or BigQuery computed them.
+    """
+
+    target: TargetPeriod
+    decision: Decision
+    strategy: Strategy
+    rows: "pa.RecordBatchReader | EncodedRows | SqlRows"
+    validator: RowValidator | None = None
+
+    def batches(self) -> Iterable[Any]:
+        """Return the batches of its rows; none where Postgres computes them."""
+        return () if isinstance(self.rows, SqlRows) else self.rows
+
+    def with_batches(self, batches: Iterator[Any]) -> "PreparedPeriod":
+        """Return the same, with batches that come from elsewhere."""
+        if isinstance(self.rows, SqlRows):
+            return self
+        # Only rows need Arrow, which takes a while to import.
+        import pyarrow as pa
+
+        if isinstance(self.rows, pa.RecordBatchReader):
+            reader = pa.RecordBatchReader.from_batches(self.rows.schema, batches)
+            return replace(self, rows=reader)
+        return replace(self, rows=replace(self.rows, batches=batches))
+
+
+def load_periods(session: Session, state: RefreshState) -> None:
+    """Load what the plan says; what a strategy could not tell is read again, and merged.
+
+    A week with too many bad rows is left as it was, and the others are loaded.
+    """
+    reloaded = len(state.reloaded)
+    _load_each(session, state, _within_contract(state))
+    _load_each(session, state, state.reloaded[reloaded:])
+
+
+def _within_contract(state: RefreshState) -> list[Period]:
+    """List the periods to load; of a week that BigQuery aggregates, it counts the bad rows."""
+    if state.table.origin is not Origin.SOURCE_AGGREGATE:
+        return state.plan.to_load
+    limit = state.plan.max_rejected_ratio
+    for period in state.plan.to_load:
+        version = state.plan.decisions[period].version
+        if isinstance(version, SourceVersion) and version.rejected_ratio > limit:
+            state.rejected[period] = rejection(period, version.rejected, version.rows, limit)
+    return [period for period in state.plan.to_load if period not in state.rejected]
+
+
+def _load_each(session: Session, state: RefreshState, periods: Sequence[Period]) -> None:
+    if not periods:
+        return
+    with closing(state.source.read(periods)) as rows_of_periods:
+        prepared = (_prepared(state, rows) for rows in rows_of_periods)
+        with closing(prefetch(prepared)) as coming:
+            for period in coming:
+                try:
+                    _load_or_reject(session, state, period)
+                except NeedsMerge:
+                    logger.info("%s: %s needs a merge", period.target.period, period.strategy)
+                    state.reloaded.append(period.target.period)
+
+
+def _prepared(state: RefreshState, period_rows: PeriodRows) -> PreparedPeriod:
+    """Choose how a period is loaded, and have its rows made ready while they are read."""
+    plan, target = state.plan, TargetPeriod(state.table, period_rows.period)
+    decision = plan.decisions[target.period]
+    good = validated(state.table, period_rows, _most_invalid(plan.max_rejected_ratio, decision))
+    assert not isinstance(good.rows, SourceBatches), "they are validated"
+    if target.period in state.reloaded:
+        strategy = Strategy.MERGE
+    else:
+        strategy = loading.choose(decision, plan.target, target, good.rows)
+    rows = loading.prepare_rows(strategy, target, decision, good.rows)
+    validator = good.validator if isinstance(good, ValidatedRows) else None
+    return PreparedPeriod(target, decision, strategy, rows, validator)
+
+
+def _most_invalid(max_rejected_ratio: float, decision: Decision) -> int | None:
+    """Return how many bad rows are worth keeping: with more of them, the week is rejected."""
+    if decision.rows is None:
+        return None
+    return max(SAMPLE, math.ceil(max_rejected_ratio * decision.rows))
+
+
+def _load_or_reject(session: Session, state: RefreshState, period: PreparedPeriod) -> None:
+    try:
+        result = _load(session, state, period)
+    except Rejected as rejected:
+        state.rejected[period.target.period] = rejected
+        assert period.validator, "only a validator rejects"
+        with session.transaction():
+            _quarantine(session, state, period, period.validator.invalid_rows[:SAMPLE])
+        return
+    # Only what is committed is counted.
+    state.loaded[period.target.period] = result
+    name = f"{SCHEMA}.{state.table.name}"
+    logger.info("%s %s: %s %s", name, period.target.period, period.strategy, result.counts)
+
+
+def _load(session: Session, state: RefreshState, period: PreparedPeriod) -> PeriodResult:
+    """Load one period: its rows, its entry in the ledger and its checkpoint, or nothing of it."""
+    # The transaction that closes the checkpoint is the one that waits for the disk.
+    with session.transaction(synchronous_commit=False):
+        refresh_config.hold(session, state.table)
+        baseline = loading.baseline_of(session, period.strategy, period.target, period.decision)
+        loaded = loading.load(session, period.strategy, period.target, period.rows, baseline)
+        if period.validator:
+            loaded = _settle_invalid(session, state, period, loaded)
+        counts = loaded.counts
+        ledger.record(
+            session,
+            state.table,
+            period.target.period,
+            # Rows that the source no longer has are looked at again every time.
+            None if counts.retained else period.decision.version,
+            target=loaded.totals.target,
+            audit_log_id=state.audit_log_id,
+            is_changed=counts.changed > 0,
+            row_hashes=loaded.row_hashes,
+            baseline=baseline,
+        )
+        differences = _reconcile(session, state, period, loaded.totals)
+        checkpoints.save(session, state.plan.checkpoint, period.target.period, rows=counts.read)
+        _watch_budget(session, state)
+    return PeriodResult(
+        counts,
+        differences,
+        broken_rules=period.validator.reasons if period.validator else {},
+        rejected_at_source=_rejected_at_source(period),
+    )
+
+
+def _settle_invalid(
+    session: Session, state: RefreshState, period: PreparedPeriod, loaded: LoadResult
+) -> LoadResult:
+    """Put the bad rows of a week into quarantine, unless there are too many of them.
+
+    Raises:
+        Rejected: there are; nothing of the week may be committed.
+        Transient: they are others than those that were counted beforehand.
+    """
+    validator, limit = period.validator, state.plan.max_rejected_ratio
+    assert validator, "rows of a source have a contract"
+    week = period.target.period
+    if validator.bad_ratio > limit:
+        reasons = dict(validator.reasons.most_common())
+        raise rejection(week, validator.bad, validator.read, limit, reasons)
+    if len(validator.invalid_rows) < validator.bad:
+        raise Transient(f"the source changed while the week of {week} was read")
+    _quarantine(session, state, period, validator.invalid_rows)
+    counts = replace(loaded.counts, read=validator.read, quarantined=validator.bad)
+    counts.check_nothing_lost()
+    return replace(loaded, counts=counts)
+
+
+def _quarantine(
+    session: Session, state: RefreshState, period: PreparedPeriod, rows: Sequence[InvalidRow]
+) -> None:
+    """Settle the rows of a week that waited, and keep those that it has now."""
+    week = period.target.period
+    quarantine.settle(session, state.table, week)
+    quarantine.keep(session, state.table, week, rows, audit_id=state.audit_log_id)
+
+
+def _reconcile(
+    session: Session, state: RefreshState, period: PreparedPeriod, totals: PeriodTotals
+) -> list[Difference]:
+    """Compare what was loaded with what the source says; where they differ, have it reloaded.
+
+    Raises:
+        NeedsMerge: they differ, and not all rows of the period were looked at.
+    """
+    week = period.target.period
+    differences = find_differences(session, state.table, week, period.decision.version, totals)
+    if differences and period.strategy is Strategy.INCREMENTAL:
+        raise NeedsMerge
+    if differences:
+        ledger.require_reload(session, state.table, [week])
+    return differences
+
+
+def _rejected_at_source(period: PreparedPeriod) -> int:
+    """Count the bad rows of a week that BigQuery aggregates: they are in none of its sums."""
+    version = period.decision.version
+    if period.validator or not isinstance(version, SourceVersion):
+        return 0
+    return version.rejected
+
+
+def _watch_budget(session: Session, state: RefreshState) -> None:
+    if not state.over_budget_ms and state.is_over_budget:
+        state.over_budget_ms = state.request.budget_ms
+        audit_log.warn(session, state.audit_log_id, state.budget_warning)

@@ -1,0 +1,136 @@
+"""Plan an attempt at a refresh: which periods to load and why, and the checkpoint for it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sqp_refresh.checks.metrics import QUARANTINED_RATIO, with_thresholds
+from sqp_refresh.control import audit_log, checkpoints
+from sqp_refresh.control.checkpoints import Checkpoint
+from sqp_refresh.errors import SchemaMismatch
+from sqp_refresh.extract.schema_drift import Drift, drift, explained, require_percentages
+from sqp_refresh.ledger.decide import Decision, decide
+from sqp_refresh.load.target import TargetTable, inspect_target
+from sqp_refresh.model.periods import Period
+from sqp_refresh.model.tables import Dependency, Table
+from sqp_refresh.model.versions import SourceVersion
+from sqp_refresh.postgres.session import Session
+from sqp_refresh.refresh.lookback import weeks_of_table
+from sqp_refresh.refresh.request import RefreshRequest
+from sqp_refresh.refresh.sources import Source
+from sqp_refresh.registry import refresh_config
+from sqp_refresh.registry.sync_params import SyncParams
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshPlan:
+    """What an attempt at a refresh is to do.
+
+    Attributes:
+        decisions: What is to be done with each period, and why.
+        checkpoint: How far it has got.
+        target: What of the table decides how periods are loaded.
+        max_rejected_ratio: The part of a week's rows that may break their contract, from 0 to 1.
+        drift: What has changed about the source's columns.
+        failed_parents: Soft parents whose own last refresh failed.
+    """
+
+    decisions: Mapping[Period, Decision]
+    checkpoint: Checkpoint
+    target: TargetTable
+    max_rejected_ratio: float
+    drift: Drift
+    failed_parents: Sequence[str]
+
+    @property
+    def to_load(self) -> list[Period]:
+        """The periods that have to be loaded, in order of time."""
+        return [period for period, decision in self.decisions.items() if decision.reason.loads]
+
+
+def prepare(session: Session, source: Source, request: RefreshRequest) -> RefreshPlan:
+    """Plan an attempt, and open or take over the checkpoint for it.
+
+    Args:
+        session: A session with the target, in a transaction.
+        source: Where the table's rows come from.
+        request: How the refresh is to be done.
+
+    Raises:
+        Stopped: the table is disabled.
+        SchemaMismatch: a column of the source is missing, or does not convert.
+        RefreshError: see `errors`.
+    """
+    table = source.table
+    params = refresh_config.require_enabled(session, table).params
+    source.batch_size = params.batch_size
+    interrupted = checkpoints.active(session, table)
+    if interrupted and request.force and not interrupted.forced:
+        interrupted = None
+    resumed = interrupted.published if interrupted else []
+    periods = _periods(session, source, request, params)
+    decisions, changes = _decide(session, source, periods, request, resumed)
+    to_load = {period: one for period, one in decisions.items() if one.reason.loads}
+    checkpoint = checkpoints.begin(
+        session,
+        table,
+        run_id=request.run_id,
+        periods=list(to_load),
+        rows=_rows_to_read(to_load),
+        forced=request.force,
+        resumed=interrupted,
+    )
+    return RefreshPlan(
+        decisions=decisions,
+        checkpoint=checkpoint,
+        target=inspect_target(session, table, list(to_load)),
+        max_rejected_ratio=_max_rejected_ratio(params),
+        drift=changes,
+        failed_parents=audit_log.failed_last(session, _soft_parents(table)),
+    )
+
+
+def _periods(
+    session: Session, source: Source, request: RefreshRequest, params: SyncParams
+) -> Sequence[Period]:
+    """List the periods to look at: of those that a schedule asks for, the table's own look-back."""
+    periods = source.periods(session)
+    if request.tick and source.table.source:
+        return weeks_of_table(periods, params)
+    return periods
+
+
+def _decide(
+    session: Session,
+    source: Source,
+    periods: Sequence[Period],
+    request: RefreshRequest,
+    resumed: Sequence[str],
+) -> tuple[Mapping[Period, Decision], Drift]:
+    """Compare the source with the ledger; what has changed about its columns is told, too."""
+    table = source.table
+    schema = audit_log.last_schema(session, table) if table.source else {}
+    try:
+        versions = source.versions(session, periods)
+    except SchemaMismatch as mismatch:
+        raise explained(mismatch, table.source, schema) from None
+    require_percentages(
+        period
+        for period, version in versions.items()
+        if isinstance(version, SourceVersion) and version.has_fractions
+    )
+    decisions = decide(session, table, versions, force=request.force, resumed=resumed)
+    return decisions, drift(table.source, schema, source.stats.schema)
+
+
+def _rows_to_read(to_load: Mapping[Period, Decision]) -> int | None:
+    rows = [decision.rows for decision in to_load.values()]
+    return None if None in rows else sum(filter(None, rows))
+
+
+def _max_rejected_ratio(params: SyncParams) -> float:
+    (metric,) = with_thresholds([QUARANTINED_RATIO], params.only(QUARANTINED_RATIO.name))
+    return metric.maximum or 0.0
+
+
+def _soft_parents(table: Table) -> list[str]:
+    return [name for name, how in table.parents.items() if how is Dependency.SOFT]

@@ -1,0 +1,49 @@
+"""Run SQL in the database of a test, and make such databases."""
+
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+import psycopg
+from psycopg import sql
+
+_numbers = itertools.count(1)
+
+
+def execute(url: str, statement: str) -> None:
+    """Run a statement in a transaction of its own."""
+    with psycopg.connect(url) as connection:
+        connection.execute(statement.encode())
+
+
+def rows(url: str, query: str) -> list[tuple]:
+    """Return the rows of a query."""
+    with psycopg.connect(url) as connection:
+        return connection.execute(query.encode()).fetchall()
+
+
+@contextmanager
+def database_like(server: str, template: str) -> Iterator[str]:
+    """Create a database from a template for as long as the context lasts.
+
+    Args:
+        server: URL of any database of the server, as a user who may create databases.
+        template: Name of the database to copy.
+
+    Yields:
+        The URL of the new database.
+    """
+    name = f"test_{next(_numbers)}"
+    names = {"name": sql.Identifier(name), "template": sql.Identifier(template)}
+    run_outside_transaction(
+        server, sql.SQL("CREATE DATABASE {name} TEMPLATE {template}").format(**names)
+    )
+    yield urlsplit(server)._replace(path=f"/{name}").geturl()
+    run_outside_transaction(server, sql.SQL("DROP DATABASE {name} WITH (FORCE)").format(**names))
+
+
+def run_outside_transaction(url: str, statement: sql.SQL | sql.Composed) -> None:
+    """Run a statement that Postgres refuses inside of a transaction."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(statement)
