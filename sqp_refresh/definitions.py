@@ -19,7 +19,7 @@ from sqp_refresh.settings import Settings
 @dg.definitions
 def defs() -> dg.Definitions:
     """Everything that Dagster runs; of the outside world, only the registry is read for it."""
-    gc_tuning.look_rarely()
+    gc_tuning.collect_less_often()
     settings = Settings.read()
     catalog = read_catalog(settings)
     return dg.Definitions(

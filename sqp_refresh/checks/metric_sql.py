@@ -29,7 +29,7 @@ from sqp_refresh.postgres.period_sql import (
     requested_params,
     target_name,
 )
-from sqp_refresh.postgres.session import Session
+from sqp_refresh.postgres.session import Session, identifier
 
 ROW_COUNT = "row_count"
 DISTINCT_ASIN_COUNT = "distinct_asin_count"
@@ -42,16 +42,16 @@ Measured = dict[Period, dict[str, Any]]
 """The value of each metric, by its name, in each period."""
 
 # Shares and rates are rounded decimals: as floating point, the tolerance would not be exact.
-_PARAMS: dict[str, Any] = {"tolerance": Decimal(str(SHARE_TOLERANCE))}
+_PARAMS = {"tolerance": Decimal(str(SHARE_TOLERANCE))}
 
 _MEASURE = sql.SQL("""
 SELECT requested.first, requested.last, metrics.*
 FROM {requested}
-CROSS JOIN LATERAL (SELECT {metrics} FROM {table} WHERE {within}) AS metrics
+CROSS JOIN LATERAL (SELECT {metrics} FROM {table} WHERE {in_period}) AS metrics
 """)
 # DISTINCT within an aggregate would sort all rows, and take up to ten times as long.
 _COUNT_DISTINCT = sql.SQL("""
-SELECT count(*) FROM (SELECT DISTINCT {columns} FROM {table} WHERE {within}) AS distinct_rows
+SELECT count(*) FROM (SELECT DISTINCT {columns} FROM {table} WHERE {in_period}) AS distinct_rows
 """)
 # What is compared with a quotient is multiplied instead, which is exact, and less work. The middle
 # between own / total and 100 * own / total is 50.5 * own / total.
@@ -102,7 +102,7 @@ def own_sums(table: Table) -> dict[str, sql.Composed]:
     """Return the sums that are compared with the source, as aggregates; none without columns."""
     own = _own_columns(table)
     return {
-        name: sql.SQL("sum({})").format(sql.Identifier(own[count]))
+        name: sql.SQL("sum({})").format(identifier(own[count]))
         for name, count in SUMS.items()
         if count in own
     }
@@ -117,7 +117,7 @@ def _query(
     session: Session, table: Table, periods: Iterable[Period], metrics: Mapping[str, sql.Composable]
 ) -> Measured:
     """Compute metrics over a table's rows of each period, all in one query."""
-    params = requested_params(periods)
+    params = _PARAMS | requested_params(periods)
     if not params["first_days"]:
         return {}
     query = _MEASURE.format(
@@ -126,38 +126,38 @@ def _query(
             sql.SQL("({})::{} AS {}").format(
                 metric,
                 sql.SQL("float8") if name in _RATIOS else sql.SQL("bigint"),
-                sql.Identifier(name),
+                identifier(name),
             )
             for name, metric in metrics.items()
         ),
         table=target_name(table),
-        within=between_days(table, *REQUESTED_DAYS),
+        in_period=between_days(table, *REQUESTED_DAYS),
     )
     return {
         Period(first, last): dict(zip(metrics, values, strict=True))
-        for first, last, *values in session.fetch_all(query, _PARAMS | params)
+        for first, last, *values in session.fetch_all(query, params)
     }
 
 
 def _count_distinct(table: Table, columns: Sequence[str]) -> sql.Composed:
     return _COUNT_DISTINCT.format(
-        columns=sql.SQL(", ").join(map(sql.Identifier, columns)),
+        columns=sql.SQL(", ").join(map(identifier, columns)),
         table=target_name(table),
-        within=between_days(table, *REQUESTED_DAYS),
+        in_period=between_days(table, *REQUESTED_DAYS),
     )
 
 
 def _metrics(table: Table) -> Iterator[tuple[str, sql.Composable]]:
     """Return every metric that the columns of a table allow, as an aggregate."""
     yield ROW_COUNT, sql.SQL("count(*)")
-    own = [sql.Identifier(column) for column in _own_columns(table).values()]
+    own = [identifier(column) for column in _own_columns(table).values()]
     if not own:
         return
     if "asin" in table.names:
         yield DISTINCT_ASIN_COUNT, _count_distinct(table, ["asin"])
     for name, total in own_sums(table).items():
         yield name, sql.SQL("coalesce({}, 0)").format(total)
-    key_measures = [*own, *map(sql.Identifier, table.names & {"search_query_volume"})]
+    key_measures = [*own, *map(identifier, table.names & {"search_query_volume"})]
     yield (
         "null_ratio",
         sql.SQL("sum(num_nulls({}))::numeric / nullif(count(*) * {}, 0)").format(
@@ -168,7 +168,7 @@ def _metrics(table: Table) -> Iterator[tuple[str, sql.Composable]]:
     yield "all_zero_measures", sql.SQL("(count(*) > 0 AND {} = 0)::integer").format(total)
     if steps := list(_funnel_steps(table)):
         widens = sql.SQL(" OR ").join(
-            sql.SQL("{} > {}").format(sql.Identifier(lower), sql.Identifier(upper))
+            sql.SQL("{} > {}").format(identifier(lower), identifier(upper))
             for upper, lower in steps
         )
         yield "funnel_violations", sql.SQL("count(*) FILTER (WHERE {})").format(widens)
@@ -196,7 +196,7 @@ def _own_columns(table: Table) -> dict[str, str]:
 def _week_sums(table: Table) -> dict[str, sql.Composed]:
     """Return the sum of each column that counts the weeks in a row of a derived table."""
     return {
-        f"sum_{name}": sql.SQL("sum({})").format(sql.Identifier(name))
+        f"sum_{name}": sql.SQL("sum({})").format(identifier(name))
         for name, counted in table.counts.items()
         if table.source is None and counted == SEARCH_QUERY_PERFORMANCE.scope
     }
@@ -227,8 +227,8 @@ def _rate_agreement(stages: Iterable[str]) -> sql.Composable:
     """Compute the part of the rates that are what they should be."""
     columns = [
         {
-            "rate": sql.Identifier(f"total_{stage}_rate"),
-            "total": sql.Identifier(f"total_{stage}_count"),
+            "rate": identifier(f"total_{stage}_rate"),
+            "total": identifier(f"total_{stage}_count"),
         }
         for stage in stages
     ]
@@ -242,9 +242,7 @@ def _rate_agreement(stages: Iterable[str]) -> sql.Composable:
 def _fractions() -> sql.Composable:
     """Return 1 where more shares look like fractions than like percentages, by their counts."""
     votes = [
-        _VOTE.format(
-            share=sql.Identifier(share), own=sql.Identifier(own), total=sql.Identifier(total)
-        )
+        _VOTE.format(share=identifier(share), own=identifier(own), total=identifier(total))
         for share, (own, total) in SHARES.items()
     ]
     return sql.SQL("({} > 0)::integer").format(sql.SQL(" + ").join(votes))

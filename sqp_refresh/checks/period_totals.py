@@ -47,8 +47,8 @@ FROM (
 
 def measure_period(session: Session, table: Table, period: Period) -> PeriodTotals:
     """Count and add up the rows of a period, and hash where they lie."""
-    sums = {ROW_COUNT: sql.SQL("count(*)"), **reconciled_sums(table)}
     counts_asins = DISTINCT_ASIN_COUNT in metric_names(table)
+    sums = {ROW_COUNT: sql.SQL("count(*)"), **reconciled_sums(table)}
     query = _TOTALS.format(
         totals=sql.SQL(", ").join(
             sql.SQL("coalesce(sum({}), 0)::bigint").format(sql.Identifier(name)) for name in sums

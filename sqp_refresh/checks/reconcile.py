@@ -44,8 +44,7 @@ def find_differences(
     return [
         Difference(period, name, totals.totals[name], value)
         for name, value in expected.items()
-        # A table need not have a column for everything that the source was asked for.
-        if name in totals.totals and totals.totals[name] != value
+        if totals.totals[name] != value
     ]
 
 

@@ -1,43 +1,41 @@
-"""Commands that say how things stand: what has happened, and what would go wrong."""
+"""Define the commands that show the state of the refreshes, their history, and their problems."""
 
 import json as json_format
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
+from sqp_refresh.cli.common import Json, console, load_settings
 from sqp_refresh.cli.console import STYLES, grid_of
 from sqp_refresh.errors import SettingsError
+from sqp_refresh.monitoring.orchestrator import Orchestrator
 from sqp_refresh.monitoring.status.status_model import QUESTIONS, Severity, Status
-from sqp_refresh.monitoring.views import Freshness
+from sqp_refresh.monitoring.views import TableFreshness
 from sqp_refresh.settings import Settings
 
-console = Console()
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 _ANSWERS = {True: ("yes", "green"), False: ("no", "red"), None: ("?", "red")}
 _COUNTS = ("rows_processed", "rows_inserted", "rows_updated", "rows_deleted", "rows_quarantined")
 
 
 def status(json: Json = False) -> None:
-    """Answer the deployment guide's list of success, and say what is wrong and what to do.
+    """Answer the deployment guide's success criteria, and show what is wrong and what to do.
 
-    Exit status 0: all is well; 1: there is something to look at, or not seven nights of it yet;
+    Exit status 0: all is well; 1: there is something to look at, or there are not seven nights yet;
     2: something failed, is overdue or dead, or cannot be told.
     """
-    from sqp_refresh.monitoring.status.report import status as asked
+    from sqp_refresh.monitoring.status.report import report_status
 
     settings = Settings.read()
     if json:
-        found = asked(settings)
-        typer.echo(json_format.dumps(found.as_json(), indent=2, default=str))
+        report = report_status(settings, _orchestrator())
+        typer.echo(json_format.dumps(report.as_json(), indent=2, default=str))
     else:
         with console.status("asking Postgres and Dagster ..."):
-            found = asked(settings)
-        _show(found)
-    if found.exit_status:
-        raise typer.Exit(found.exit_status)
+            report = report_status(settings, _orchestrator())
+        _show(report)
+    if report.exit_status:
+        raise typer.Exit(report.exit_status)
 
 
 def history(
@@ -45,17 +43,16 @@ def history(
     limit: Annotated[int, typer.Option(help="How many runs.", min=1)] = 20,
     json: Json = False,
 ) -> None:
-    """Show a table's last runs, the latest first: what each did, and what it said."""
-    from sqp_refresh.cli.refreshes import ready
-    from sqp_refresh.monitoring import views
+    """Show a table's last runs, the latest first: what each did, and its message."""
+    from sqp_refresh.monitoring.views import read_freshness, read_history
     from sqp_refresh.postgres.session import connect
 
-    settings, _ = ready()
+    settings = load_settings()
     with connect(settings.database_url) as session:
-        known = [one.table for one in views.freshness(session)]
-        runs = views.history(session, table, limit)
-    if not runs and table not in known:
-        raise SettingsError(f"there is no table {table!r}; choose from {', '.join(known)}")
+        tables = [row.table_name for row in read_freshness(session)]
+        runs = read_history(session, table, limit)
+    if not runs and table not in tables:
+        raise SettingsError(f"there is no table {table!r}; choose from {', '.join(tables)}")
     if json:
         typer.echo(json_format.dumps(runs, indent=2, default=str))
     else:
@@ -63,49 +60,58 @@ def history(
 
 
 def doctor(json: Json = False) -> None:
-    """Look for what would make a refresh fail; exit status 1 where there is something."""
-    from sqp_refresh.monitoring.doctor.examination import examined
+    """Look for what would make a refresh fail; exit status 1 if there is something."""
+    from sqp_refresh.monitoring.doctor.checkup import run_checkup
 
-    findings = examined()
+    diagnoses = run_checkup(_orchestrator())
     if json:
-        typer.echo(json_format.dumps([diagnosis.as_json() for diagnosis in findings], indent=2))
+        typer.echo(json_format.dumps([diagnosis.as_json() for diagnosis in diagnoses], indent=2))
     else:
-        for diagnosis in findings:
-            mark, style = ("ok", "green") if diagnosis.ok else ("!!", "red")
-            said = f"{mark}  {diagnosis.about}: {diagnosis.said}"
-            console.print(said, style=style, markup=False, soft_wrap=True)
-    if not all(diagnosis.ok for diagnosis in findings):
+        for diagnosis in diagnoses:
+            mark, style = ("ok", "green") if diagnosis.is_ok else ("!!", "red")
+            line = f"{mark}  {diagnosis.subject}: {diagnosis.message}"
+            console.print(line, style=style, markup=False, soft_wrap=True)
+    if not all(diagnosis.is_ok for diagnosis in diagnoses):
         raise typer.Exit(1)
 
 
-def _show(found: Status) -> None:
-    for line in found.lines:
-        answer, style = _ANSWERS[line.answer]
-        said = f": {line.said}" if line.said and line.answer is not None else ""
+def _orchestrator() -> Orchestrator:
+    # Dagster takes seconds to import.
+    from sqp_refresh.definitions import defs
+    from sqp_refresh.defs.orchestrator import DagsterOrchestrator
+
+    return DagsterOrchestrator(defs)
+
+
+def _show(report: Status) -> None:
+    for criterion in report.criteria:
+        answer, style = _ANSWERS[criterion.is_met]
+        has_message = criterion.message and criterion.is_met is not None
+        message = f": {criterion.message}" if has_message else ""
         console.print(
-            f"[{style}]{answer:<3}[/]  {QUESTIONS[line.name]}{said}",
+            f"[{style}]{answer:<3}[/]  {QUESTIONS[criterion.name]}{message}",
             soft_wrap=True,
             highlight=False,
         )
-        for problem in line.problems:
+        for problem in criterion.problems:
             style = "yellow" if problem.severity is Severity.LOOK else "red"
-            console.print(f"     {problem.said}", style=style, markup=False, soft_wrap=True)
-    if found.tables:
+            console.print(f"     {problem.message}", style=style, markup=False, soft_wrap=True)
+    if report.tables:
         console.print()
-        _show_tables(found.tables)
+        _show_tables(report.tables)
 
 
-def _show_tables(tables: Sequence[Freshness]) -> None:
+def _show_tables(tables: Sequence[TableFreshness]) -> None:
     grid = grid_of("table", "newest", "days", "rows", "last refresh", "next refresh")
-    for one in tables:
-        style = STYLES.get(one.last_status or "", "yellow") if one.is_enabled else "dim"
+    for table in tables:
+        style = STYLES.get(table.last_status or "", "yellow") if table.is_enabled else "dim"
         grid.add_row(
-            f"[{style}]{one.table}[/]",
-            str(one.newest or "-"),
-            "-" if one.days_behind is None else str(one.days_behind),
-            f"{one.rows:,}",
-            _minute(one.last_refresh_at),
-            _minute(one.next_refresh_at) if one.is_enabled else "disabled",
+            f"[{style}]{table.table_name}[/]",
+            str(table.newest_period_start or "-"),
+            "-" if table.days_behind is None else str(table.days_behind),
+            f"{table.row_count:,}",
+            _minute(table.last_refresh_at),
+            _minute(table.next_refresh_at) if table.is_enabled else "disabled",
         )
     console.print(grid)
     console.print("days since the newest week or period ended; times in UTC", style="dim")
@@ -132,8 +138,8 @@ def _show_runs(runs: Sequence[Mapping[str, Any]]) -> None:
     console.print(grid)
     for run in runs:
         if run["error_message"]:
-            said = f"{_minute(run['started_at'])} {run['status']}: {run['error_message']}"
-            console.print(said, markup=False, soft_wrap=True)
+            line = f"{_minute(run['started_at'])} {run['status']}: {run['error_message']}"
+            console.print(line, markup=False, soft_wrap=True)
 
 
 def _weeks(run: Mapping[str, Any]) -> str:

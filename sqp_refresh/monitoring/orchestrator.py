@@ -1,58 +1,41 @@
-"""What Dagster says: whether the code location loads, the daemon lives, and when nights were due.
+"""Define what status and doctor ask of the program that runs the nights.
 
-Dagster takes seconds to import, so nothing of it is imported before it is asked.
+Dagster answers, in `defs/orchestrator.py`; monitoring is below `defs` and does not import it.
 """
 
 from collections.abc import Collection
 from datetime import datetime
+from typing import Protocol
 
-from sqp_refresh.errors import RefreshError, SettingsError, Unavailable, one_line
 from sqp_refresh.settings import Settings
 
 
-def code_location() -> list[str]:
-    """The names of its schedules and sensors, once it is loaded.
+class Orchestrator(Protocol):
+    """The program that runs the nights, as monitoring sees it."""
 
-    Raises:
-        SettingsError: it does not load.
-    """
-    from sqp_refresh.definitions import defs
+    def load_code_location(self) -> list[str]:
+        """Load the code location and return the names of its schedules and sensors.
 
-    try:
-        loaded = defs()
-        loaded.validate_loadable(loaded)
-    except RefreshError:
-        raise
-    except Exception as error:
-        raise SettingsError(f"the code location does not load: {one_line(error)}") from error
-    return [one.name for one in (*(loaded.schedules or ()), *(loaded.sensors or ()))]
+        Raises:
+            SettingsError: it does not load.
+        """
+        ...
 
+    def check_daemon(self, names: Collection[str]) -> str:
+        """Return a message that the daemon lives, as far as this machine can see.
 
-def daemon(names: Collection[str]) -> str:
-    """That the daemon lives and nothing is switched off in it, as far as can be told from here.
+        Args:
+            names: The schedules and sensors that must be switched on.
 
-    Args:
-        names: The schedules and sensors that must not be switched off.
+        Raises:
+            Unavailable: the daemon is dead, or a schedule or sensor is switched off.
+        """
+        ...
 
-    Raises:
-        Unavailable: it does not live, or does not do all of its work.
-    """
-    from sqp_refresh.defs.instance import daemon_problems
+    def ticks_between(self, settings: Settings, first: datetime, last: datetime) -> list[datetime]:
+        """Return when the nightly schedule ticked between two instants, or should have, in order.
 
-    problems = daemon_problems(names)
-    if problems:
-        raise Unavailable("; ".join(problems))
-    if problems is None:
-        return "the daemon was not asked, because DAGSTER_HOME is not set here"
-    return "the daemon lives, and no schedule or sensor is switched off"
-
-
-def ticks(settings: Settings, first: datetime, last: datetime) -> list[datetime]:
-    """When the nightly schedule ticked in a stretch of time, or should have.
-
-    Raises:
-        SettingsError: REFRESH_CRON is not a cron expression.
-    """
-    from sqp_refresh.defs.cron import ticks_between
-
-    return ticks_between(settings, first, last)
+        Raises:
+            SettingsError: REFRESH_CRON is not a cron expression.
+        """
+        ...

@@ -16,11 +16,11 @@ from psycopg import sql
 from sqp_refresh.model.rows import SqlRows
 from sqp_refresh.model.tables import (
     ASIN_PERFORMANCE_DATA,
-    SCHEMA,
     SEARCH_QUERY_PERFORMANCE,
     Table,
 )
-from sqp_refresh.postgres.period_sql import PERIOD_END, PERIOD_START, in_period
+from sqp_refresh.postgres.period_sql import PERIOD_END, PERIOD_START, in_period, target_name
+from sqp_refresh.postgres.session import identifier
 
 _ROWS = SEARCH_QUERY_PERFORMANCE
 _TITLES = ASIN_PERFORMANCE_DATA
@@ -51,18 +51,18 @@ _JOIN_TITLES = sql.SQL("LEFT JOIN {titles} AS titles USING ({key})")
 
 
 def rollup_query(table: Table) -> SqlRows:
-    """Return the rows of a derived table in one period, computed from the weeks in it.
+    """Return the rows of a derived table in any one period, computed from the weeks in it.
 
-        query = rollup_query(TABLES["monthly_summary"])
-        session.fetch_all(query.select, period_params(month))
+        rollup_query(TABLES["monthly_summary"])
 
     Args:
         table: A table that sums or counts rows of `search_query_performance`, or copies them.
     """
     if not table.is_grouped:
         return _copy_rows(table)
-    of_added_weeks = partial(_add_weeks, table) if _is_additive(table) else None
-    return SqlRows(_sum_over_weeks(table, in_period(_ROWS)), _columns(table), of_added_weeks)
+    weeks = sql.SQL("{} BETWEEN {} AND {}").format(_scope(), PERIOD_START, PERIOD_END)
+    add_weeks = partial(_add_weeks, table) if _is_additive(table) else None
+    return SqlRows(_sum_over_weeks(table, weeks), _columns(table), of_added_weeks=add_weeks)
 
 
 def _sum_over_weeks(table: Table, weeks: sql.Composable) -> sql.Composed:
@@ -70,7 +70,7 @@ def _sum_over_weeks(table: Table, weeks: sql.Composable) -> sql.Composed:
     return _SUM_OVER_WEEKS.format(
         key=_identifiers(table.group_key),
         values=_named(_sums(table.sums) | counts),
-        rows=sql.Identifier(SCHEMA, _ROWS.name),
+        rows=target_name(_ROWS),
         weeks=weeks,
     )
 
@@ -79,7 +79,7 @@ def _add_weeks(table: Table, sundays: Iterable[date]) -> SqlRows:
     """Return those rows of a period that weeks which were added to it change.
 
     Args:
-        table: The derived table, which has the period without these weeks.
+        table: The derived table.
         sundays: The first days of the weeks.
     """
     days = sql.SQL(", ").join(map(sql.Literal, sundays))
@@ -89,7 +89,7 @@ def _add_weeks(table: Table, sundays: Iterable[date]) -> SqlRows:
         key=_identifiers(table.group_key),
         sums=_named(_sums({name: name for name in values})),
         values=_identifiers(values),
-        target=sql.Identifier(SCHEMA, table.name),
+        target=target_name(table),
         within=in_period(table),
     )
     return SqlRows(select, _columns(table))
@@ -111,7 +111,7 @@ def _count(table: Table, counted: str) -> sql.Composable:
     """
     if counted == _ROWS.scope and set(table.group_key) == set(_ROWS.group_key):
         return sql.SQL("count(*)")
-    return sql.SQL("count(DISTINCT {})").format(sql.Identifier(counted))
+    return sql.SQL("count(DISTINCT {})").format(identifier(counted))
 
 
 def _columns(table: Table) -> tuple[str, ...]:
@@ -128,15 +128,15 @@ def _copy_rows(table: Table) -> SqlRows:
     of_rows = (*table.group_key, *(name for name in values if name in _ROWS.names))
     of_titles = [name for name in values if name not in _ROWS.names]
     titles = _JOIN_TITLES.format(
-        titles=sql.Identifier(SCHEMA, _TITLES.name),
+        titles=target_name(_TITLES),
         key=_identifiers(column.name for column in _TITLES.key),
     )
     select = _COPY_ROWS.format(
         columns=sql.SQL(", ").join(
-            [sql.Identifier("query_rows", name) for name in of_rows]
-            + [sql.Identifier("titles", name) for name in of_titles]
+            [identifier("query_rows", name) for name in of_rows]
+            + [identifier("titles", name) for name in of_titles]
         ),
-        rows=sql.Identifier(SCHEMA, _ROWS.name),
+        rows=target_name(_ROWS),
         titles=titles if of_titles else sql.SQL(""),
         scope=_scope(),
         first=PERIOD_START,
@@ -146,22 +146,20 @@ def _copy_rows(table: Table) -> SqlRows:
 
 
 def _sums(counts: Mapping[str, str]) -> dict[str, sql.Composable]:
-    return {
-        name: sql.SQL("sum({})").format(sql.Identifier(count)) for name, count in counts.items()
-    }
+    return {name: sql.SQL("sum({})").format(identifier(count)) for name, count in counts.items()}
 
 
 def _named(expressions: Mapping[str, sql.Composable]) -> sql.Composed:
     return sql.SQL(", ").join(
-        sql.SQL("{} AS {}").format(expression, sql.Identifier(name))
+        sql.SQL("{} AS {}").format(expression, identifier(name))
         for name, expression in expressions.items()
     )
 
 
 def _identifiers(names: Iterable[str]) -> sql.Composed:
-    return sql.SQL(", ").join(map(sql.Identifier, names))
+    return sql.SQL(", ").join(map(identifier, names))
 
 
 def _scope() -> sql.Identifier:
     assert _ROWS.scope, "it has weeks"
-    return sql.Identifier(_ROWS.scope)
+    return identifier(_ROWS.scope)

@@ -38,13 +38,11 @@ def test_it_counts_adds_up_and_locates_the_rows_of_its_period_alone(migrated_dat
             connection.execute(INSERT, (week.start, week.end, asin, query, *values))
 
     with connect(migrated_database) as session:
-        totals_now = measure_period(session, QUERIES, WEEK)
+        totals = measure_period(session, QUERIES, WEEK)
 
-        assert totals_now.target == target_versions(session, QUERIES, [WEEK])[WEEK]
+        assert totals.target == target_versions(session, QUERIES, [WEEK])[WEEK]
         numbers = measure(session, QUERIES, [WEEK])[WEEK]
-    assert totals_now.totals == {name: numbers[name] for name in COMPARED}
-    assert totals_now.totals["row_count"] == len(rows)
-    assert totals_now.totals["distinct_asin_count"] == len({asin for asin, _ in rows})
-    assert totals_now.totals["sum_asin_purchase_count"] == sum(
-        own or 0 for _, _, own in rows.values()
-    )
+    assert totals.totals == {name: numbers[name] for name in COMPARED}
+    assert totals.totals["row_count"] == len(rows)
+    assert totals.totals["distinct_asin_count"] == len({asin for asin, _ in rows})
+    assert totals.totals["sum_asin_purchase_count"] == sum(own or 0 for _, _, own in rows.values())

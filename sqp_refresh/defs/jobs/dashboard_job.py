@@ -13,13 +13,14 @@ import dagster as dg
 from dagster._core.storage.dagster_run import FINISHED_STATUSES
 
 from sqp_refresh import __version__
-from sqp_refresh.defs.cron import longest_pause
+from sqp_refresh.defs.cron import last_tick, longest_pause
 from sqp_refresh.defs.jobs.daily_refresh import daily_refresh
 from sqp_refresh.defs.metadata import OWNERS, dashboard_link
 from sqp_refresh.defs.run_requests.code_location import is_of, location_of
 from sqp_refresh.defs.run_requests.scheduled import asset_keys
 from sqp_refresh.monitoring.dashboard import drawing
 from sqp_refresh.monitoring.dashboard.figures import Figures
+from sqp_refresh.monitoring.lateness import GRACE
 from sqp_refresh.registry.catalog import Catalog
 from sqp_refresh.retrying import retrying
 from sqp_refresh.settings import Settings
@@ -101,11 +102,13 @@ def _after_the_latest(
 
 
 def _drawn(settings: Settings) -> dict[str, Any]:
+    now = datetime.now(UTC)
     figures = retrying()(
         drawing.draw,
         settings.database_url,
         settings.dashboard_path,
-        datetime.now(UTC),
+        now,
+        last_tick=last_tick(settings, now - GRACE),
         stale_after=longest_pause(settings) + PATIENCE,
     )
     return {"sqp/dashboard": dashboard_link(settings)} | _told(figures)
@@ -130,11 +133,11 @@ def _records(figures: Figures) -> list[dg.TableRecord]:
     return [
         dg.TableRecord(
             {
-                "table": one.table,
-                "state": one.health(figures.at).said,
-                "newest data": formatting.newest(one),
-                "rows": one.rows,
+                "table": table.name,
+                "state": table.health.label,
+                "newest data": formatting.format_newest_period(table.freshness),
+                "rows": table.freshness.row_count,
             }
         )
-        for one in figures.worst_first
+        for table in figures.worst_first
     ]

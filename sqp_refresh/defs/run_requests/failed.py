@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 from dagster._core.storage.tags import PARENT_RUN_ID_TAG, ROOT_RUN_ID_TAG, WILL_RETRY_TAG
 
-from sqp_refresh.control.reruns import left_by_soft_parents, outcome_of, worth_another_run
+from sqp_refresh.control.reruns import read_outcome, tables_skipped_by_soft_parents, tables_to_rerun
 from sqp_refresh.defs.jobs.daily_refresh import daily_refresh
 from sqp_refresh.defs.partitions import RERUN_TAG, tags_of_work
 from sqp_refresh.defs.run_requests.code_location import is_of
@@ -80,13 +80,13 @@ def _rerun(
     location: str | None,
 ) -> Iterator[dg.RunRequest]:
     run, number = failure.run, failure.number
-    asked, outcome = _asked(catalog, run), outcome_of(session, run.run_id)
+    asked, outcome = _asked(catalog, run), read_outcome(session, run.run_id)
     parents = {name: table.parents for name, table in catalog.tables.items()}
-    soft = left_by_soft_parents(asked, outcome, parents)
+    soft = tables_skipped_by_soft_parents(asked, outcome, parents)
     if soft and number not in failure.launched:
         yield _request(run, soft, number)
     if number < len(PAUSES) and number + 1 not in failure.launched:
-        left = worth_another_run(asked, outcome, parents)
+        left = tables_to_rerun(asked, outcome, parents)
         left = {table for table in left if _reruns_today(instance, table, location) < len(PAUSES)}
         # Without anything else, these were just refreshed without their soft parents.
         if left - soft and failure.age >= PAUSES[number]:
@@ -126,6 +126,6 @@ def _report_dead_runs(instance: dg.DagsterInstance, session: Session, now: datet
     for run in instance.get_runs(
         dg.RunsFilter(statuses=UNFINISHED, updated_before=now - PAUSES[0])
     ):
-        outcome = outcome_of(session, run.run_id)
-        if outcome.died and not outcome.at_work:
+        outcome = read_outcome(session, run.run_id)
+        if outcome.is_lost and not outcome.running:
             instance.report_run_failed(run, "its process ended without a word")

@@ -20,11 +20,13 @@ def restatements(
     session: Session, settings: Settings, catalog: Catalog, weeks: Sequence[Period]
 ) -> Iterator[dg.RunRequest]:
     """One run for each stretch of restated weeks, of every enabled table that is made from them."""
-    enabled = {name for name, one in refresh_config.registered(session).items() if one.is_enabled}
+    enabled = {
+        name for name, one in refresh_config.read_registrations(session).items() if one.is_enabled
+    }
     for table in catalog.tables.values():
         if table.origin is not Origin.SOURCE_ROWS or table.grain is Grain.TABLE:
             continue
-        affected = [name for name in catalog.made_from(table.source) if name in enabled]
+        affected = [name for name in catalog.filled_from(table.source) if name in enabled]
         versions = BigQuerySource(settings, table, weeks).versions(session, weeks)
         found = restated(session, table, versions)
         for stretch in stretches(found) if affected else ():

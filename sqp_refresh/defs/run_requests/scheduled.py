@@ -23,7 +23,9 @@ def night_request(
         RefreshError: the registry cannot be read.
     """
     with connect(settings.database_url) as session:
-        due = [one for one in refresh_config.due(session, tick) if one.table in catalog.tables]
+        due = [
+            one for one in refresh_config.due_tables(session, tick) if one.table in catalog.tables
+        ]
     if not due:
         return dg.SkipReason(f"no enabled table is due at {tick:%Y-%m-%d %H:%M} UTC")
     weeks = look_back(settings, due, tick)
@@ -41,7 +43,7 @@ def look_back(settings: Settings, due: Collection[Registration], tick: datetime)
     A table whose own is shorter trims them when it is refreshed.
     """
     usual = settings.REFRESH_LOOKBACK_WEEKS
-    longest = max((one.params.lookback_weeks or usual for one in due), default=usual)
+    longest = max((one.sync_params.lookback_weeks or usual for one in due), default=usual)
     weeks = weekly_partitions(settings.REFRESH_START_DATE)
     return list(weeks.get_partition_keys(current_time=tick))[-longest:]
 

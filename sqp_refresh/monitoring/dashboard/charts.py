@@ -1,8 +1,8 @@
-"""The dashboard's charts, as SVG that takes its colours from the page around it.
+"""Draw the dashboard's charts, as SVG that takes its colours from the page around it.
 
 They are drawn here and not in the browser: the page carries no plotting code, and the same picture
-is light or dark as its reader's screen is. A night's figures are told in words where a pointer or
-a finger is on it.
+is light or dark as its reader's screen is. A night's figures are shown as text where a pointer or a
+finger is on it.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,7 +14,8 @@ import vl_convert
 from markupsafe import Markup
 
 from sqp_refresh.monitoring.dashboard import formatting
-from sqp_refresh.monitoring.dashboard.figures import Figures, Night
+from sqp_refresh.monitoring.dashboard.figures import Figures
+from sqp_refresh.monitoring.views import Night
 
 WIDTH = 248
 AXIS_WIDTH = 44
@@ -23,7 +24,7 @@ TICK_DAYS = 14  # between two dates on an axis
 WEEK = timedelta(days=7)
 
 OUTCOMES = {"success": "var(--calm)", "warning": "var(--warn)", "failed": "var(--bad)"}
-SIGNS = {"warning": "!", "failed": "×"}  # noqa: RUF001, told apart without colours too
+SIGNS = {"warning": "!", "failed": "×"}  # noqa: RUF001, for those who see no colours
 CHANGES = {
     "inserted": "var(--inserted)",
     "updated": "var(--updated)",
@@ -57,135 +58,118 @@ _CONFIG: dict[str, Any] = {
 Rows = list[dict[str, Any]]
 
 
-class Scene:
+class Charts:
     """The charts of one dashboard: all have the same days side by side."""
 
     def __init__(self, figures: Figures) -> None:
         self._figures = figures
         self._days = [str(day) for day in figures.days]
 
-    def of_table(self, nights: Sequence[Night]) -> Markup:
-        """One table's outcome, duration, changed rows and freshness, one below the other."""
-        said = [{"day": str(night.day), "said": formatting.night(night)} for night in nights]
-        drawn = {
+    def draw_table(self, nights: Sequence[Night]) -> Markup:
+        """Draw one table's outcome, duration, changed rows and freshness, one below the other."""
+        labels = [
+            {"day": str(night.day), "label": formatting.describe_night(night)} for night in nights
+        ]
+        layers_by_title = {
             "": self._outcomes(nights),
             "Duration, seconds": [self._bars(_durations(nights))],
             "Rows changed": [self._stack(_changes(nights), CHANGES)],
         }
         if any(night.freshness_days for night in nights):
-            drawn["Age of the newest week, days"] = self._ages(nights)
-        last = next(reversed(drawn))
+            layers_by_title["Age of the newest week, days"] = self._ages(nights)
+        # The panels share their days, so only the lowest one has the dates.
+        last = next(reversed(layers_by_title))
         panels = [
-            self._panel(layers, said, title, PANEL if title else STRIP, dated=title == last)
-            for title, layers in drawn.items()
+            self._panel(layers, labels, title, PANEL if title else STRIP, dated=title == last)
+            for title, layers in layers_by_title.items()
         ]
-        return _drawn(alt.vconcat(*panels).resolve_scale(color="independent"))
+        return _to_svg(alt.vconcat(*panels).resolve_scale(color="independent"))
 
-    def overview(self) -> Mapping[str, Markup]:
-        """What all tables together did, by what it is called; nothing of no night."""
-        by_day = self._figures.by_day()
+    def draw_overview(self) -> Mapping[str, Markup]:
+        """Draw what all tables together did, by title; empty where there is no night."""
+        by_day = self._figures.nights_by_day()
         if not by_day:
             return {}
-        outcomes = [
-            {
-                "day": str(day),
-                "what": outcome,
-                "value": sum(one.status == outcome for one in nights),
-            }
-            for day, nights in by_day.items()
-            for outcome in OUTCOMES
-        ]
+        outcomes, changes = _outcome_counts(by_day), _change_counts(by_day)
         rates = [{"day": str(day), "value": self._rate(day)} for day in by_day]
-        lasted = [
+        durations = [
             {"day": str(day), "value": sum(night.seconds for night in nights)}
             for day, nights in by_day.items()
         ]
-        changes = [
-            {"day": str(day), "what": what, "value": sum(getattr(one, what) for one in nights)}
-            for day, nights in by_day.items()
-            for what in CHANGES
-        ]
+        count, percent = formatting.format_count, formatting.format_percent
+        seconds = formatting.format_duration
         return {
-            "Tables refreshed, by outcome": self._alone(
-                self._stack(outcomes, OUTCOMES), _told(outcomes, formatting.count)
+            "Tables refreshed, by outcome": self._single(
+                self._stack(outcomes, OUTCOMES), outcomes, count
             ),
-            "Success rate of seven days, %": self._alone(
-                self._line(rates, [0, 100]), _told(rates, formatting.percent)
+            "Success rate of seven days, %": self._single(
+                self._line(rates, [0, 100]), rates, percent
             ),
-            "Duration of a night, seconds": self._alone(
-                self._bars(lasted), _told(lasted, formatting.seconds)
-            ),
-            "Rows changed": self._alone(
-                self._stack(changes, CHANGES), _told(changes, formatting.count)
-            ),
+            "Duration of a night, seconds": self._single(self._bars(durations), durations, seconds),
+            "Rows changed": self._single(self._stack(changes, CHANGES), changes, count),
         }
 
     def _rate(self, day: date) -> float:
-        """The success rate of the seven days that end with one."""
-        nights = [
-            night
-            for other, of_day in self._figures.by_day().items()
-            if day - WEEK < other <= day
-            for night in of_day
-        ]
-        return 100 * sum(one.successes for one in nights) / sum(one.refreshes for one in nights)
+        """Return the success rate of the seven days that end with a day (percent)."""
+        nights = [night for night in self._figures.nights if day - WEEK < night.day <= day]
+        return (
+            100
+            * sum(night.successes for night in nights)
+            / sum(night.refreshes for night in nights)
+        )
 
-    def _alone(self, layer: alt.Chart, said: Rows) -> Markup:
-        return _drawn(self._panel([layer], said, "", OVERVIEW, dated=True))
+    def _single(self, layer: alt.Chart, rows: Rows, format_value: Callable[[float], str]) -> Markup:
+        labels = _labels(rows, format_value)
+        return _to_svg(self._panel([layer], labels, "", OVERVIEW, dated=True))
 
     def _panel(
-        self, layers: Iterable[alt.Chart], said: Rows, title: str, height: int, *, dated: bool
+        self, layers: Iterable[alt.Chart], labels: Rows, title: str, height: int, *, dated: bool
     ) -> alt.LayerChart | alt.FacetChart:
-        # On top lies a column for each night, not seen, that tells of it.
-        columns = alt.Chart(alt.Data(values=said)).mark_rect(fill="transparent")
-        columns = columns.encode(x=self._x(self._dates(shown=dated)), description="said:N")
+        # On top lies an invisible column for each night, whose description the page shows where a
+        # pointer is on it.
+        columns = alt.Chart(alt.Data(values=labels)).mark_rect(fill="transparent")
+        columns = columns.encode(x=self._x(self._dates(shown=dated)), description="label:N")
         return alt.layer(*layers, columns, title=title, width=WIDTH, height=height)
 
     # -- layers ------------------------------------------------------------------------------------
 
-    def _outcomes(self, nights: Iterable[Night]) -> list[alt.Chart]:
-        """A cell for each refresh and its checks; told apart by a sign, not by colour alone."""
-        rows = [{"day": str(night.day), "of": "Refresh", "what": night.status} for night in nights]
-        rows += [
-            {"day": str(night.day), "of": "Checks", "what": "failed" if night.broken else "success"}
-            for night in nights
-            if night.judged
-        ]
-        rows = [row | {"sign": SIGNS.get(row["what"], "")} for row in rows]
-        of = alt.Y(
-            "of:N",
+    def _outcomes(self, nights: Sequence[Night]) -> list[alt.Chart]:
+        """Draw a cell for each refresh and its checks, with a sign where a colour is not seen."""
+        y = alt.Y(
+            "row:N",
             title=None,
             scale=alt.Scale(domain=["Refresh", "Checks"], paddingInner=0.25),
             axis=alt.Axis(minExtent=AXIS_WIDTH, domain=False),
         )
-        base = alt.Chart(alt.Data(values=rows)).encode(x=self._x(), y=of)
-        cells = base.mark_rect(aria=False).encode(color=_coloured(OUTCOMES))
+        base = alt.Chart(alt.Data(values=_outcome_cells(nights))).encode(x=self._x(), y=y)
+        cells = base.mark_rect(aria=False).encode(color=_colour(OUTCOMES))
         signs = base.mark_text(aria=False, fontSize=8, fontWeight=700, color="var(--card)")
         return [cells, signs.encode(text="sign:N")]
 
     def _bars(self, rows: Rows) -> alt.Chart:
         chart = alt.Chart(alt.Data(values=rows)).mark_bar(aria=False)
-        return chart.encode(x=self._x(), y=_measure())
+        return chart.encode(x=self._x(), y=_value_axis())
 
     def _stack(self, rows: Rows, colours: Mapping[str, str]) -> alt.Chart:
-        return self._bars([row for row in rows if row["value"]]).encode(color=_coloured(colours))
+        return self._bars([row for row in rows if row["value"]]).encode(color=_colour(colours))
 
     def _line(self, rows: Rows, domain: Sequence[int] | None = None) -> alt.Chart:
         # A line through one night would not be seen.
         dot = {"fill": "var(--accent)", "size": 12} if len(rows) == 1 else False
         chart = alt.Chart(alt.Data(values=rows))
         chart = chart.mark_line(aria=False, color="var(--accent)", strokeWidth=1.5, point=dot)
-        return chart.encode(x=self._x(), y=_measure(domain))
+        return chart.encode(x=self._x(), y=_value_axis(domain))
 
     def _ages(self, nights: Iterable[Night]) -> list[alt.Chart]:
-        """The age of the newest week, and the one from which it counts as late."""
+        """Draw the age of the newest week, and the age from which it counts as late."""
         measured = [(night.day, night.freshness_days) for night in nights]
-        known = [(day, found) for day, found in measured if found]
-        line = self._line([{"day": str(day), "value": found.value} for day, found in known])
-        limits = [found.maximum for _, found in known if found.maximum is not None]
+        ages = [(day, metric) for day, metric in measured if metric]
+        line = self._line([{"day": str(day), "value": metric.value} for day, metric in ages])
+        # The threshold may have been moved; the latest one is drawn.
+        limits = [metric.maximum for _, metric in ages if metric.maximum is not None]
         rule = alt.Chart(alt.Data(values=[{"value": limit} for limit in limits[-1:]]))
         rule = rule.mark_rule(aria=False, color="var(--warn)", strokeDash=[3, 3])
-        return [line, rule.encode(y=_measure())]
+        return [line, rule.encode(y=_value_axis())]
 
     def _x(self, axis: alt.Axis | None = None) -> alt.X:
         scale = alt.Scale(domain=self._days, paddingInner=0.2, paddingOuter=0)
@@ -203,7 +187,7 @@ class Scene:
         )
 
 
-def _measure(domain: Sequence[int] | None = None) -> alt.Y:
+def _value_axis(domain: Sequence[int] | None = None) -> alt.Y:
     axis = alt.Axis(
         minExtent=AXIS_WIDTH,
         tickCount=3,
@@ -215,9 +199,22 @@ def _measure(domain: Sequence[int] | None = None) -> alt.Y:
     return alt.Y("value:Q", title=None, axis=axis, scale=scale)
 
 
-def _coloured(colours: Mapping[str, str]) -> alt.Color:
+def _colour(colours: Mapping[str, str]) -> alt.Color:
     scale = alt.Scale(domain=list(colours), range=list(colours.values()))
     return alt.Color("what:N", legend=None, scale=scale)
+
+
+def _outcome_cells(nights: Sequence[Night]) -> Rows:
+    cells = [("Refresh", night.day, night.status) for night in nights]
+    cells += [
+        ("Checks", night.day, "failed" if night.failing else "success")
+        for night in nights
+        if night.judged
+    ]
+    return [
+        {"row": row, "day": str(day), "what": outcome, "sign": SIGNS.get(outcome, "")}
+        for row, day, outcome in cells
+    ]
 
 
 def _durations(nights: Iterable[Night]) -> Rows:
@@ -226,26 +223,48 @@ def _durations(nights: Iterable[Night]) -> Rows:
 
 def _changes(nights: Iterable[Night]) -> Rows:
     return [
-        {"day": str(night.day), "what": what, "value": getattr(night, what)}
+        {"day": str(night.day), "what": change, "value": getattr(night, change)}
         for night in nights
-        for what in CHANGES
+        for change in CHANGES
     ]
 
 
-def _told(rows: Rows, word: Callable[[float], str]) -> Rows:
-    """One line for each day: its values, and what they are of where there is more than one."""
-    said: dict[str, list[str]] = {}
-    for row in rows:
-        said.setdefault(row["day"], []).append(
-            f"{word(row['value'])} {row.get('what', '')}".strip()
-        )
+def _outcome_counts(by_day: Mapping[date, Sequence[Night]]) -> Rows:
     return [
-        {"day": day, "said": f"{formatting.weekday(date.fromisoformat(day))}: {', '.join(values)}"}
-        for day, values in said.items()
+        {
+            "day": str(day),
+            "what": outcome,
+            "value": sum(night.status == outcome for night in nights),
+        }
+        for day, nights in by_day.items()
+        for outcome in OUTCOMES
     ]
 
 
-def _drawn(chart: alt.TopLevelMixin) -> Markup:
+def _change_counts(by_day: Mapping[date, Sequence[Night]]) -> Rows:
+    return [
+        {"day": str(day), "what": change, "value": sum(getattr(night, change) for night in nights)}
+        for day, nights in by_day.items()
+        for change in CHANGES
+    ]
+
+
+def _labels(rows: Rows, format_value: Callable[[float], str]) -> Rows:
+    """Return a label for each day: its values, and what they are where there is more than one."""
+    values_by_day: dict[str, list[str]] = {}
+    for row in rows:
+        value = f"{format_value(row['value'])} {row.get('what', '')}".strip()
+        values_by_day.setdefault(row["day"], []).append(value)
+    return [
+        {
+            "day": day,
+            "label": f"{formatting.format_weekday(date.fromisoformat(day))}: {', '.join(values)}",
+        }
+        for day, values in values_by_day.items()
+    ]
+
+
+def _to_svg(chart: alt.TopLevelMixin) -> Markup:
     spec = chart.properties(padding=2, config=_CONFIG).to_dict()
-    # What Vega writes is markup, in which every text of ours is escaped.
+    # What Vega writes is markup already, in which every text of ours is escaped.
     return Markup(vl_convert.vegalite_to_svg(spec, allowed_base_urls=[]))

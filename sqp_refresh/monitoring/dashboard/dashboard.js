@@ -1,6 +1,6 @@
 "use strict";
 
-// Times are told from when the page is read, and a page that nobody drew anew says so itself.
+// Times are relative to when the page is read, and a page that was not drawn again says so.
 const UNITS = [["days", 86400, 2], ["h", 3600, 2], ["min", 60, 1]];
 
 function span(seconds) {
@@ -10,11 +10,11 @@ function span(seconds) {
   return "less than a minute";
 }
 
-function tellTimes() {
+function updateTimes() {
   for (const time of document.querySelectorAll("time[data-relative]")) {
     const ahead = (new Date(time.dateTime) - Date.now()) / 1000;
-    const said = span(Math.abs(ahead));
-    time.textContent = ahead > 0 ? `in ${said}` : `${said} ago`;
+    const distance = span(Math.abs(ahead));
+    time.textContent = ahead > 0 ? `in ${distance}` : `${distance} ago`;
   }
   const notice = document.getElementById("stale");
   const age = (Date.now() - new Date(notice.dataset.drawn)) / 1000;
@@ -22,17 +22,17 @@ function tellTimes() {
   notice.querySelector("span").textContent = span(age);
 }
 
-// A night is told of where a pointer, or a finger, is on it.
+// The tip describes the night that a pointer, or a finger, is on.
 const tip = document.getElementById("tip");
-let told = null;
+let active = null;
 
-function tell(event) {
+function showTip(event) {
   const night = event.target.closest?.("figure path[aria-label]") ?? null;
-  told?.classList.remove("told");
-  told = night;
+  active?.classList.remove("active");
+  active = night;
   tip.hidden = night === null;
   if (night === null) return;
-  night.classList.add("told");
+  night.classList.add("active");
   tip.textContent = night.getAttribute("aria-label");
   const { width, height } = tip.getBoundingClientRect();
   const left = Math.min(event.clientX + 14, innerWidth - width - 12);
@@ -41,8 +41,8 @@ function tell(event) {
   tip.style.top = `${below ? event.clientY + 18 : event.clientY - height - 14}px`;
 }
 
-document.addEventListener("pointermove", tell);
-document.addEventListener("pointerdown", tell);
+document.addEventListener("pointermove", showTip);
+document.addEventListener("pointerdown", showTip);
 document.addEventListener("scroll", () => { tip.hidden = true; }, { passive: true });
-tellTimes();
-setInterval(tellTimes, 60000);
+updateTimes();
+setInterval(updateTimes, 60000);

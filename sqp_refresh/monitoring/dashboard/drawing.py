@@ -1,7 +1,8 @@
-"""A page to look at rather than to read: each table now, and what the last nights did to it.
+"""Draw the dashboard into a file.
 
-`figures` reads the operating views, `charts` draws, `words` puts figures into words, and `page` is
-the HTML around it. Plotting and templates take seconds to import, so only drawing imports them.
+`figures` computes what is shown, `charts` draws it, `formatting` writes figures as texts, and
+`page` is the HTML around them. Plotting and templates take seconds to import, so they are imported
+only to draw.
 """
 
 import os
@@ -10,17 +11,17 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from sqp_refresh.errors import SettingsError
-from sqp_refresh.monitoring.dashboard.figures import Figures, read
+from sqp_refresh.monitoring.dashboard.figures import Figures, read_figures
 from sqp_refresh.postgres.session import connect
 
 DAYS = 60
-"""Days that the page looks back, unless something else is asked for."""
+"""Days that the page looks back by default."""
 
 STALE_AFTER = timedelta(hours=30)
 """Age at which a page that is drawn every night says that it was not."""
 
 KEPT_DAYS = 90
-"""Days that the operating views look back."""
+"""Days that the monitoring views look back."""
 
 
 def draw(
@@ -29,16 +30,19 @@ def draw(
     at: datetime,
     *,
     days: int = DAYS,
+    last_tick: datetime | None = None,
     stale_after: timedelta = STALE_AFTER,
 ) -> Figures:
-    """Draw the page into a file, which holds the old page until the new one is whole.
+    """Draw the page into a file, which holds the old page until the new one is complete.
 
     Args:
-        database_url: Where the operating views are.
+        database_url: Where the monitoring views are.
         path: The file.
         at: The instant that the page is as of.
         days: Days to look back, today included.
-        stale_after: The age at which the page, if it was not drawn anew, says so.
+        last_tick: The schedule's last tick that is at least `lateness.GRACE` ago; without it, no
+            table counts as overdue.
+        stale_after: The age at which the page, if it was not drawn again, says so.
 
     Returns:
         What the page shows.
@@ -47,15 +51,16 @@ def draw(
         SettingsError: the file cannot be written.
         RefreshError: the database cannot be read.
     """
-    from sqp_refresh.monitoring.dashboard.page import rendered
+    from sqp_refresh.monitoring.dashboard.page import render_page
 
     with connect(database_url) as session, session.transaction():
-        figures = read(session, at, days=days)
-    _write(path, rendered(figures, stale_after))
+        figures = read_figures(session, at, days=days, last_tick=last_tick)
+    _write(path, render_page(figures, stale_after))
     return figures
 
 
 def _write(path: Path, page: str) -> None:
+    # Whoever opens the page while it is written sees the old one: a rename is atomic.
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         unfinished.write_text(page, "utf-8")

@@ -1,4 +1,4 @@
-"""The dashboard as one HTML file that needs nothing beside itself, and no network.
+"""Render the dashboard as one HTML file that needs no other file and no network.
 
 Whatever comes from the database is escaped. The page's own policy allows its one style sheet and
 its one script by their digests, and nothing else.
@@ -15,11 +15,11 @@ from markupsafe import Markup
 
 from sqp_refresh import __version__
 from sqp_refresh.monitoring.dashboard import formatting
-from sqp_refresh.monitoring.dashboard.charts import Scene
+from sqp_refresh.monitoring.dashboard.charts import Charts
 from sqp_refresh.monitoring.dashboard.figures import Figures, Health, TableState
 
-LISTED = 14
-"""Nights of each table that are also told in figures."""
+LISTED_NIGHTS = 14
+"""Nights of each table that are listed in figures, beside the charts."""
 
 TONES = {
     Health.FAILED: "bad",
@@ -31,100 +31,105 @@ TONES = {
     Health.GOOD: "good",
     Health.OFF: "off",
 }
+"""The CSS class of each state."""
 
 
-def rendered(figures: Figures, stale_after: timedelta) -> str:
-    """The page, which says so when it is older than `stale_after` and nobody drew it anew."""
-    scene = Scene(figures)
-    style, script = (_asset(name) for name in ("dashboard.css", "dashboard.js"))
-    return (
-        _environment()
-        .get_template("dashboard.html.j2")
-        .render(
-            figures=figures,
-            at=figures.at,
-            verdict=figures.verdict,
-            headline=headline(figures),
-            charts=[scene.of_table(table.nights) for table in figures.tables],
-            overview=scene.overview(),
-            tones=TONES,
-            listed=LISTED,
-            stale_after_s=stale_after.total_seconds(),
-            version=__version__,
-            css=style,
-            js=script,
-            policy=(
-                f"default-src 'none'; img-src data:; style-src '{_digest(style)}'; "
-                f"script-src '{_digest(script)}'; base-uri 'none'; form-action 'none'"
-            ),
-        )
-    )
+def render_page(figures: Figures, stale_after: timedelta) -> str:
+    """Render the page.
 
-
-def headline(figures: Figures) -> dict[str, str]:
-    """The few figures that stand above all others, by what they are."""
-    by_day = figures.by_day()
-    last = by_day[max(by_day)] if by_day else []
-    newest = max(
-        (table for table in figures.tables if table.is_weekly),
-        key=lambda table: table.newest_end or date.min,
-        default=None,
-    )
-    days = len(figures.days)
-    return {
-        f"refreshes that were a success, {days} days": formatting.percent(figures.success_rate),
-        f"checks passed, {days} days": formatting.percent(figures.pass_rate),
-        "nights in a row without a failure": formatting.count(figures.good_nights),
-        "the last night took": formatting.seconds(sum(night.seconds for night in last))
-        if last
-        else formatting.UNKNOWN,
-        "rows changed in the last night": formatting.count(
-            sum(night.changed for night in last) if last else None
-        ),
-        f"since the newest week, {formatting.newest(newest)}"
-        if newest
-        else "since the newest week": (
-            formatting.days(newest.days_behind(figures.at) if newest else None)
+    Args:
+        figures: What the page shows.
+        stale_after: The age at which the page, if it was not drawn again, says so.
+    """
+    charts = Charts(figures)
+    style, script = _read_asset("dashboard.css"), _read_asset("dashboard.js")
+    values: dict[str, Any] = {
+        "figures": figures,
+        "at": figures.at,
+        "headline": build_headline(figures),
+        "charts": [charts.draw_table(table.nights) for table in figures.tables],
+        "overview": charts.draw_overview(),
+        "tones": TONES,
+        "listed": LISTED_NIGHTS,
+        "stale_after_s": stale_after.total_seconds(),
+        "version": __version__,
+        "css": style,
+        "js": script,
+        "policy": (
+            f"default-src 'none'; img-src data:; style-src '{_digest(style)}'; "
+            f"script-src '{_digest(script)}'; base-uri 'none'; form-action 'none'"
         ),
     }
+    return _environment().get_template("dashboard.html.j2").render(values)
 
 
-def trouble(table: TableState, health: Health) -> list[str]:
-    """What is wrong with a table, one line for each thing."""
-    if health is Health.OVERDUE:
+def build_headline(figures: Figures) -> dict[str, str]:
+    """Return the few figures that stand above all others, by what they are."""
+    by_day = figures.nights_by_day()
+    last_night = by_day[max(by_day)] if by_day else []
+    days = len(figures.days)
+    seconds = sum(night.seconds for night in last_night)
+    changed = sum(night.changed for night in last_night)
+    return {
+        f"refreshes that were a success, {days} days": formatting.format_percent(
+            figures.success_rate
+        ),
+        f"checks passed, {days} days": formatting.format_percent(figures.pass_rate),
+        "nights in a row without a failure": formatting.format_count(figures.good_nights),
+        "the last night took": (
+            formatting.format_duration(seconds) if last_night else formatting.UNKNOWN
+        ),
+        "rows changed in the last night": formatting.format_count(changed if last_night else None),
+    } | _newest_week(figures)
+
+
+def _newest_week(figures: Figures) -> dict[str, str]:
+    weekly = [table.freshness for table in figures.tables if table.is_weekly]
+    if not weekly:
+        return {"since the newest week": formatting.UNKNOWN}
+    newest = max(weekly, key=lambda table: table.newest_period_end or date.min)
+    week = formatting.format_newest_period(newest)
+    return {f"since the newest week, {week}": formatting.format_age(newest.days_behind)}
+
+
+def list_problems(table: TableState) -> list[str]:
+    """List what is wrong with a table, one line for each thing."""
+    if table.health is Health.OVERDUE:
         return ["It was due and was not refreshed; see that the Dagster daemon runs."]
-    if health is Health.NEVER:
-        return [f"sqp-refresh refresh --table {table.table} starts its first refresh."]
-    said = [table.message] if table.message else []
-    return said + [f"{formatting.metric(one)}." for one in table.broken]
+    if table.health is Health.NEVER:
+        return [f"sqp-refresh refresh --table {table.name} starts its first refresh."]
+    message = table.freshness.last_message
+    problems = [message] if message else []
+    return problems + [f"{formatting.describe_metric(metric)}." for metric in table.failing]
 
 
 def _environment() -> Environment:
-    made = Environment(
+    environment = Environment(
         loader=PackageLoader("sqp_refresh.monitoring.dashboard", "."),
         autoescape=True,
         undefined=StrictUndefined,
     )
-    told: dict[str, Any] = {
-        "count": formatting.count,
-        "day": formatting.day,
-        "days": formatting.days,
-        "moment": formatting.moment,
-        "newest": formatting.newest,
-        "number": formatting.number,
-        "seconds": formatting.seconds,
-        "should": formatting.should,
-        "span": formatting.span,
-        "trouble": trouble,
+    filters: dict[str, Any] = {
+        "age": formatting.format_age,
+        "count": formatting.format_count,
+        "day": formatting.format_day,
+        "duration": formatting.format_duration,
+        "expected": formatting.describe_expected,
+        "instant": formatting.format_instant,
+        "newest_period": formatting.format_newest_period,
+        "number": formatting.format_number,
+        "problems": list_problems,
+        "span": formatting.format_span,
     }
-    made.filters |= told
-    return made
+    environment.filters |= filters
+    return environment
 
 
-def _asset(name: str) -> Markup:
-    # Our own files, which the page holds as they are.
+def _read_asset(name: str) -> Markup:
+    # Our own files are trusted, so they are not escaped.
     return Markup(files("sqp_refresh.monitoring.dashboard").joinpath(name).read_text("utf-8"))
 
 
 def _digest(text: str) -> str:
+    """Return the digest by which a Content-Security-Policy allows an inline style or script."""
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"

@@ -1,65 +1,83 @@
-"""The deployment guide's list of success, answered from the data and from Dagster."""
+"""Answer the deployment guide's list of success from the database and the orchestrator."""
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 
 from sqp_refresh.errors import RefreshError
-from sqp_refresh.monitoring import orchestrator, views
-from sqp_refresh.monitoring.doctor.finding import diagnose
+from sqp_refresh.monitoring import views
+from sqp_refresh.monitoring.doctor.diagnosis import diagnose
+from sqp_refresh.monitoring.lateness import GRACE
+from sqp_refresh.monitoring.orchestrator import Orchestrator
 from sqp_refresh.monitoring.status import success_criteria
-from sqp_refresh.monitoring.status.status_model import QUESTIONS, Line, Problem, Severity, Status
-from sqp_refresh.monitoring.status.success_criteria import GRACE, WINDOW, Seen
-from sqp_refresh.postgres.migrate import newest, require_current
+from sqp_refresh.monitoring.status.status_model import (
+    QUESTIONS,
+    Criterion,
+    Problem,
+    Severity,
+    Status,
+)
+from sqp_refresh.monitoring.status.success_criteria import WINDOW, Snapshot
+from sqp_refresh.postgres.migrate import newest_revision, require_newest_revision
 from sqp_refresh.postgres.session import connect
 from sqp_refresh.registry.catalog import read_catalog
 from sqp_refresh.settings import Settings
 
 
-def status(settings: Settings) -> Status:
-    """How things stand now; what cannot be told, with Postgres away, is said to be so."""
-    names: list[str] = []
-    looks = (
-        lambda: require_current(settings.database_url),
-        lambda: names.extend(orchestrator.code_location()),
-    )
-    problems = [problem for look in looks for problem in _raised(look)]
-    if not problems:
-        found = read_catalog(settings).problems
-        problems = [Problem(Severity.BROKEN, problem) for problem in found]
-    said = f"schema sqp is at {newest()}, the code location loads, its graph is the registry's"
-    deployed = Line("deployed", said, problems)
+def report_status(settings: Settings, orchestrator: Orchestrator) -> Status:
+    """Answer every question of the list, as things are now.
+
+    Where Postgres cannot be reached, the answers that need it are unknown; nothing is raised.
+
+    Args:
+        settings: Where Postgres is, and when the nights are.
+        orchestrator: The program that runs the nights.
+    """
+    deployed, names = _check_deployment(settings, orchestrator)
     try:
-        require_current(settings.database_url)
-        seen = _seen(settings)
+        require_newest_revision(settings.database_url)
+        snapshot = _take_snapshot(settings, orchestrator)
     except RefreshError as error:
         unknown = [Problem(Severity.UNANSWERED, str(error))]
-        return Status([deployed, *(Line(name, "", unknown) for name in [*QUESTIONS][1:])])
-    daemon = diagnose("daemon", lambda: orchestrator.daemon(names))
-    asked = (
-        success_criteria.succeeding,
-        success_criteria.checked,
-        success_criteria.monitored,
-        success_criteria.hands_off,
-    )
-    on_schedule = success_criteria.on_schedule(seen, daemon)
-    return Status([deployed, on_schedule, *(line(seen) for line in asked)], seen.tables)
+        return Status([deployed, *(Criterion(name, "", unknown) for name in [*QUESTIONS][1:])])
+    daemon = diagnose("daemon", lambda: orchestrator.check_daemon(names))
+    criteria = [
+        deployed,
+        success_criteria.check_schedule(snapshot, daemon),
+        success_criteria.check_refreshes(snapshot),
+        success_criteria.check_quality(snapshot),
+        success_criteria.check_views(snapshot),
+        success_criteria.check_hands_off(snapshot),
+    ]
+    return Status(criteria, snapshot.tables)
 
 
-def _raised(look: Callable[[], object]) -> list[Problem]:
+def _check_deployment(
+    settings: Settings, orchestrator: Orchestrator
+) -> tuple[Criterion, list[str]]:
+    """Check schema, code location and registry; also return the schedules' and sensors' names."""
+    problems, names = [], []
     try:
-        look()
+        require_newest_revision(settings.database_url)
     except RefreshError as error:
-        return [Problem(Severity.BROKEN, str(error))]
-    return []
+        problems.append(str(error))
+    try:
+        names = orchestrator.load_code_location()
+    except RefreshError as error:
+        problems.append(str(error))
+    # The registry can be read only where the schema is there.
+    problems = problems or read_catalog(settings).problems
+    schema = f"schema sqp is at {newest_revision()}"
+    message = f"{schema}, the code location loads, its graph is the registry's"
+    broken = [Problem(Severity.BROKEN, problem) for problem in problems]
+    return Criterion("deployed", message, broken), names
 
 
-def _seen(settings: Settings) -> Seen:
+def _take_snapshot(settings: Settings, orchestrator: Orchestrator) -> Snapshot:
     last = datetime.now(UTC) - GRACE
     with connect(settings.database_url) as session:
-        return Seen(
-            tables=views.freshness(session),
-            served=views.ticks(session),
-            judged=views.judged(session),
-            views=views.view_sizes(session),
-            ticks=orchestrator.ticks(settings, last - WINDOW, last),
+        return Snapshot(
+            tables=views.read_freshness(session),
+            served_ticks=views.read_served_ticks(session),
+            metrics=views.read_last_metrics(session),
+            view_rows=views.count_rows(session),
+            ticks=orchestrator.ticks_between(settings, last - WINDOW, last),
         )

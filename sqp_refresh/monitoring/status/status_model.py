@@ -1,11 +1,11 @@
-"""The deployment guide's list of success, as questions, and what an answer consists of."""
+"""Define the deployment guide's list of success as questions, and what an answer consists of."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqp_refresh.monitoring.views import Freshness
+from sqp_refresh.monitoring.views import TableFreshness
 
 QUESTIONS = {
     "deployed": "all functions deployed without errors",
@@ -15,7 +15,7 @@ QUESTIONS = {
     "monitored": "monitoring dashboard displays metrics",
     "hands_off": "no manual intervention for 7 consecutive days",
 }
-"""The lines of the guide's list, in its order."""
+"""The criteria of the guide's list, in its order."""
 
 
 class Severity(StrEnum):
@@ -32,56 +32,83 @@ class Problem:
     """What is wrong, and what to do about it, in one line."""
 
     severity: Severity
-    said: str
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """One line of the guide's list.
+class Criterion:
+    """One criterion of the guide's list, and whether it is met.
 
     Attributes:
         name: One of `QUESTIONS`.
-        said: What the answer rests on.
+        message: What the answer rests on.
         problems: What is wrong, if anything is.
     """
 
     name: str
-    said: str
+    message: str
     problems: Sequence[Problem] = ()
 
     @property
-    def answer(self) -> bool | None:
-        """Yes, no, or None for what cannot be told; what is only worth a look is a yes."""
-        found = {problem.severity for problem in self.problems}
-        if Severity.UNANSWERED in found:
+    def is_met(self) -> bool | None:
+        """Return the answer, None where there is none; what is only worth a look is a yes."""
+        severities = {problem.severity for problem in self.problems}
+        if Severity.UNANSWERED in severities:
             return None
-        return not found & {Severity.NOT_YET, Severity.BROKEN}
+        return not severities & {Severity.NOT_YET, Severity.BROKEN}
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the criterion for programs."""
+        return {
+            "name": self.name,
+            "said": self.message,
+            "problems": [
+                {"severity": problem.severity, "said": problem.message} for problem in self.problems
+            ],
+            "question": QUESTIONS[self.name],
+            "answer": self.is_met,
+        }
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """All lines, and the tables that they speak of."""
+    """All criteria, and the tables that they are about."""
 
-    lines: Sequence[Line]
-    tables: Sequence[Freshness] = ()
+    criteria: Sequence[Criterion]
+    tables: Sequence[TableFreshness] = ()
 
     @property
     def exit_status(self) -> int:
-        """As monitoring systems read it.
+        """Return the exit status as monitoring systems read it.
 
         0 is well. 1 has something to look at, or has not yet got seven nights behind it. 2 is
         broken, or cannot be answered.
         """
-        found = {problem.severity for line in self.lines for problem in line.problems}
-        if found & {Severity.BROKEN, Severity.UNANSWERED}:
+        problems = [problem for criterion in self.criteria for problem in criterion.problems]
+        severities = {problem.severity for problem in problems}
+        if severities & {Severity.BROKEN, Severity.UNANSWERED}:
             return 2
-        return 1 if found else 0
+        return 1 if severities else 0
 
     def as_json(self) -> dict[str, Any]:
-        """For programs."""
-        lines = [
-            asdict(line) | {"question": QUESTIONS[line.name], "answer": line.answer}
-            for line in self.lines
-        ]
-        tables = [asdict(table) for table in self.tables]
-        return {"exit_status": self.exit_status, "lines": lines, "tables": tables}
+        """Return the status for programs."""
+        return {
+            "exit_status": self.exit_status,
+            "lines": [criterion.as_json() for criterion in self.criteria],
+            "tables": [_table_as_json(table) for table in self.tables],
+        }
+
+
+def _table_as_json(table: TableFreshness) -> dict[str, Any]:
+    return {
+        "table": table.table_name,
+        "is_enabled": table.is_enabled,
+        "newest": table.newest_period_start,
+        "days_behind": table.days_behind,
+        "rows": table.row_count,
+        "last_refresh_at": table.last_refresh_at,
+        "next_refresh_at": table.next_refresh_at,
+        "frequency_hours": table.refresh_frequency_hours,
+        "last_status": table.last_status,
+        "last_message": table.last_message,
+    }

@@ -1,4 +1,4 @@
-"""The lines of the guide's list that the monitoring views answer, one function each.
+"""Check the criteria of the guide's list that the monitoring views answer, one function each.
 
 A night is a tick of the schedule. It went well for a table where a run that no person launched went
 through for it, with or without a warning.
@@ -10,166 +10,192 @@ from datetime import datetime, timedelta
 from itertools import groupby
 
 from sqp_refresh.checks.metrics import METRICS, CheckSeverity
-from sqp_refresh.monitoring.doctor.finding import Diagnosis, named
-from sqp_refresh.monitoring.status.missed_nights import missed_nights
-from sqp_refresh.monitoring.status.status_model import Line, Problem, Severity
-from sqp_refresh.monitoring.views import Freshness, Judged, Ticks
+from sqp_refresh.model.text import listing, utc_minute
+from sqp_refresh.monitoring.doctor.diagnosis import Diagnosis
+from sqp_refresh.monitoring.lateness import is_overdue
+from sqp_refresh.monitoring.status.missed_nights import find_missed_nights
+from sqp_refresh.monitoring.status.status_model import Criterion, Problem, Severity
+from sqp_refresh.monitoring.views import MetricResult, ServedTicks, TableFreshness
 
 WINDOW = timedelta(days=7)
-GRACE = timedelta(hours=1)
-"""How long a table may wait for its turn in a night before it counts as overdue."""
 
-_SHOWN = ("refresh_success_rate", "data_quality_overview")
+_DASHBOARD_VIEWS = ("refresh_success_rate", "data_quality_overview")
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """What the views show, and when the schedule should have ticked.
+class Snapshot:
+    """What the views show at one instant, and when the schedule should have ticked.
 
     Attributes:
         tables: Every registered table.
-        served: What became of each tick that a run served.
-        judged: The metrics of each table's last judged run.
-        views: How many rows each view shows.
-        ticks: The schedule's ticks of the last seven days, in order; not one that is just served.
+        served_ticks: What became of each tick that a run served.
+        metrics: The metrics of each table's last judged run.
+        view_rows: Rows that each view shows (count).
+        ticks: The schedule's ticks of the last seven days that are `GRACE` ago, in order.
     """
 
-    tables: Sequence[Freshness]
-    served: Ticks
-    judged: Sequence[Judged]
-    views: Mapping[str, int]
+    tables: Sequence[TableFreshness]
+    served_ticks: ServedTicks
+    metrics: Sequence[MetricResult]
+    view_rows: Mapping[str, int]
     ticks: Sequence[datetime]
 
     @property
-    def enabled(self) -> list[Freshness]:
+    def enabled(self) -> list[TableFreshness]:
         """The tables that may be refreshed."""
         return [table for table in self.tables if table.is_enabled]
 
+    @property
+    def overdue(self) -> list[str]:
+        """The names of the tables that the last tick should have refreshed, and did not."""
+        last_tick = self.ticks[-1] if self.ticks else None
+        return [table.table_name for table in self.tables if is_overdue(table, last_tick)]
 
-def on_schedule(seen: Seen, daemon: Diagnosis) -> Line:
-    """Whether the last tick took every table that was due, and the next one will.
+
+def check_schedule(snapshot: Snapshot, daemon: Diagnosis) -> Criterion:
+    """Return whether the last tick took every table that was due, and the next one will.
 
     Args:
-        seen: What the views show.
-        daemon: What Dagster says of its daemon.
+        snapshot: What the views show.
+        daemon: Whether the orchestrator's daemon lives.
     """
-    problems = [] if daemon.ok else [Problem(Severity.BROKEN, daemon.said)]
-    if not seen.enabled:
-        said = "every table is disabled; `sqp-refresh enable --all` to go on"
-        problems.append(Problem(Severity.BROKEN, said))
-    overdue = [one.table for one in seen.enabled if _is_overdue(one, seen)]
-    if overdue:
-        said = (
-            f"{named(overdue)} overdue since {_utc(seen.ticks[-1])}, and no run was launched; see "
-            "`sqp-refresh doctor`, and refresh with `sqp-refresh refresh`"
+    problems = [] if daemon.is_ok else [Problem(Severity.BROKEN, daemon.message)]
+    if not snapshot.enabled:
+        message = "every table is disabled; `sqp-refresh enable --all` to go on"
+        problems.append(Problem(Severity.BROKEN, message))
+    if snapshot.overdue:
+        message = (
+            f"{listing(snapshot.overdue)} overdue since {utc_minute(snapshot.ticks[-1])}, and no "
+            "run was launched; see `sqp-refresh doctor`, and refresh with `sqp-refresh refresh`"
         )
-        problems.append(Problem(Severity.BROKEN, said))
-    first = [one for one in seen.enabled if one.table not in {*seen.served, *overdue}]
-    if first:
-        due = min(one.next_refresh_at for one in first)
-        said = f"no night has taken {named(one.table for one in first)} yet; due from {_utc(due)}"
-        problems.append(Problem(Severity.NOT_YET, said))
-    last = max((tick for ticks in seen.served.values() for tick in ticks), default=None)
-    said = f"the last night was that of {_utc(last)}; {daemon.said}" if last else ""
-    return Line("on_schedule", said, problems)
+        problems.append(Problem(Severity.BROKEN, message))
+    problems += _never_served(snapshot)
+    last = max((table.last_tick for table in snapshot.tables if table.last_tick), default=None)
+    message = f"the last night was that of {utc_minute(last)}; {daemon.message}" if last else ""
+    return Criterion("on_schedule", message, problems)
 
 
-def _is_overdue(table: Freshness, seen: Seen) -> bool:
-    if not seen.ticks or table.next_refresh_at > seen.ticks[-1]:
-        return False
-    return max(seen.served.get(table.table, ()), default=None) != seen.ticks[-1]
-
-
-def succeeding(seen: Seen) -> Line:
-    """Whether the last run of every enabled table went through."""
-    problems, never = [], []
-    for one in seen.enabled:
-        if one.last_status is None:
-            never.append(one.table)
-        elif one.last_status != "success":
-            bad = one.last_status == "failed"
-            said = f"{one.table} {one.last_status}: {one.last_message}"
-            more = f"; see `sqp-refresh history {one.table}`" if bad else ""
-            problems.append(Problem(Severity.BROKEN if bad else Severity.LOOK, said + more))
-    if never:
-        said = f"{named(never)} not refreshed in the last 90 days; run `sqp-refresh refresh`"
-        problems.append(Problem(Severity.BROKEN, said))
-    good = sum(one.last_status in ("success", "warning") for one in seen.enabled)
-    return Line(
-        "succeeding", f"the last run of {good} of {len(seen.enabled)} tables went through", problems
-    )
-
-
-def checked(seen: Seen) -> Line:
-    """Whether each metric of every enabled table was within its thresholds when last judged."""
-    enabled = {one.table for one in seen.enabled}
-    judged = [one for one in seen.judged if one.table in enabled and one.ok is not None]
-    failing = [one for one in judged if not one.ok]
-    problems = [
-        _metric(metric, list(of_metric))
-        for metric, of_metric in groupby(failing, key=lambda one: one.metric)
+def _never_served(snapshot: Snapshot) -> list[Problem]:
+    """Return a problem for the tables that still wait for the first tick that finds them due."""
+    waiting = [
+        table
+        for table in snapshot.enabled
+        if table.last_tick is None and table.table_name not in snapshot.overdue
     ]
-    never = [one.table for one in seen.enabled if one.table not in {one.table for one in judged}]
+    if not waiting:
+        return []
+    due = min(table.next_refresh_at for table in waiting)
+    names = listing(table.table_name for table in waiting)
+    message = f"no night has taken {names} yet; due from {utc_minute(due)}"
+    return [Problem(Severity.NOT_YET, message)]
+
+
+def check_refreshes(snapshot: Snapshot) -> Criterion:
+    """Return whether the last run of every enabled table went through."""
+    tables = snapshot.enabled
+    problems = [
+        _refresh_problem(table) for table in tables if table.last_status not in (None, "success")
+    ]
+    never = [table.table_name for table in tables if table.last_status is None]
     if never:
-        said = f"{named(never)} not checked yet; run `sqp-refresh check`"
-        problems.append(Problem(Severity.NOT_YET, said))
+        message = f"{listing(never)} not refreshed in the last 90 days; run `sqp-refresh refresh`"
+        problems.append(Problem(Severity.BROKEN, message))
+    good = sum(table.last_status in ("success", "warning") for table in tables)
+    message = f"the last run of {good} of {len(tables)} tables went through"
+    return Criterion("succeeding", message, problems)
+
+
+def _refresh_problem(table: TableFreshness) -> Problem:
+    message = f"{table.table_name} {table.last_status}: {table.last_message}"
+    if table.last_status != "failed":
+        return Problem(Severity.LOOK, message)
+    return Problem(Severity.BROKEN, f"{message}; see `sqp-refresh history {table.table_name}`")
+
+
+def check_quality(snapshot: Snapshot) -> Criterion:
+    """Return whether each metric of every enabled table was within its thresholds when judged."""
+    enabled = [table.table_name for table in snapshot.enabled]
+    judged = [
+        metric
+        for metric in snapshot.metrics
+        if metric.table_name in enabled and metric.is_within_threshold is not None
+    ]
+    failing = [metric for metric in judged if not metric.is_within_threshold]
+    problems = [
+        _metric_problem(name, list(of_name))
+        for name, of_name in groupby(failing, key=lambda metric: metric.name)
+    ]
+    checked = {metric.table_name for metric in judged}
+    unchecked = [table for table in enabled if table not in checked]
+    if unchecked:
+        message = f"{listing(unchecked)} not checked yet; run `sqp-refresh check`"
+        problems.append(Problem(Severity.NOT_YET, message))
     good = len(judged) - len(failing)
-    return Line("checked", f"{good} of {len(judged)} metrics are as they should be", problems)
+    return Criterion("checked", f"{good} of {len(judged)} metrics are as they should be", problems)
 
 
-def _metric(metric: str, failing: Sequence[Judged]) -> Problem:
-    worst = named(f"{one.table} ({_value(one)})" for one in failing)
+def _metric_problem(name: str, failing: Sequence[MetricResult]) -> Problem:
+    tables = listing(f"{metric.table_name} ({_value_text(metric)})" for metric in failing)
     severity = Severity.BROKEN if any(map(_is_error, failing)) else Severity.LOOK
-    return Problem(severity, f"{metric} of {worst}; `sqp-refresh check` says in which weeks")
+    return Problem(severity, f"{name} of {tables}; `sqp-refresh check` says in which weeks")
 
 
-def _is_error(one: Judged) -> bool:
-    known = METRICS.get(one.metric)
-    if known is None:
+def _is_error(metric: MetricResult) -> bool:
+    """Return whether a failing metric is an error, not a warning."""
+    definition = METRICS.get(metric.name)
+    if definition is None:
         return False
-    above = known.fails_above
-    is_far = above is not None and one.value is not None and one.value > above
-    return known.severity is not CheckSeverity.WARNS or is_far
+    # A metric that only warns is an error from a second threshold on.
+    limit = definition.fails_above
+    is_far_off = limit is not None and metric.value is not None and metric.value > limit
+    return definition.severity is not CheckSeverity.WARNS or is_far_off
 
 
-def _value(one: Judged) -> str:
-    should = f", source {one.expected:,.12g}" if one.expected is not None else ""
-    return f"{one.value:,.12g}{should}" if one.value is not None else "unknown"
+def _value_text(metric: MetricResult) -> str:
+    expected = f", source {metric.expected:,.12g}" if metric.expected is not None else ""
+    return f"{metric.value:,.12g}{expected}" if metric.value is not None else "unknown"
 
 
-def monitored(seen: Seen) -> Line:
-    """Whether the views that a dashboard reads show something of the last seven days."""
-    empty = [view for view in _SHOWN if not seen.views[view]]
-    said = ", ".join(f"{seen.views[view]:,} rows in {view}" for view in _SHOWN)
-    problem = f"{named(empty)} without a row of the last seven days; run `sqp-refresh refresh`"
-    return Line("monitored", said, [Problem(Severity.BROKEN, problem)] if empty else [])
+def check_views(snapshot: Snapshot) -> Criterion:
+    """Return whether the views that a dashboard reads show something of the last seven days."""
+    rows = snapshot.view_rows
+    message = ", ".join(f"{rows[view]:,} rows in {view}" for view in _DASHBOARD_VIEWS)
+    empty = [view for view in _DASHBOARD_VIEWS if not rows[view]]
+    problem = f"{listing(empty)} without a row of the last seven days; run `sqp-refresh refresh`"
+    return Criterion("monitored", message, [Problem(Severity.BROKEN, problem)] if empty else [])
 
 
-def hands_off(seen: Seen) -> Line:
-    """Whether the last seven days' nights went well for every enabled table."""
-    missed: dict[datetime, list[str]] = {}
-    for one in seen.enabled:
-        served = seen.served.get(one.table, {})
-        well = {tick for tick, went_well in served.items() if went_well}
-        for tick in missed_nights(seen.ticks, well, one.frequency_hours):
-            missed.setdefault(tick, []).append(one.table)
-    alike: dict[tuple[str, ...], list[datetime]] = {}
+def check_hands_off(snapshot: Snapshot) -> Criterion:
+    """Return whether the last seven days' nights went well for every enabled table."""
+    missed = _missed_nights(snapshot)
+    # Nights that left out the same tables are one problem.
+    nights_by_tables: dict[tuple[str, ...], list[datetime]] = {}
     for tick, tables in sorted(missed.items()):
-        alike.setdefault(tuple(tables), []).append(tick)
-    nights = len(seen.ticks)
-    said = f"{nights - len(missed)} of the last {nights} nights went through by themselves"
+        nights_by_tables.setdefault(tuple(tables), []).append(tick)
     problems = [
         Problem(
             Severity.NOT_YET,
-            f"the {'nights' if len(ticks) > 1 else 'night'} of {named(map(_utc, ticks))} did not "
-            f"take {named(tables)} without a person; see `sqp-refresh history {tables[0]}`",
+            f"the {'nights' if len(ticks) > 1 else 'night'} of {listing(map(utc_minute, ticks))} "
+            f"did not take {listing(tables)} without a person; see "
+            f"`sqp-refresh history {tables[0]}`",
         )
-        for tables, ticks in alike.items()
+        for tables, ticks in nights_by_tables.items()
     ]
+    nights = len(snapshot.ticks)
     if not nights:
         problems.append(Problem(Severity.NOT_YET, "no night was due in the last seven days"))
-    return Line("hands_off", said, problems)
+    good = nights - len(missed)
+    message = f"{good} of the last {nights} nights went through by themselves"
+    return Criterion("hands_off", message, problems)
 
 
-def _utc(instant: datetime) -> str:
-    return f"{instant:%Y-%m-%d %H:%M} UTC"
+def _missed_nights(snapshot: Snapshot) -> dict[datetime, list[str]]:
+    """Return the tables that each missed night left out."""
+    missed: dict[datetime, list[str]] = {}
+    for table in snapshot.enabled:
+        served = snapshot.served_ticks.get(table.table_name, {})
+        good_ticks = {tick for tick, went_through in served.items() if went_through}
+        frequency = table.refresh_frequency_hours
+        for tick in find_missed_nights(snapshot.ticks, good_ticks, frequency):
+            missed.setdefault(tick, []).append(table.table_name)
+    return missed

@@ -1,4 +1,4 @@
-"""Databases whose control tables tell of nights, and the page that is drawn of them."""
+"""Make databases whose control tables hold nights, and draw the page of them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,18 +12,18 @@ from sqp_refresh_tests.monitoring.dashboard.history import AT, HOSTILE, History,
 
 
 @pytest.fixture
-def told(migrated_database: str) -> Iterator[History]:
-    """The control tables of an empty database, of whose tables none is enabled."""
-    with history(migrated_database) as told:
-        told.connection.execute("UPDATE sqp.refresh_config SET is_enabled = false")
-        yield told
+def filled(migrated_database: str) -> Iterator[History]:
+    """Yield the control tables of an empty database, of whose tables none is enabled."""
+    with history(migrated_database) as tables:
+        tables.connection.execute("UPDATE sqp.refresh_config SET is_enabled = false")
+        yield tables
 
 
 @pytest.fixture(scope="session")
 def page(
     postgres_url: str, _migrated: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Path]:
-    """The page of three tables with three weeks of nights; one has a hostile name, and failed."""
+    """Yield the page of three tables with three weeks of nights; one failed and is hostile."""
     with _three_tables(postgres_url, _migrated) as database_url:
         path = tmp_path_factory.mktemp("dashboard") / "dashboard.html"
         draw(database_url, path, AT, days=21)
@@ -34,11 +34,11 @@ def page(
 def _three_tables(server: str, template: str) -> Iterator[str]:
     shown = ["search_query_performance", "monthly_summary"]
     with database_like(server, template) as database_url:
-        with history(database_url) as told:
-            told.connection.execute(
+        with history(database_url) as tables:
+            tables.connection.execute(
                 "UPDATE sqp.refresh_config SET is_enabled = table_name = ANY(%s)", (shown,)
             )
-            told.nights(shown, 21)
-            told.register(HOSTILE)
-            told.run(HOSTILE, AT, "failed", message=HOSTILE, metrics={HOSTILE: (1, 0, False)})
+            tables.nights(shown, 21)
+            tables.register(HOSTILE)
+            tables.run(HOSTILE, AT, "failed", message=HOSTILE, metrics={HOSTILE: (1, 0, False)})
         yield database_url

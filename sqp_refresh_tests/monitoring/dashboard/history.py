@@ -1,4 +1,4 @@
-"""Nights as their control rows tell of them, without the refreshes: quick, and any shape wanted."""
+"""Write the control rows of nights without their refreshes: quick, and in any shape."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -40,7 +40,7 @@ class History:
         message: str | None = None,
         metrics: Metrics | None = None,
     ) -> int:
-        """One refresh: `counts` are rows processed, inserted, updated and deleted."""
+        """Add one refresh; `counts` are rows processed, inserted, updated and deleted."""
         is_over = status != "running"
         numbers = (round(1000 * seconds), *counts) if is_over else (None,) * 5
         cursor = self.connection.execute(
@@ -58,7 +58,7 @@ class History:
         return audit_id
 
     def judge(self, audit_id: int, metrics: Metrics) -> None:
-        """What the checks of a refresh say, again if they did before."""
+        """Add the metrics of a refresh, again if it has some already."""
         for name, (value, most, ok) in metrics.items():
             self.connection.execute(
                 "INSERT INTO sqp.refresh_data_quality (audit_log_id, metric_name, metric_value,"
@@ -67,7 +67,7 @@ class History:
             )
 
     def holds(self, table: str, last: date, rows: int) -> None:
-        """The table has as many rows of every period of a year, up to the one of a day."""
+        """Let a table have as many rows of every period of a year, up to the one of a day."""
         weeks = list(weeks_between(last - timedelta(weeks=51), last))
         for period in periods_touched(weeks, TABLES[table].grain.published):
             self.connection.execute(
@@ -89,7 +89,7 @@ class History:
         self.connection.execute(upsert.format(columns=names, values=values))
 
     def nights(self, tables: Sequence[str], count: int, at: datetime = AT) -> None:
-        """As many nights as they usually go: data come once a week, some night brings trouble."""
+        """Add nights as they usually go: data come once a week, and some nights bring trouble."""
         messages = {13: "BigQuery: quota exceeded", 8: "12 rows are in quarantine"}
         last = datetime.combine(at.date(), time(2), UTC)
         last -= DAY if last > at else timedelta()

@@ -1,4 +1,4 @@
-"""The file that the dashboard is drawn into, and the command that draws it."""
+"""Check the file that the dashboard is drawn into, and the command that draws it."""
 
 import pytest
 
@@ -17,14 +17,14 @@ def settings(monkeypatch, migrated_database, tmp_path) -> Settings:
     return Settings.read()
 
 
-def test_the_command_draws_beside_dagsters_own_files(told, settings, tmp_path):
-    told.register("weekly_summary")
+def test_the_command_draws_beside_dagsters_own_files(filled, settings, tmp_path):
+    filled.register("weekly_summary")
 
     assert output("dashboard") == f"{tmp_path}/dagster/dashboard.html: No refresh in 60 days"
     assert (tmp_path / "dagster" / "dashboard.html").read_text().startswith("<!doctype html>")
 
 
-def test_the_command_draws_where_it_is_told(told, settings, monkeypatch, tmp_path):
+def test_the_command_draws_where_it_is_asked_to(filled, settings, monkeypatch, tmp_path):
     monkeypatch.setenv("REFRESH_DASHBOARD_PATH", str(tmp_path / "page.html"))
 
     assert output("dashboard", "--days", "30") == f"{tmp_path}/page.html: No table is enabled"
@@ -36,7 +36,7 @@ def test_the_command_draws_where_it_is_told(told, settings, monkeypatch, tmp_pat
     ]
 
 
-def test_a_file_that_cannot_be_written_is_one_line(told, settings, tmp_path):
+def test_a_file_that_cannot_be_written_is_one_line(filled, settings, tmp_path):
     (tmp_path / "file").touch()
 
     line = one_line(sqp_refresh("dashboard", "--output", f"{tmp_path}/file/page.html"))
@@ -47,7 +47,7 @@ def test_a_file_that_cannot_be_written_is_one_line(told, settings, tmp_path):
     )
 
 
-def test_a_page_that_cannot_be_replaced_leaves_nothing_behind(told, settings, tmp_path):
+def test_a_page_that_cannot_be_replaced_leaves_nothing_behind(filled, settings, tmp_path):
     page = tmp_path / "page.html"
     page.mkdir()
 

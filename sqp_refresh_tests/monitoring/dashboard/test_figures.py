@@ -1,4 +1,4 @@
-"""The dashboard's figures, compared with what the audit rows add up to by hand."""
+"""Compare the dashboard's figures with what the audit rows add up to by hand."""
 
 from datetime import UTC, datetime, time, timedelta
 
@@ -7,65 +7,70 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sqp_refresh.monitoring.dashboard import formatting
-from sqp_refresh.monitoring.dashboard.figures import Figures, Health, Night, read
+from sqp_refresh.monitoring.dashboard.figures import Figures, Health, read_figures
+from sqp_refresh.monitoring.views import Night
 from sqp_refresh.postgres.session import connect
 from sqp_refresh_tests.monitoring.dashboard.history import AT, DAY, History
 
 QUERIES, DAILY = "search_query_performance", "daily_sqp_data"
 TODAY = datetime.combine(AT.date(), time(0, 5), UTC)
 HOUR = timedelta(hours=1)
+LAST_TICK = AT - 2 * HOUR
+"""When the schedule last ticked, as far as it is long enough ago to count."""
 
 
 @pytest.fixture
-def figures(told: History, migrated_database: str):
+def figures(filled: History, migrated_database: str):
     def of(days: int = 30, at: datetime = AT) -> Figures:
         with connect(migrated_database) as session, session.transaction():
-            return read(session, at, days=days)
+            return read_figures(session, at, days=days, last_tick=LAST_TICK)
 
     return of
 
 
-def test_the_figures_are_those_of_the_audit_rows(told, figures):
-    told.register(QUERIES)
-    told.register(DAILY, priority=1)
-    told.run(QUERIES, TODAY - 2 * DAY, seconds=10, counts=(100, 10, 5, 1))
-    told.run(QUERIES, TODAY - DAY, "failed", seconds=4, counts=(7, 0, 0, 0), message="away")
-    told.run(QUERIES, TODAY - DAY + HOUR, seconds=6.5, counts=(50, 20, 0, 2))
-    told.run(DAILY, TODAY - DAY, "warning", seconds=1, counts=(9, 3, 3, 3), message="late")
-    told.run(QUERIES, TODAY, "running")
-    told.run(QUERIES, TODAY - 40 * DAY, "failed")
-    told.holds(QUERIES, TODAY.date() - 10 * DAY, 7)
+def test_the_figures_are_those_of_the_audit_rows(filled, figures):
+    filled.register(QUERIES)
+    filled.register(DAILY, priority=1)
+    filled.run(QUERIES, TODAY - 2 * DAY, seconds=10, counts=(100, 10, 5, 1))
+    filled.run(QUERIES, TODAY - DAY, "failed", seconds=4, counts=(7, 0, 0, 0), message="away")
+    filled.run(QUERIES, TODAY - DAY + HOUR, seconds=6.5, counts=(50, 20, 0, 2))
+    filled.run(DAILY, TODAY - DAY, "warning", seconds=1, counts=(9, 3, 3, 3), message="late")
+    filled.run(QUERIES, TODAY, "running")
+    filled.run(QUERIES, TODAY - 40 * DAY, "failed")
+    filled.holds(QUERIES, TODAY.date() - 10 * DAY, 7)
 
     shown = figures()
 
     queries, daily = shown.tables
     assert queries.nights == [
-        Night((TODAY - 2 * DAY).date(), "success", None, 1, 1, 10.0, 100, 10, 5, 1, []),
-        Night((TODAY - DAY).date(), "success", None, 2, 1, 10.5, 57, 20, 0, 2, []),
+        Night(QUERIES, (TODAY - 2 * DAY).date(), "success", None, 1, 1, 10.0, 100, 10, 5, 1),
+        Night(QUERIES, (TODAY - DAY).date(), "success", None, 2, 1, 10.5, 57, 20, 0, 2),
     ]
     assert [(night.status, night.changed) for night in daily.nights] == [("warning", 9)]
     assert shown.success_rate == 50  # two successes of four refreshes; the one at work is none yet
     assert shown.pass_rate is None
     assert shown.good_nights == 2
-    assert (queries.rows, daily.rows, daily.newest_end) == (52 * 7, 0, None)
-    assert queries.days_behind(AT) in range(4, 11)
-    assert (queries.is_running, daily.is_running) == (True, False)
+    fresh, without_rows = queries.freshness, daily.freshness
+    assert (fresh.row_count, without_rows.row_count) == (52 * 7, 0)
+    assert fresh.days_behind in range(4, 11)
+    assert (without_rows.newest_period_end, without_rows.days_behind) == (None, None)
+    assert (fresh.is_running, without_rows.is_running) == (True, False)
 
 
-def test_the_last_verdict_of_a_night_counts(told, figures):
-    told.register(QUERIES)
-    audit_id = told.run(
+def test_the_last_verdict_of_a_night_counts(filled, figures):
+    filled.register(QUERIES)
+    audit_id = filled.run(
         QUERIES, TODAY - DAY, metrics={"null_ratio": (0.2, 0.01, False), "row_count": (4, 4, True)}
     )
-    told.judge(audit_id, {"null_ratio": (0.001, 0.01, True)})
-    told.run(QUERIES, TODAY, metrics={"freshness_days": (12, 10, False)})
+    filled.judge(audit_id, {"null_ratio": (0.001, 0.01, True)})
+    filled.run(QUERIES, TODAY, metrics={"freshness_days": (12, 10, False)})
 
     (queries,) = figures().tables
 
     before, last = queries.nights
     assert [metric.name for metric in before.judged] == ["null_ratio", "row_count"]
-    assert before.broken == []
-    assert [formatting.metric(one) for one in last.broken] == [
+    assert before.failing == []
+    assert [formatting.describe_metric(metric) for metric in last.failing] == [
         "freshness_days is 12, should be at most 10"
     ]
     assert figures().pass_rate == pytest.approx(100 * 2 / 3)
@@ -90,41 +95,41 @@ def test_the_last_verdict_of_a_night_counts(told, figures):
         ("failed", {"is_enabled": False}, Health.OFF),
     ],
 )
-def test_a_table_is_as_its_control_rows_say(told, figures, status, registry, health):
-    told.register(QUERIES, **registry)
+def test_a_table_is_as_its_control_rows_say(filled, figures, status, registry, health):
+    filled.register(QUERIES, **registry)
     if status:
-        told.run(QUERIES, TODAY, status)
+        filled.run(QUERIES, TODAY, status)
 
     (table,) = figures().tables
 
-    assert table.health(AT) is health
+    assert table.health is health
 
 
-def test_a_check_that_fails_is_trouble_though_the_refresh_went_through(told, figures):
-    told.register(QUERIES)
-    told.run(QUERIES, TODAY, metrics={"missing_weeks": (2, 0, False)})
+def test_a_check_that_fails_is_trouble_though_the_refresh_went_through(filled, figures):
+    filled.register(QUERIES)
+    filled.run(QUERIES, TODAY, metrics={"missing_weeks": (2, 0, False)})
 
-    assert figures().tables[0].health(AT) is Health.CHECKS_FAIL
+    assert figures().tables[0].health is Health.CHECKS_FAIL
 
 
-def test_what_needs_attention_comes_first_and_the_verdict_counts_it(told, figures):
+def test_what_needs_attention_comes_first_and_the_verdict_counts_it(filled, figures):
     for place, (table, status) in enumerate(
         {QUERIES: "success", DAILY: "warning", "weekly_summary": "failed"}.items()
     ):
-        told.register(table, priority=100 - place)
-        told.run(table, TODAY, status)
+        filled.register(table, priority=100 - place)
+        filled.run(table, TODAY, status)
 
     shown = figures()
 
-    assert [one.table for one in shown.tables] == [QUERIES, DAILY, "weekly_summary"]
-    assert [one.table for one in shown.worst_first] == ["weekly_summary", DAILY, QUERIES]
+    assert [table.name for table in shown.tables] == [QUERIES, DAILY, "weekly_summary"]
+    assert [table.name for table in shown.worst_first] == ["weekly_summary", DAILY, QUERIES]
     assert shown.verdict == "2 of 3 tables need attention"
     assert shown.good_nights == 0
 
 
-def test_where_nothing_was_refreshed_there_are_no_figures(told, figures):
+def test_where_nothing_was_refreshed_there_are_no_figures(filled, figures):
     assert figures().verdict == "No table is enabled"
-    told.register(QUERIES)
+    filled.register(QUERIES)
 
     shown = figures(days=7)
 
@@ -132,25 +137,25 @@ def test_where_nothing_was_refreshed_there_are_no_figures(told, figures):
     assert (shown.success_rate, shown.pass_rate, shown.good_nights) == (None, None, 0)
 
 
-# -- words -----------------------------------------------------------------------------------------
+# -- formatting ------------------------------------------------------------------------------------
 
 
 @given(st.floats(0, 100))
 def test_a_percentage_is_never_rounded_up_to_all(percentage):
-    assert (formatting.percent(percentage) == "100 %") == (percentage == 100)
+    assert (formatting.format_percent(percentage) == "100 %") == (percentage == 100)
 
 
 @given(st.integers(0, 10**8))
-def test_a_span_is_told_to_within_half_of_its_unit(seconds):
-    number, _, unit = formatting.span(timedelta(seconds=seconds)).partition(" ")
+def test_a_span_is_exact_to_within_half_of_its_unit(seconds):
+    number, _, unit = formatting.format_span(timedelta(seconds=seconds)).partition(" ")
     length = {"min": 60, "h": 3600, "days": 86_400}.get(unit)
 
     assert seconds < 60 if length is None else abs(int(number) * length - seconds) <= length / 2
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"),
+    ("seconds", "text"),
     [(0, "0.0 s"), (9.96, "10.0 s"), (18.4, "18 s"), (150, "2 min"), (9_000, "2.5 h")],
 )
-def test_a_duration_reads_well(seconds, said):
-    assert formatting.seconds(seconds) == said
+def test_a_duration_reads_well(seconds, text):
+    assert formatting.format_duration(seconds) == text

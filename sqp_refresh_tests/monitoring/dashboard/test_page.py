@@ -1,4 +1,4 @@
-"""The dashboard as its readers meet it: in a real Chromium, at their sizes and in their colours."""
+"""Check the dashboard in a real Chromium, at its readers' sizes and in their colours."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -17,18 +17,18 @@ Opened = Callable[..., Page]
 
 @pytest.fixture
 def opened(browser: Browser) -> Iterator[Opened]:
-    """Opens a page, which must then say nothing in its console and ask for nothing but itself."""
-    said: list[str] = []
-    asked: list[str] = []
+    """Return a function that opens a page, which must write to no console and request nothing."""
+    messages: list[str] = []
+    requests: list[str] = []
     contexts = []
 
     def open_(path: Path, width: int = DESKTOP, at=AT, **options) -> Page:
         context = browser.new_context(viewport={"width": width, "height": 844}, **options)
         contexts.append(context)
         page = context.new_page()
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("request", lambda request: asked.append(request.url))
+        page.on("console", lambda message: messages.append(message.text))
+        page.on("pageerror", lambda error: messages.append(str(error)))
+        page.on("request", lambda request: requests.append(request.url))
         page.clock.set_fixed_time(at)
         page.goto(path.as_uri())
         return page
@@ -36,8 +36,8 @@ def opened(browser: Browser) -> Iterator[Opened]:
     yield open_
     for context in contexts:
         context.close()
-    assert said == []
-    assert [url for url in asked if not url.startswith(("file://", "data:"))] == []
+    assert messages == []
+    assert [url for url in requests if not url.startswith(("file://", "data:"))] == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -66,7 +66,7 @@ def test_light_and_dark_differ_in_every_colour_that_carries_a_meaning(page, open
         shown = opened(page, color_scheme=scheme)
         return shown.evaluate(
             """() => ["body", ".card", "h1", ".tile.good .status", "figure rect, figure path[fill]"]
-                .map((one) => getComputedStyle(document.querySelector(one)))
+                .map((selector) => getComputedStyle(document.querySelector(selector)))
                 .flatMap((style) => [style.color, style.backgroundColor])"""
         )
 
@@ -78,7 +78,7 @@ def test_light_and_dark_differ_in_every_colour_that_carries_a_meaning(page, open
     assert light[6] != dark[6]
 
 
-def test_a_night_is_told_where_the_pointer_is_on_it(page, opened):
+def test_a_night_is_described_where_the_pointer_is_on_it(page, opened):
     shown = opened(page)
     night = shown.locator("#table-1 figure path[aria-label]").last
     night.scroll_into_view_if_needed()
@@ -122,7 +122,7 @@ def test_the_page_forbids_whatever_it_does_not_bring_itself(page, opened):
 
 
 @pytest.mark.parametrize(("hours", "is_old"), [(1, False), (29, False), (31, True), (80, True)])
-def test_a_page_that_nobody_drew_anew_says_that_it_is_old(page, opened, hours, is_old):
+def test_a_page_that_was_not_drawn_again_says_that_it_is_old(page, opened, hours, is_old):
     shown = opened(page, at=AT + timedelta(hours=hours))
 
     notice = shown.locator("#stale")
@@ -131,8 +131,8 @@ def test_a_page_that_nobody_drew_anew_says_that_it_is_old(page, opened, hours, i
         assert notice.inner_text().startswith("This page is 3 days old.")
 
 
-def test_before_the_first_refresh_the_page_says_so(told, migrated_database, opened, tmp_path):
-    told.register("search_query_performance")
+def test_before_the_first_refresh_the_page_says_so(filled, migrated_database, opened, tmp_path):
+    filled.register("search_query_performance")
     path = tmp_path / "dashboard.html"
 
     draw(migrated_database, path, AT)

@@ -1,4 +1,4 @@
-"""A night that really ran, told as it was: who launched it, for which tick, and how it went."""
+"""Check what is reported of a night that ran: who launched it, for which tick, how it went."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -21,10 +21,10 @@ Tick = Callable[[str, datetime], dg.ExecuteInProcessResult]
 
 @pytest.fixture
 def tick() -> Iterator[Tick]:
-    """Evaluates a schedule at an instant, and runs what it asks for."""
+    """Return a function that evaluates a schedule at an instant, and runs what it asks for."""
     with dg.instance_for_test() as instance:
 
-        def ticked(name: str, at: datetime) -> dg.ExecuteInProcessResult:
+        def tick_at(name: str, at: datetime) -> dg.ExecuteInProcessResult:
             schedule = defs().resolve_schedule_def(name)
             context = dg.build_schedule_context(instance=instance, scheduled_execution_time=at)
             requests = schedule.evaluate_tick(context).run_requests
@@ -37,7 +37,7 @@ def tick() -> Iterator[Tick]:
                 asset_selection=list(requests[0].asset_selection or ()) or None,
             )
 
-        yield ticked
+        yield tick_at
 
 
 def test_a_night_that_ran_is_the_first_of_seven(environment, source, tick, monkeypatch):
@@ -51,18 +51,18 @@ def test_a_night_that_ran_is_the_first_of_seven(environment, source, tick, monke
 
     assert tick("daily_refresh_schedule", night).success
 
-    told = rows(url, "SELECT table_name, tick, launched_by, rerun, night FROM sqp.refresh_runs")
-    assert {one[0] for one in told} == set(TABLES)
-    assert {one[1:] for one in told} == {(night, "schedule", None, night.date())}
+    runs = rows(url, "SELECT table_name, tick, launched_by, rerun, night FROM sqp.refresh_runs")
+    assert {table for table, *_ in runs} == set(TABLES)
+    assert {run[1:] for run in runs} == {(night, "schedule", None, night.date())}
     # No daemon launched it that could be asked for.
     monkeypatch.delenv("DAGSTER_HOME")
     done = sqp_refresh("status", "--json")
-    found = json.loads(done.stdout)
-    wrong = {line["name"]: line["problems"] for line in found["lines"] if line["problems"]}
+    status = json.loads(done.stdout)
+    wrong = {line["name"]: line["problems"] for line in status["lines"] if line["problems"]}
     assert done.returncode == 1, wrong
     assert wrong.keys() == {"hands_off"}
-    assert found["lines"][-1]["said"] == "1 of the last 7 nights went through by themselves"
-    assert {one["table"]: one["rows"] for one in found["tables"]}["weekly_summary"] == 4
+    assert status["lines"][-1]["said"] == "1 of the last 7 nights went through by themselves"
+    assert {table["table"]: table["rows"] for table in status["tables"]}["weekly_summary"] == 4
     by_hand = sqp_refresh("refresh", "--table", "daily_sqp_data", "--json")
     assert by_hand.returncode == 0
     (last, *_) = json.loads(sqp_refresh("history", "daily_sqp_data", "--json").stdout)
@@ -72,7 +72,7 @@ def test_a_night_that_ran_is_the_first_of_seven(environment, source, tick, monke
 def test_maintenance_runs_at_its_ticks(environment, tick):
     expired = (
         "INSERT INTO sqp.refresh_checkpoints (function_name, table_name, expires_at, updated_at)"
-        " VALUES ('refresh', 'broken_off', now() - interval '1 second', now())"
+        " VALUES ('refresh', 'interrupted', now() - interval '1 second', now())"
     )
     execute(environment.database_url, expired)
     state = "SELECT status FROM sqp.refresh_checkpoints"
@@ -118,5 +118,5 @@ def test_maintenance_at_the_command_line_says_what_it_did(environment):
         ),
     ],
 )
-def test_whoever_launches_a_run_is_told_from_its_tags(tags, launcher):
+def test_who_launched_a_run_is_read_from_its_tags(tags, launcher):
     assert launcher_of_run(tags) == launcher

@@ -1,4 +1,4 @@
-"""The guide's list of success after seven nights, and after one thing at a time goes wrong."""
+"""Check the guide's list of success after seven nights, and after one thing goes wrong."""
 
 import json
 import time
@@ -13,8 +13,10 @@ from dagster._daemon.types import DaemonHeartbeat
 
 from sqp_refresh.defs.cron import ticks_between
 from sqp_refresh.model.tables import TABLES
-from sqp_refresh.monitoring.status.missed_nights import missed_nights
+from sqp_refresh.monitoring.dashboard.figures import Health, read_figures
+from sqp_refresh.monitoring.status.missed_nights import find_missed_nights
 from sqp_refresh.monitoring.status.status_model import QUESTIONS
+from sqp_refresh.postgres.session import connect
 from sqp_refresh.settings import Settings
 from sqp_refresh_tests.helpers.commands import one_line, sqp_refresh
 from sqp_refresh_tests.helpers.database import execute
@@ -43,14 +45,14 @@ WHERE table_name = 'daily_sqp_data'
 
 @pytest.fixture
 def ticks() -> list[datetime]:
-    """The last seven nights, in order, one that began an hour ago at the latest."""
+    """Return the last seven nights, in order, one that began an hour ago at the latest."""
     last = datetime.now(UTC) - timedelta(hours=1)
     return ticks_between(Settings.read(), last - 7 * DAY, last)
 
 
 @pytest.fixture
 def url(monkeypatch: pytest.MonkeyPatch, migrated_database: str, ticks: list[datetime]) -> str:
-    """URL of a database with seven nights of every table, which the switches name."""
+    """Return the URL of a database with seven nights of every table, which the settings name."""
     monkeypatch.setenv("DATABASE_URL", migrated_database)
     array = "{" + ",".join(map(str, ticks)) + "}"
     execute(migrated_database, NIGHT.format(ticks=array, last=ticks[-1]))
@@ -59,7 +61,7 @@ def url(monkeypatch: pytest.MonkeyPatch, migrated_database: str, ticks: list[dat
 
 @pytest.fixture
 def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    """A Dagster instance at DAGSTER_HOME whose daemon has just given a sign of life."""
+    """Yield a Dagster instance at DAGSTER_HOME whose daemon has just given a sign of life."""
     (tmp_path / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
     with dg.DagsterInstance.get() as instance:
@@ -74,16 +76,18 @@ def beat(instance: dg.DagsterInstance, ago_s: float) -> None:
 
 
 def answers() -> tuple[int, dict[str, bool | None], dict[str, str]]:
-    """The exit status, each line's answer, and what is wrong by line."""
+    """Return the exit status, each criterion's answer, and what is wrong by criterion."""
     done = sqp_refresh("status", "--json")
-    found: dict[str, Any] = json.loads(done.stdout)
-    assert found["exit_status"] == done.returncode
-    assert [line["question"] for line in found["lines"]] == list(QUESTIONS.values())
-    said = {
-        line["name"]: " ".join(one["said"] for one in line["problems"]) for line in found["lines"]
+    status: dict[str, Any] = json.loads(done.stdout)
+    lines = status["lines"]
+    assert status["exit_status"] == done.returncode
+    assert [line["question"] for line in lines] == list(QUESTIONS.values())
+    problems = {
+        line["name"]: " ".join(problem["said"] for problem in line["problems"])
+        for line in lines
+        if line["problems"]
     }
-    answered = {line["name"]: line["answer"] for line in found["lines"]}
-    return done.returncode, answered, {name: words for name, words in said.items() if words}
+    return done.returncode, {line["name"]: line["answer"] for line in lines}, problems
 
 
 def test_after_seven_nights_every_line_is_a_yes(url, home):
@@ -135,6 +139,11 @@ def test_a_table_that_its_night_left_out_is_overdue(url, ticks):
     assert wrong["on_schedule"].startswith(
         f"daily_sqp_data overdue since {ticks[-1]:%Y-%m-%d} 02:00"
     )
+    with connect(url) as session, session.transaction():
+        figures = read_figures(session, datetime.now(UTC), days=7, last_tick=ticks[-1])
+    assert {table.name: table.health for table in figures.troubled} == {
+        "daily_sqp_data": Health.OVERDUE
+    }
 
 
 def test_a_daemon_without_a_heartbeat_is_dead(url, home):
@@ -194,9 +203,9 @@ def test_a_check_that_fails_is_broken_and_one_that_warns_is_worth_a_look(
         f" (SELECT id FROM sqp.refresh_audit_log {OF_LAST_NIGHT})",
     )
 
-    found, answered, wrong = answers()
+    exit_status, answered, wrong = answers()
 
-    assert (found, answered["checked"]) == (code, yes)
+    assert (exit_status, answered["checked"]) == (code, yes)
     assert wrong["checked"].startswith(f"{metric} of daily_sqp_data ({value}, source 4)")
 
 
@@ -231,7 +240,7 @@ def test_what_is_just_installed_has_not_run_yet(migrated_database, monkeypatch):
     assert wrong["on_schedule"].startswith("no night has taken asin_performance_data, ")
 
 
-def test_everything_disabled_is_said_and_a_table_disabled_is_left_out(url):
+def test_everything_disabled_is_a_problem_and_a_table_disabled_is_left_out(url):
     execute(url, "UPDATE sqp.refresh_config SET is_enabled = table_name <> 'daily_sqp_data'")
     execute(url, f"UPDATE sqp.refresh_audit_log SET status = 'failed' {OF_LAST_NIGHT}")
     assert answers()[0] == 0
@@ -243,7 +252,7 @@ def test_everything_disabled_is_said_and_a_table_disabled_is_left_out(url):
     assert wrong["on_schedule"].startswith("every table is disabled")
 
 
-def test_without_postgres_nothing_can_be_told(monkeypatch):
+def test_without_postgres_nothing_can_be_answered(monkeypatch):
     monkeypatch.setenv("DATABASE_URL", "postgresql://u:hunter2@127.0.0.1:1/d")
 
     code, answered, wrong = answers()
@@ -260,29 +269,29 @@ def test_without_a_database_url_it_is_one_line():
 def test_a_weekly_table_needs_one_night_in_seven():
     ticks = [datetime(2025, 8, day, 2, tzinfo=UTC) for day in range(11, 18)]
 
-    assert missed_nights(ticks, {ticks[2]}, 168) == ticks[:2]
-    assert missed_nights(ticks, {ticks[0] - 3 * DAY, ticks[4]}, 168) == []
-    assert missed_nights(ticks, {ticks[0] - 3 * DAY}, 168) == ticks[4:]
-    assert missed_nights(ticks, ticks, 24) == []
-    assert missed_nights(ticks, ticks[:3], 24) == ticks[3:]
-    assert missed_nights([], [], 24) == []
+    assert find_missed_nights(ticks, {ticks[2]}, 168) == ticks[:2]
+    assert find_missed_nights(ticks, {ticks[0] - 3 * DAY, ticks[4]}, 168) == []
+    assert find_missed_nights(ticks, {ticks[0] - 3 * DAY}, 168) == ticks[4:]
+    assert find_missed_nights(ticks, ticks, 24) == []
+    assert find_missed_nights(ticks, ticks[:3], 24) == ticks[3:]
+    assert find_missed_nights([], [], 24) == []
 
 
 # -- history ---------------------------------------------------------------------------------------
 
 
-def test_history_tells_of_the_last_runs(url):
+def test_history_shows_the_last_runs(url):
     execute(
         url,
         f"UPDATE sqp.refresh_audit_log SET status = 'failed', error_message = 'x' {OF_LAST_NIGHT}",
     )
 
     printed = sqp_refresh("history", "daily_sqp_data", "--limit", "3")
-    told = json.loads(sqp_refresh("history", "daily_sqp_data", "--json").stdout)
+    runs = json.loads(sqp_refresh("history", "daily_sqp_data", "--json").stdout)
 
-    assert len(told) == 7
-    assert [one["status"] for one in told][:2] == ["failed", "success"]
-    assert told[0]["launched_by"] == "schedule"
+    assert len(runs) == 7
+    assert [run["status"] for run in runs][:2] == ["failed", "success"]
+    assert runs[0]["launched_by"] == "schedule"
     lines = printed.stdout.splitlines()
     assert len(lines) == 5
     assert lines[-1].endswith("failed: x")

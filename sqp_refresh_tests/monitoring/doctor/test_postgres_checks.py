@@ -1,4 +1,4 @@
-"""What a doctor says of a server and a user that would make a refresh fail."""
+"""Check what the doctor says of a server and a user that would make a refresh fail."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -8,10 +8,18 @@ from psycopg import conninfo
 
 from sqp_refresh.control.table_lock import table_lock
 from sqp_refresh.errors import AccessDenied, NotFound, RefreshError, SettingsError, Unavailable
-from sqp_refresh.load.indexes import set_aside
+from sqp_refresh.load.indexes import drop_for_bulk_load
 from sqp_refresh.model.tables import SEARCH_QUERY_PERFORMANCE, TABLES
-from sqp_refresh.monitoring.doctor import database
-from sqp_refresh.monitoring.doctor.examination import first_refreshes
+from sqp_refresh.monitoring.doctor import postgres_checks
+from sqp_refresh.monitoring.doctor.postgres_checks import (
+    check_clock,
+    check_disk,
+    check_first_refreshes,
+    check_indexes,
+    check_pooler,
+    check_privileges,
+    check_timeouts,
+)
 from sqp_refresh.postgres.session import connect
 from sqp_refresh_tests.helpers.database import execute, rows
 
@@ -32,7 +40,7 @@ def limited(migrated_database: str) -> Iterator[str]:
 
 def privileges(url: str) -> str:
     with connect(url) as session:
-        return database.privileges(session, list(TABLES))
+        return check_privileges(session, list(TABLES))
 
 
 def test_a_user_with_every_right_may_refresh(migrated_database, limited):
@@ -73,44 +81,44 @@ def test_row_level_security_that_hides_rows_is_noticed(migrated_database, limite
     assert privileges(migrated_database)
 
 
-def test_a_timeout_that_ends_a_week_is_noticed_and_one_that_does_not_is_told(migrated_database):
+def test_a_timeout_that_ends_a_week_is_noticed_and_one_that_does_not_is_shown(migrated_database):
     name = conninfo.conninfo_to_dict(migrated_database)["dbname"]
     execute(migrated_database, f"ALTER DATABASE {name} SET statement_timeout = '8s'")
     with connect(migrated_database) as session:
-        assert "of the user is 8,000 ms; each transaction" in database.timeouts(session)
+        assert "of the user is 8,000 ms; each transaction" in check_timeouts(session)
 
     execute(migrated_database, f"ALTER DATABASE {name} SET transaction_timeout = '5min'")
     with (
         connect(migrated_database) as session,
         pytest.raises(SettingsError, match="transaction_timeout of the user is 300,000 ms"),
     ):
-        database.timeouts(session)
+        check_timeouts(session)
 
 
-def test_indexes_that_a_first_load_left_away_are_named(migrated_database):
+def test_indexes_that_an_interrupted_first_load_dropped_are_named(migrated_database):
     with connect(migrated_database) as session:
-        assert database.indexes(session) == "no index is set aside"
+        assert check_indexes(session) == "no index is lacking"
         with session.transaction():
-            names = [one.name for one in set_aside(session, SEARCH_QUERY_PERFORMANCE)]
+            dropped = drop_for_bulk_load(session, SEARCH_QUERY_PERFORMANCE)
+        names = ", ".join(sorted(index.name for index in dropped))
 
-        with pytest.raises(
-            NotFound, match=f"search_query_performance lacks {', '.join(sorted(names))}, "
-        ):
-            database.indexes(session)
+        with pytest.raises(NotFound, match=f"search_query_performance lacks {names}, ") as raised:
+            check_indexes(session)
+        assert "`sqp-refresh refresh --table search_query_performance`" in str(raised.value)
 
         with table_lock(migrated_database, SEARCH_QUERY_PERFORMANCE) as writer:
-            writer.ensure()
-            assert "search_query_performance is being filled" in database.indexes(session)
+            writer.acquire()
+            assert "search_query_performance is being filled" in check_indexes(session)
 
 
-def test_disk_is_told_as_far_as_it_can_be_seen(migrated_database, limited, monkeypatch):
+def test_disk_is_shown_as_far_as_it_can_be_seen(migrated_database, limited, monkeypatch):
     with connect(migrated_database) as session:
-        assert " GB are free" in database.disk(session)
-        monkeypatch.setattr(database, "HEADROOM_GB", 1e9)
+        assert " GB are free" in check_disk(session)
+        monkeypatch.setattr(postgres_checks, "HEADROOM_GB", 1e9)
         with pytest.raises(Unavailable, match="are needed"):
-            database.disk(session)
+            check_disk(session)
     with connect(limited) as session:
-        assert "can be seen by members of pg_monitor only" in database.disk(session)
+        assert "can be seen by members of pg_monitor only" in check_disk(session)
 
 
 def test_a_replication_slot_that_nobody_reads_is_noticed(migrated_database):
@@ -118,32 +126,32 @@ def test_a_replication_slot_that_nobody_reads_is_noticed(migrated_database):
     rows(migrated_database, slot)
     try:
         with connect(migrated_database) as session, pytest.raises(Unavailable, match="forgotten"):
-            database.disk(session)
+            check_disk(session)
     finally:
         rows(migrated_database, "SELECT pg_drop_replication_slot('forgotten')::text")
 
 
 def test_clocks_that_are_apart_are_noticed(migrated_database, monkeypatch):
     with connect(migrated_database) as session:
-        assert "30 s are allowed" in database.clock(session)
+        assert "30 s are allowed" in check_clock(session)
 
         class Ahead(datetime):
             @classmethod
             def now(cls, tz=None):
                 return datetime.now(tz) + timedelta(minutes=2)
 
-        monkeypatch.setattr(database, "datetime", Ahead)
+        monkeypatch.setattr(postgres_checks, "datetime", Ahead)
         with pytest.raises(RefreshError, match=r"is -1\d\d\.\d s from this machine's"):
-            database.clock(session)
+            check_clock(session)
 
 
 def test_without_a_pooler_a_connection_keeps_its_process(migrated_database):
-    assert "keeps its server process" in database.pooler(migrated_database)
+    assert "keeps its server process" in check_pooler(migrated_database)
 
 
 def test_a_table_may_wait_for_its_first_refresh_for_as_long_as_between_two(migrated_database):
     with connect(migrated_database) as session:
-        assert first_refreshes(session).startswith("8 of 8 wait for their first refresh")
+        assert check_first_refreshes(session).startswith("8 of 8 wait for their first refresh")
 
     execute(
         migrated_database,
@@ -151,4 +159,4 @@ def test_a_table_may_wait_for_its_first_refresh_for_as_long_as_between_two(migra
         " WHERE table_name = 'weekly_summary'",
     )
     with connect(migrated_database) as session, pytest.raises(NotFound, match=r"^weekly_summary r"):
-        first_refreshes(session)
+        check_first_refreshes(session)

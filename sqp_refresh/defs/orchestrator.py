@@ -1,0 +1,96 @@
+"""Tell monitoring what Dagster knows: whether the code location loads, and the daemon lives."""
+
+import os
+from collections.abc import Callable, Collection
+from datetime import UTC, datetime
+
+import dagster as dg
+from dagster._core.scheduler.instigation import InstigatorStatus
+
+from sqp_refresh.defs.cron import ticks_between
+from sqp_refresh.errors import RefreshError, SettingsError, Unavailable, one_line
+from sqp_refresh.model.text import utc_minute
+from sqp_refresh.monitoring.orchestrator import Orchestrator
+from sqp_refresh.settings import Settings
+
+
+class DagsterOrchestrator(Orchestrator):
+    """Dagster, with one code location.
+
+    Args:
+        defs: Assembles the code location, e.g. `sqp_refresh.definitions.defs`.
+    """
+
+    def __init__(self, defs: Callable[[], dg.Definitions]) -> None:
+        self._defs = defs
+
+    def load_code_location(self) -> list[str]:
+        """Load the code location and return the names of its schedules and sensors.
+
+        Raises:
+            SettingsError: it does not load.
+        """
+        try:
+            definitions = self._defs()
+            dg.Definitions.validate_loadable(definitions)
+        except RefreshError:
+            raise
+        except Exception as error:
+            raise SettingsError(f"the code location does not load: {one_line(error)}") from error
+        schedules, sensors = definitions.schedules or (), definitions.sensors or ()
+        return [instigator.name for instigator in (*schedules, *sensors)]
+
+    def check_daemon(self, names: Collection[str]) -> str:
+        """Return a message that the daemon lives; without DAGSTER_HOME it cannot be asked.
+
+        Args:
+            names: The schedules and sensors that must be switched on.
+
+        Raises:
+            Unavailable: the daemon is dead, or a schedule or sensor is switched off.
+        """
+        if not os.environ.get("DAGSTER_HOME"):
+            return "the daemon was not asked, because DAGSTER_HOME is not set here"
+        with dg.DagsterInstance.get() as instance:
+            problems = [*_dead_daemons(instance), *_switched_off(instance, names)]
+        if problems:
+            raise Unavailable("; ".join(problems))
+        return "the daemon lives, and no schedule or sensor is switched off"
+
+    def ticks_between(self, settings: Settings, first: datetime, last: datetime) -> list[datetime]:
+        """Return when the nightly schedule ticked between two instants, or should have, in order.
+
+        Raises:
+            SettingsError: REFRESH_CRON is not a cron expression.
+        """
+        return ticks_between(settings, first, last)
+
+
+def _dead_daemons(instance: dg.DagsterInstance) -> list[str]:
+    """Describe the daemons without a recent heartbeat: half an hour, as in the Dagster UI."""
+    statuses = instance.get_daemon_statuses().values()
+    dead = sorted(
+        status.daemon_type.lower() for status in statuses if status.required and not status.healthy
+    )
+    if not dead:
+        return []
+    beats = [status.last_heartbeat.timestamp for status in statuses if status.last_heartbeat]
+    since = (
+        f"since {utc_minute(datetime.fromtimestamp(max(beats), UTC))}"
+        if beats
+        else "and has never lived"
+    )
+    return [
+        f"the Dagster daemon is dead {since} ({', '.join(dead)}); start `dagster-daemon run`, or "
+        "`dagster dev`, with this DAGSTER_HOME"
+    ]
+
+
+def _switched_off(instance: dg.DagsterInstance, names: Collection[str]) -> list[str]:
+    """Describe the schedules and sensors that somebody switched off."""
+    states = instance.all_instigator_state(instigator_statuses={InstigatorStatus.STOPPED})
+    stopped = {state.instigator_name for state in states} & set(names)
+    return [
+        f"{name} is switched off in Dagster; switch it on in the UI under Automation"
+        for name in sorted(stopped)
+    ]
