@@ -44,7 +44,8 @@ def find_differences(
     return [
         Difference(period, name, totals.totals[name], value)
         for name, value in expected.items()
-        if totals.totals[name] != value
+        # A table need not have a column for everything that BigQuery was asked to count.
+        if name in totals.totals and totals.totals[name] != value
     ]
 
 

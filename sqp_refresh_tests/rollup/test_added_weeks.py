@@ -63,7 +63,7 @@ def added_to(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         tables.append(table.name)
         return statement(table, *arguments)
 
-    monkeypatch.setattr(module, "changed_statement", recording)
+    monkeypatch.setattr(module, "upsert_statement", recording)
     return tables
 
 
