@@ -1,4 +1,4 @@
-"""The source table as BigQuery describes it, held against the columns that are needed."""
+"""Look up the source table, and compare its columns with those that are needed."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,12 +18,12 @@ _ALIASES = {"INT64": "INTEGER", "FLOAT64": "FLOAT"}
 
 @dataclass(frozen=True, slots=True)
 class BigQueryTable:
-    """One table or view in BigQuery, and the type that each column we need has there.
+    """One table or view in BigQuery, and the type of each column that is needed.
 
     Attributes:
         name: project.dataset.table.
-        spec: What is wanted of it.
-        types: BigQuery type by column title, only for columns that exist and are needed.
+        spec: The columns that are needed.
+        types: BigQuery type by column title, of the columns that exist and are needed.
         schema: BigQuery type by column title, for all that there are.
         instant: When it is read as of; None for a view, which can only be read as it is.
     """
@@ -41,7 +41,7 @@ class BigQueryTable:
 
     @property
     def columns(self) -> tuple[SourceColumn, ...]:
-        """The columns that exist, in the order in which they are wanted."""
+        """The columns that exist, in the order of the spec."""
         return tuple(column for column in self.spec.columns if column.title in self.types)
 
 
@@ -53,7 +53,7 @@ def describe(
     Args:
         client: Where to look.
         name: project.dataset.table.
-        spec: What is wanted of it.
+        spec: The columns that are needed.
         instant: When to read it as of, at most a week ago; None is now.
 
     Raises:
@@ -65,26 +65,26 @@ def describe(
         table = client.get_table(name, **call_deadline())
         fields = table.schema or _schema_of(client, table)
     # To BigQuery, a column's name is the same in any case.
-    found = {field.name.lower(): _type(field) for field in fields}
+    types_by_name = {field.name.lower(): _type(field) for field in fields}
     types = {
-        column.title: found[column.title.lower()]
+        column.title: types_by_name[column.title.lower()]
         for column in spec.columns
-        if column.title.lower() in found
+        if column.title.lower() in types_by_name
     }
     schema = {field.name: _type(field) for field in fields}
     _check(name, spec, types, schema)
     return BigQueryTable(name, spec, types, _instant(table, instant or datetime.now(UTC)), schema)
 
 
-def _instant(table: "Table", wanted: datetime) -> datetime | None:
+def _instant(table: "Table", as_of: datetime) -> datetime | None:
     if table.table_type != "TABLE":
         return None
     # A table that was made anew since has no state before that.
-    return max(wanted, table.created) if table.created else wanted
+    return max(as_of, table.created) if table.created else as_of
 
 
 def _schema_of(client: "Client", table: "Table") -> "list[SchemaField]":
-    """The schema of a view that was created without one; a dry run costs nothing."""
+    """Return the schema of a view that was created without one; a dry run costs nothing."""
     from google.cloud.bigquery import QueryJobConfig
 
     query = f"SELECT * FROM `{table.project}.{table.dataset_id}.{table.table_id}`"  # noqa: S608, names BigQuery gave
@@ -107,10 +107,10 @@ def _check(name: str, spec: SourceSpec, types: dict[str, str], schema: dict[str,
             source_schema=schema,
         )
     for column in spec.columns:
-        found, accepted = types.get(column.title), ACCEPTED[_reading(spec, column)]
-        if found and found not in accepted:
+        actual, accepted = types.get(column.title), ACCEPTED[_reading(spec, column)]
+        if actual and actual not in accepted:
             raise SchemaMismatch(
-                f"column {column.title!r} of {name} is {found}, which does not convert to "
+                f"column {column.title!r} of {name} is {actual}, which does not convert to "
                 f"{column.type}; expected one of {', '.join(sorted(accepted))}",
                 source_schema=schema,
             )

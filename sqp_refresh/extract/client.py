@@ -1,4 +1,4 @@
-"""The two clients of BigQuery, and what their errors mean.
+"""Make the two clients of BigQuery, and translate their errors into ours.
 
 Jobs and metadata go over REST, rows over the Storage Read API. Every call has a deadline, because
 the libraries' own would wait for ten minutes.
@@ -33,7 +33,7 @@ QUOTA_REASONS = {"rateLimitExceeded", "quotaExceeded"}
 
 
 def call_deadline() -> dict[str, Any]:
-    """Keyword arguments that bound one REST call, its retries included."""
+    """Return keyword arguments that bound one REST call, its retries included."""
     from google.cloud.bigquery import DEFAULT_RETRY
 
     return {"retry": DEFAULT_RETRY.with_timeout(CALL_DEADLINE_S), "timeout": CALL_DEADLINE_S}
@@ -46,7 +46,7 @@ def start_query(client: "Client", query: str, config: "QueryJobConfig") -> "Quer
 
 
 def rest_client(settings: Settings) -> "Client":
-    """The client for jobs and metadata.
+    """Return the client for jobs and metadata.
 
     Raises:
         AccessDenied: there are no credentials.
@@ -67,7 +67,7 @@ def rest_client(settings: Settings) -> "Client":
 
 
 def storage_client(settings: Settings) -> "BigQueryReadClient":
-    """The client for rows. Closed by `client.transport.close()`."""
+    """Return the client for rows. Closed by `client.transport.close()`."""
     import grpc
     from google.cloud.bigquery_storage_v1.services.big_query_read import BigQueryReadClient
     from google.cloud.bigquery_storage_v1.services.big_query_read.transports import (
@@ -137,29 +137,31 @@ def _translated(error: Exception, subject: str) -> RefreshError:
 
     if not isinstance(error, exceptions.GoogleAPICallError):
         return _out_of_reach(error, subject)
-    said = one_line(Exception(getattr(error, "message", None) or str(error)))
+    message = one_line(Exception(getattr(error, "message", None) or str(error)))
     if isinstance(error, exceptions.NotFound):
         return NotFound(
             f"BigQuery has no {subject}; check BIGQUERY_PROJECT_ID, BIGQUERY_DATASET and "
             "BIGQUERY_SOURCE_TABLE"
         )
     if isinstance(error, exceptions.TooManyRequests) or QUOTA_REASONS & _reasons(error):
-        return QuotaExceeded(f"BigQuery accepts no more requests for {subject}: {said}; wait a bit")
+        return QuotaExceeded(
+            f"BigQuery accepts no more requests for {subject}: {message}; wait a bit"
+        )
     if isinstance(error, (exceptions.Forbidden, exceptions.Unauthorized)):
         return AccessDenied(
-            f"BigQuery refused access to {subject}: {said}; grant the service account "
+            f"BigQuery refused access to {subject}: {message}; grant the service account "
             "roles/bigquery.dataViewer, roles/bigquery.jobUser and roles/bigquery.readSessionUser"
         )
     if isinstance(error, exceptions.ServerError):
-        return Unavailable(f"BigQuery could not serve {subject}: {said}; try again later")
-    return DataError(f"BigQuery refused to read {subject}: {said}")
+        return Unavailable(f"BigQuery could not serve {subject}: {message}; try again later")
+    return DataError(f"BigQuery refused to read {subject}: {message}")
 
 
 def _reasons(error: "GoogleAPICallError") -> set[str]:
-    """BigQuery's own words for what is wrong; a used up quota comes as 403, as a missing right."""
+    """Return BigQuery's reasons; a quota that is used up comes as 403, as a missing right does."""
     # Those of gRPC are not JSON, and have a code of their own for it.
-    told = [detail for detail in error.errors if isinstance(detail, dict)]
-    return {detail["reason"] for detail in told if "reason" in detail}
+    details = [detail for detail in error.errors if isinstance(detail, dict)]
+    return {detail["reason"] for detail in details if "reason" in detail}
 
 
 def _out_of_reach(error: Exception, subject: str) -> Unavailable:

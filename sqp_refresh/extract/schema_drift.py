@@ -1,4 +1,4 @@
-"""How a source's schema differs from the one that the last refresh found.
+"""How a source's schema differs from the one that the last refresh changes.
 
 A column that is missing, or does not convert any more, stops a table before anything is written;
 that is `extract`'s to say, and so does a scale that is not percent. Other changes are told of.
@@ -26,37 +26,37 @@ class Drift:
 
 
 def drift(spec: SourceSpec | None, before: Mapping[str, str], now: Mapping[str, str]) -> Drift:
-    """What has changed between two schemas, each the types of the columns by title.
+    """Compare two schemas, each the types of the columns by title.
 
     Nothing has, where there is no source or nobody has looked before.
     """
-    found = Drift()
+    changes = Drift()
     if spec is None or not before or not now:
-        return found
+        return changes
     read = {column.title.lower() for column in spec.columns}
     for title in sorted(before.keys() | now.keys()):
         was, is_now = before.get(title), now.get(title)
         if was == is_now:
             continue
         if was is None:
-            found.notes.append(f"the source has a new column {title!r} ({is_now})")
+            changes.notes.append(f"the source has a new column {title!r} ({is_now})")
         elif is_now is None:
-            changed = found.warnings if title.lower() in read else found.notes
+            changed = changes.warnings if title.lower() in read else changes.notes
             changed.append(f"the source no longer has a column {title!r} ({was})")
         else:
-            found.notes.append(f"column {title!r} of the source is {is_now} now, and was {was}")
-    return found
+            changes.notes.append(f"column {title!r} of the source is {is_now} now, and was {was}")
+    return changes
 
 
 def explained(
     mismatch: SchemaMismatch, spec: SourceSpec | None, before: Mapping[str, str]
 ) -> SchemaMismatch:
-    """A mismatch together with what has changed about the source since an earlier look at it."""
+    """Return a mismatch, with what has changed about the source since an earlier look at it."""
     changes = drift(spec, before, mismatch.details.get("source_schema") or {})
-    said = "; ".join(changes.warnings + changes.notes)
-    if not said:
+    message = "; ".join(changes.warnings + changes.notes)
+    if not message:
         return mismatch
-    return SchemaMismatch(f"{mismatch}; since the last refresh: {said}", **mismatch.details)
+    return SchemaMismatch(f"{mismatch}; since the last refresh: {message}", **mismatch.details)
 
 
 def require_percentages(weeks_of_fractions: Iterable[Period]) -> None:

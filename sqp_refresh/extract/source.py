@@ -189,14 +189,16 @@ class BigQuerySource:
         columns = () if is_emulated else tuple(bigquery_table.types)
         with self._storage() as client:
             for week in weeks:
-                opened = open_session(
+                read_session = open_session(
                     client,
                     bigquery_table.name,
                     restriction=_in_week(bigquery_table, week),
                     columns=columns,
                     instant=bigquery_table.instant,
                 )
-                yield self._rows(week, session_schema(opened), session_batches(client, opened))
+                yield self._rows(
+                    week, session_schema(read_session), session_batches(client, read_session)
+                )
 
     def _read_result(
         self, client: "Client", bigquery_table: BigQueryTable, weeks: Sequence[Period]
@@ -242,13 +244,13 @@ class BigQuerySource:
             return
         self.stats.method = "query, result by Storage Read"
         with self._storage() as client:
-            opened = open_session(
+            read_session = open_session(
                 client,
                 str(job.destination),
                 restriction=excerpt.restriction,
                 columns=excerpt.columns,
             )
-            yield session_schema(opened), session_batches(client, opened)
+            yield session_schema(read_session), session_batches(client, read_session)
 
     @contextmanager
     def _storage(self) -> "Iterator[BigQueryReadClient]":

@@ -1,4 +1,4 @@
-"""Rows over the Storage Read API: Arrow blocks from one ordered stream, resumed where it broke."""
+"""Read rows over the Storage Read API: one ordered stream of Arrow, resumed where it broke."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -28,7 +28,7 @@ def open_session(
     columns: tuple[str, ...] = (),
     instant: datetime | None = None,
 ) -> "ReadSession":
-    """Ask for a table's rows, all at one instant, in one stream.
+    """Open a read session: a table's rows, all at one instant, in one stream.
 
     Args:
         client: Where to ask.
@@ -49,18 +49,18 @@ def open_session(
         selected_fields=list(columns),
         arrow_serialization_options=lz4,
     )
-    wanted = types.ReadSession(
+    request = types.ReadSession(
         table=f"projects/{project}/datasets/{dataset}/tables/{name}",
         data_format=types.DataFormat.ARROW,
         read_options=options,
     )
     if instant is not None:
-        wanted.table_modifiers = types.ReadSession.TableModifiers(snapshot_time=instant)
+        request.table_modifiers = types.ReadSession.TableModifiers(snapshot_time=instant)
     with translated_errors(table):
         # One stream keeps the order of a query's result, and weeks are small.
         return client.create_read_session(
             parent=f"projects/{project}",
-            read_session=wanted,
+            read_session=request,
             max_stream_count=1,
             # The library's own retries would go on for ten minutes.
             retry=None,
@@ -69,14 +69,14 @@ def open_session(
 
 
 def session_schema(session: "ReadSession") -> pa.Schema:
-    """The Arrow schema of every block of a session."""
+    """Return the Arrow schema of every block of a session."""
     return pa.ipc.read_schema(pa.py_buffer(session.arrow_schema.serialized_schema))
 
 
 def session_batches(
     client: "BigQueryReadClient", session: "ReadSession"
 ) -> Iterator[pa.RecordBatch]:
-    """Every row of a session, once, whatever breaks on the way.
+    """Read every row of a session, once, whatever breaks on the way.
 
     Raises:
         Unavailable: several attempts in a row brought no row.

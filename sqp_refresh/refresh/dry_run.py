@@ -63,7 +63,7 @@ def plan(
             decisions = decide(session, table, versions, force=force)
             session.rollback()
             planned = list(_planned(source, decisions, to_load))
-            to_load[table.name] = [one.period for one in planned if one.reason.loads]
+            to_load[table.name] = [entry.period for entry in planned if entry.reason.loads]
             yield from planned
 
 

@@ -69,7 +69,7 @@ def prepare(session: Session, source: Source, request: RefreshRequest) -> Refres
     resumed = interrupted.published if interrupted else []
     periods = _periods(session, source, request, params)
     decisions, changes = _decide(session, source, periods, request, resumed)
-    to_load = {period: one for period, one in decisions.items() if one.reason.loads}
+    to_load = {period: decision for period, decision in decisions.items() if decision.reason.loads}
     checkpoint = checkpoints.begin(
         session,
         table,

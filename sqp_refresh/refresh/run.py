@@ -90,7 +90,7 @@ def _open_audit_row(session: Session, state: RefreshState) -> None:
 
 def _is_first_load(plan: RefreshPlan) -> bool:
     decisions = plan.decisions.values()
-    return bool(decisions) and all(one.reason is ReloadReason.NEW for one in decisions)
+    return bool(decisions) and all(decision.reason is ReloadReason.NEW for decision in decisions)
 
 
 def _finish(session: Session, state: RefreshState) -> RefreshResult:
@@ -106,7 +106,7 @@ def _finish(session: Session, state: RefreshState) -> RefreshResult:
         session,
         state.table,
         tick=state.request.tick,
-        is_newest=newest is None or any(one.start >= newest for one in state.plan.decisions),
+        is_newest=newest is None or any(period.start >= newest for period in state.plan.decisions),
     )
     _close_audit_row(session, state, result.outcome)
     return result
