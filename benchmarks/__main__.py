@@ -1,9 +1,9 @@
-"""Runs the benchmark.
+"""Run the benchmark.
 
     python -m benchmarks [--rows N] [--runs N] [--quick] [--only NAME ...]
 
-A warm-up first, whose runs are not counted; then everybody in turn, as often as there are runs.
-What is made is kept in `.bench`.
+A warm-up comes first, whose runs are not counted; then each contender in turn, in each run. All
+files are kept in `.bench`.
 """
 
 from dataclasses import dataclass, field
@@ -41,7 +41,7 @@ class Bench:
     runs: list[Measurement] = field(default_factory=list)
 
     def make_ready(self) -> None:
-        """Make the rows' files, and an empty database with the schema; runs once, as a warm-up."""
+        """Write the files of rows, migrate an empty database, and load each file as a warm-up."""
         console.print("making the rows ...")
         write_rows(self._file(Case.FIRST), self.weeks)
         write_rows(self._file(Case.CHANGED), self.weeks, changed=True)
@@ -51,7 +51,7 @@ class Bench:
         self._export()
 
     def _export(self) -> None:
-        """Have the server write the files that it copies from, from what the engine published."""
+        """Let the server write the files that it copies from, from what the engine published."""
         folder = self.directory / "server"
         folder.mkdir(exist_ok=True)
         folder.chmod(0o777)
@@ -61,14 +61,14 @@ class Bench:
             peers.export(url, Rows(self._file(case)))
 
     def run(self, lane: Lane) -> None:
-        """Everything of a lane, on a database of its own."""
+        """Measure all runs of a lane on a database of its own."""
         url = self.server.make_database(DATABASE, like=EMPTY)
         for contender, case in lane:
             self.server.settle(DATABASE)
             with console.status(f"{contender}: {case} ..."):
-                done = measure(self.server, contender, case, url, self._file(case))
-            console.print(f"{contender}: {case}, {done.seconds:.1f} s")
-            self.runs.append(done)
+                measurement = measure(self.server, contender, case, url, self._file(case))
+            console.print(f"{contender}: {case}, {measurement.seconds:.1f} s")
+            self.runs.append(measurement)
 
     def _file(self, case: Case) -> Path:
         rows = self.weeks * PER_WEEK
@@ -99,10 +99,10 @@ def main(
         for number in range(1, runs + 1):
             console.print(f"[bold]run {number} of {runs}[/]")
             for lane in (*LANES, SLOPE):
-                if _is_wanted(lane, only):
+                if _is_selected(lane, only):
                     bench.run(lane)
         server.drop_database(DATABASE)
-        if _is_wanted(NIGHTS, only):
+        if _is_selected(NIGHTS, only):
             bench.runs += nights(console, server, directory, runs)
         report = Report(bench.weeks * PER_WEEK, server.describe(), bench.runs)
     report.show(console)
@@ -111,7 +111,7 @@ def main(
     console.print(f"\nwritten: {directory}/result.json and result.html")
 
 
-def _is_wanted(lane: Lane, only: list[str] | None) -> bool:
+def _is_selected(lane: Lane, only: list[str] | None) -> bool:
     return not only or any(name in only for name, _ in lane)
 
 

@@ -1,4 +1,4 @@
-"""Who is measured, at what, and in which order."""
+"""List who is measured, at what, and in which order."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Case(StrEnum):
-    """What there is to do. On one database, each finds what the one before it left."""
+    """A task. On one database, each finds what the one before it left."""
 
     FIRST = "first load"
     AGAIN = "same rows again"
@@ -26,11 +26,11 @@ class Case(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """Something that does it.
+    """A program that is measured.
 
     Attributes:
         name: As the tables show it.
-        source: Module and function that prepare a run; what it does is the function's docstring.
+        source: Module and function that prepare a run. The function's docstring describes it.
     """
 
     name: str
@@ -43,14 +43,14 @@ class Contender:
         return getattr(import_module(f"benchmarks.{module}"), function)
 
     @property
-    def about(self) -> str:
-        """What it does, by which settings."""
+    def description(self) -> str:
+        """Return what it does, by which settings."""
         return (self.prepare.__doc__ or "").strip()
 
 
 CONTENDERS = {
-    one.name: one
-    for one in (
+    contender.name: contender
+    for contender in (
         Contender("sqp_refresh", "ours:engine"),
         Contender("writes nothing", "ours:bystander"),
         Contender("validation", "ours:validation"),

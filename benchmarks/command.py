@@ -1,4 +1,4 @@
-"""What a contender makes ready to be measured: a call in the worker, or another program."""
+"""Define what is measured: a call in the worker, or another program."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A run that is another program's: its arguments, and the environment it needs beside ours."""
+    """A run of another program: its arguments, and what it needs in its environment."""
 
     arguments: tuple[str, ...]
     environment: Mapping[str, str]

@@ -1,4 +1,4 @@
-"""Runs a contender in a process of its own, and notes what that cost it and the server."""
+"""Run a contender in a process of its own, and measure what that costs it and the server."""
 
 import json
 import subprocess
@@ -47,12 +47,12 @@ def measure(server: Server, contender: str, case: Case, url: str, rows: Path) ->
     """Measure one run.
 
     Raises:
-        subprocess.CalledProcessError: it failed; what it said went to standard error.
+        subprocess.CalledProcessError: it failed; its messages went to standard error.
     """
     before = server.spent()
     command = [sys.executable, "-m", "benchmarks.worker", contender, url, str(rows)]
-    told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-    took = json.loads(told.splitlines()[-1])
+    output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    took = json.loads(output.splitlines()[-1])
     spent = server.spent() - before
     return Measurement(
         contender,
@@ -66,11 +66,11 @@ def measure(server: Server, contender: str, case: Case, url: str, rows: Path) ->
 
 
 def medians(runs: list[Measurement]) -> list[Measurement]:
-    """For each contender and case, the median of each number, in the order they were met."""
-    together: dict[tuple[str, str], list[Measurement]] = {}
+    """Return the median of each number for each contender and case, in the order of the runs."""
+    grouped: dict[tuple[str, str], list[Measurement]] = {}
     for run in runs:
-        together.setdefault((run.contender, run.case), []).append(run)
+        grouped.setdefault((run.contender, run.case), []).append(run)
     return [
-        Measurement(*who, **{name: median(getattr(run, name) for run in some) for name in NUMBERS})
-        for who, some in together.items()
+        Measurement(*key, **{name: median(getattr(run, name) for run in group) for name in NUMBERS})
+        for key, group in grouped.items()
     ]

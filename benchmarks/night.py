@@ -1,4 +1,4 @@
-"""Whole nights, each a process: the command that people run, and a Dagster job that does nothing.
+"""Prepare whole nights: the command that people run, and a Dagster job that does nothing.
 
 python -m benchmarks.night     runs a job of eight empty assets in process
 """

@@ -1,4 +1,4 @@
-"""The stage for whole nights: an embedded BigQuery with the demo's year, and all eight tables."""
+"""Measure whole nights: an embedded BigQuery with the demo's year, and all eight tables."""
 
 import os
 import subprocess
@@ -24,32 +24,32 @@ _WHOLE = "night_whole"
 _BUT_ONE = "night_but_one"
 _WEEKS = {_BUT_ONE: "2025-08-03", _WHOLE: "2025-08-10"}
 """The tables up to which week: the demo's year, and that without its last week."""
-_FOUND = {Case.UNCHANGED_NIGHT: _WHOLE, Case.NEW_WEEK_NIGHT: _BUT_ONE}
+_DATABASE_BEFORE = {Case.UNCHANGED_NIGHT: _WHOLE, Case.NEW_WEEK_NIGHT: _BUT_ONE}
 _DATABASE = "night"
 
 
 def nights(console: Console, server: Server, directory: Path, runs: int) -> list[Measurement]:
-    """Measure whole nights in turn, each on the tables as it is to find them."""
+    """Measure whole nights in turn, each on the tables as they are before such a night."""
     done: list[Measurement] = []
     with embedded_bigquery(directory / "bigquery", project=PROJECT) as emulator:
         fill_source(emulator, DATASET, Settings.model_fields["BIGQUERY_SOURCE_TABLE"].default)
-        switches = {
+        settings = {
             "BIGQUERY_PROJECT_ID": PROJECT,
             "BIGQUERY_DATASET": DATASET,
             "BIGQUERY_EMULATOR_HOST": emulator.rest_url,
             "BIGQUERY_STORAGE_EMULATOR_HOST": emulator.storage_host,
         }
-        with _switched(switches):
+        with _only_settings(settings):
             console.print("refreshing a year, for the nights to come after ...")
             _refresh_year(server)
             for number in range(runs + 1):
                 for contender, case in NIGHTS:
-                    url = server.make_database(_DATABASE, like=_FOUND[case])
+                    url = server.make_database(_DATABASE, like=_DATABASE_BEFORE[case])
                     server.settle(_DATABASE)
-                    one = measure(server, contender, case, url, directory)
-                    console.print(f"{contender}: {case}, {one.seconds:.1f} s")
+                    measurement = measure(server, contender, case, url, directory)
+                    console.print(f"{contender}: {case}, {measurement.seconds:.1f} s")
                     # The first of each is the warm-up.
-                    done += [one] if number else []
+                    done += [measurement] if number else []
     for name in (_DATABASE, *_WEEKS):
         server.drop_database(name)
     return done
@@ -67,12 +67,12 @@ def _refresh_year(server: Server) -> None:
 
 
 @contextmanager
-def _switched(switches: Mapping[str, str]) -> Iterator[None]:
-    """These switches and no others, for the processes that the block starts."""
+def _only_settings(settings: Mapping[str, str]) -> Iterator[None]:
+    """Set these settings and no others for the processes that are started meanwhile."""
     before = dict(os.environ)
     for name in (*Settings.model_fields, "DAGSTER_HOME"):
         os.environ.pop(name, None)
-    os.environ |= switches
+    os.environ |= settings
     try:
         yield
     finally:

@@ -1,20 +1,23 @@
-"""This project at its work, fed from memory: the engine whole, and some of its steps alone."""
+"""Run this project on rows in memory: the engine whole, and some of its steps alone."""
 
 import uuid
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from benchmarks.command import Load
 from benchmarks.rows import Rows
+from sqp_refresh.checks.metric_sql import DISTINCT_ASIN_COUNT
 from sqp_refresh.checks.period_totals import measure_period
-from sqp_refresh.ledger.target_version import Baseline
+from sqp_refresh.ledger.ledger import Baseline
+from sqp_refresh.load import strategy
+from sqp_refresh.load.copy import stage
 from sqp_refresh.load.result import Counts, LoadResult
-from sqp_refresh.load.staging import stage
+from sqp_refresh.load.strategy import Strategy
+from sqp_refresh.load.target import TargetPeriod
 from sqp_refresh.model.periods import Period
-from sqp_refresh.model.rows import PeriodRows, ReadStats, SourceBatches, SqlRows, State
+from sqp_refresh.model.rows import PeriodRows, ReadStats, SourceBatches, SqlRows
 from sqp_refresh.model.tables import (
     CHILD_ASIN_TITLE,
     OWN_COUNTS,
@@ -22,54 +25,66 @@ from sqp_refresh.model.tables import (
     SQP_REPORT,
     Table,
 )
+from sqp_refresh.model.versions import ROW_COUNT, SourceVersion
 from sqp_refresh.postgres.session import Session, connect
 from sqp_refresh.refresh.run import RefreshRequest, refresh
+from sqp_refresh.settings import Settings
 from sqp_refresh.validate.row_validator import validated
 
 _TITLES = {column.name: column.title for column in SQP_REPORT.columns}
 
 
 @dataclass(slots=True)
-class MemoryFeed:
-    """Feeds the table row by row, as BigQuery does, without BigQuery's own time.
+class MemorySource:
+    """The table's rows in memory, row by row as BigQuery has them, without BigQuery's own time.
 
-    No two feeds say the same of a week, so that no week is skipped, and none is forced either.
+    No two of these have the same version of a week, so that no week is skipped, and none is forced
+    either.
+
+    Attributes:
+        rows: The rows.
+        weeks: The version of each week.
+        table: The table that they are of.
+        batch_size: Of no meaning here: the rows are in batches already.
+        stats: How the rows were read.
     """
 
     rows: Rows
-    known: Mapping[Period, State]
+    weeks: Mapping[Period, SourceVersion]
     table: Table = SEARCH_QUERY_PERFORMANCE
     batch_size: int | None = None
     stats: ReadStats = field(default_factory=lambda: ReadStats("memory"))
 
     def periods(self, session: Session) -> Sequence[Period]:
-        """The weeks of the rows."""
-        return list(self.known)
+        """Return the weeks of the rows."""
+        return list(self.weeks)
 
-    def states(self, session: Session, periods: Sequence[Period]) -> Mapping[Period, State]:
-        """What the source says of each week."""
-        return self.known
+    def versions(
+        self, session: Session, periods: Sequence[Period]
+    ) -> Mapping[Period, SourceVersion]:
+        """Return the version of each week."""
+        return self.weeks
 
-    def parts(self, periods: Sequence[Period]) -> Generator[PeriodRows]:
-        """One part a week, of one batch."""
-        wanted = set(periods)
-        for week, batch in zip(self.known, self.rows.batches(), strict=True):
-            if week in wanted:
+    def read(self, periods: Sequence[Period]) -> Generator[PeriodRows]:
+        """Return the rows of each of these weeks, as one batch."""
+        requested = set(periods)
+        for week, batch in zip(self.weeks, self.rows.batches(), strict=True):
+            if week in requested:
                 yield PeriodRows(week, SourceBatches(batch.schema, [batch], {}))
 
 
-def engine(url: str, rows: Rows) -> Load:
-    """Validated, published, indexed, reconciled and recorded, a transaction a week."""
-    feed = MemoryFeed(rows, _states(rows))
+def engine(url: str, rows: Rows) -> Callable[[], None]:
+    """Validated, loaded, indexed, reconciled and recorded, a transaction a week."""
+    source = MemorySource(rows, _versions(rows))
     _load_late(rows)
 
     def load() -> None:
-        refresh(url, feed, RefreshRequest(str(uuid.uuid4())))
+        refresh(url, source, RefreshRequest(str(uuid.uuid4())))
 
     return load
 
 
-def staging(url: str, rows: Rows) -> Load:
+def staging(url: str, rows: Rows) -> Callable[[], None]:
     """The staging COPY alone: rows that are valid already, into one temporary table."""
     batches = list(_valid(rows, rows.batches()))
 
@@ -80,24 +95,27 @@ def staging(url: str, rows: Rows) -> Load:
     return load
 
 
-def bystander(url: str, rows: Rows) -> Load:
-    """The engine whole, but for the statement that compares and writes: it only stages."""
-    from sqp_refresh.refresh import run as engine_room
+def bystander(url: str, rows: Rows) -> Callable[[], None]:
+    """The engine whole, but for what finds the rows that differ and writes them: it only stages."""
 
-    def staged(
-        session: Session, table: Table, part: PeriodRows, *, known: Baseline | None, whole: bool
+    def stage_only(
+        session: Session,
+        chosen: Strategy,
+        target: TargetPeriod,
+        period_rows: pa.RecordBatchReader,
+        baseline: Baseline | None,
     ) -> LoadResult:
-        assert not isinstance(part.rows, SourceBatches | SqlRows), "valid rows are batches"
-        count = stage(session, part.rows.schema, part.rows)
-        now = measure_period(session, table, part.period)
-        kept = known.fingerprints if known else None
-        return LoadResult(Counts(read=count, unchanged=count), now, kept)
+        assert chosen is Strategy.DELTA, "the same rows were loaded before"
+        staged = stage(session, period_rows.schema, period_rows)
+        totals = measure_period(session, target.table, target.period)
+        row_hashes = baseline.row_hashes if baseline else None
+        return LoadResult(Counts(read=staged, unchanged=staged), totals, row_hashes)
 
-    engine_room.publish = staged
+    strategy.load = stage_only
     return engine(url, rows)
 
 
-def validation(url: str, rows: Rows) -> Load:
+def validation(url: str, rows: Rows) -> Callable[[], None]:
     """Rows in memory, read from their source's types and held against the contract, no more."""
     batches = list(rows.batches())
     _load_late(rows)
@@ -111,10 +129,7 @@ def validation(url: str, rows: Rows) -> Load:
 
 def _load_late(rows: Rows) -> None:
     """Load what a run would load on its way: a peer's libraries are loaded by now, too."""
-    import sqp_refresh.postgres
-
-    _ = sqp_refresh
-    # Pandera loads its own when it is first asked.
+    # Pandera loads its own when it validates for the first time.
     week, batch = next(zip(rows.weeks(), rows.batches(), strict=True))
     _good(week, batch.slice(0, 0)).read_all()
 
@@ -125,25 +140,23 @@ def _valid(rows: Rows, batches: Iterable[pa.RecordBatch]) -> Generator[pa.Record
 
 
 def _good(week: Period, batch: pa.RecordBatch) -> pa.RecordBatchReader:
-    part = PeriodRows(week, SourceBatches(batch.schema, [batch], {}))
-    good = validated(SEARCH_QUERY_PERFORMANCE, part)
+    period_rows = PeriodRows(week, SourceBatches(batch.schema, [batch], {}))
+    good = validated(SEARCH_QUERY_PERFORMANCE, period_rows)
     assert not isinstance(good.rows, SourceBatches | SqlRows), "rows of a source have a contract"
     return good.rows
 
 
-def _states(rows: Rows) -> dict[Period, State]:
-    """What BigQuery would say of each week: its rows, and the sums that reconciliation compares."""
+def _versions(rows: Rows) -> dict[Period, SourceVersion]:
+    """Return what BigQuery would hold of each week, with the sums that reconciliation compares."""
     unlike_any_other = str(uuid.uuid4())
     return {
-        week: State(
-            {
-                "digest": unlike_any_other,
-                "source_rows": batch.num_rows,
-                "landing": batch.num_rows,
-                "broken": 0,
-                "expected": _expected(batch),
-            },
-            batch.num_rows,
+        week: SourceVersion(
+            rows=batch.num_rows,
+            rejected=0,
+            superseded=0,
+            expected=_expected(batch),
+            digest=unlike_any_other,
+            marketplace=Settings.model_fields["SQP_MARKETPLACE"].default,
         )
         for week, batch in zip(rows.weeks(), rows.batches(), strict=True)
     }
@@ -155,4 +168,4 @@ def _expected(batch: pa.RecordBatch) -> dict[str, int]:
         f"sum_{count}": pc.call_function("sum", [batch.column(_TITLES[count])]).as_py()
         for count in OWN_COUNTS
     }
-    return {"row_count": batch.num_rows, "distinct_asin_count": asins} | sums
+    return {ROW_COUNT: batch.num_rows, DISTINCT_ASIN_COUNT: asins} | sums

@@ -1,4 +1,4 @@
-"""What others do with the same rows, each by its best documented settings, and the limit itself.
+"""Load the same rows by other tools, each with its best documented settings, and by COPY alone.
 
 Everybody gets rows that need no validation, in the target's own names and types, and in the form
 that suits it; making that form is not measured.
@@ -151,10 +151,10 @@ def executemany(url: str, rows: Rows) -> Load:
 
 
 def export(url: str, rows: Rows) -> None:
-    """Have the server write the rows of the target's weeks into the file that it copies from."""
+    """Let the server write the rows of the target's weeks into the file that it copies from."""
     weeks = rows.weeks()
-    wanted = sql.SQL("SELECT {} FROM {} WHERE start_date BETWEEN {} AND {} ORDER BY start_date")
-    select = wanted.format(_listed(KEY + VALUES), _TARGET, weeks[0].start, weeks[-1].start)
+    query = sql.SQL("SELECT {} FROM {} WHERE start_date BETWEEN {} AND {} ORDER BY start_date")
+    select = query.format(_listed(KEY + VALUES), _TARGET, weeks[0].start, weeks[-1].start)
     with psycopg.connect(url) as connection:
         copy = sql.SQL("COPY ({}) TO {} (FORMAT binary)")
         connection.execute(copy.format(select, _server_file(rows)))
@@ -175,22 +175,22 @@ def _upsert(source: sql.Composable) -> sql.Composed:
 
 
 def _without_indexes(connection: psycopg.Connection) -> list[sql.SQL | sql.Composed]:
-    """Drop the target's key and indexes; returns the statements that make them again."""
-    asked = "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = %s AND tablename = %s"
-    indexes = connection.execute(asked, (SCHEMA, TABLE)).fetchall()
+    """Drop the target's key and indexes; return the statements that create them again."""
+    query = "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = %s AND tablename = %s"
+    indexes = connection.execute(query, (SCHEMA, TABLE)).fetchall()
     drop = sql.SQL("ALTER TABLE {} DROP CONSTRAINT {}")
     connection.execute(drop.format(_TARGET, sql.Identifier(f"{TABLE}_pkey")))
-    remade: list[sql.SQL | sql.Composed] = []
-    remade.append(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(_TARGET, _listed(KEY)))
+    statements: list[sql.SQL | sql.Composed] = []
+    statements.append(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(_TARGET, _listed(KEY)))
     for name, definition in indexes:
         if not name.endswith("_pkey"):
             connection.execute(sql.SQL("DROP INDEX {}").format(sql.Identifier(SCHEMA, name)))
-            remade.append(sql.SQL(definition))
-    return remade
+            statements.append(sql.SQL(definition))
+    return statements
 
 
 def _with_floats(table: pa.Table) -> pa.Table:
-    """Prices as floating point, which takes less time than decimals do in most libraries."""
+    """Convert prices to floating point, which most libraries handle faster than decimals."""
     fields = [
         pa.field(field.name, pa.float64() if pa.types.is_decimal(field.type) else field.type)
         for field in table.schema

@@ -1,4 +1,4 @@
-"""The medians as one page of bars, a row for each case."""
+"""Plot the medians as one page of bars, a row for each case."""
 
 from pathlib import Path
 
@@ -15,8 +15,8 @@ def plot(report: Report, path: Path) -> None:
     from plotly.subplots import make_subplots
 
     medians = report.medians
-    cases = [case for case in Case if any(one.case == case for one in medians)]
-    bars = {case: [one for one in medians if one.case == case][::-1] for case in cases}
+    cases = [case for case in Case if any(run.case == case for run in medians)]
+    bars = {case: [run for run in medians if run.case == case][::-1] for case in cases}
     heights = [_BAR_PX * len(bars[case]) + _HEAD_PX for case in cases]
     figure: Figure = make_subplots(
         rows=len(cases),
@@ -25,11 +25,11 @@ def plot(report: Report, path: Path) -> None:
         vertical_spacing=_HEAD_PX / sum(heights) if len(cases) > 1 else 0,
     )
     for row, case in enumerate(cases, 1):
-        names = [one.contender for one in bars[case]]
+        names = [run.contender for run in bars[case]]
         ours = {"sqp_refresh", "nightly job"}
         figure.add_trace(
             Bar(
-                x=[one.seconds for one in bars[case]],
+                x=[run.seconds for run in bars[case]],
                 y=names,
                 orientation="h",
                 texttemplate="%{x:.1f}",

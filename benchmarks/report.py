@@ -1,4 +1,4 @@
-"""What came out: tables on the terminal, JSON on disk."""
+"""Write the results: tables on the terminal, JSON on disk."""
 
 import json
 import os
@@ -32,7 +32,7 @@ _HEADINGS = {
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All runs, and what they were made under.
+    """All runs, and the conditions that they were made under.
 
     Attributes:
         rows: Of a first load.
@@ -46,65 +46,69 @@ class Report:
 
     @property
     def medians(self) -> list[Measurement]:
-        """One measurement for each contender and case."""
+        """Return one measurement for each contender and case."""
         return medians(list(self.runs))
 
     def figures(self) -> list[dict[str, Any]]:
-        """Each target, the figure that came out, and whether it holds; None where not measured."""
-        known = {(one.contender, one.case): one for one in self.medians}
-        found = [(target, target.value(known)) for target in TARGETS]
+        """Return the figure of each target, and whether it holds; None where not measured."""
+        medians = {(run.contender, run.case): run for run in self.medians}
+        values = [(target, target.value(medians)) for target in TARGETS]
         return [
             {
-                "about": target.about,
+                "about": target.name,
                 "value": value,
                 "bound": target.bound,
                 "holds": None if value is None else target.holds(value),
             }
-            for target, value in found
+            for target, value in values
         ]
 
     def as_json(self) -> dict[str, Any]:
-        """Everything, for programs."""
+        """Return everything, for programs."""
         return {
             "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
             "machine": _machine(),
             "versions": {name: version(name) for name in _PEERS},
             "server": dict(self.server),
             "rows": self.rows,
-            "contenders": {one.name: one.about for one in CONTENDERS.values()},
+            "contenders": {
+                contender.name: contender.description for contender in CONTENDERS.values()
+            },
             "figures": self.figures(),
-            "medians": [asdict(one) for one in self.medians],
-            "runs": [asdict(one) for one in self.runs],
+            "medians": [asdict(run) for run in self.medians],
+            "runs": [asdict(run) for run in self.runs],
         }
 
     def write(self, path: Path) -> None:
-        """As JSON."""
+        """Write everything as JSON."""
         path.write_text(json.dumps(self.as_json(), indent=2) + "\n")
 
     def show(self, console: Console) -> None:
-        """On a terminal: who did it how, what each took, and which figures are reached."""
+        """Print who did it how, what each took, and which figures are reached."""
         _show_conditions(console, self)
         for case in Case:
-            if some := [one for one in self.medians if one.case == case]:
-                console.print(_of_case(case, some))
+            if runs := [run for run in self.medians if run.case == case]:
+                console.print(_of_case(case, runs))
         console.print(_of_figures(self.figures()))
 
 
 def _show_conditions(console: Console, report: Report) -> None:
     console.print(", ".join(_machine().values()))
-    console.print("Postgres: " + ", ".join(f"{name} {on}" for name, on in report.server.items()))
+    console.print(
+        "Postgres: " + ", ".join(f"{name} {value}" for name, value in report.server.items())
+    )
     console.print(f"{report.rows:,} rows; medians\n")
-    for one in CONTENDERS.values():
-        console.print(f"[bold]{one.name}[/] {one.about}")
+    for contender in CONTENDERS.values():
+        console.print(f"[bold]{contender.name}[/] {contender.description}")
 
 
-def _of_case(case: Case, some: Sequence[Measurement]) -> Table:
+def _of_case(case: Case, runs: Sequence[Measurement]) -> Table:
     table = Table(title=f"\n{case}", title_justify="left", box=None)
     table.add_column("", min_width=16)
     for heading in _HEADINGS.values():
         table.add_column(heading, justify="right")
-    for one in some:
-        table.add_row(one.contender, *(f"{getattr(one, name):,.1f}" for name in _HEADINGS))
+    for run in runs:
+        table.add_row(run.contender, *(f"{getattr(run, name):,.1f}" for name in _HEADINGS))
     return table
 
 
@@ -113,10 +117,10 @@ def _of_figures(figures: Sequence[Mapping[str, Any]]) -> Table:
     table.add_column("")
     for heading in ("is", "should be", ""):
         table.add_column(heading, justify="right")
-    words = {True: "[green]holds[/]", False: "[red]does not hold[/]", None: "not measured"}
-    for one in figures:
-        value = "" if one["value"] is None else f"{one['value']:,.2f}"
-        table.add_row(one["about"], value, one["bound"], words[one["holds"]])
+    labels = {True: "[green]holds[/]", False: "[red]does not hold[/]", None: "not measured"}
+    for figure in figures:
+        value = "" if figure["value"] is None else f"{figure['value']:,.2f}"
+        table.add_row(figure["about"], value, figure["bound"], labels[figure["holds"]])
     return table
 
 

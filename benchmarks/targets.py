@@ -1,4 +1,4 @@
-"""The figures to reach: ratios of two measurements of the same benchmark, and whether they hold."""
+"""State the figures to reach: each a ratio of two measurements of the same benchmark."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,15 +15,15 @@ class Target:
     """A figure to reach.
 
     Attributes:
-        about: In words.
+        name: In words.
         of: The run whose number is divided.
         by: The run by whose number it is divided; None takes the number as it is.
         most: It may be no more.
         least: It may be no less.
-        number: Which of the numbers.
+        number: Name of the measured number.
     """
 
-    about: str
+    name: str
     of: Who
     by: Who | None
     most: float | None = None
@@ -31,21 +31,21 @@ class Target:
     number: str = "seconds"
 
     def value(self, medians: Medians) -> float | None:
-        """The figure; None where one of the two was not measured."""
+        """Return the figure; None where one of the two was not measured."""
         of, by = medians.get(self.of), medians.get(self.by) if self.by else None
         if of is None or (self.by and by is None):
             return None
         return getattr(of, self.number) / (getattr(by, self.number) if by else 1)
 
     def holds(self, value: float) -> bool:
-        """Whether it is reached."""
+        """Return whether it is reached."""
         return (self.most is None or value <= self.most) and (
             self.least is None or value >= self.least
         )
 
     @property
     def bound(self) -> str:
-        """The bound, as people write it."""
+        """Return the bound, as people write it."""
         return f"≤ {self.most:g}" if self.most is not None else f"≥ {self.least:g}"
 
 

@@ -1,9 +1,9 @@
-"""One measured run, in a process of its own, so that its peak memory is its own.
+"""Measure one run in a process of its own, so that its peak memory is its own.
 
     python -m benchmarks.worker CONTENDER DATABASE_URL ROWS
 
-Prints what the run took, as JSON. LogicalType the rows' file and making the form that the contender
-wants of it come before the clock starts.
+Prints what the run took, as JSON. The file of rows is read, and brought into the form that the
+contender needs, before the clock starts.
 """
 
 import json
@@ -24,7 +24,7 @@ POLL_S = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Took:
-    """What a run took of its own process.
+    """What a run used in its own process.
 
     Attributes:
         seconds: On the wall.
@@ -38,14 +38,14 @@ class Took:
 
 
 def main() -> None:
-    """Prepare, run, tell."""
+    """Prepare, run, and print what the run took."""
     from benchmarks.cases import CONTENDERS
     from benchmarks.rows import Rows
 
     name, url, path = sys.argv[1:]
     load = CONTENDERS[name].prepare(url, Rows(Path(path)))
     took = _run(load) if isinstance(load, Command) else _call(load)
-    print(json.dumps(asdict(took)))  # noqa: T201, this is how it tells
+    print(json.dumps(asdict(took)))  # noqa: T201, it is read from there
 
 
 def _call(load: Callable[[], None]) -> Took:
@@ -58,16 +58,16 @@ def _call(load: Callable[[], None]) -> Took:
 def _run(command: Command) -> Took:
     peak, started = 0.0, time.perf_counter()
     environment = os.environ | command.environment
-    with tempfile.TemporaryFile("w+") as said:
-        process = subprocess.Popen(command.arguments, env=environment, stdout=said, stderr=said)
+    with tempfile.TemporaryFile("w+") as output:
+        process = subprocess.Popen(command.arguments, env=environment, stdout=output, stderr=output)
         while process.poll() is None:
             # Its share of `getrusage` would begin with our own memory, which it was forked from.
             peak = max(peak, _peak_mb(str(process.pid)))
             time.sleep(POLL_S)
         seconds = time.perf_counter() - started
         if process.returncode:
-            said.seek(0)
-            raise SystemExit(f"{' '.join(command.arguments)} failed: {said.read()}")
+            output.seek(0)
+            raise SystemExit(f"{' '.join(command.arguments)} failed: {output.read()}")
     return Took(seconds, _cpu_s(resource.RUSAGE_CHILDREN), peak)
 
 
@@ -77,7 +77,7 @@ def _cpu_s(who: int) -> float:
 
 
 def _peak_mb(process: str) -> float:
-    """Of a process that may just have ended."""
+    """Return the peak memory of a process, 0 if it has just ended."""
     for line in Path("/proc", process, "status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) / 1024

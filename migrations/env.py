@@ -1,17 +1,17 @@
-"""How Alembic runs the versions: on the connection it is given, or into a file of SQL.
+"""Run the migrations, as Alembic calls this: on the connection it is given, or into a file of SQL.
 
-Everything happens in one transaction, so a migration that fails leaves the database as it was. The
-transaction on a connection belongs to the caller.
+Everything is one transaction, so a migration that fails leaves the database as it was. The caller
+opens and commits the transaction of a connection.
 """
 
 from alembic import context
 
 from sqp_refresh.model.tables import SCHEMA
-from sqp_refresh.postgres.migrate import EPILOGUE, PROLOGUE, sql_of
+from sqp_refresh.postgres.migrate import EPILOGUE, PROLOGUE, read_sql
 
 
 def run() -> None:
-    """Open the schema, run the versions asked for, and close the schema if none is left."""
+    """Create the schema, run the requested migrations, and drop the schema if none is left."""
     context.configure(
         connection=context.config.attributes.get("connection"),
         on_version_apply=context.config.attributes.get("on_version_apply"),
@@ -20,10 +20,10 @@ def run() -> None:
         dialect_opts={"paramstyle": "named"},
     )
     with context.begin_transaction():
-        context.execute(sql_of(PROLOGUE))
+        context.execute(read_sql(PROLOGUE))
         context.run_migrations()
         if not context.is_offline_mode() and not context.get_context().get_current_heads():
-            context.execute(sql_of(EPILOGUE))
+            context.execute(read_sql(EPILOGUE))
 
 
 run()

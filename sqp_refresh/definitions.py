@@ -41,7 +41,7 @@ def build_definitions(
         queries: The queries that this process has begun for the one run that it is about to do;
             None where each run begins its own.
     """
-    gc_tuning.look_rarely()
+    gc_tuning.collect_less_often()
     return dg.Definitions(
         assets=[
             *source_assets(settings, catalog),

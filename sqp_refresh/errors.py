@@ -1,13 +1,13 @@
-"""What can go wrong, split by what the caller can do about it; the one place that classifies it.
+"""Define what can go wrong, sorted by what the caller can do about it.
 
 RefreshError
-├── Transient            worth another attempt: the outside world was busy, away or interrupted
+├── Transient            another attempt may succeed
 │   ├── Unavailable      BigQuery or Postgres cannot be reached, or took too long to answer
 │   ├── QuotaExceeded    BigQuery accepts no more for now
-│   ├── Busy             another refresh of the table is at work
-│   └── ProcessLost             the process of a refresh ended without a word
-└── Permanent            another attempt changes nothing; somebody has to act
-    ├── SettingsError    a switch, or a table's registration, is missing or malformed
+│   ├── Busy             another refresh of the table is running
+│   └── ProcessLost      the process of a refresh ended without reporting an outcome
+└── Permanent            another attempt fails in the same way; somebody has to act
+    ├── SettingsError    a setting, or a table's registration, is missing or malformed
     ├── AccessDenied     the credentials are wrong, or lack a right
     ├── NotFound         a project, dataset, table or schema does not exist
     ├── SchemaMismatch   a column is missing, or its type does not convert
@@ -15,8 +15,8 @@ RefreshError
     │   └── Rejected     too many rows of a week break their contract, so none is published
     └── Stopped          an operator disabled the table, or expired its checkpoint
 
-Every message is one line that names the thing and the remedy, and holds no secret. Whatever else is
-raised is a defect in the code: it is not tried again either.
+Every message is one line that names the thing and the remedy, and contains no secret. Any other
+exception is a defect in the code, and is not tried again either.
 """
 
 from enum import StrEnum
@@ -24,7 +24,7 @@ from typing import Any, ClassVar
 
 
 class Kind(StrEnum):
-    """What sort of failure an audit row tells of, in `error_details`."""
+    """The kind of a failure, as an audit row names it in `error_details`."""
 
     TRANSIENT = "transient"
     QUOTA = "quota"
@@ -37,18 +37,28 @@ class Kind(StrEnum):
 
 
 class RefreshError(Exception):
-    """Anything that ends a refresh; `str(error)` is one line meant for an operator."""
+    """Anything that ends a refresh; `str(error)` is one line meant for an operator.
+
+    Attributes:
+        kind: The kind of failure, for the audit log.
+        details: What the audit log keeps beside the message.
+    """
 
     kind: ClassVar[Kind] = Kind.CODE
 
     def __init__(self, message: str = "", /, **details: object) -> None:
-        """Say what went wrong in one line; `details` go to the audit log beside it, as JSON."""
+        """Keep what went wrong.
+
+        Args:
+            message: What went wrong, and the remedy, in one line.
+            details: Values for the audit log, which JSON must be able to hold.
+        """
         super().__init__(message)
         self.details: dict[str, Any] = details
 
 
 class Transient(RefreshError):
-    """Worth another attempt."""
+    """A failure that may pass, so that another attempt may succeed."""
 
     kind = Kind.TRANSIENT
 
@@ -64,19 +74,19 @@ class QuotaExceeded(Transient):
 
 
 class Busy(Transient):
-    """Another refresh of the table is at work."""
+    """Another refresh of the table is running."""
 
 
 class ProcessLost(Transient):
-    """The process of a refresh ended without a word: killed, or its machine is gone."""
+    """The process of a refresh ended without reporting an outcome, e.g. because it was killed."""
 
 
 class Permanent(RefreshError):
-    """Another attempt changes nothing."""
+    """A failure that another attempt does not cure; somebody has to act."""
 
 
 class SettingsError(Permanent):
-    """A switch, or a table's registration, is missing or malformed."""
+    """A setting, or a table's registration, is missing or malformed."""
 
     kind = Kind.SETTINGS
 
@@ -116,12 +126,12 @@ class Stopped(Permanent):
 
 
 def kind_of(error: BaseException) -> Kind:
-    """What sort of failure an exception is; an interruption is the operator's doing."""
+    """Return the kind of an exception; an interruption counts as the operator's doing."""
     if isinstance(error, RefreshError):
         return error.kind
     return Kind.CODE if isinstance(error, Exception) else Kind.OPERATOR
 
 
 def one_line(error: BaseException) -> str:
-    """The first line of what an error says: the part worth showing to an operator."""
+    """Return the first line of an error's message, which is the part that an operator needs."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__).strip()

@@ -1,7 +1,7 @@
-"""The switches: every environment variable that the project reads, its default and its meaning.
+"""Read the settings: every environment variable of the project, its default and its meaning.
 
-Nothing else in the package reads the environment. A secret is a `SecretStr`, so that printing the
-settings, or an error about them, never shows it.
+No other module of the package reads a setting from the environment. A secret is a `SecretStr`, so
+that printing the settings, or an error about them, never shows it.
 """
 
 import base64
@@ -23,14 +23,14 @@ from sqp_refresh.model.events import SUBSCRIBABLE
 from sqp_refresh.model.periods import Period
 
 WEBHOOK = "REFRESH_WEBHOOK_URL"
-"""The switch that names a webhook, by which that receiver goes in the outbox too."""
+"""The setting that names a webhook; the outbox calls this receiver by the same name."""
 
 BASE64_SECRET = "whsec_"
-"""What a secret begins with that is written in base64, as the Standard Webhooks have it."""
+"""Prefix of a secret that is written in base64, as Standard Webhooks define it."""
 
 
 class Executor(StrEnum):
-    """Where the steps of one run are executed."""
+    """The Dagster executor that runs the steps of one run."""
 
     IN_PROCESS = "in_process"
     MULTIPROCESS = "multiprocess"
@@ -50,11 +50,11 @@ class Settings(BaseSettings):
         default=None, description="dataset that holds the source table"
     )
     BIGQUERY_SOURCE_TABLE: str = Field(
-        default="seller-search_query_performance", description="the vendor's table or view"
+        default="seller-search_query_performance", description="table or view that the vendor fills"
     )
     BIGQUERY_LOCATION: str | None = Field(default=None, description="where query jobs run, e.g. US")
     BIGQUERY_MAX_BYTES_BILLED: int | None = Field(
-        default=None, gt=0, description="bytes a query may bill before BigQuery refuses it"
+        default=None, gt=0, description="most bytes that one query may bill"
     )
     BIGQUERY_EMULATOR_HOST: str | None = Field(
         default=None, description="URL of an emulator's REST port"
@@ -64,7 +64,7 @@ class Settings(BaseSettings):
     )
     GOOGLE_APPLICATION_CREDENTIALS_JSON: SecretStr | None = Field(
         default=None,
-        description="service account key, the JSON itself; else the application default",
+        description="service account key as JSON; application default credentials if not set",
     )
     DATABASE_URL: SecretStr | None = Field(default=None, description="postgresql://… of the target")
     SQP_MARKETPLACE: str = Field(
@@ -82,31 +82,35 @@ class Settings(BaseSettings):
         default=date(2024, 8, 18), description="Sunday of the first week"
     )
     REFRESH_DASHBOARD_PATH: Path | None = Field(
-        default=None, description="file that the dashboard is drawn into"
+        default=None, description="file that the dashboard is written to"
     )
     REFRESH_DASHBOARD_URL: str | None = Field(
-        default=None, description="where that file is served, for links to it"
+        default=None, description="URL that serves this file, for links to it"
     )
     REFRESH_KEEP_DELIVERIES_DAYS: int = Field(
-        default=30, gt=0, description="days that alerts, delivered or given up, are kept"
+        default=30, gt=0, description="days to keep alerts that were delivered or given up"
     )
     REFRESH_KEEP_QUARANTINE_DAYS: int = Field(
-        default=365, gt=0, description="days that quarantined rows, judged again, are kept"
+        default=365, gt=0, description="days to keep quarantined rows that were checked again"
     )
     REFRESH_EXECUTOR: Executor = Field(
         default=Executor.IN_PROCESS, description="where the steps of one run are executed"
     )
-    REFRESH_WEBHOOK_URL: SecretStr | None = Field(default=None, description="receiver of alerts")
-    REFRESH_WEBHOOK_SECRET: SecretStr | None = Field(default=None, description="signs the alerts")
+    REFRESH_WEBHOOK_URL: SecretStr | None = Field(
+        default=None, description="webhook that receives alerts"
+    )
+    REFRESH_WEBHOOK_SECRET: SecretStr | None = Field(
+        default=None, description="secret that signs alerts"
+    )
     REFRESH_WEBHOOK_ALLOW_PRIVATE: bool = Field(
         default=False, description="whether webhooks may go to addresses that are not public"
     )
     REFRESH_NOTIFY_URLS: SecretStr | None = Field(
-        default=None, description="Slack, e-mail and other services, as Apprise addresses them"
+        default=None, description="Apprise URLs of Slack, e-mail and other services"
     )
     REFRESH_ALERT_EVENTS: str = Field(
         default="refresh.failed,refresh.warning,quality.failed,refresh.overdue,refresh.recovered",
-        description="the events that the receivers of these switches are told of",
+        description="events that are sent to the receivers in these settings",
     )
 
     @field_validator("REFRESH_START_DATE")
@@ -173,10 +177,10 @@ class Settings(BaseSettings):
 
     @classmethod
     def read(cls) -> Self:
-        """The settings of this process.
+        """Read the settings of this process from its environment.
 
         Raises:
-            SettingsError: one line that names each malformed variable and what it should be.
+            SettingsError: a variable is malformed; the message names each one, and what it must be.
         """
         try:
             return cls()
@@ -189,10 +193,10 @@ class Settings(BaseSettings):
 
     @property
     def database_url(self) -> str:
-        """The target's URL, with its password.
+        """Return the URL of the target database, with its password.
 
         Raises:
-            SettingsError: where DATABASE_URL is not set.
+            SettingsError: DATABASE_URL is not set.
         """
         if self.DATABASE_URL is None:
             raise _missing("DATABASE_URL", "postgresql://user:password@host:5432/database")
@@ -200,61 +204,64 @@ class Settings(BaseSettings):
 
     @property
     def dashboard_path(self) -> Path:
-        """The file of the dashboard: dashboard.html beside Dagster's own files, or here."""
-        beside = Path(os.environ.get("DAGSTER_HOME", ""), "dashboard.html")
-        return (self.REFRESH_DASHBOARD_PATH or beside).absolute()
+        """Return the dashboard's file, by default in DAGSTER_HOME or the working directory."""
+        default = Path(os.environ.get("DAGSTER_HOME", ""), "dashboard.html")
+        return (self.REFRESH_DASHBOARD_PATH or default).absolute()
 
     @property
     def source_table(self) -> str:
-        """The vendor's table as project.dataset.table.
+        """Return the vendor's table as project.dataset.table.
 
         Raises:
-            SettingsError: where BIGQUERY_PROJECT_ID or BIGQUERY_DATASET is not set.
+            SettingsError: BIGQUERY_PROJECT_ID or BIGQUERY_DATASET is not set.
         """
         return self.source_named(self.BIGQUERY_SOURCE_TABLE)
 
     def source_named(self, name: str) -> str:
-        """A table as project.dataset.table, given as much of that as differs from the switches.
+        """Return a table as project.dataset.table, with the settings for the parts it leaves out.
+
+        Args:
+            name: The table as table, dataset.table or project.dataset.table.
 
         Raises:
-            SettingsError: where BIGQUERY_PROJECT_ID or BIGQUERY_DATASET is not set.
+            SettingsError: BIGQUERY_PROJECT_ID or BIGQUERY_DATASET is not set.
         """
         if self.BIGQUERY_PROJECT_ID is None:
             raise _missing("BIGQUERY_PROJECT_ID", "the project that holds the source table")
         if self.BIGQUERY_DATASET is None:
             raise _missing("BIGQUERY_DATASET", "dataclient_amzatlas_agency_85 in the guide")
-        known = [self.BIGQUERY_PROJECT_ID, self.BIGQUERY_DATASET]
-        given = name.rsplit(".", 2)
-        return ".".join([*known[: 3 - len(given)], *given])
+        defaults = [self.BIGQUERY_PROJECT_ID, self.BIGQUERY_DATASET]
+        parts = name.rsplit(".", 2)
+        return ".".join([*defaults[: 3 - len(parts)], *parts])
 
     @property
     def alert_events(self) -> frozenset[str]:
-        """The events that the receivers of these switches are told of."""
+        """Return the events that are sent to the receivers in these settings."""
         return frozenset(_words(self.REFRESH_ALERT_EVENTS))
 
     @property
     def receivers(self) -> dict[str, SecretStr]:
-        """The receivers of alerts that switches name, by a name that gives nothing away."""
+        """Return the URLs of the receivers in these settings, by names without secrets."""
         webhook = {WEBHOOK: self.REFRESH_WEBHOOK_URL} if self.REFRESH_WEBHOOK_URL else {}
         return webhook | dict(_services(self.REFRESH_NOTIFY_URLS))
 
 
 def _services(notify_urls: SecretStr | None) -> Iterator[tuple[str, SecretStr]]:
-    """Each address under its service's name, with a number where there are several of one."""
-    met: Counter[str] = Counter()
+    """Name each URL after its service, and number the second and later ones of a service."""
+    count: Counter[str] = Counter()
     for url in _addresses(notify_urls) if notify_urls else ():
         service = url.partition("://")[0].lower()
-        met[service] += 1
-        yield f"{service} {met[service]}" if met[service] > 1 else service, SecretStr(url)
+        count[service] += 1
+        yield f"{service} {count[service]}" if count[service] > 1 else service, SecretStr(url)
 
 
 def _addresses(notify_urls: SecretStr) -> list[str]:
-    # A comma may also be part of an address, which then goes on without a scheme.
+    # A comma may also be part of an address: it separates two only where a scheme follows.
     return re.split(r"[\s,]+(?=\w+://)", notify_urls.get_secret_value().strip(" ,\n"))
 
 
-def _words(listed: str) -> list[str]:
-    return listed.replace(",", " ").split()
+def _words(text: str) -> list[str]:
+    return text.replace(",", " ").split()
 
 
 def _missing(name: str, example: str) -> SettingsError:

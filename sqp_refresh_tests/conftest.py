@@ -1,4 +1,4 @@
-"""One Postgres and one BigQuery for the whole session; a database and a dataset for each test."""
+"""Start Postgres and BigQuery once a session; create a database and a dataset for each test."""
 
 import itertools
 import tempfile
@@ -25,26 +25,26 @@ from sqp_refresh_tests.helpers.rows import SourceTable
 
 _numbers = itertools.count(1)
 
-# Machines are shared: how long an example takes says nothing of the code.
+# Machines are shared: the time that an example takes depends on more than the code.
 hypothesis.settings.register_profile("shared machine", deadline=None)
 hypothesis.settings.load_profile("shared machine")
 
 
 @pytest.fixture(autouse=True)
-def _no_switches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test depends on the shell that runs it, nor on what another test left behind."""
+def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Remove all settings of the shell that runs the tests, and of other tests."""
     for name in (*Settings.model_fields, "DAGSTER_HOME"):
         monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
-    """A Postgres 18, as its superuser."""
+    """Start a Postgres 18; return the URL of its superuser."""
     with (
         tempfile.TemporaryDirectory(prefix="sqp_refresh_") as directory,
         embedded_postgres(Path(directory, "postgres")) as url,
     ):
-        # Nothing here outlives the session, so nothing need reach the disk.
+        # Nothing here outlives the session, so nothing needs to be on disk.
         for name in ("fsync", "synchronous_commit", "full_page_writes"):
             run_outside_transaction(
                 url, sql.SQL("ALTER SYSTEM SET {} = off").format(sql.Identifier(name))
@@ -55,7 +55,7 @@ def postgres_url() -> Iterator[str]:
 
 @pytest.fixture
 def database(postgres_url: str) -> Iterator[str]:
-    """URL of an empty database."""
+    """Return the URL of an empty database."""
     with database_like(postgres_url, "template0") as url:
         yield url
 
@@ -71,21 +71,21 @@ def _migrated(postgres_url: str) -> Iterator[str]:
 
 @pytest.fixture
 def migrated_database(postgres_url: str, _migrated: str) -> Iterator[str]:
-    """URL of a database with every migration applied and no row refreshed."""
+    """Return the URL of a database with every migration applied and no row refreshed."""
     with database_like(postgres_url, _migrated) as url:
         yield url
 
 
 @pytest.fixture(scope="session")
 def emulator() -> Iterator[Emulator]:
-    """A BigQuery."""
+    """Start a BigQuery emulator."""
     with embedded_bigquery(project="test-project") as emulator:
         yield emulator
 
 
 @pytest.fixture
 def dataset(emulator: Emulator) -> Iterator[str]:
-    """Name of an empty dataset."""
+    """Return the name of an empty dataset."""
     name = f"dataset_{next(_numbers)}"
     with bigquery_client(emulator) as client:
         client.create_dataset(name, **call_deadline())
@@ -95,7 +95,7 @@ def dataset(emulator: Emulator) -> Iterator[str]:
 
 @pytest.fixture
 def source(emulator: Emulator, dataset: str) -> SourceTable:
-    """The source table of this test, which it has to write first."""
+    """Return the source table of this test; it exists once the test writes to it."""
     return SourceTable(emulator, dataset, Settings.model_fields["BIGQUERY_SOURCE_TABLE"].default)
 
 
@@ -103,25 +103,25 @@ def source(emulator: Emulator, dataset: str) -> SourceTable:
 def environment(
     monkeypatch: pytest.MonkeyPatch, migrated_database: str, emulator: Emulator, dataset: str
 ) -> Settings:
-    """The switches set to this test's database and dataset; every other has its default."""
-    switches = {
+    """Set the settings to this test's database and dataset; all others have their defaults."""
+    variables = {
         "DATABASE_URL": migrated_database,
         "BIGQUERY_PROJECT_ID": emulator.project,
         "BIGQUERY_DATASET": dataset,
         "BIGQUERY_EMULATOR_HOST": emulator.rest_url,
         "BIGQUERY_STORAGE_EMULATOR_HOST": emulator.storage_host,
     }
-    for name, value in switches.items():
+    for name, value in variables.items():
         monkeypatch.setenv(name, value)
     return Settings.read()
 
 
-# Of a module, not of the session: an event loop runs in this thread as long as it is there.
+# Of a module, not of the session: its event loop runs in this thread until it is closed.
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """A real Chromium, without its window."""
+    """Start a real Chromium without a window."""
     if CHROMIUM is None:
-        pytest.skip("there is no Chromium to look at a page with")
+        pytest.skip("there is no Chromium to open a page in")
     with sync_playwright() as playwright:
         # As root, which CI is, Chromium refuses its own sandbox.
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])

@@ -1,4 +1,4 @@
-"""The fixtures give each test what it may spoil."""
+"""Check that each test gets a database and a source of its own, which it may change."""
 
 import os
 
@@ -14,8 +14,8 @@ FRESH = "SELECT count(*) FROM pg_class WHERE relname = 'spoilt'"
 
 def value(url: str, query: str) -> object:
     with psycopg.connect(url) as connection:
-        found = connection.execute(query.encode()).fetchone()
-        return found and found[0]
+        ((first,),) = connection.execute(query.encode()).fetchall()
+        return first
 
 
 @pytest.mark.parametrize("time", [1, 2])
@@ -47,6 +47,6 @@ def test_the_environment_is_of_this_test(
     assert environment.database_url == migrated_database
 
 
-def test_otherwise_no_switch_is_set():
+def test_otherwise_no_setting_is_set():
     assert os.environ.keys().isdisjoint(Settings.model_fields)
     assert Settings.read() == Settings.model_construct()

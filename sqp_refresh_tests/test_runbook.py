@@ -1,4 +1,4 @@
-"""Every statement that the runbook tells an operator to run, run; nothing of it is kept."""
+"""Run every statement of the runbook, and roll it back."""
 
 import re
 from pathlib import Path
@@ -24,8 +24,8 @@ def test_a_statement_of_the_runbook_runs(migrated_database, statement):
         if statement.startswith("UPDATE sqp.refresh_config"):
             assert done.rowcount > 0, "it names a table that there is"
         params = connection.execute("SELECT table_name, custom_sync_params FROM sqp.refresh_config")
-        for table, raw in params:
-            SyncParams.read(table, raw)
+        for table, sync_params in params:
+            SyncParams.read(table, sync_params)
         connection.rollback()
 
 

@@ -1,3 +1,5 @@
+"""Every setting has the documented default, and a malformed one is a clear error."""
+
 from datetime import date
 
 import pytest
@@ -82,9 +84,9 @@ def test_receivers_are_named_after_their_service(monkeypatch, separator):
     monkeypatch.setenv("REFRESH_WEBHOOK_URL", "https://h/hook")
     monkeypatch.setenv("REFRESH_NOTIFY_URLS", separator.join(urls))
 
-    found = {name: url.get_secret_value() for name, url in Settings.read().receivers.items()}
+    receivers = {name: url.get_secret_value() for name, url in Settings.read().receivers.items()}
 
-    assert found == dict(
+    assert receivers == dict(
         zip(
             ["REFRESH_WEBHOOK_URL", "slack", "mailto", "slack 2", "https"],
             ["https://h/hook", *urls],
@@ -93,5 +95,5 @@ def test_receivers_are_named_after_their_service(monkeypatch, separator):
     )
 
 
-def test_nobody_is_told_where_no_receiver_is_named():
+def test_there_is_no_receiver_by_default():
     assert Settings.read().receivers == {}

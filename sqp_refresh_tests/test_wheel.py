@@ -1,4 +1,4 @@
-"""What a release consists of: the wheel holds all that the installed package reads."""
+"""Build a wheel, and check that it contains all that the installed package reads."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> zipfile.ZipFile:
-    """Built from a copy of the sources, without the network."""
+    """Build the wheel from a copy of the sources, without the network."""
     folder = tmp_path_factory.mktemp("wheel")
     tracked = subprocess.run(
         [
@@ -46,14 +46,14 @@ def wheel(tmp_path_factory) -> zipfile.ZipFile:
 
 
 def test_the_wheel_holds_every_migration_and_all_that_is_not_code(wheel):
-    held = set(wheel.namelist())
+    names = set(wheel.namelist())
 
     for file in migrate.FOLDER.rglob("*"):
         if file.suffix in (".py", ".sql"):
-            assert f"sqp_refresh/migrations/{file.relative_to(migrate.FOLDER)}" in held
+            assert f"sqp_refresh/migrations/{file.relative_to(migrate.FOLDER)}" in names
     for file in (ROOT / "sqp_refresh").rglob("*"):
         if file.is_file() and "__pycache__" not in file.parts:
-            assert str(file.relative_to(ROOT)) in held
+            assert str(file.relative_to(ROOT)) in names
 
 
 def test_the_wheel_holds_no_test_and_nothing_beside_the_package(wheel):
@@ -75,7 +75,7 @@ def test_the_package_of_the_wheel_runs_outside_the_repository(wheel, tmp_path):
     )
 
     assert done.stderr == str(tmp_path / "sqp_refresh" / "__init__.py")
-    assert done.stdout.strip() == migrate.as_sql().strip()
+    assert done.stdout.strip() == migrate.render_sql().strip()
 
 
 def test_the_wheel_says_where_it_runs(wheel):

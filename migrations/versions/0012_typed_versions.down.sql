@@ -22,8 +22,8 @@ WITH rejection AS (
     )
     GROUP BY table_name, period_start
 ), published AS (
-    SELECT table_name, period_start, period_end, source_state, row_count, published_at,
-        published_by, changed_by
+    SELECT table_schema, table_name, period_start, period_end, source_state, target_state,
+        row_count, changed_by, published_by, published_at
     FROM sqp.refresh_periods WHERE table_schema = 'sqp'
 ), waiting AS (
     SELECT table_name, period_start, count(*) AS waiting_rows

@@ -2,15 +2,15 @@
 
 from alembic import op
 
-from sqp_refresh.postgres.migrate import sql_beside
+from sqp_refresh.postgres.migrate import read_revision_sql
 
 revision = "0012"
 down_revision = "0011"
 
 
 def upgrade() -> None:
-    op.execute(sql_beside(__file__, "up"))
+    op.execute(read_revision_sql(__file__, "up"))
 
 
 def downgrade() -> None:
-    op.execute(sql_beside(__file__, "down"))
+    op.execute(read_revision_sql(__file__, "down"))

@@ -1,6 +1,6 @@
-"""Tell receivers what happened: write alerts to the outbox, and deliver them from there.
+"""Alert receivers of what happens: write alerts to the outbox, and deliver them from there.
 
-`rules` decides what is told, `outbox` keeps it, `delivery` sends what is due to the `receivers`.
-`webhook` posts: `signature` signs, `address` keeps it on public addresses. `notification` speaks to
-Slack, e-mail and other services.
+`rules` decides what is an alert, `outbox` stores it, `delivery` sends what is due to the
+`receivers`. `webhook` posts: `signature` signs, `address` keeps it on public addresses.
+`notification` speaks to Slack, e-mail and other services.
 """

@@ -1,10 +1,10 @@
-"""One message to a service that people read: Slack, e-mail and whatever else Apprise speaks to."""
+"""Send an alert to a service that people read: Slack, e-mail and whatever else Apprise knows."""
 
-import json
 import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from sqp_refresh.alerts.outbox import DeliveryResult
 from sqp_refresh.model.events import Event, Severity
@@ -18,15 +18,19 @@ _SUBJECT = {
     Event.RECOVERED: "{} is refreshed again",
     Event.TEST: "a test of {}",
 }
+_NOTIFY_TYPE = {Severity.HIGH: "failure", Severity.MEDIUM: "warning", Severity.LOW: "info"}
 
 
-def notify(url: str, payload: str) -> DeliveryResult:
-    """Send an alert to a service; whatever goes wrong is in the answer, without a secret."""
+def notify(url: str, payload: dict[str, Any]) -> DeliveryResult:
+    """Send an alert to a service; whatever goes wrong is in the result, without a secret.
+
+    Args:
+        url: The service's address, as Apprise understands it.
+        payload: The alert, as a webhook receives it.
+    """
     import apprise
 
-    title, body = written(payload)
-    severity = json.loads(payload)["severity"]
-    types = {Severity.HIGH: "failure", Severity.MEDIUM: "warning", Severity.LOW: "info"}
+    title, body = format_message(payload)
     with _silenced("apprise", "urllib3"):
         service = apprise.Apprise(asset=apprise.AppriseAsset(http_redirects=False))
         if not service.add(url):
@@ -34,7 +38,7 @@ def notify(url: str, payload: str) -> DeliveryResult:
         sent = service.notify(
             body=body,
             title=title,
-            notify_type=types[severity],
+            notify_type=_NOTIFY_TYPE[payload["severity"]],
             body_format=apprise.NotifyFormat.TEXT,
         )
     if sent:
@@ -42,21 +46,24 @@ def notify(url: str, payload: str) -> DeliveryResult:
     return _refusal("\n".join(entry.message for entry in sent.logs()))
 
 
-def written(payload: str) -> tuple[str, str]:
-    """An alert as a person reads it: a title, and what there is to know."""
-    alert = json.loads(payload)
-    title = f"sqp_refresh: {_SUBJECT[Event(alert['event'])].format(alert['table_name'])}"
-    run = f"audit_log_id {alert['audit_log_id']}, run {alert['run_id']}"
-    told = (alert["error_message"], run if alert["audit_log_id"] else None, alert["occurred_at"])
-    return title, "\n".join(line for line in told if line)
+def format_message(payload: dict[str, Any]) -> tuple[str, str]:
+    """Return the title and the text of an alert, as a person reads it."""
+    title = f"sqp_refresh: {_SUBJECT[Event(payload['event'])].format(payload['table_name'])}"
+    run = f"audit_log_id {payload['audit_log_id']}, run {payload['run_id']}"
+    lines = (
+        payload["error_message"],
+        run if payload["audit_log_id"] else None,
+        payload["occurred_at"],
+    )
+    return title, "\n".join(line for line in lines if line)
 
 
-def _refusal(said: str) -> DeliveryResult:
-    """What Apprise logs quotes addresses, so that no more than the status is taken from it."""
-    answered = re.search(r"\berror=(\d{3})\b", said)
-    if answered is None:
+def _refusal(log: str) -> DeliveryResult:
+    # What Apprise logs quotes addresses, so no more than the status is taken from it.
+    status = re.search(r"\berror=(\d{3})\b", log)
+    if status is None:
         return DeliveryResult("was not accepted, or the service cannot be reached")
-    return DeliveryResult(f"answered {answered[1]}", int(answered[1]))
+    return DeliveryResult(f"answered {status[1]}", int(status[1]))
 
 
 @contextmanager
@@ -64,15 +71,16 @@ def _silenced(*names: str) -> Iterator[None]:
     """Keep what libraries log to themselves: they quote addresses, and a token is part of one."""
     loggers = [logging.getLogger(name) for name in names]
     before = [(logger.propagate, logger.level) for logger in loggers]
-    nowhere = logging.NullHandler()
+    handler = logging.NullHandler()
     for logger in loggers:
         logger.propagate = False
+        # Apprise logs as a warning why a service refused, and that is needed at any level.
         logger.setLevel(logging.WARNING)
-        logger.addHandler(nowhere)
+        logger.addHandler(handler)
     try:
         yield
     finally:
         for logger, (propagate, level) in zip(loggers, before, strict=True):
             logger.propagate = propagate
             logger.setLevel(level)
-            logger.removeHandler(nowhere)
+            logger.removeHandler(handler)

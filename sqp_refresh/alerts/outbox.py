@@ -1,11 +1,10 @@
-"""`sqp.webhook_deliveries`: the alerts that are to be sent, one row for each receiver.
+"""Store in `sqp.webhook_deliveries` the alerts that are to be sent, a row for each receiver.
 
-An alert is written in the transaction of what it tells of, so neither is there without the other.
-Whoever sends it holds its row meanwhile: two at once never send the same one, and one whose sender
-died is sent again under the same id.
+An alert is written in the transaction of what it reports, so neither is there without the other.
+A sender locks its row until the attempt is settled: two senders never send the same alert at once,
+and one whose sender died is sent again under the same id.
 """
 
-import json
 import random
 import uuid
 from collections.abc import Collection
@@ -13,14 +12,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from psycopg import sql
+from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
 
 from sqp_refresh.model.events import Event
+from sqp_refresh.model.text import utc_minute
 from sqp_refresh.postgres.session import Session
 from sqp_refresh.settings import Settings
 
 MAX_ATTEMPTS = 8
-"""Attempts at a receiver that a switch names; one in `sqp.webhook_configs` has its own number."""
+"""Attempts at a receiver that a setting names; one in `sqp.webhook_configs` has its own number."""
 
 PAUSES_S = (5, 30, 5 * 60, 30 * 60, 2 * 3600, 5 * 3600, 10 * 3600)
 """How long after each failed attempt the next one is due; the last pause is that of all others."""
@@ -28,62 +29,69 @@ PAUSES_S = (5, 30, 5 * 60, 30 * 60, 2 * 3600, 5 * 3600, 10 * 3600)
 _JITTER = 0.2
 """Up to this much of a pause is added to it, so that what failed together is not tried together."""
 
-_PUT = sql.SQL("""
+# The unique key (receiver, cause) drops an alert that a receiver was sent before.
+_ENQUEUE = """
 INSERT INTO sqp.webhook_deliveries
     (event_id, cause, webhook_config_id, receiver, audit_log_id, event, payload)
-SELECT {event_id}, {cause}, listener.id, listener.name, {audit_id}, {event}, {payload}::jsonb
+SELECT %(event_id)s, %(cause)s, subscriber.id, subscriber.name, %(audit_log_id)s::bigint,
+    %(event)s, %(payload)s
 FROM (
     SELECT id, name FROM sqp.webhook_configs
-    WHERE is_enabled AND (events IS NULL OR {event} = ANY(events))
+    WHERE is_enabled AND (events IS NULL OR %(event)s = ANY(events))
     UNION ALL
-    SELECT NULL, unnest({switched}::text[])
-) AS listener
+    SELECT NULL, unnest(%(receivers)s::text[])
+) AS subscriber
 ON CONFLICT DO NOTHING
-""")
-_CLAIM = sql.SQL("""
-SELECT delivery.id, event_id, delivery.event, receiver, payload::text, attempts,
-    coalesce(max_attempts, {max_attempts}), webhook_config_id IS NOT NULL, url, is_enabled
+"""
+# A row that another sender has locked is skipped, not waited for.
+_CLAIM = """
+SELECT delivery.id, event_id, delivery.event, receiver, payload, attempts,
+    coalesce(max_attempts, %(max_attempts)s) AS max_attempts,
+    webhook_config_id IS NOT NULL AS is_registered, url, is_enabled
 FROM sqp.webhook_deliveries AS delivery
 LEFT JOIN sqp.webhook_configs AS config ON config.id = webhook_config_id
-WHERE status = 'pending' AND next_retry_at <= now() AND NOT receiver = ANY({resting}::text[])
+WHERE status = 'pending' AND next_retry_at <= now() AND NOT receiver = ANY(%(resting)s::text[])
 ORDER BY next_retry_at, delivery.id
 LIMIT 1
 FOR UPDATE OF delivery SKIP LOCKED
-""")
-_SETTLE = sql.SQL("""
+"""
+_SETTLE = """
 UPDATE sqp.webhook_deliveries
-SET status = {status}, attempts = attempts + 1, response_status = {answered}, last_error = {error},
-    next_retry_at = clock_timestamp() + make_interval(secs => {pause}),
-    delivered_at = CASE {status} WHEN 'delivered' THEN clock_timestamp() END
-WHERE id = {id}
-""")
-_UNSETTLED = sql.SQL("""
-SELECT event_id, event, payload->>'table_name', receiver, status, attempts, created_at,
-    CASE status WHEN 'pending' THEN next_retry_at END, response_status, last_error
-FROM sqp.webhook_deliveries WHERE status <> 'delivered' ORDER BY id
-""")
+SET status = %(status)s, attempts = attempts + 1, response_status = %(response_status)s,
+    last_error = %(error)s,
+    next_retry_at = clock_timestamp() + make_interval(secs => %(pause_s)s),
+    delivered_at = CASE WHEN %(is_delivered)s THEN clock_timestamp() END
+WHERE id = %(id)s
+"""
+_UNDELIVERED = """
+SELECT event_id AS id, event, payload->>'table_name' AS table_name, receiver, status, attempts,
+    created_at, CASE status WHEN 'pending' THEN next_retry_at END AS next_attempt_at,
+    response_status, last_error
+FROM sqp.webhook_deliveries AS delivery WHERE status <> 'delivered' ORDER BY delivery.id
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """Something that receivers are told of.
+    """Something that happened, of which receivers are alerted.
 
     Attributes:
         event: What has happened.
         table: The table that it has happened to.
         message: What there is to say of it, in one line; None where the event says it all.
-        about: What sets it apart from other such events of the table: it is told of once.
+        cause: What sets it apart from other such events of the table. A receiver is alerted of each
+            cause once.
         at: When it happened.
-        audit_id: The run that it is about, by its row in the audit log.
+        audit_log_id: The run that it is about, by its row in the audit log.
         run_id: The same run, by its id.
     """
 
     event: Event
     table: str
     message: str | None
-    about: str
+    cause: str
     at: datetime
-    audit_id: int | None = None
+    audit_log_id: int | None = None
     run_id: str | None = None
 
     @property
@@ -94,7 +102,7 @@ class Alert:
             "severity": self.event.severity,
             "table_name": self.table,
             "error_message": self.message,
-            "audit_log_id": self.audit_id,
+            "audit_log_id": self.audit_log_id,
             "run_id": self.run_id,
             "occurred_at": self.at.isoformat(),
         }
@@ -105,12 +113,14 @@ class Delivery:
     """One alert on its way to one receiver.
 
     Attributes:
+        id: Its row in sqp.webhook_deliveries.
         event_id: The alert's id, the same in every attempt.
+        event: What has happened.
         receiver: The receiver's name.
-        payload: The alert as JSON.
+        payload: The alert, as a webhook receives it.
         attempts: How many were made before.
         max_attempts: How many are made in all.
-        is_registered: Whether the receiver is a row of `sqp.webhook_configs`, not a switch.
+        is_registered: Whether the receiver is a row of `sqp.webhook_configs`, not a setting.
         url: That row's address.
         is_enabled: Whether that row is to receive anything.
     """
@@ -119,7 +129,7 @@ class Delivery:
     event_id: str
     event: str
     receiver: str
-    payload: str
+    payload: dict[str, Any]
     attempts: int
     max_attempts: int
     is_registered: bool
@@ -134,7 +144,7 @@ class DeliveryResult:
     Attributes:
         error: Why it was not delivered, in a few words without a secret; None where it was.
         status: The HTTP status that the receiver answered, if it did.
-        is_final: Whether it wants to hear no more.
+        is_final: Whether no further attempt is of use.
     """
 
     error: str | None = None
@@ -143,7 +153,7 @@ class DeliveryResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Unsettled:
+class Undelivered:
     """One alert that a receiver has not got: it is tried again at `next_attempt_at`, or never."""
 
     id: str
@@ -158,68 +168,70 @@ class Unsettled:
     last_error: str | None
 
     def __str__(self) -> str:
-        """All of it in one line."""
+        """Write all of it in one line."""
         due = self.next_attempt_at
-        again = f"tried again at {due:%Y-%m-%d %H:%M:%S} UTC" if due else "given up"
+        next_attempt = f"tried again at {due:%Y-%m-%d %H:%M:%S} UTC" if due else "given up"
         return (
-            f"{self.created_at:%Y-%m-%d %H:%M} UTC {self.event} of {self.table_name} to "
+            f"{utc_minute(self.created_at)} {self.event} of {self.table_name} to "
             f"{self.receiver}: {self.last_error or 'not sent yet'} (attempts: {self.attempts}), "
-            f"{again}"
+            f"{next_attempt}"
         )
 
 
-def put(session: Session, alert: Alert) -> None:
-    """Write an alert down for each receiver that listens to it and was not told of it yet."""
+def enqueue(session: Session, alert: Alert) -> None:
+    """Write an alert for each receiver that subscribes to its event and did not get it before.
+
+    Args:
+        session: A session in the transaction that records what the alert reports.
+        alert: The alert.
+    """
     settings = Settings.read()
-    listening = alert.event in settings.alert_events
-    session.run(
-        _PUT.format(
-            event_id=sql.Literal(f"alert_{uuid.uuid4().hex}"),
-            cause=sql.Literal(f"{alert.event} {alert.table} {alert.about}"),
-            audit_id=sql.Literal(alert.audit_id),
-            event=sql.Literal(alert.event.value),
-            payload=sql.Literal(json.dumps(alert.payload)),
-            switched=sql.Literal(list(settings.receivers) if listening else []),
-        )
-    )
+    subscribed = alert.event in settings.alert_events
+    params = {
+        "event_id": f"alert_{uuid.uuid4().hex}",
+        "cause": f"{alert.event} {alert.table} {alert.cause}",
+        "audit_log_id": alert.audit_log_id,
+        "event": alert.event.value,
+        "payload": Jsonb(alert.payload),
+        "receivers": list(settings.receivers) if subscribed else [],
+    }
+    session.execute(_ENQUEUE, params)
 
 
 def claim(session: Session, resting: Collection[str] = ()) -> Delivery | None:
-    """The alert that is due for longest, held until the transaction ends; None where none is.
+    """Lock the delivery that is due for longest, until the transaction ends; None if none is due.
 
     Args:
         session: A session in a transaction.
         resting: Names of receivers that are left alone for now.
     """
-    found = session.rows(
-        _CLAIM.format(max_attempts=sql.Literal(MAX_ATTEMPTS), resting=sql.Literal(list(resting)))
-    )
-    return Delivery(*found[0]) if found else None
+    params = {"max_attempts": MAX_ATTEMPTS, "resting": list(resting)}
+    return next(iter(session.fetch_all(_CLAIM, params, row_factory=class_row(Delivery))), None)
 
 
-def settle(session: Session, delivery: Delivery, answer: DeliveryResult) -> str:
-    """Note what came of an attempt, in the transaction that claimed it; returns the status."""
-    status = _status(delivery, answer)
-    pause = PAUSES_S[min(delivery.attempts, len(PAUSES_S) - 1)]
-    session.run(
-        _SETTLE.format(
-            id=sql.Literal(delivery.id),
-            status=sql.Literal(status),
-            answered=sql.Literal(answer.status),
-            error=sql.Literal(answer.error),
-            pause=sql.Literal(pause * random.uniform(1, 1 + _JITTER)),
-        )
-    )
+def settle(session: Session, delivery: Delivery, result: DeliveryResult) -> str:
+    """Record the result of an attempt, in the transaction that claimed it; return the status."""
+    status = _status_after(delivery, result)
+    pause_s = PAUSES_S[min(delivery.attempts, len(PAUSES_S) - 1)]
+    params = {
+        "id": delivery.id,
+        "status": status,
+        "is_delivered": status == "delivered",
+        "response_status": result.status,
+        "error": result.error,
+        "pause_s": pause_s * random.uniform(1, 1 + _JITTER),
+    }
+    session.execute(_SETTLE, params)
     return status
 
 
-def _status(delivery: Delivery, answer: DeliveryResult) -> str:
-    if answer.error is None:
+def _status_after(delivery: Delivery, result: DeliveryResult) -> str:
+    if result.error is None:
         return "delivered"
-    is_last = answer.is_final or delivery.attempts + 1 >= delivery.max_attempts
+    is_last = result.is_final or delivery.attempts + 1 >= delivery.max_attempts
     return "exhausted" if is_last else "pending"
 
 
-def unsettled(session: Session) -> list[Unsettled]:
-    """The alerts that were not delivered, the oldest first."""
-    return [Unsettled(*found) for found in session.rows(_UNSETTLED)]
+def list_undelivered(session: Session) -> list[Undelivered]:
+    """List the alerts that were not delivered, the oldest first."""
+    return session.fetch_all(_UNDELIVERED, row_factory=class_row(Undelivered))

@@ -1,20 +1,20 @@
-"""Who receives alerts: rows of `sqp.webhook_configs`, and what the switches name."""
+"""Find who receives alerts: rows of `sqp.webhook_configs`, and what the settings name."""
 
 from dataclasses import dataclass
+from typing import Any
 
-from psycopg import sql
 from pydantic import SecretStr
 
 from sqp_refresh.alerts.outbox import Delivery, DeliveryResult
 from sqp_refresh.postgres.session import Session
 from sqp_refresh.settings import WEBHOOK, Settings
 
-_REGISTERED = sql.SQL("SELECT name, url FROM sqp.webhook_configs WHERE is_enabled ORDER BY name")
+_REGISTERED = "SELECT name, url FROM sqp.webhook_configs WHERE is_enabled ORDER BY name"
 
 
 @dataclass(frozen=True, slots=True)
 class Receiver:
-    """Somebody who is told of what happens.
+    """One receiver of alerts.
 
     Attributes:
         name: What it is called wherever it is shown; its address may hold a secret.
@@ -26,10 +26,17 @@ class Receiver:
     url: SecretStr
     is_webhook: bool
 
-    def send(self, settings: Settings, event_id: str, payload: str) -> DeliveryResult:
-        """Make one attempt to tell it of an alert."""
+    def send(self, settings: Settings, event_id: str, payload: dict[str, Any]) -> DeliveryResult:
+        """Make one attempt to send it an alert.
+
+        Args:
+            settings: How to sign, and where a webhook may go.
+            event_id: The alert's id, the same in every attempt.
+            payload: The alert, as a webhook receives it.
+        """
         url = self.url.get_secret_value()
         try:
+            # Imported here, because an HTTP client takes a while to import.
             if self.is_webhook:
                 from sqp_refresh.alerts.webhook import post
 
@@ -41,19 +48,24 @@ class Receiver:
             return DeliveryResult(f"could not be sent to ({type(error).__name__})")
 
 
-def receiver_of(settings: Settings, delivery: Delivery) -> Receiver | None:
-    """Who is to receive an alert; None where it is switched off or no longer there."""
+def find_receiver(settings: Settings, delivery: Delivery) -> Receiver | None:
+    """Return who is to receive an alert; None where that is disabled or no longer there."""
     if delivery.is_registered:
-        is_on = delivery.is_enabled and delivery.url
-        return Receiver(delivery.receiver, SecretStr(delivery.url or ""), True) if is_on else None
-    return {one.name: one for one in _switched(settings)}.get(delivery.receiver)
+        if delivery.is_enabled and delivery.url:
+            return Receiver(delivery.receiver, SecretStr(delivery.url), is_webhook=True)
+        return None
+    receivers = {receiver.name: receiver for receiver in _from_settings(settings)}
+    return receivers.get(delivery.receiver)
 
 
-def receivers(session: Session, settings: Settings) -> list[Receiver]:
-    """Everybody who receives alerts now."""
-    registered = session.rows(_REGISTERED)
-    return [Receiver(name, SecretStr(url), True) for name, url in registered] + _switched(settings)
+def list_receivers(session: Session, settings: Settings) -> list[Receiver]:
+    """List everybody who receives alerts now."""
+    registered = [
+        Receiver(name, SecretStr(url), is_webhook=True)
+        for name, url in session.fetch_all(_REGISTERED)
+    ]
+    return registered + _from_settings(settings)
 
 
-def _switched(settings: Settings) -> list[Receiver]:
+def _from_settings(settings: Settings) -> list[Receiver]:
     return [Receiver(name, url, name == WEBHOOK) for name, url in settings.receivers.items()]

@@ -1,4 +1,4 @@
-"""Signatures as the Standard Webhooks have them: by them a receiver knows who sends."""
+"""Sign alerts as the Standard Webhooks specify, so that a receiver can verify the sender."""
 
 import base64
 import hashlib
@@ -9,16 +9,16 @@ from pydantic import SecretStr
 from sqp_refresh.settings import BASE64_SECRET
 
 
-def headers_of(
+def signature_headers(
     event_id: str, timestamp: int, body: bytes, secret: SecretStr | None
 ) -> dict[str, str]:
-    """The headers of one attempt; without a secret it is not signed.
+    """Return the headers of one attempt; without a secret it is not signed.
 
     Args:
         event_id: The alert's id, the same in every attempt.
         timestamp: When the attempt is made, in seconds since 1970.
         body: Exactly the bytes that are sent.
-        secret: What both sides know: text, or base64 after `whsec_`.
+        secret: The key that both sides share: text, or base64 after `whsec_`.
     """
     headers = {"webhook-id": event_id, "webhook-timestamp": str(timestamp)}
     if secret is None:

@@ -1,7 +1,9 @@
-"""One POST to a webhook: signed, to the address that was checked, and over within seconds."""
+"""Post an alert to a webhook: signed, to the address that was checked, and within a deadline."""
 
 import base64
+import json
 import time
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import httpcore
@@ -9,7 +11,7 @@ import httpcore
 from sqp_refresh import __version__
 from sqp_refresh.alerts.address import GuardedNetwork, PrivateAddress
 from sqp_refresh.alerts.outbox import DeliveryResult
-from sqp_refresh.alerts.signature import headers_of
+from sqp_refresh.alerts.signature import signature_headers
 from sqp_refresh.errors import one_line
 from sqp_refresh.settings import Settings
 
@@ -20,47 +22,56 @@ DEADLINE_S = 15
 _GONE = 410
 
 
-def post(settings: Settings, url: str, event_id: str, payload: str) -> DeliveryResult:
-    """Send an alert to a webhook; whatever goes wrong is in the answer, without a secret.
+def post(settings: Settings, url: str, event_id: str, payload: dict[str, Any]) -> DeliveryResult:
+    """Send an alert to a webhook; whatever goes wrong is in the result, without a secret.
 
-    A redirect is not followed, and of the answer only the status is read.
+    A redirect is not followed, and of the response only the status is read.
+
+    Args:
+        settings: How to sign, and where a webhook may go.
+        url: The webhook's address.
+        event_id: The alert's id, the same in every attempt.
+        payload: The alert, sent as JSON.
     """
-    body = payload.encode()
+    body = json.dumps(payload, ensure_ascii=False).encode()
     headers = {
         "content-type": "application/json",
         "user-agent": f"sqp_refresh/{__version__}",
         **_credentials(url),
-        **headers_of(event_id, int(time.time()), body, settings.REFRESH_WEBHOOK_SECRET),
+        **signature_headers(event_id, int(time.time()), body, settings.REFRESH_WEBHOOK_SECRET),
     }
     network = GuardedNetwork(
-        allow_private=settings.REFRESH_WEBHOOK_ALLOW_PRIVATE, ends=time.monotonic() + DEADLINE_S
+        allow_private=settings.REFRESH_WEBHOOK_ALLOW_PRIVATE,
+        deadline=time.monotonic() + DEADLINE_S,
     )
     try:
-        return _answer(_status(network, url, headers, body))
-    except PrivateAddress as refused:
-        return DeliveryResult(str(refused))
+        return _result_of(_response_status(network, url, headers, body))
+    except PrivateAddress as error:
+        return DeliveryResult(str(error))
     except httpcore.ConnectError as error:
         return DeliveryResult(f"cannot be reached: {one_line(error)}")
     except httpcore.TimeoutException:
         return DeliveryResult("did not answer in time")
     except (httpcore.NetworkError, httpcore.ProtocolError) as error:
-        # What these say may quote what was sent.
-        return DeliveryResult(f"broke off the connection ({type(error).__name__})")
+        # The message of these may quote what was sent.
+        return DeliveryResult(f"interrupted the connection ({type(error).__name__})")
 
 
-def _status(network: GuardedNetwork, url: str, headers: dict[str, str], body: bytes) -> int:
-    limits = {"connect": CONNECT_S, "read": DEADLINE_S, "write": DEADLINE_S, "pool": CONNECT_S}
-    sent = [(name.encode(), value.encode()) for name, value in headers.items()]
+def _response_status(
+    network: GuardedNetwork, url: str, headers: dict[str, str], body: bytes
+) -> int:
+    timeouts = {"connect": CONNECT_S, "read": DEADLINE_S, "write": DEADLINE_S, "pool": CONNECT_S}
+    encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
     with (
         httpcore.ConnectionPool(network_backend=network) as pool,
         pool.stream(
-            "POST", url, headers=sent, content=body, extensions={"timeout": limits}
+            "POST", url, headers=encoded, content=body, extensions={"timeout": timeouts}
         ) as response,
     ):
         return response.status
 
 
-def _answer(status: int) -> DeliveryResult:
+def _result_of(status: int) -> DeliveryResult:
     if status // 100 == 2:
         return DeliveryResult(status=status)
     if status // 100 == 3:
@@ -71,7 +82,7 @@ def _answer(status: int) -> DeliveryResult:
 
 
 def _credentials(url: str) -> dict[str, str]:
-    """What a user and a password in the URL become: HTTP sends no URL."""
+    """Return the header for a user and a password in the URL, which HTTP does not send."""
     parts = urlsplit(url)
     if parts.username is None:
         return {}

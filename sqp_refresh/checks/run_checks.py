@@ -63,10 +63,10 @@ def run_checks(
         NotFound: the table was never refreshed, so there is nothing to check.
         SettingsError: a threshold is malformed.
     """
-    run = audit_log.latest(session, table)
+    run = audit_log.find_latest_run(session, table)
     if run is None:
         raise NotFound(f"{SCHEMA}.{table.name} was never refreshed, so there is nothing to check")
-    thresholds = refresh_config.require_registered(session, table).params.quality
+    thresholds = refresh_config.require_registered(session, table).sync_params.quality
     metrics = with_thresholds(metrics_of(table), thresholds)
     periods = row_counts(session, table) if weeks is None else periods_touched(weeks, table.grain)
     measured = _measurements(session, table, list(periods), run, today)
@@ -74,11 +74,11 @@ def run_checks(
         {metric: measured[metric.name] for metric in metrics if not only or metric.check in only}
     )
     data_quality.record(session, run.id, map(_recorded, verdicts))
-    rules.judged(
+    rules.alert_failed_checks(
         session,
         table,
         [str(verdict) for verdict in verdicts if verdict.ok is False and verdict.is_error],
-        audit_id=run.id,
+        audit_log_id=run.id,
         metadata=run.metadata,
         at=datetime.now(UTC),
     )

@@ -1,7 +1,7 @@
-"""The `sqp-refresh` command: what an operator does without opening the Dagster UI.
+"""Define the command `sqp-refresh`, for operators who work without the Dagster UI.
 
-Exit status 0 when everything asked for was done, 1 when something failed, 2 for bad usage; `status`
-has its own.
+The exit status is 0 if all was done, 1 if something failed, and 2 for wrong usage; `status` has its
+own.
 """
 
 import sys
@@ -41,9 +41,9 @@ app.add_typer(alerts.alerts_app, name="alerts")
 
 
 def main() -> None:
-    """Entry point of the console script: an expected error is one line, never a traceback."""
-    gc_tuning.look_rarely()
-    gc_tuning.end_at_once()
+    """Run the command line; print an expected error as one line, without a traceback."""
+    gc_tuning.collect_less_often()
+    gc_tuning.skip_collection_at_exit()
     try:
         app()
     except RefreshError as error:

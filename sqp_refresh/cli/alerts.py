@@ -1,65 +1,65 @@
-"""Commands that look after alerts: whether they arrive, and which have not."""
+"""Define the commands that test receivers of alerts, and list alerts that were not delivered."""
 
 import json as json_format
 from dataclasses import asdict
 
 import typer
-from rich.console import Console
 
 from sqp_refresh.alerts import outbox
-from sqp_refresh.cli.refreshes import Json, ready
+from sqp_refresh.cli.common import Json, console, load_settings
 from sqp_refresh.errors import SettingsError
 from sqp_refresh.postgres.session import connect
 
-console = Console()
-
 alerts_app = typer.Typer(
-    help="Send a test to everybody who receives alerts; list those not delivered.",
+    help="Send a test to every receiver of alerts; list alerts that were not delivered.",
     no_args_is_help=True,
 )
 
 
 @alerts_app.command()
 def test() -> None:
-    """Send a test to every receiver now; exit status 1 where one did not accept it."""
-    from sqp_refresh.alerts.delivery import tested
+    """Send a test to every receiver now; exit status 1 if one did not accept it."""
+    from sqp_refresh.alerts.delivery import send_test
 
-    settings, _ = ready()
+    settings = load_settings()
     with connect(settings.database_url) as session:
-        outcome = list(tested(session, settings))
-    if not outcome:
+        results = list(send_test(session, settings))
+    if not results:
         raise SettingsError(
             "nobody receives alerts; set REFRESH_WEBHOOK_URL or REFRESH_NOTIFY_URLS, or insert a "
             "row into sqp.webhook_configs"
         )
-    for receiver, answer in outcome:
-        _say(receiver.name, answer.error or "accepted", "red" if answer.error else "green")
-    if settings.REFRESH_WEBHOOK_SECRET is None and any(one.is_webhook for one, _ in outcome):
-        _say("webhooks", "not signed; set REFRESH_WEBHOOK_SECRET to sign them", "yellow")
-    if any(answer.error for _, answer in outcome):
+    for receiver, result in results:
+        style = "red" if result.error else "green"
+        _print_result(receiver.name, result.error or "accepted", style)
+    if settings.REFRESH_WEBHOOK_SECRET is None and any(
+        receiver.is_webhook for receiver, _ in results
+    ):
+        _print_result("webhooks", "not signed; set REFRESH_WEBHOOK_SECRET to sign them", "yellow")
+    if any(result.error for _, result in results):
         raise typer.Exit(1)
 
 
 @alerts_app.command("list")
 def list_(json: Json = False) -> None:
     """List the alerts that were not delivered: those tried again, and those given up."""
-    settings, _ = ready()
+    settings = load_settings()
     with connect(settings.database_url) as session:
-        found = outbox.unsettled(session)
+        alerts = outbox.list_undelivered(session)
     if json:
-        typer.echo(json_format.dumps([asdict(one) for one in found], indent=2, default=str))
+        rows = [asdict(alert) for alert in alerts]
+        typer.echo(json_format.dumps(rows, indent=2, default=str))
         return
-    if not found:
+    if not alerts:
         console.print("every alert was delivered")
         return
-    for one in found:
-        style = "yellow" if one.next_attempt_at else "red"
-        _print(str(one), style)
+    for alert in alerts:
+        _print(str(alert), "yellow" if alert.next_attempt_at else "red")
 
 
-def _say(about: str, said: str, style: str) -> None:
+def _print_result(receiver: str, message: str, style: str) -> None:
     mark = {"green": "ok", "red": "!!", "yellow": "--"}[style]
-    _print(f"{mark}  {about}: {said}", style)
+    _print(f"{mark}  {receiver}: {message}", style)
 
 
 def _print(line: str, style: str) -> None:

@@ -1,17 +1,24 @@
-"""What a person at a terminal sees of a refresh: progress while it works, a table when it is done.
+"""Show a refresh at a terminal: progress while it runs, and a table when it is done.
 
-Both are read from the control tables, as anybody else could.
+Both are read from the control tables.
 """
 
 import json
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import asdict, dataclass
 
-from psycopg import sql
+from psycopg.rows import class_row
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.table import Table as Grid
 
 from sqp_refresh.errors import RefreshError
@@ -20,29 +27,83 @@ from sqp_refresh.refresh.dry_run import PlannedPeriod
 
 POLL_S = 0.5
 
-_PROGRESS = sql.SQL("""
-SELECT table_name, jsonb_array_length(checkpoint_data->'periods'),
-       jsonb_array_length(checkpoint_data->'published'), last_processed_row
+_PROGRESS = """
+SELECT table_name AS "table", jsonb_array_length(checkpoint_data->'periods') AS periods,
+    jsonb_array_length(checkpoint_data->'published') AS published, last_processed_row AS rows
 FROM sqp.refresh_checkpoints
-WHERE checkpoint_data->>'run_id' = ANY({})
+WHERE checkpoint_data->>'run_id' = ANY(%(run_ids)s)
 ORDER BY id
-""")
-_OUTCOME = sql.SQL("""
-SELECT table_name, status, jsonb_array_length(sync_metadata->'weeks'),
-       jsonb_array_length(sync_metadata->'skipped'), rows_processed, rows_inserted, rows_updated,
-       rows_deleted, (sync_metadata->>'unchanged')::bigint, execution_time_ms, error_message
+"""
+_OUTCOMES = """
+SELECT table_name AS "table", status, jsonb_array_length(sync_metadata->'weeks') AS copied,
+    jsonb_array_length(sync_metadata->'skipped') AS skipped, rows_processed AS rows,
+    rows_inserted AS inserted, rows_updated AS updated, rows_deleted AS deleted,
+    (sync_metadata->>'unchanged')::bigint AS unchanged, execution_time_ms AS milliseconds,
+    error_message AS message
 FROM sqp.refresh_audit_log
-WHERE sync_metadata->>'run_id' = ANY({})
+WHERE sync_metadata->>'run_id' = ANY(%(run_ids)s)
 ORDER BY id
-""")
-CHANGES = ("inserted", "updated", "deleted")
+"""
 STYLES = {"success": "green", "warning": "yellow", "failed": "red", "running": "yellow"}
 
 
+@dataclass(frozen=True, slots=True)
+class TableProgress:
+    """How far the refresh of one table is, by its checkpoint.
+
+    Attributes:
+        table: Name of the table.
+        periods: Number of periods to copy; None before that is decided.
+        published: Number of periods that are published.
+        rows: Number of rows read so far.
+    """
+
+    table: str
+    periods: int | None
+    published: int | None
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class TableOutcome:
+    """What one run did to one table, by its row in the audit log.
+
+    Attributes:
+        table: Name of the table.
+        status: How the run ended, or "running".
+        copied: Number of periods that were copied.
+        skipped: Number of periods that had not changed.
+        rows: Number of rows read.
+        inserted: Number of rows inserted.
+        updated: Number of rows updated.
+        deleted: Number of rows deleted.
+        unchanged: Number of rows read that were the same in the table.
+        milliseconds: Duration in ms.
+        message: What went wrong, in one line.
+    """
+
+    table: str
+    status: str
+    copied: int | None
+    skipped: int | None
+    rows: int | None
+    inserted: int | None
+    updated: int | None
+    deleted: int | None
+    unchanged: int | None
+    milliseconds: int | None
+    message: str | None
+
+    @property
+    def changed(self) -> int:
+        """Return the number of rows inserted, updated or deleted."""
+        return (self.inserted or 0) + (self.updated or 0) + (self.deleted or 0)
+
+
 @contextmanager
-def watched(console: Console, database_url: str, run_ids: Sequence[str]) -> Iterator[None]:
-    """Show how far each table of these runs has got, until the block ends."""
-    done = threading.Event()
+def show_progress(console: Console, database_url: str, run_ids: Sequence[str]) -> Iterator[None]:
+    """Show the progress of each table of these runs until the block ends."""
+    stop = threading.Event()
     columns = (
         TextColumn("{task.description:<28}"),
         BarColumn(),
@@ -51,38 +112,39 @@ def watched(console: Console, database_url: str, run_ids: Sequence[str]) -> Iter
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=console) as progress:
-        watcher = threading.Thread(target=_watch, args=(progress, database_url, run_ids, done))
+        watcher = threading.Thread(target=_watch, args=(progress, database_url, run_ids, stop))
         watcher.start()
         try:
             yield
         finally:
-            done.set()
+            stop.set()
             watcher.join()
 
 
 def _watch(
-    progress: Progress, database_url: str, run_ids: Sequence[str], done: threading.Event
+    progress: Progress, database_url: str, run_ids: Sequence[str], stop: threading.Event
 ) -> None:
-    bars: dict[str, Any] = {}
+    bars: dict[str, TaskID] = {}
     try:
         with connect(database_url) as session:
-            while not done.wait(POLL_S):
-                _show(progress, bars, session, run_ids)
-            _show(progress, bars, session, run_ids)
+            while not stop.wait(POLL_S):
+                _update_bars(progress, bars, session, run_ids)
+            _update_bars(progress, bars, session, run_ids)
     except RefreshError as error:
-        # The refresh itself reports what is wrong with the database; only the view of it ends.
+        # The refresh itself reports what is wrong with the database; only its progress is lost.
         progress.console.print(f"progress is no longer shown: {error}", style="yellow")
 
 
-def _show(
-    progress: Progress, bars: dict[str, Any], session: Session, run_ids: Sequence[str]
+def _update_bars(
+    progress: Progress, bars: dict[str, TaskID], session: Session, run_ids: Sequence[str]
 ) -> None:
-    for table, periods, published, rows in session.rows(_PROGRESS.format(_array(run_ids))):
-        if not periods:
+    params = {"run_ids": list(run_ids)}
+    for state in session.fetch_all(_PROGRESS, params, row_factory=class_row(TableProgress)):
+        if not state.periods:
             continue
-        if table not in bars:
-            bars[table] = progress.add_task(table, total=periods, rows=0)
-        progress.update(bars[table], completed=published, rows=rows)
+        if state.table not in bars:
+            bars[state.table] = progress.add_task(state.table, total=state.periods, rows=0)
+        progress.update(bars[state.table], completed=state.published, rows=state.rows)
     session.rollback()
 
 
@@ -90,97 +152,114 @@ def show_outcome(
     console: Console,
     database_url: str,
     run_ids: Sequence[str],
-    asked: Sequence[str],
+    tables: Sequence[str],
     failures: Mapping[str, str],
 ) -> int:
-    """Print what runs did to each table; returns the rows they changed in all.
+    """Print what runs did to each table, and return how many rows they changed.
 
     Args:
         console: Where to print.
         database_url: Where the audit log is.
         run_ids: The runs.
-        asked: The tables that they were launched for.
-        failures: What was said of each step that failed; shown where no audit row says it.
+        tables: Names of the tables that the runs were to refresh.
+        failures: The error of each failed step, for tables that have no row in the audit log.
     """
-    outcome = _outcome(database_url, run_ids)
-    grid = grid_of("table", "copied", "rows", *CHANGES, "same", "secs")
-    for one in outcome:
-        counts = (one[name] for name in ("rows", *CHANGES, "unchanged"))
-        copied = f"{one['copied'] or 0}/{(one['copied'] or 0) + (one['skipped'] or 0)}"
-        seconds = f"{(one['milliseconds'] or 0) / 1000:.1f}"
-        table = f"[{STYLES[one['status']]}]{one['table']}[/]"
-        grid.add_row(table, copied, *map(_number, counts), seconds)
-    console.print(grid)
-    for one in outcome:
-        if one["status"] != "success":
-            message = one["message"] or "its run ended without a word"
-            said = f"{one['table']} {one['status']}: {message}"
-            console.print(said, style=STYLES[one["status"]], markup=False, soft_wrap=True)
-    logged = [one["table"] for one in outcome]
-    for table in asked:
-        if table not in logged:
-            why = "a table that it needs was not"
-            why = next((said for step, said in failures.items() if step.endswith(table)), why)
-            console.print(f"{table} not refreshed: {why}", style="red", markup=False)
-    return sum(one[name] or 0 for one in outcome for name in CHANGES)
+    outcomes = _read_outcomes(database_url, run_ids)
+    console.print(_outcome_grid(outcomes))
+    for outcome in outcomes:
+        if outcome.status != "success":
+            message = outcome.message or "its run ended without an error message"
+            line = f"{outcome.table} {outcome.status}: {message}"
+            console.print(line, style=STYLES[outcome.status], markup=False, soft_wrap=True)
+    for table in _not_refreshed(tables, outcomes):
+        reasons = (error for step, error in failures.items() if step.endswith(table))
+        reason = next(reasons, "a table that it depends on was not refreshed")
+        console.print(f"{table} not refreshed: {reason}", style="red", markup=False)
+    return sum(outcome.changed for outcome in outcomes)
+
+
+def _outcome_grid(outcomes: Sequence[TableOutcome]) -> Grid:
+    titles = ("copied", "rows", "inserted", "updated", "deleted", "same", "secs")
+    grid = grid_of("table", *titles)
+    for outcome in outcomes:
+        copied, skipped = outcome.copied or 0, outcome.skipped or 0
+        grid.add_row(
+            f"[{STYLES[outcome.status]}]{outcome.table}[/]",
+            f"{copied}/{copied + skipped}",
+            _number(outcome.rows),
+            _number(outcome.inserted),
+            _number(outcome.updated),
+            _number(outcome.deleted),
+            _number(outcome.unchanged),
+            f"{(outcome.milliseconds or 0) / 1000:.1f}",
+        )
+    return grid
+
+
+def _not_refreshed(tables: Sequence[str], outcomes: Sequence[TableOutcome]) -> list[str]:
+    logged = {outcome.table for outcome in outcomes}
+    return [table for table in tables if table not in logged]
 
 
 def outcome_as_json(database_url: str, run_ids: Sequence[str]) -> str:
-    """What runs did to each table, for programs."""
-    outcome = _outcome(database_url, run_ids)
-    return json.dumps({"run_ids": list(run_ids), "tables": outcome}, indent=2)
+    """Return what runs did to each table, as JSON for programs."""
+    tables = [asdict(outcome) for outcome in _read_outcomes(database_url, run_ids)]
+    return json.dumps({"run_ids": list(run_ids), "tables": tables}, indent=2)
+
+
+def _read_outcomes(database_url: str, run_ids: Sequence[str]) -> list[TableOutcome]:
+    params = {"run_ids": list(run_ids)}
+    with connect(database_url) as session:
+        return session.fetch_all(_OUTCOMES, params, row_factory=class_row(TableOutcome))
 
 
 def show_plan(console: Console, planned: Sequence[PlannedPeriod]) -> None:
-    """Print what would be done: each period that would be copied, and the others in one line."""
+    """Print what would be done: a line for each period to copy, and one for all others."""
     grid = grid_of("table", "period", "rows", "bytes", "why")
-    for table in dict.fromkeys(one.table for one in planned):
-        left = [one for one in planned if one.table == table and not one.reason.loads]
-        for one in planned:
-            if one.table == table and one.reason.loads:
-                why = f"[yellow]{one.reason}[/]"
-                grid.add_row(table, str(one.period), _number(one.rows), _number(one.bytes), why)
-        if left:
-            rows = sum(one.rows or 0 for one in left)
-            said = f"[green]{len(left)} left as they are[/]"
-            grid.add_row(table, "", _number(rows), "", said)
+    for table in dict.fromkeys(period.table for period in planned):
+        periods = [period for period in planned if period.table == table]
+        _add_plan_of_table(grid, table, periods)
     console.print(grid)
-    copied = sum(one.reason.loads for one in planned)
+    copied = sum(period.reason.loads for period in planned)
     console.print(f"{copied:,} of {len(planned):,} periods would be copied; nothing was written")
 
 
+def _add_plan_of_table(grid: Grid, table: str, periods: Sequence[PlannedPeriod]) -> None:
+    unchanged = [period for period in periods if not period.reason.loads]
+    for period in periods:
+        if period.reason.loads:
+            why = f"[yellow]{period.reason}[/]"
+            rows, size = _number(period.rows), _number(period.bytes)
+            grid.add_row(table, str(period.period), rows, size, why)
+    if unchanged:
+        rows = _number(sum(period.rows or 0 for period in unchanged))
+        grid.add_row(table, "", rows, "", f"[green]{len(unchanged)} left as they are[/]")
+
+
 def plan_as_json(planned: Sequence[PlannedPeriod]) -> str:
-    """What would be done, for programs."""
+    """Return what would be done, as JSON for programs."""
     return json.dumps(
         [
             {
-                "table": one.table,
-                "period": str(one.period),
-                "copy": one.reason.loads,
-                "reason": one.reason,
-                "rows": one.rows,
-                "bytes": one.bytes,
+                "table": period.table,
+                "period": str(period.period),
+                "copy": period.reason.loads,
+                "reason": period.reason,
+                "rows": period.rows,
+                "bytes": period.bytes,
             }
-            for one in planned
+            for period in planned
         ],
         indent=2,
     )
 
 
-def _outcome(database_url: str, run_ids: Sequence[str]) -> list[dict[str, Any]]:
-    names = ("table", "status", "copied", "skipped", "rows", *CHANGES)
-    names += ("unchanged", "milliseconds", "message")
-    with connect(database_url) as session:
-        rows = session.rows(_OUTCOME.format(_array(run_ids)))
-    return [dict(zip(names, row, strict=True)) for row in rows]
-
-
 def grid_of(first: str, *others: str) -> Grid:
-    """An empty table without lines, by the titles of its columns."""
+    """Return an empty table without lines, with these titles of its columns."""
     grid = Grid(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     grid.add_column(first, no_wrap=True)
     for name in others:
-        # Prose wraps, so that a narrow terminal cuts no number, and no day, off.
+        # Sentences wrap, so that a narrow terminal cuts off no number and no date.
         is_prose = name in ("why", "what is wrong")
         is_text = is_prose or name in ("period", "week")
         grid.add_column(name, justify="left" if is_text else "right", no_wrap=not is_prose)
@@ -189,7 +268,3 @@ def grid_of(first: str, *others: str) -> Grid:
 
 def _number(count: int | None) -> str:
     return "-" if count is None else f"{count:,}"
-
-
-def _array(values: Sequence[str]) -> sql.Composed:
-    return sql.SQL("{}::text[]").format(sql.Literal(list(values)))

@@ -1,4 +1,4 @@
-"""The command that draws a picture of how the refreshes go."""
+"""Define the command that draws the dashboard."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -6,25 +6,23 @@ from typing import Annotated
 
 import typer
 
+from sqp_refresh.cli.common import load_settings
 from sqp_refresh.monitoring.dashboard.drawing import DAYS, KEPT_DAYS, draw
 from sqp_refresh.monitoring.lateness import GRACE
-from sqp_refresh.postgres.migrate import require_current
-from sqp_refresh.settings import Settings
 
 
 def dashboard(
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="The file; REFRESH_DASHBOARD_PATH by default."),
+        typer.Option("--output", "-o", help="File to write; REFRESH_DASHBOARD_PATH by default."),
     ] = None,
     days: Annotated[
-        int, typer.Option(min=1, max=KEPT_DAYS, help="Days to look back, today included.")
+        int, typer.Option(min=1, max=KEPT_DAYS, help="Days to look back, including today.")
     ] = DAYS,
     open_: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
 ) -> None:
-    """Draw each table now, and the last nights, as one HTML file that needs nothing beside it."""
-    settings = Settings.read()
-    require_current(settings.database_url)
+    """Draw the state of each table, and the last nights, into one HTML file without other files."""
+    settings = load_settings()
     path = (output or settings.dashboard_path).absolute()
     # Dagster, which reads the cron expression, takes seconds to import.
     from sqp_refresh.defs.cron import last_tick

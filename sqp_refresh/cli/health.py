@@ -1,12 +1,12 @@
-"""Commands that say how things stand: what has happened, and what would go wrong."""
+"""Define the commands that show the state of the refreshes, their history, and their problems."""
 
 import json as json_format
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
+from sqp_refresh.cli.common import Json, console, load_settings
 from sqp_refresh.cli.console import STYLES, grid_of
 from sqp_refresh.errors import SettingsError
 from sqp_refresh.monitoring.orchestrator import Orchestrator
@@ -14,17 +14,14 @@ from sqp_refresh.monitoring.status.status_model import QUESTIONS, Severity, Stat
 from sqp_refresh.monitoring.views import TableFreshness
 from sqp_refresh.settings import Settings
 
-console = Console()
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 _ANSWERS = {True: ("yes", "green"), False: ("no", "red"), None: ("?", "red")}
 _COUNTS = ("rows_processed", "rows_inserted", "rows_updated", "rows_deleted", "rows_quarantined")
 
 
 def status(json: Json = False) -> None:
-    """Answer the deployment guide's list of success, and say what is wrong and what to do.
+    """Answer the deployment guide's success criteria, and show what is wrong and what to do.
 
-    Exit status 0: all is well; 1: there is something to look at, or not seven nights of it yet;
+    Exit status 0: all is well; 1: there is something to look at, or there are not seven nights yet;
     2: something failed, is overdue or dead, or cannot be told.
     """
     from sqp_refresh.monitoring.status.report import report_status
@@ -46,12 +43,11 @@ def history(
     limit: Annotated[int, typer.Option(help="How many runs.", min=1)] = 20,
     json: Json = False,
 ) -> None:
-    """Show a table's last runs, the latest first: what each did, and what it said."""
-    from sqp_refresh.cli.refreshes import ready
+    """Show a table's last runs, the latest first: what each did, and its message."""
     from sqp_refresh.monitoring.views import read_freshness, read_history
     from sqp_refresh.postgres.session import connect
 
-    settings, _ = ready()
+    settings = load_settings()
     with connect(settings.database_url) as session:
         tables = [row.table_name for row in read_freshness(session)]
         runs = read_history(session, table, limit)
@@ -64,7 +60,7 @@ def history(
 
 
 def doctor(json: Json = False) -> None:
-    """Look for what would make a refresh fail; exit status 1 where there is something."""
+    """Look for what would make a refresh fail; exit status 1 if there is something."""
     from sqp_refresh.monitoring.doctor.checkup import run_checkup
 
     diagnoses = run_checkup(_orchestrator())
@@ -142,8 +138,8 @@ def _show_runs(runs: Sequence[Mapping[str, Any]]) -> None:
     console.print(grid)
     for run in runs:
         if run["error_message"]:
-            said = f"{_minute(run['started_at'])} {run['status']}: {run['error_message']}"
-            console.print(said, markup=False, soft_wrap=True)
+            line = f"{_minute(run['started_at'])} {run['status']}: {run['error_message']}"
+            console.print(line, markup=False, soft_wrap=True)
 
 
 def _weeks(run: Mapping[str, Any]) -> str:

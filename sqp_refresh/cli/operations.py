@@ -1,4 +1,7 @@
-"""Commands that start, stop and look after refreshes; each does what a line of SQL could do too."""
+"""Define the commands that disable, stop and register tables, and that clean up.
+
+Each does what a SQL statement could do as well.
+"""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -12,101 +15,106 @@ from sqp_refresh.postgres.session import Session, connect
 from sqp_refresh.registry import refresh_config
 from sqp_refresh.settings import Settings
 
-Tables = Annotated[list[str] | None, typer.Argument(help="Tables of schema sqp.")]
+TableArguments = Annotated[list[str] | None, typer.Argument(help="Tables of schema sqp.")]
 All = Annotated[bool, typer.Option("--all", help="Every registered table.")]
-Names = Annotated[list[str] | None, typer.Option()]
 
 
-def disable(tables: Tables = None, all_: All = False) -> None:
-    """Start no new work on tables; a refresh in flight stops at its next week."""
-    _switch(tables, all_, enabled=False)
+def disable(tables: TableArguments = None, all_: All = False) -> None:
+    """Start no new refresh of tables; a running refresh stops at its next week."""
+    _set_enabled(tables, all_, enabled=False)
 
 
-def enable(tables: Tables = None, all_: All = False) -> None:
+def enable(tables: TableArguments = None, all_: All = False) -> None:
     """Allow tables to be refreshed again."""
-    _switch(tables, all_, enabled=True)
+    _set_enabled(tables, all_, enabled=True)
 
 
-def stop(tables: Tables = None, all_: All = False) -> None:
-    """Stop refreshes in flight at their next week, cleanly; later ones start as usual."""
+def stop(tables: TableArguments = None, all_: All = False) -> None:
+    """Stop running refreshes at their next week, cleanly; later refreshes start as usual."""
     with connect(Settings.read().database_url) as session, session.transaction():
-        stopped = checkpoints.expire(session, _named(session, tables, all_))
+        stopped = checkpoints.expire(session, _table_names(session, tables, all_))
     typer.echo(f"stopping {', '.join(stopped)}" if stopped else "nothing is being refreshed")
 
 
 def register(
-    table: Annotated[str, typer.Argument(help="Table of schema sqp, which exists already.")],
+    table: Annotated[str, typer.Argument(help="Table of schema sqp; it must exist already.")],
     source: Annotated[
         str | None,
-        typer.Option(help="Table in BigQuery that fills it, as [[project.]dataset.]table."),
+        typer.Option(help="BigQuery table: table, dataset.table or project.dataset.table."),
     ] = None,
     key: Annotated[
-        list[str] | None, typer.Option(help="Column of its primary key, again for more.")
+        list[str] | None, typer.Option(help="Column of its primary key, may be repeated.")
     ] = None,
     column: Annotated[
         list[str] | None,
-        typer.Option(help="TITLE=COLUMN: what a column in BigQuery becomes, again for more."),
+        typer.Option(
+            help="TITLE=COLUMN: a column in BigQuery, and its name here, may be repeated."
+        ),
     ] = None,
     week_column: Annotated[
         str | None,
-        typer.Option(help="Title of the date that places a row in its week; else it is read whole"),
+        typer.Option(help="TITLE of the date that decides a row's week; else it is read whole."),
     ] = None,
     after: Annotated[
-        list[str] | None, typer.Option(help="Table that must be refreshed before it.")
+        list[str] | None,
+        typer.Option(help="Table that must be refreshed before it, may be repeated."),
     ] = None,
     soft_after: Annotated[
-        list[str] | None, typer.Option(help="The same, but whose failure it can do without.")
+        list[str] | None,
+        typer.Option(help="The same, but it is refreshed even if that table fails."),
     ] = None,
-    priority: Annotated[int, typer.Option(help="Higher is refreshed first.")] = 50,
+    priority: Annotated[int, typer.Option(help="A higher priority is refreshed first.")] = 50,
 ) -> None:
-    """Enter a table into the registry; without --source it stays disabled."""
-    from sqp_refresh.registry.registering import register as enter
-    from sqp_refresh.registry.registration import checked
+    """Register a table; without --source it stays disabled."""
+    from sqp_refresh.registry.registration import check_registration
+    from sqp_refresh.registry.registration import register as enter
 
     settings = Settings.read()
     parents = dict.fromkeys(after or [], Dependency.HARD)
     parents |= dict.fromkeys(soft_after or [], Dependency.SOFT)
     with connect(settings.database_url) as session, session.transaction():
-        params = checked(
-            settings, session, table, source, key or [], _mapping(column or []), week_column
+        params = check_registration(
+            settings, session, table, source, key or [], _column_map(column or []), week_column
         )
         enabled = source is not None
         enter(session, table, params, enabled=enabled, priority=priority, parents=parents)
-    said = "becomes an asset when the code location is next loaded" if enabled else "is disabled"
-    typer.echo(f"sqp.{table} is registered and {said}")
+    state = "becomes an asset when the code location is next loaded" if enabled else "is disabled"
+    typer.echo(f"sqp.{table} is registered and {state}")
 
 
 def maintain() -> None:
-    """Close, delete and archive now what has come of age, as the maintenance schedules do."""
+    """Close, archive and delete old records now, as the maintenance schedules do."""
     from sqp_refresh.control import maintenance
 
     settings = Settings.read()
     with connect(settings.database_url) as session:
-        done = maintenance.maintain(session, settings)
-    for duty, rows in done.items():
-        typer.echo(f"{rows:,} {duty.replace('_', ' ')}")
+        rows_by_task = maintenance.maintain(session, settings)
+    for task, rows in rows_by_task.items():
+        typer.echo(f"{rows:,} {task.replace('_', ' ')}")
 
 
-def _switch(tables: Sequence[str] | None, all_: bool, *, enabled: bool) -> None:
+def _set_enabled(tables: Sequence[str] | None, all_: bool, *, enabled: bool) -> None:
     with connect(Settings.read().database_url) as session, session.transaction():
-        changed = refresh_config.switch(session, _named(session, tables, all_), enabled=enabled)
-    done = "enabled" if enabled else "disabled"
-    typer.echo(f"{done} {', '.join(changed)}" if changed else f"already {done}")
+        names = _table_names(session, tables, all_)
+        changed = refresh_config.set_enabled(session, names, enabled=enabled)
+    state = "enabled" if enabled else "disabled"
+    typer.echo(f"{state} {', '.join(changed)}" if changed else f"already {state}")
 
 
-def _named(session: Session, tables: Sequence[str] | None, all_: bool) -> list[str]:
-    known = refresh_config.registered(session)
+def _table_names(session: Session, tables: Sequence[str] | None, all_: bool) -> list[str]:
+    registrations = refresh_config.read_registrations(session)
     if all_ == bool(tables):
         raise SettingsError("name one or more tables, or all of them with --all")
     for table in tables or ():
-        if table not in known:
+        if table not in registrations:
             raise SettingsError(
-                f"there is no table {table!r} in sqp.refresh_config; choose from {', '.join(known)}"
+                f"there is no table {table!r} in sqp.refresh_config; choose from "
+                f"{', '.join(registrations)}"
             )
-    return list(known) if all_ else list(tables or ())
+    return list(registrations) if all_ else list(tables or ())
 
 
-def _mapping(columns: Sequence[str]) -> dict[str, str]:
+def _column_map(columns: Sequence[str]) -> dict[str, str]:
     for column in columns:
         if "=" not in column:
             raise SettingsError(f"--column {column!r} must be TITLE=COLUMN")

@@ -1,4 +1,4 @@
-"""Commands that create, change and remove schema `sqp`."""
+"""Define the commands that create, change and remove schema `sqp`."""
 
 from typing import Annotated
 
@@ -9,14 +9,14 @@ from sqp_refresh.settings import Settings
 
 def migrate(
     sql: Annotated[
-        bool, typer.Option("--sql", help="Print the SQL for an empty database instead.")
+        bool, typer.Option("--sql", help="Only print the SQL for an empty database.")
     ] = False,
 ) -> None:
-    """Create or bring up to date the tables in schema sqp; run again, it does nothing."""
+    """Create the tables of schema sqp, or bring them up to date; run again, it does nothing."""
     from sqp_refresh.postgres import migrate as migrations
 
     if sql:
-        typer.echo(migrations.as_sql())
+        typer.echo(migrations.render_sql())
         return
     applied = migrations.upgrade(Settings.read().database_url)
     typer.echo(f"applied {', '.join(applied)}" if applied else "nothing to do")
@@ -24,9 +24,9 @@ def migrate(
 
 def downgrade(
     revision: Annotated[str, typer.Argument(help="Revision to go back to.")] = "base",
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask first.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
 ) -> None:
-    """Take migrations back, and the rows in their tables with them; to `base`, nothing is left."""
+    """Undo migrations, and delete their tables with the rows; by default the whole schema."""
     from sqp_refresh.postgres import migrate as migrations
 
     database_url = Settings.read().database_url

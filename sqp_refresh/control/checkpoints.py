@@ -1,17 +1,16 @@
-"""`sqp.refresh_checkpoints`: how far a refresh has got, committed with each period it publishes.
+"""Record in `sqp.refresh_checkpoints` how far a refresh has got, with each period it publishes.
 
-A table has one active checkpoint, which belongs to its one writer: a refresh that finds one has
-found a run that broke off, and goes on from there.
+A table has at most one active checkpoint, which belongs to the refresh that holds the table's lock.
+A refresh that finds an active one has found an interrupted run, and goes on from there.
 """
 
-import json
 import os
 import socket
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from psycopg import sql
+from psycopg.types.json import Jsonb
 
 from sqp_refresh.errors import Stopped
 from sqp_refresh.model.periods import Period
@@ -21,47 +20,46 @@ from sqp_refresh.postgres.session import Session
 FUNCTION_NAME = "refresh"
 LIFETIME_HOURS = 24
 
-_LIFETIME = sql.SQL("make_interval(hours => {})").format(sql.Literal(LIFETIME_HOURS))
-_ACTIVE = sql.SQL("""
-SELECT id, checkpoint_data::text FROM sqp.refresh_checkpoints
-WHERE function_name = {function} AND table_schema = {schema} AND table_name = {table}
+_FIND_ACTIVE = """
+SELECT id, checkpoint_data FROM sqp.refresh_checkpoints
+WHERE function_name = %(function)s AND table_schema = %(schema)s AND table_name = %(table)s
     AND status = 'active' AND expires_at > now()
-""")
-_EXPIRE = sql.SQL("""
+"""
+_EXPIRE = """
 UPDATE sqp.refresh_checkpoints SET status = 'expired'
-WHERE function_name = {function} AND table_schema = {schema} AND table_name = ANY({tables})
+WHERE function_name = %(function)s AND table_schema = %(schema)s AND table_name = ANY(%(tables)s)
     AND status = 'active'
 RETURNING table_name
-""")
-_BEGIN = sql.SQL("""
+"""
+_INSERT = """
 INSERT INTO sqp.refresh_checkpoints
     (function_name, table_schema, table_name, checkpoint_data, last_processed_row, total_rows,
      expires_at)
-VALUES ({function}, {schema}, {table}, {data}, 0, {total}, now() + {lifetime})
+VALUES (%(function)s, %(schema)s, %(table)s, %(data)s, 0, %(total)s::bigint,
+    now() + make_interval(hours => %(lifetime_hours)s))
 RETURNING id
-""")
-_TAKE_OVER = sql.SQL("""
+"""
+_TAKE_OVER = """
 UPDATE sqp.refresh_checkpoints
-SET checkpoint_data = {data}, total_rows = last_processed_row + {total},
-    expires_at = now() + {lifetime}
-WHERE id = {id} AND status = 'active'
+SET checkpoint_data = %(data)s, total_rows = last_processed_row + %(total)s::bigint,
+    expires_at = now() + make_interval(hours => %(lifetime_hours)s)
+WHERE id = %(id)s AND status = 'active'
 RETURNING id
-""")
-_SAVE = sql.SQL("""
+"""
+_SAVE = """
 UPDATE sqp.refresh_checkpoints
 SET checkpoint_data = jsonb_set(
-        checkpoint_data, '{{published}}', checkpoint_data->'published' || {period}
+        checkpoint_data, '{published}', checkpoint_data->'published' || %(period)s
     ),
-    last_processed_row = last_processed_row + {rows},
-    expires_at = now() + {lifetime}
-WHERE id = {id} AND status = 'active' AND checkpoint_data->>'run_id' = {run_id}
-RETURNING id
-""")
-_COMPLETE = sql.SQL("""
+    last_processed_row = last_processed_row + %(rows)s,
+    expires_at = now() + make_interval(hours => %(lifetime_hours)s)
+WHERE id = %(id)s AND status = 'active' AND checkpoint_data->>'run_id' = %(run_id)s
+"""
+_COMPLETE = """
 UPDATE sqp.refresh_checkpoints
 SET status = 'completed', total_rows = last_processed_row
-WHERE id = {id} AND status = 'active' AND checkpoint_data->>'run_id' = {run_id}
-""")
+WHERE id = %(id)s AND status = 'active' AND checkpoint_data->>'run_id' = %(run_id)s
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +71,10 @@ class Checkpoint:
         forced: Whether that copies what has not changed, too.
         periods: What it has to publish, by first day.
         published: What of it is published.
-        resumes: The run that broke off, which it goes on from.
+        resumes: The interrupted run that it goes on from; None where it began anew.
         host: The machine at work.
         pid: The process there.
+        id: Its row in sqp.refresh_checkpoints; None before it is written.
     """
 
     run_id: str
@@ -87,8 +86,8 @@ class Checkpoint:
     pid: int = field(default_factory=os.getpid)
     id: int | None = None
 
-    def as_json(self) -> dict[str, Any]:
-        """As `checkpoint_data` has it."""
+    def to_json(self) -> dict[str, Any]:
+        """Return it as `checkpoint_data` has it."""
         return {
             "run_id": self.run_id,
             "forced": self.forced,
@@ -100,15 +99,13 @@ class Checkpoint:
         }
 
 
-def active(session: Session, table: Table) -> Checkpoint | None:
-    """The table's active checkpoint, unless it is too old to go on from."""
-    found = session.rows(_ACTIVE.format(**_named(table)))
-    if not found:
-        return None
-    ((checkpoint_id, data),) = found
-    data = json.loads(data)
-    # An earlier release kept numbers only, which cannot be gone on from.
-    return Checkpoint(**data, id=checkpoint_id) if "forced" in data else None
+def find_active(session: Session, table: Table) -> Checkpoint | None:
+    """Return the table's active checkpoint, unless it is too old to go on from."""
+    for checkpoint_id, data in session.fetch_all(_FIND_ACTIVE, _key_of(table)):
+        # An earlier release kept numbers only, which cannot be gone on from.
+        if "forced" in data:
+            return Checkpoint(**data, id=checkpoint_id)
+    return None
 
 
 def begin(
@@ -121,7 +118,7 @@ def begin(
     forced: bool,
     resumed: Checkpoint | None,
 ) -> Checkpoint:
-    """Open the table's one active checkpoint, or take over that of a run that broke off.
+    """Open the table's one active checkpoint, or take over that of an interrupted run.
 
     Args:
         session: A session in a transaction.
@@ -131,25 +128,25 @@ def begin(
         rows: How many rows those are; None where that is not known.
         forced: Whether it copies what has not changed, too.
         resumed: The active checkpoint to go on from; None begins anew.
+
+    Raises:
+        Stopped: the checkpoint to go on from is no longer active.
     """
-    wanted = [str(period) for period in periods]
-    total = sql.SQL("{}::bigint").format(sql.Literal(rows))
+    to_publish = [str(period) for period in periods]
     if resumed is None:
         expire(session, [table.name])
-        checkpoint = Checkpoint(run_id, forced, wanted)
-        statement = _BEGIN.format(
-            **_named(table), data=_json(checkpoint), total=total, lifetime=_LIFETIME
-        )
+        checkpoint = Checkpoint(run_id, forced, to_publish)
+        statement, key = _INSERT, _key_of(table)
     else:
-        done = [period for period in resumed.published if period not in wanted]
-        checkpoint = Checkpoint(run_id, forced, done + wanted, done, _broken_off(resumed, run_id))
-        statement = _TAKE_OVER.format(
-            id=sql.Literal(resumed.id), data=_json(checkpoint), total=total, lifetime=_LIFETIME
-        )
-    ((checkpoint_id,),) = session.rows(statement) or [(None,)]
-    if checkpoint_id is None:
-        raise _stopped()
-    return Checkpoint(**checkpoint.as_json(), id=checkpoint_id)
+        # What was published before and is due again counts as not published.
+        published = [period for period in resumed.published if period not in to_publish]
+        resumes = _interrupted_run(resumed, run_id)
+        checkpoint = Checkpoint(run_id, forced, published + to_publish, published, resumes)
+        statement, key = _TAKE_OVER, {"id": resumed.id}
+    data = {"data": Jsonb(checkpoint.to_json()), "total": rows, "lifetime_hours": LIFETIME_HOURS}
+    for (checkpoint_id,) in session.fetch_all(statement, key | data):
+        return replace(checkpoint, id=checkpoint_id)
+    raise _stopped()
 
 
 def save(session: Session, checkpoint: Checkpoint, period: Period, *, rows: int) -> None:
@@ -165,34 +162,29 @@ def save(session: Session, checkpoint: Checkpoint, period: Period, *, rows: int)
         Stopped: an operator expired the checkpoint, or another run has taken it over; nothing of
             this period may be committed.
     """
-    saved = session.rows(
-        _SAVE.format(
-            **_owned(checkpoint),
-            period=sql.SQL("{}::jsonb").format(sql.Literal(json.dumps(str(period)))),
-            rows=sql.Literal(rows),
-            lifetime=_LIFETIME,
-        )
-    )
-    if not saved:
+    params = {
+        "id": checkpoint.id,
+        "run_id": checkpoint.run_id,
+        "period": Jsonb(str(period)),
+        "rows": rows,
+        "lifetime_hours": LIFETIME_HOURS,
+    }
+    if not session.execute(_SAVE, params):
         raise _stopped()
 
 
 def complete(session: Session, checkpoint: Checkpoint) -> None:
     """Close the checkpoint of a refresh that published all of its periods."""
-    session.run(_COMPLETE.format(**_owned(checkpoint)))
+    session.execute(_COMPLETE, {"id": checkpoint.id, "run_id": checkpoint.run_id})
 
 
 def expire(session: Session, tables: Iterable[str]) -> list[str]:
-    """Make refreshes in flight stop at their next period; returns the tables that had one."""
-    statement = _EXPIRE.format(
-        function=sql.Literal(FUNCTION_NAME),
-        schema=sql.Literal(SCHEMA),
-        tables=sql.SQL("{}::text[]").format(sql.Literal(list(tables))),
-    )
-    return [table for (table,) in session.rows(statement)]
+    """Make refreshes in flight stop at their next period; return the tables that had one."""
+    params = {"function": FUNCTION_NAME, "schema": SCHEMA, "tables": list(tables)}
+    return [table for (table,) in session.fetch_all(_EXPIRE, params)]
 
 
-def _broken_off(resumed: Checkpoint, run_id: str) -> str | None:
+def _interrupted_run(resumed: Checkpoint, run_id: str) -> str | None:
     # The same run comes back to its own checkpoint when it tries again.
     return resumed.resumes if resumed.run_id == run_id else resumed.run_id
 
@@ -204,17 +196,5 @@ def _stopped() -> Stopped:
     )
 
 
-def _named(table: Table) -> dict[str, sql.Literal]:
-    return {
-        "function": sql.Literal(FUNCTION_NAME),
-        "schema": sql.Literal(SCHEMA),
-        "table": sql.Literal(table.name),
-    }
-
-
-def _owned(checkpoint: Checkpoint) -> dict[str, sql.Literal]:
-    return {"id": sql.Literal(checkpoint.id), "run_id": sql.Literal(checkpoint.run_id)}
-
-
-def _json(checkpoint: Checkpoint) -> sql.Composed:
-    return sql.SQL("{}::jsonb").format(sql.Literal(json.dumps(checkpoint.as_json())))
+def _key_of(table: Table) -> dict[str, Any]:
+    return {"function": FUNCTION_NAME, "schema": SCHEMA, "table": table.name}

@@ -1,7 +1,7 @@
-"""What keeps the control tables small, and loses nothing that anybody may still ask for.
+"""Keep the control tables small, without losing anything that somebody may still ask for.
 
-Each duty does what has come of age and nothing else, leaves the transaction to its caller, and
-returns how many rows that was; none of them minds being called twice.
+Each duty handles the rows that are old enough and nothing else, leaves the transaction to its
+caller, and returns how many rows those were; each may be called again at any time.
 """
 
 from collections.abc import Callable, Iterable
@@ -16,30 +16,26 @@ CLOSED_CHECKPOINT_DAYS = 7
 AUDIT_LOG_DAYS = 90
 """Also how far back the monitoring views look, so that archiving a run changes none of them."""
 
-_CLOSE_EXPIRED = sql.SQL("""
+_CLOSE_EXPIRED = """
 UPDATE sqp.refresh_checkpoints SET status = 'expired'
 WHERE status = 'active' AND expires_at < now()
-RETURNING id
-""")
-_DELETE_CLOSED = sql.SQL("""
+"""
+_DELETE_CLOSED = """
 DELETE FROM sqp.refresh_checkpoints
-WHERE status <> 'active' AND updated_at < now() - make_interval(days => {days})
-RETURNING id
-""")
-_DELETE_DELIVERIES = sql.SQL("""
+WHERE status <> 'active' AND updated_at < now() - make_interval(days => %(days)s)
+"""
+_DELETE_DELIVERIES = """
 DELETE FROM sqp.webhook_deliveries
-WHERE status <> 'pending' AND created_at < now() - make_interval(days => {days})
-RETURNING id
-""")
-_DELETE_REPLAYED = sql.SQL("""
-DELETE FROM sqp.refresh_quarantine WHERE replayed_at < now() - make_interval(days => {days})
-RETURNING id
-""")
-_COLUMNS = sql.SQL("""
+WHERE status <> 'pending' AND created_at < now() - make_interval(days => %(days)s)
+"""
+_DELETE_REPLAYED = """
+DELETE FROM sqp.refresh_quarantine WHERE replayed_at < now() - make_interval(days => %(days)s)
+"""
+_AUDIT_LOG_COLUMNS = """
 SELECT attname FROM pg_attribute
 WHERE attrelid = 'sqp.refresh_audit_log'::regclass AND attnum > 0 AND NOT attisdropped
 ORDER BY attnum
-""")
+"""
 # The row lock keeps a metric from being added to a run while that is moved. What the next refresh
 # of a table compares itself with stays: its latest run, and the latest that saw the source's
 # columns. So does a run whose refused rows are kept.
@@ -47,7 +43,7 @@ _ARCHIVE = sql.SQL("""
 WITH old AS MATERIALIZED (
     SELECT run.id FROM sqp.refresh_audit_log AS run
     WHERE run.refresh_completed_at IS NOT NULL
-        AND run.refresh_started_at < now() - make_interval(days => {days})
+        AND run.refresh_started_at < now() - make_interval(days => %(days)s)
         AND NOT EXISTS (SELECT FROM sqp.refresh_quarantine WHERE audit_log_id = run.id)
         AND run.id NOT IN (
             SELECT max(id) FROM sqp.refresh_audit_log
@@ -79,22 +75,22 @@ FROM archived
 
 def close_expired_checkpoints(session: Session) -> int:
     """Close the checkpoints that are too old to go on from."""
-    return len(session.rows(_CLOSE_EXPIRED))
+    return session.execute(_CLOSE_EXPIRED)
 
 
 def delete_closed_checkpoints(session: Session) -> int:
     """Delete checkpoints that were closed more than a week ago."""
-    return len(session.rows(_DELETE_CLOSED.format(days=sql.Literal(CLOSED_CHECKPOINT_DAYS))))
+    return session.execute(_DELETE_CLOSED, {"days": CLOSED_CHECKPOINT_DAYS})
 
 
 def delete_deliveries(session: Session, days: int) -> int:
-    """Delete alerts older than this that were delivered or given up; one that waits is kept."""
-    return len(session.rows(_DELETE_DELIVERIES.format(days=sql.Literal(days))))
+    """Delete alerts older than this that were delivered or given up; a pending one is kept."""
+    return session.execute(_DELETE_DELIVERIES, {"days": days})
 
 
 def delete_replayed_rows(session: Session, days: int) -> int:
     """Delete quarantined rows that were judged again before this; one that waits is kept."""
-    return len(session.rows(_DELETE_REPLAYED.format(days=sql.Literal(days))))
+    return session.execute(_DELETE_REPLAYED, {"days": days})
 
 
 def archive_runs(session: Session) -> int:
@@ -104,16 +100,17 @@ def archive_runs(session: Session) -> int:
         RefreshError: not every run and metric that left its table reached the archive; the caller's
             transaction must not be committed.
     """
-    columns = sql.SQL(", ").join(sql.Identifier(name) for (name,) in session.rows(_COLUMNS))
-    found, runs, metrics, archived, kept = session.row(
-        _ARCHIVE.format(columns=columns, days=sql.Literal(AUDIT_LOG_DAYS))
+    names = [name for (name,) in session.fetch_all(_AUDIT_LOG_COLUMNS)]
+    statement = _ARCHIVE.format(columns=sql.SQL(", ").join(map(sql.Identifier, names)))
+    old, runs, metrics, archived_runs, archived_metrics = session.fetch_one(
+        statement, {"days": AUDIT_LOG_DAYS}
     )
-    if not found == runs == archived or metrics != kept:
+    if not old == runs == archived_runs or metrics != archived_metrics:
         raise RefreshError(
-            f"of {found} runs and {metrics} metrics to archive, {archived} and {kept} arrived; "
-            "nothing was moved"
+            f"of {old} runs and {metrics} metrics to archive, {archived_runs} and "
+            f"{archived_metrics} arrived; nothing was moved"
         )
-    return archived
+    return archived_runs
 
 
 DUTIES: dict[str, Callable[[Session, Settings], int]] = {
@@ -122,28 +119,33 @@ DUTIES: dict[str, Callable[[Session, Settings], int]] = {
     "deliveries_deleted": lambda session, settings: delete_deliveries(
         session, settings.REFRESH_KEEP_DELIVERIES_DAYS
     ),
-    # Before the runs, which stay as long as a row that they refused.
+    # Before the runs: a run stays as long as a row that it put into quarantine.
     "quarantined_rows_deleted": lambda session, settings: delete_replayed_rows(
         session, settings.REFRESH_KEEP_QUARANTINE_DAYS
     ),
     "runs_archived": lambda session, _: archive_runs(session),
 }
-"""Everything there is to do, by what it counts."""
+"""Every duty, by the name of what it counts, as `sqp-refresh maintain` shows it."""
 
 HOURLY = ("checkpoints_closed",)
-"""The duties that do not wait for the week to end."""
+"""The duties that are done every hour, not once a week."""
 
 
 def maintain(
     session: Session, settings: Settings, duties: Iterable[str] = tuple(DUTIES)
 ) -> dict[str, int]:
-    """Do these duties, each in a transaction of its own; returns how many rows each was.
+    """Do these duties, each in a transaction of its own; return how many rows each handled.
+
+    Args:
+        session: A session in no transaction.
+        settings: How many days are kept.
+        duties: Names of the duties, in this order.
 
     Raises:
         RefreshError: Postgres cannot be reached, or refuses; what was done before stays done.
     """
-    done = {}
+    counts = {}
     for duty in duties:
         with session.transaction():
-            done[duty] = DUTIES[duty](session, settings)
-    return done
+            counts[duty] = DUTIES[duty](session, settings)
+    return counts

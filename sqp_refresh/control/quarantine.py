@@ -1,7 +1,7 @@
-"""`sqp.refresh_quarantine`: the rows that broke their contract, kept as the source sent them.
+"""Keep the rows that broke their contract in `sqp.refresh_quarantine`, as the source sent them.
 
-A week that is published again settles the rows of it that waited: each is good by now, or gone from
-the source, or refused once more and then waits anew. None is ever deleted.
+When a week is published again, the rows of it that wait are settled: each is good by now, or gone
+from the source, or invalid once more and then waits anew.
 """
 
 import json
@@ -10,47 +10,48 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from psycopg import sql
+from psycopg.rows import class_row
 
 from sqp_refresh.errors import SettingsError
 from sqp_refresh.model.periods import Period
 from sqp_refresh.model.tables import SCHEMA, Table
 from sqp_refresh.postgres.session import Session
 
-# Characters of one INSERT; a raw row is one or two kB, and may be as large as BigQuery lets it.
-_AT_ONCE = 2**20
+# Characters of JSON in one INSERT. A raw row is one or two kB, and may be as large as BigQuery
+# lets it.
+_BATCH_CHARS = 2**20
 
-_SETTLE = sql.SQL("""
+_SETTLE = """
 UPDATE sqp.refresh_quarantine SET replayed_at = now()
-WHERE table_name = {table} AND period_start = {first} AND replayed_at IS NULL
-""")
-_KEEP = sql.SQL("""
+WHERE table_name = %(table)s AND period_start = %(period_start)s AND replayed_at IS NULL
+"""
+_INSERT = """
 INSERT INTO sqp.refresh_quarantine (audit_log_id, table_name, period_start, raw_row, reasons)
-SELECT {audit_id}, {table}, {first}, bad->'row',
-    ARRAY(SELECT jsonb_array_elements_text(bad->'reasons'))
-FROM jsonb_array_elements({rows}::jsonb) AS bad
-""")
-_GROUPS = sql.SQL("""
-SELECT table_name, period_start, reason, count(*), min(id)
+SELECT %(audit_log_id)s, %(table)s, %(period_start)s, invalid->'row',
+    ARRAY(SELECT jsonb_array_elements_text(invalid->'reasons'))
+FROM jsonb_array_elements(%(rows)s::jsonb) AS invalid
+"""
+_COUNT_BY_REASON = """
+SELECT table_name AS table, period_start AS week, reason, count(*) AS rows, min(id) AS example
 FROM sqp.refresh_quarantine CROSS JOIN unnest(reasons) AS reason
-WHERE replayed_at IS NULL AND table_name = ANY({})
+WHERE replayed_at IS NULL AND table_name = ANY(%(tables)s)
 GROUP BY table_name, period_start, reason
 ORDER BY table_name, period_start, count(*) DESC, reason
-""")
-_WAITING = sql.SQL("""
+"""
+_COUNT_WAITING = """
 SELECT table_name, period_start, count(*) FROM sqp.refresh_quarantine
-WHERE replayed_at IS NULL AND table_name = ANY({}) AND period_start IS NOT NULL
+WHERE replayed_at IS NULL AND table_name = ANY(%(tables)s) AND period_start IS NOT NULL
 GROUP BY table_name, period_start ORDER BY table_name, period_start
-""")
-_ROW = sql.SQL("""
-SELECT id, table_name, period_start, audit_log_id, created_at, replayed_at,
-    to_json(reasons)::text, raw_row::text
-FROM sqp.refresh_quarantine WHERE id = {}
-""")
+"""
+_ROW = """
+SELECT id, table_name AS table, period_start AS week, audit_log_id, created_at, replayed_at,
+    reasons, raw_row AS row
+FROM sqp.refresh_quarantine WHERE id = %(id)s
+"""
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class ReasonCount:
     """Rows of one table and week with the same thing wrong; a row may have several things wrong.
 
     Attributes:
@@ -69,14 +70,14 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class Quarantined:
+class QuarantinedRow:
     """One row in quarantine.
 
     Attributes:
         id: Its number.
         table: The table that it did not reach.
         week: First day of its week; None where an earlier release did not note it.
-        audit_log_id: The run that refused it.
+        audit_log_id: The run that found it invalid.
         created_at: When that was.
         replayed_at: When its week was read and judged again; None while it waits.
         reasons: Every rule that it breaks.
@@ -89,22 +90,22 @@ class Quarantined:
     audit_log_id: int
     created_at: datetime
     replayed_at: datetime | None
-    reasons: tuple[str, ...]
+    reasons: list[str]
     row: dict[str, Any]
 
 
 def settle(session: Session, table: Table, period: Period) -> None:
     """Mark the rows of a week that wait as judged again, in the transaction that publishes it."""
-    session.run(_SETTLE.format(table=sql.Literal(table.name), first=sql.Literal(period.start)))
+    session.execute(_SETTLE, {"table": table.name, "period_start": period.start})
 
 
-def keep(
+def add(
     session: Session,
     table: Table,
     period: Period,
-    refused: Sequence[tuple[dict[str, Any], list[str]]],
+    invalid: Sequence[tuple[dict[str, Any], list[str]]],
     *,
-    audit_id: int,
+    audit_log_id: int,
 ) -> None:
     """Put rows into quarantine, in the transaction that publishes the good ones of their week.
 
@@ -112,52 +113,46 @@ def keep(
         session: A session in a transaction.
         table: The table that they do not reach.
         period: Their week.
-        refused: Each row's values by title, as JSON can hold them, and what is wrong with it.
-        audit_id: The run that refuses them.
+        invalid: Each row's values by title, as JSON can hold them, and what is wrong with it.
+        audit_log_id: The run that found them invalid.
     """
-    for rows in _together(refused):
-        session.run(
-            _KEEP.format(
-                audit_id=sql.Literal(audit_id),
-                table=sql.Literal(table.name),
-                first=sql.Literal(period.start),
-                rows=sql.Literal(f"[{','.join(rows)}]"),
-            )
-        )
+    names = {"audit_log_id": audit_log_id, "table": table.name, "period_start": period.start}
+    for batch in _batches(invalid):
+        session.execute(_INSERT, names | {"rows": f"[{','.join(batch)}]"})
 
 
-def _together(refused: Sequence[tuple[dict[str, Any], list[str]]]) -> Iterator[list[str]]:
-    rows: list[str] = []
-    size = 0
-    for raw, reasons in refused:
-        rows.append(json.dumps({"row": raw, "reasons": reasons}))
-        size += len(rows[-1])
-        if size > _AT_ONCE:
-            yield rows
-            rows, size = [], 0
-    if rows:
-        yield rows
+def _batches(invalid: Sequence[tuple[dict[str, Any], list[str]]]) -> Iterator[list[str]]:
+    """Yield the rows as JSON, as many at once as one INSERT is to hold."""
+    batch: list[str] = []
+    chars = 0
+    for row, reasons in invalid:
+        batch.append(json.dumps({"row": row, "reasons": reasons}))
+        chars += len(batch[-1])
+        if chars > _BATCH_CHARS:
+            yield batch
+            batch, chars = [], 0
+    if batch:
+        yield batch
 
 
-def groups(session: Session, tables: Collection[str]) -> list[Group]:
-    """The rows of these tables that wait, counted by table, week and what is wrong."""
-    wanted = sql.SQL("{}::text[]").format(sql.Literal(list(tables)))
-    return [Group(*group) for group in session.rows(_GROUPS.format(wanted))]
+def count_by_reason(session: Session, tables: Collection[str]) -> list[ReasonCount]:
+    """Count the rows of these tables that wait, by table, week and what is wrong."""
+    params = {"tables": list(tables)}
+    return session.fetch_all(_COUNT_BY_REASON, params, row_factory=class_row(ReasonCount))
 
 
-def waiting(session: Session, tables: Collection[str]) -> dict[tuple[str, date], int]:
-    """How many rows wait, of each table and week that has some."""
-    wanted = sql.SQL("{}::text[]").format(sql.Literal(list(tables)))
-    return {(table, week): rows for table, week, rows in session.rows(_WAITING.format(wanted))}
+def count_waiting(session: Session, tables: Collection[str]) -> dict[tuple[str, date], int]:
+    """Count the rows that wait, of each table and week that has some."""
+    counts = session.fetch_all(_COUNT_WAITING, {"tables": list(tables)})
+    return {(table, week): rows for table, week, rows in counts}
 
 
-def row(session: Session, number: int) -> Quarantined:
-    """One row, whether it waits or not.
+def read_row(session: Session, number: int) -> QuarantinedRow:
+    """Read one row, whether it waits or not.
 
     Raises:
         SettingsError: there is none of that number.
     """
-    for found in session.rows(_ROW.format(sql.Literal(number))):
-        *known, reasons, raw = found
-        return Quarantined(*known, reasons=tuple(json.loads(reasons)), row=json.loads(raw))
+    for row in session.fetch_all(_ROW, {"id": number}, row_factory=class_row(QuarantinedRow)):
+        return row
     raise SettingsError(f"there is no row {number} in {SCHEMA}.refresh_quarantine")

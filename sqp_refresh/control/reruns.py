@@ -1,24 +1,30 @@
-"""What is left of a run that failed, and what of that is worth another run."""
+"""Decide which tables of a failed run are worth another run."""
 
-import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from psycopg import sql
+from psycopg.rows import class_row
 
 from sqp_refresh.errors import ProcessLost
 from sqp_refresh.model.tables import SCHEMA, Dependency
 from sqp_refresh.postgres.session import Session
 
 Parents = Mapping[str, Mapping[str, Dependency]]
+"""Each table's parents, and how strictly it needs them."""
 
-_OF_RUN = sql.SQL("""
-SELECT table_name, refresh_completed_at IS NULL, status, error_details::text,
-    sync_metadata->'reconciliation'->>'verdict' IS NOT DISTINCT FROM 'FAIL'
+# The second is what the class was called when older rows of the audit log were written.
+_PROCESS_LOST = (ProcessLost.__name__, "Died")
+
+_TABLES_OF_RUN = """
+SELECT table_name AS table, refresh_completed_at IS NULL AS is_running,
+    status = 'failed' AS is_failed,
+    sync_metadata->'reconciliation'->>'verdict' IS NOT DISTINCT FROM 'FAIL' AS differs,
+    error_details->>'type' AS error_type,
+    coalesce(error_details->'retryable' = 'true', false) AS is_retryable
 FROM sqp.refresh_audit_log
-WHERE table_schema = {schema} AND sync_metadata->>'run_id' = {run_id}
+WHERE table_schema = %(schema)s AND sync_metadata->>'run_id' = %(run_id)s
 ORDER BY id
-""")
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,78 +35,93 @@ class Outcome:
         done: Tables that were refreshed.
         given_up: Tables that failed for a reason that another attempt does not change, or that do
             not equal their source.
-        at_work: Tables that it is still refreshing.
-        died: Whether its process ended without a word while it refreshed a table.
+        running: Tables that it is still refreshing.
+        is_lost: Whether its process ended without a word while it refreshed a table.
     """
 
     done: frozenset[str] = frozenset()
     given_up: frozenset[str] = frozenset()
-    at_work: frozenset[str] = frozenset()
-    died: bool = False
+    running: frozenset[str] = frozenset()
+    is_lost: bool = False
 
 
-def outcome_of(session: Session, run_id: str) -> Outcome:
-    """What the audit log says of a run."""
-    done, given_up, at_work, died = set(), set(), set(), False
-    wanted = _OF_RUN.format(schema=sql.Literal(SCHEMA), run_id=sql.Literal(run_id))
-    for table, is_open, status, details, differs in session.rows(wanted):
-        if is_open:
-            at_work.add(table)
-            continue
-        if status != "failed" and differs:
-            # Its checks block what is downstream, whoever asks for it.
-            given_up.add(table)
-            continue
-        if status != "failed":
-            done.add(table)
-            continue
-        error = json.loads(details or "{}")
-        died = died or error.get("type") == ProcessLost.__name__
-        if not error.get("retryable"):
-            given_up.add(table)
-    return Outcome(frozenset(done), frozenset(given_up), frozenset(at_work), died)
+@dataclass(frozen=True, slots=True)
+class _TableRun:
+    """One table in a run, as the audit log has it."""
+
+    table: str
+    is_running: bool
+    is_failed: bool
+    differs: bool
+    error_type: str | None
+    is_retryable: bool
+
+    @property
+    def is_given_up(self) -> bool:
+        # The checks of a table that differs block what is downstream, whoever asks for it.
+        return not self.is_retryable if self.is_failed else self.differs
 
 
-def worth_another_run(asked: Collection[str], outcome: Outcome, parents: Parents) -> set[str]:
-    """The tables of a failed run to refresh again: what failed or was not begun, and may succeed.
+def read_outcome(session: Session, run_id: str) -> Outcome:
+    """Read from the audit log what a run has done."""
+    params = {"schema": SCHEMA, "run_id": run_id}
+    rows = session.fetch_all(_TABLES_OF_RUN, params, row_factory=class_row(_TableRun))
+    closed = [row for row in rows if not row.is_running]
+    return Outcome(
+        done=frozenset(row.table for row in closed if not row.is_failed and not row.is_given_up),
+        given_up=frozenset(row.table for row in closed if row.is_given_up),
+        running=frozenset(row.table for row in rows if row.is_running),
+        is_lost=any(row.is_failed and row.error_type in _PROCESS_LOST for row in closed),
+    )
+
+
+def tables_to_rerun(requested: Collection[str], outcome: Outcome, parents: Parents) -> set[str]:
+    """Return the tables to refresh again: what failed or was not begun, and may succeed.
 
     A table is not refreshed from a hard parent that failed for good.
 
     Args:
-        asked: The tables that the run was asked for.
+        requested: The tables that the run was asked for.
         outcome: What it has done of them.
-        parents: Each table's parents, and how strictly it needs them.
+        parents: The parents of every table.
     """
-    left = set(asked) - outcome.done - outcome.given_up
-    return left - _below(outcome.given_up, left, parents)
+    left = set(requested) - outcome.done - outcome.given_up
+    return left - _blocked_by(outcome.given_up, left, parents)
 
 
-def left_by_soft_parents(asked: Collection[str], outcome: Outcome, parents: Parents) -> set[str]:
-    """The tables that a run did not begin, only because parents failed that they can do without.
+def tables_skipped_by_soft_parents(
+    requested: Collection[str], outcome: Outcome, parents: Parents
+) -> set[str]:
+    """Return the tables that a run did not begin only because a soft parent failed.
 
     Dagster skips whatever is downstream of a failure, so these need a run without that parent.
+
+    Args:
+        requested: The tables that the run was asked for.
+        outcome: What it has done of them.
+        parents: The parents of every table.
     """
-    failed = set(asked) - outcome.done
-    own = {
+    failed = set(requested) - outcome.done
+    skipped = {
         table
         for table in failed
-        if table not in outcome.given_up and any(up in failed for up in parents[table])
+        if table not in outcome.given_up and any(parent in failed for parent in parents[table])
     }
-    return own - _below(failed - own, own, parents)
+    return skipped - _blocked_by(failed - skipped, skipped, parents)
 
 
-def _below(failed: Iterable[str], among: set[str], parents: Parents) -> set[str]:
-    """Those of some tables that hang on a failed one by hard dependencies, however far below."""
-    reached = set(failed)
+def _blocked_by(failed: Iterable[str], tables: set[str], parents: Parents) -> set[str]:
+    """Return those of the tables below a failed one by hard dependencies, however far below."""
+    blocked = set(failed)
     while True:
         more = {
             table
-            for table in among - reached
+            for table in tables - blocked
             if any(
-                how is Dependency.HARD and parent in reached
+                how is Dependency.HARD and parent in blocked
                 for parent, how in parents[table].items()
             )
         }
         if not more:
-            return reached & among
-        reached |= more
+            return blocked & tables
+        blocked |= more

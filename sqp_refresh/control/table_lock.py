@@ -1,35 +1,44 @@
-"""The one writer that a table has, for as long as its refresh takes.
+"""Let one process at a time refresh a table, and one transaction at a time publish a period of it.
 
-A writer keeps a transaction of its own open that holds an advisory lock. Postgres lets go of it
-the moment the process or its machine is gone, and a transaction stays on one connection behind any
-pooler; it has no snapshot, so it keeps no dead row alive.
+Both are advisory locks, under keys of their own:
+
+- `table_lock` is held for as long as a refresh takes, by an open transaction on a connection of its
+  own. Postgres releases it the moment the process or its machine is gone, and a transaction stays
+  on one connection behind any pooler. It has no snapshot, so it keeps no dead row alive.
+- `lock_and_require_enabled` is held by a transaction that publishes a period, until that ends. It
+  protects the period even where the connection of the first lock was lost meanwhile.
+
+    with table_lock(database_url, table) as lock:
+        lock.acquire()
+        ...  # refresh the table; call lock.acquire() again before another attempt
 """
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from psycopg import sql
 from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from sqp_refresh.control import checkpoints
 from sqp_refresh.errors import Busy, RefreshError
 from sqp_refresh.model.tables import SCHEMA, Table
 from sqp_refresh.postgres.session import Session, connect
+from sqp_refresh.registry.refresh_config import require_enabled
 
 WAIT_S = 60
 POLL_S = 0.5
 
 # The transaction stands idle as long as the refresh takes, whatever the user's own limits are; the
 # second of them is known from Postgres 17 on.
-_STAY = sql.SQL("""
+_REMOVE_LIMITS = """
 SELECT count(set_config(name, '0', true)) FROM pg_settings
 WHERE name IN ('idle_in_transaction_session_timeout', 'transaction_timeout')
-""")
-_TRY = sql.SQL("SELECT pg_try_advisory_xact_lock(hashtextextended({}, 0))")
+"""
+_TRY_LOCK = "SELECT pg_try_advisory_xact_lock(hashtextextended(%(key)s, 0))"
+_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(%(key)s, 0))"
 
 
-class Writer:
-    """The right to write a table, held until the block of `table_lock` ends."""
+class TableLock:
+    """The lock on a table that `acquire` takes, and that the block of `table_lock` releases."""
 
     def __init__(self, database_url: str, table: Table, connections: ExitStack) -> None:
         self._database_url = database_url
@@ -37,55 +46,79 @@ class Writer:
         self._connections = connections
         self._session: Session | None = None
 
-    def ensure(self) -> None:
-        """Take the right, also again where the connection that held it was lost.
+    def acquire(self) -> None:
+        """Take the lock unless it is held; also again where the connection that held it was lost.
+
+        Waits for another refresh of the table, for a minute at most.
 
         Raises:
-            Busy: another refresh has it; the message says which.
+            Busy: another refresh holds it; the message says which.
             RefreshError: Postgres cannot be reached.
         """
         if self._session is not None:
             try:
-                self._session.row(sql.SQL("SELECT 1"))
+                self._session.fetch_one("SELECT 1")
                 return
             except RefreshError:
                 self._session = None
         session = self._connections.enter_context(connect(self._database_url))
-        session.row(_STAY)
-        self._take(session)
+        session.fetch_one(_REMOVE_LIMITS)
+        self._wait_for_lock(session)
         self._session = session
 
-    def _take(self, session: Session) -> None:
-        patiently = Retrying(
-            retry=retry_if_result(lambda taken: not taken),
+    def _wait_for_lock(self, session: Session) -> None:
+        # Waiting in Postgres would end in an error of lock_timeout, and that in a transaction that
+        # can neither be locked in nor asked who holds the lock.
+        poll = Retrying(
+            retry=retry_if_result(lambda locked: not locked),
             stop=stop_after_delay(WAIT_S),
             wait=wait_fixed(POLL_S),
         )
         try:
-            patiently(try_lock, session, self._table.name)
+            poll(try_lock, session, self._table.name)
         except RetryError:
-            raise Busy(self._busy(session)) from None
+            raise Busy(self._busy_message(session)) from None
 
-    def _busy(self, session: Session) -> str:
-        said = f"{SCHEMA}.{self._table.name} is being refreshed by another run"
-        holder = checkpoints.active(session, self._table)
-        if holder is not None:
-            said = (
-                f"{SCHEMA}.{self._table.name} is being refreshed by run {holder.run_id} "
-                f"({holder.host}, process {holder.pid}), which has published "
-                f"{len(holder.published)} of {len(holder.periods)} periods"
+    def _busy_message(self, session: Session) -> str:
+        message = f"{SCHEMA}.{self._table.name} is being refreshed by another run"
+        checkpoint = checkpoints.find_active(session, self._table)
+        if checkpoint is not None:
+            message = (
+                f"{SCHEMA}.{self._table.name} is being refreshed by run {checkpoint.run_id} "
+                f"({checkpoint.host}, process {checkpoint.pid}), which has published "
+                f"{len(checkpoint.published)} of {len(checkpoint.periods)} periods"
             )
-        return f"{said}; wait for it, or run `sqp-refresh stop {self._table.name}`"
+        return f"{message}; wait for it, or run `sqp-refresh stop {self._table.name}`"
 
 
 @contextmanager
-def table_lock(database_url: str, table: Table) -> Iterator[Writer]:
-    """The table's one writer, once `ensure` has waited for another one, for a minute at most."""
+def table_lock(database_url: str, table: Table) -> Iterator[TableLock]:
+    """Open the lock of a table, which `acquire` takes; it is released when the block ends."""
     with ExitStack() as connections:
-        yield Writer(database_url, table, connections)
+        yield TableLock(database_url, table, connections)
 
 
 def try_lock(session: Session, table: str) -> bool:
-    """Whether nobody refreshes the table; it is held from now on to the end of the transaction."""
-    (free,) = session.row(_TRY.format(sql.Literal(f"{SCHEMA}.{table} refresh")))
-    return free
+    """Try to take a table's lock until the transaction ends.
+
+    Args:
+        session: A session in a transaction.
+        table: Name of the table in schema sqp.
+
+    Returns:
+        Whether nobody else refreshes the table.
+    """
+    (locked,) = session.fetch_one(_TRY_LOCK, {"key": f"{SCHEMA}.{table} refresh"})
+    return locked
+
+
+def lock_and_require_enabled(session: Session, table: Table) -> None:
+    """Keep every other publisher of the table out until the transaction ends.
+
+    Raises:
+        Transient: another publisher did not release the lock in time.
+        Stopped: an operator disabled the table meanwhile.
+    """
+    session.execute(_LOCK, {"key": f"{SCHEMA}.{table.name}"})
+    # Asked once the lock is held: a table that was disabled during the wait is not written.
+    require_enabled(session, table)

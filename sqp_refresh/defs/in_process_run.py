@@ -9,7 +9,7 @@ from datetime import datetime
 import dagster as dg
 from dagster_shared.error import SerializableErrorInfo
 
-from sqp_refresh.control.reruns import left_by_soft_parents, outcome_of
+from sqp_refresh.control.reruns import read_outcome, tables_skipped_by_soft_parents
 from sqp_refresh.defs.jobs.daily_refresh import daily_refresh
 from sqp_refresh.defs.partitions import as_of_tags, range_tags
 from sqp_refresh.defs.run_requests.scheduled import asset_keys
@@ -56,8 +56,8 @@ def run_daily_refresh(
         return {}
     parents = {name: table.parents for name, table in catalog.tables.items()}
     with connect(settings.database_url) as session:
-        outcome = outcome_of(session, run_ids[0])
-    left = left_by_soft_parents(tables, outcome, parents)
+        outcome = read_outcome(session, run_ids[0])
+    left = tables_skipped_by_soft_parents(tables, outcome, parents)
     if left:
         run_ids.append(str(uuid.uuid4()))
         failures |= _run(defs, left, run_ids[-1], tags, force)

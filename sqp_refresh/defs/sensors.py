@@ -118,7 +118,7 @@ def _request_reruns(
 ) -> Evaluation:
     with connect(settings.database_url) as session:
         with session.transaction():
-            closed = audit_log.close_dead(session)
+            closed = audit_log.close_lost_runs(session)
         for table in closed:
             context.log.warning(f"the audit row of a dead refresh of {table} was closed as failed")
         location = location_of(context)
@@ -142,9 +142,9 @@ def _deliver_alerts(context: dg.SensorEvaluationContext, settings: Settings) -> 
     now, sent = datetime.now(UTC), 0
     with connect(settings.database_url) as session:
         with session.transaction():
-            rules.overdue(session, last_tick(settings, now - OVERDUE_AFTER), now)
+            rules.alert_overdue(session, last_tick(settings, now - OVERDUE_AFTER), now)
         for attempt in deliver_due(session, settings):
-            sent += attempt.answer.error is None
-            if attempt.answer.error:
+            sent += attempt.result.error is None
+            if attempt.result.error:
                 context.log.warning(str(attempt))
     yield dg.SkipReason(f"alerts delivered: {sent}")

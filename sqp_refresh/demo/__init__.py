@@ -1,1 +1,1 @@
-"""The demo: Postgres and BigQuery from wheels, and a realistic year of reports to refresh."""
+"""Run Postgres and BigQuery from wheels, with a realistic year of reports to refresh."""

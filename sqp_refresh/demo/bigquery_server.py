@@ -1,11 +1,11 @@
-"""The BigQuery emulator as a child process that never outlives its parent.
+"""Run the BigQuery emulator as a child process that never outlives its parent.
 
     python -m sqp_refresh.demo.bigquery_server PROJECT [DIRECTORY]
 
-Once it answers, it writes its REST and Storage Read ports to standard output, on one line; whatever
-else it has to say goes to standard error. It ends when its standard input closes, which happens
-however the parent dies, and on SIGTERM. SIGINT is ignored: a Ctrl-C in the terminal reaches the
-parent too, which stops its servers in order.
+Once it answers, it writes its REST and Storage Read ports to standard output, on one line; all
+other output goes to standard error. It ends on SIGTERM, and when its standard input closes, which
+happens however the parent ends. SIGINT is ignored: a Ctrl-C in the terminal reaches the parent too,
+which stops its servers in order.
 """
 
 import asyncio
@@ -25,10 +25,10 @@ LARGEST_REQUEST_BYTES = 1 << 30
 
 
 def main() -> None:
-    """Serve until the parent is gone or says so; with a directory, the data stay in it."""
+    """Serve until the parent has ended or stops it; with a directory, the data stay in it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     ports = os.dup(sys.stdout.fileno())
-    # The emulator's libraries print while they are imported, and nobody reads that pipe for long.
+    # The emulator's libraries print while they are imported, and the parent reads one line only.
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     project, *directory = sys.argv[1:]
     server = _server(project, Path(directory[0]) if directory else None)
@@ -60,8 +60,8 @@ def _server(project: str, directory: Path | None) -> "EmulatorServer":
 
 async def _serve(server: "EmulatorServer", ports: int) -> None:
     await server.start()
-    # All that is loaded by now stays; to look through it for garbage, again and again while a long
-    # query is parsed, would take as long as the parsing.
+    # All that is loaded by now stays. The garbage collector would search it again and again while a
+    # long query is parsed, which takes as long as the parsing.
     gc.collect()
     gc.freeze()
     stopped = asyncio.Event()

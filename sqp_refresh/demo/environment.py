@@ -1,4 +1,4 @@
-"""The demo's stage: servers up, source filled, schema migrated, the switches set to all that."""
+"""Start what the demo needs: servers, a filled source, a migrated schema, and the settings."""
 
 import os
 import subprocess
@@ -37,8 +37,16 @@ load_from:
 
 
 @contextmanager
-def staged(console: Console, directory: Path) -> Iterator[Settings]:
-    """Everything that a refresh needs, until the block ends; the data stay in `directory`."""
+def demo_environment(console: Console, directory: Path) -> Iterator[Settings]:
+    """Start everything that a refresh needs, for as long as the context lasts.
+
+    Args:
+        console: Where progress is printed.
+        directory: Where the servers keep their data, which stay there afterwards.
+
+    Yields:
+        The settings, which are in the environment too.
+    """
     directory = directory.resolve()
     directory.mkdir(parents=True, exist_ok=True)
     console.print("starting Postgres and BigQuery ...")
@@ -46,7 +54,7 @@ def staged(console: Console, directory: Path) -> Iterator[Settings]:
         embedded_postgres(directory / "postgres") as database_url,
         embedded_bigquery(directory / "bigquery", project=PROJECT) as emulator,
     ):
-        settings = _switched(directory, database_url, emulator)
+        settings = _set_environment(directory, database_url, emulator)
         console.print("filling the source with a year of reports ...")
         fill_source(emulator, DATASET, settings.BIGQUERY_SOURCE_TABLE)
         applied = migrate.upgrade(database_url)
@@ -55,7 +63,7 @@ def staged(console: Console, directory: Path) -> Iterator[Settings]:
 
 
 def weeks_of_demo() -> list[Period]:
-    """The weeks that the demo's source holds."""
+    """Return the weeks that the demo's source holds."""
     return [Period.week_of(sunday) for sunday in SUNDAYS]
 
 
@@ -75,7 +83,7 @@ def serve_ui(console: Console, directory: Path, port: int) -> None:
             process.wait()
 
 
-def _switched(directory: Path, database_url: str, emulator: Emulator) -> Settings:
+def _set_environment(directory: Path, database_url: str, emulator: Emulator) -> Settings:
     """Point this process, and those it starts, at the demo's own servers."""
     home = directory / "dagster"
     home.mkdir(exist_ok=True)

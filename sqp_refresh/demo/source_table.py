@@ -1,4 +1,4 @@
-"""The vendor's table in the emulator: created with the vendor's titles, filled by load jobs."""
+"""Create the vendor's table in the emulator, with the vendor's titles, and load rows into it."""
 
 from collections.abc import Sequence
 from io import BytesIO
@@ -32,7 +32,7 @@ Columns = tuple[tuple[str, str], ...]
 
 
 def columns_of(schema: pa.Schema) -> Columns:
-    """Title and BigQuery type of each column of a table that is to hold rows of this schema.
+    """Return title and BigQuery type of each column of a table for rows of an Arrow schema.
 
     Raises:
         KeyError: a type is none of `BIGQUERY_TYPES`.
@@ -44,7 +44,11 @@ SOURCE_SCHEMA = columns_of(SCHEMA)
 
 
 def fill_source(emulator: Emulator, dataset: str, table: str) -> bool:
-    """Put the realistic year into the emulator, unless rows are there; returns whether it did."""
+    """Load the realistic year into the emulator, unless the table has rows.
+
+    Returns:
+        Whether rows were loaded.
+    """
     from google.api_core.exceptions import NotFound
 
     with bigquery_client(emulator) as client:
@@ -61,10 +65,10 @@ def fill_source(emulator: Emulator, dataset: str, table: str) -> bool:
 def create_source(
     client: "Client", dataset: str, table: str, *, schema: Columns = SOURCE_SCHEMA
 ) -> str:
-    """Create the table, empty, and its dataset where there is none; returns project.dataset.table.
+    """Create the table without rows, and its dataset where there is none.
 
-    It is partitioned by day and clustered by ASIN, as a vendor's is likely to be. A schema without
-    one of those columns gives a table without that.
+    It is partitioned by day and clustered by ASIN, as far as the schema has those columns: a
+    vendor's table is likely to be.
 
     Args:
         client: The emulator's.
@@ -72,30 +76,33 @@ def create_source(
         table: A bare name.
         schema: Title and BigQuery type of each column.
 
+    Returns:
+        project.dataset.table.
+
     Raises:
         google.api_core.exceptions.Conflict: the table exists.
     """
     from google.cloud import bigquery
 
     name = f"{client.project}.{dataset}.{table}"
-    made = bigquery.Table(name, schema=[bigquery.SchemaField(*column) for column in schema])
+    new_table = bigquery.Table(name, schema=[bigquery.SchemaField(*column) for column in schema])
     titles = dict(schema)
     if titles.get(DATE_TITLE) in ("TIMESTAMP", "DATETIME", "DATE"):
-        made.time_partitioning = bigquery.TimePartitioning(field=DATE_TITLE)
+        new_table.time_partitioning = bigquery.TimePartitioning(field=DATE_TITLE)
     if CHILD_ASIN_TITLE in titles:
-        made.clustering_fields = [CHILD_ASIN_TITLE]
+        new_table.clustering_fields = [CHILD_ASIN_TITLE]
     client.create_dataset(dataset, exists_ok=True, **call_deadline())
-    client.create_table(made, **call_deadline())
+    client.create_table(new_table, **call_deadline())
     return name
 
 
 def load_rows(client: "Client", name: str, rows: pa.Table) -> None:
-    """Append rows to a table, all or none; columns go by their titles.
+    """Append rows to a table, all or none; columns are matched by title.
 
     Args:
         client: The emulator's.
         name: project.dataset.table.
-        rows: In the table's types; a column that it lacks is null.
+        rows: In the table's types; a column that they lack becomes null.
 
     Raises:
         ValueError: the table lacks one of their columns.
@@ -107,7 +114,7 @@ def load_rows(client: "Client", name: str, rows: pa.Table) -> None:
     if not rows.num_rows:
         return
     parquet = BytesIO()
-    pq.write_table(_placed(rows, client.get_table(name, **call_deadline()).schema), parquet)
+    pq.write_table(_in_order_of(rows, client.get_table(name, **call_deadline()).schema), parquet)
     config = bigquery.LoadJobConfig(
         source_format=bigquery.SourceFormat.PARQUET,
         write_disposition=bigquery.WriteDisposition.WRITE_APPEND,
@@ -118,10 +125,10 @@ def load_rows(client: "Client", name: str, rows: pa.Table) -> None:
     job.result(timeout=LOAD_DEADLINE_S)
 
 
-def _placed(rows: pa.Table, schema: "Sequence[SchemaField]") -> pa.Table:
-    """The rows with the table's columns in its order.
+def _in_order_of(rows: pa.Table, schema: "Sequence[SchemaField]") -> pa.Table:
+    """Return the rows with the table's columns, in its order.
 
-    BigQuery goes by name, the emulator by place: it would put a value under another title.
+    BigQuery matches columns by name, but the emulator by position.
     """
     unknown = set(rows.column_names) - {field.name for field in schema}
     if unknown:
@@ -138,7 +145,7 @@ def _placed(rows: pa.Table, schema: "Sequence[SchemaField]") -> pa.Table:
 
 
 def call_deadline() -> dict[str, Any]:
-    """Keyword arguments that bound one call of the client, its retries included."""
+    """Return keyword arguments that limit one call of the client, its retries included."""
     from google.cloud.bigquery import DEFAULT_RETRY
 
     return {"retry": DEFAULT_RETRY.with_timeout(CALL_DEADLINE_S), "timeout": CALL_DEADLINE_S}

@@ -1,4 +1,4 @@
-"""The words of the demo: what the agency's clients sell, and how shoppers ask for it."""
+"""Name what the agency's clients sell in the demo, and what shoppers search for."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ class Line:
     """A client's products of one kind, which compete for the same queries.
 
     Attributes:
-        noun: What the product is, in a shopper's words.
+        noun: What shoppers call the product.
         category: Amazon's category.
         brand: The client.
         products: How many ASINs it has.
@@ -64,8 +64,8 @@ _ENDINGS = (
 
 
 def _phrases() -> Iterator[str]:
-    parts = product(["", *FEATURES], ["", *LOOKS], ["{}"], ["", *_ENDINGS])
-    return (" ".join(filter(None, phrase)) for phrase in parts)
+    combinations = product(["", *FEATURES], ["", *LOOKS], ["{}"], ["", *_ENDINGS])
+    return (" ".join(filter(None, phrase)) for phrase in combinations)
 
 
 # The fewer words, the more shoppers type them.
@@ -74,12 +74,12 @@ QUERIES_PER_LINE = len(_PHRASES)
 
 
 def queries(line: Line) -> list[str]:
-    """Every search query for the products of a line, the most popular first."""
+    """List every search query for the products of a line, the most popular first."""
     return [phrase.format(line.noun) for phrase in _PHRASES]
 
 
 def asin(number: int) -> str:
-    """The ten-character ASIN of a number below 36 to the power of `ASIN_DIGITS`."""
+    """Return the ten-character ASIN of a number below 36 to the power of `ASIN_DIGITS`."""
     digits = ""
     for _ in range(ASIN_DIGITS):
         number, digit = divmod(number, len(_DIGITS))
@@ -88,6 +88,6 @@ def asin(number: int) -> str:
 
 
 def title(line: Line, number: int) -> str:
-    """The product title of the line's ASIN with this number."""
-    words = (LOOKS[number % len(LOOKS)], FEATURES[number % len(FEATURES)], line.noun)
-    return f"{line.brand} {' '.join(words).title()}, Model {number + 1}"
+    """Return the product title of the line's ASIN with this number."""
+    adjectives_and_noun = (LOOKS[number % len(LOOKS)], FEATURES[number % len(FEATURES)], line.noun)
+    return f"{line.brand} {' '.join(adjectives_and_noun).title()}, Model {number + 1}"

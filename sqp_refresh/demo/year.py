@@ -1,11 +1,11 @@
-"""A year of Search Query Performance as an agency's vendor would export it; the same at every call.
+"""Generate a year of Search Query Performance as an agency's vendor would export it.
 
-The sizes are those of a real agency: 85 ASINs, 52 Sundays, about 210,000 rows, 40,000 queries.
-Market figures belong to (query, week) and repeat on each ASIN's row; own figures are parts of them
-that never add up to more than the market.
+The rows are the same at every call. Their numbers are those of a real agency: 85 ASINs, 52 Sundays,
+about 210,000 rows, 40,000 queries. Market figures belong to a query and a week and repeat on each
+ASIN's row. The ASINs' own figures never add up to more than the market.
 
-Everything comes from uniform random numbers by whole-number arithmetic, products and quotients,
-which are the same on every machine; powers and logarithms are not.
+Everything is computed from uniform random numbers with integers, products and quotients, which are
+the same on every machine; powers and logarithms are not.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ MARKETPLACE = "US"
 MOST_QUERIES = 100  # Amazon reports no more for one ASIN and week
 FAMILY = 4  # children of one parent
 
-# An ASIN is known for these queries all year, but each week some are others.
+# Shoppers find an ASIN by these queries all year, but each week some of them are others.
 _SLOTS = 150
 _CHANGED = 0.3
 _QUERIES = len(vocabulary.LINES) * vocabulary.QUERIES_PER_LINE
@@ -45,16 +45,16 @@ SCHEMA = pa.schema([(column.title, _ARROW_TYPE[column.type]) for column in SOURC
 
 
 def year_of_rows() -> pa.Table:
-    """All weeks of the year: about 210,000 rows in `SCHEMA`, week by week."""
+    """Return all weeks of the year: about 210,000 rows in `SCHEMA`, week by week."""
     catalog = _Catalog.drawn()
     return pa.concat_tables(_week(catalog, week) for week in range(len(SUNDAYS)))
 
 
 def week_of_rows(sunday: date) -> pa.Table:
-    """The same rows of one week: about 4,050 in `SCHEMA`.
+    """Return the same rows of one week: about 4,050 in `SCHEMA`.
 
     Raises:
-        ValueError: it is none of `SUNDAYS`.
+        ValueError: the day is none of `SUNDAYS`.
     """
     return _week(_Catalog.drawn(), SUNDAYS.index(sunday))
 
@@ -64,9 +64,9 @@ def week_of_rows(sunday: date) -> pa.Table:
 
 @dataclass(frozen=True, slots=True)
 class _Catalog:
-    """The products, in arrays with one value an ASIN, and the queries, with one value a query.
+    """The products, as arrays with one value per ASIN, and the queries, with one value per query.
 
-    A query's number is its line's times `QUERIES_PER_LINE`, plus its rank in popularity there.
+    A query's number is its line's number times `QUERIES_PER_LINE`, plus its rank in that line.
     """
 
     texts: dict[str, pa.Array]  # by the source's column name
@@ -75,7 +75,7 @@ class _Catalog:
     size: Numbers  # queries in an ordinary week
     strength: Numbers  # how well it is found, 1 on average
     cents: Numbers  # its price
-    known: Numbers  # in a row per ASIN, the ranks of its queries, the most relevant first
+    query_ranks: Numbers  # one row per ASIN: the ranks of its queries, the most relevant first
     query: pa.Array
     volume: Numbers  # searches in an ordinary week
     market_cents: Numbers  # what others ask
@@ -84,7 +84,7 @@ class _Catalog:
     def drawn(cls) -> "_Catalog":
         random = np.random.default_rng(SEED)
         line = np.repeat(
-            np.arange(len(vocabulary.LINES)), [one.products for one in vocabulary.LINES]
+            np.arange(len(vocabulary.LINES)), [kind.products for kind in vocabulary.LINES]
         )
         price = random.integers(12, 45, len(vocabulary.LINES)) * 100 + 99
         rank = np.arange(_QUERIES) % vocabulary.QUERIES_PER_LINE
@@ -95,9 +95,9 @@ class _Catalog:
             size=random.integers(30, 86, len(line)),
             strength=0.4 + 1.2 * random.random(len(line)),
             cents=price[line] + 100 * random.integers(-4, 5, len(line)),
-            known=_ranks(random, (len(line), _SLOTS)),
+            query_ranks=_ranks(random, (len(line), _SLOTS)),
             query=pa.array(
-                [query for one in vocabulary.LINES for query in vocabulary.queries(one)]
+                [query for kind in vocabulary.LINES for query in vocabulary.queries(kind)]
             ),
             volume=150_000 // (rank + 4) + random.integers(0, 90, _QUERIES),
             market_cents=np.repeat(price, vocabulary.QUERIES_PER_LINE)
@@ -112,18 +112,18 @@ def _texts(random: np.random.Generator, line: Numbers) -> dict[str, pa.Array]:
     return {
         "asin": pa.array(asins[: len(line)]),
         "parent_asin": pa.array(_parents(asins[len(line) :])),
-        "brand": pa.array([one.brand for one in lines]),
-        "category": pa.array([one.category for one in lines]),
+        "brand": pa.array([kind.brand for kind in lines]),
+        "category": pa.array([kind.category for kind in lines]),
         "product_title": pa.array(
-            # The vendor knows none for a third of them.
-            None if number % 3 == 1 else vocabulary.title(one, number)
-            for number, one in enumerate(lines)
+            # The vendor has no title for a third of them.
+            None if number % 3 == 1 else vocabulary.title(kind, number)
+            for number, kind in enumerate(lines)
         ),
     }
 
 
 def _parents(codes: list[str]) -> list[str | None]:
-    """A parent an ASIN: families of up to `FAMILY` within a line; one alone has none."""
+    """Return a parent for each ASIN: up to `FAMILY` of a line share one; a single ASIN has none."""
     parents: list[str | None] = []
     for line in vocabulary.LINES:
         edges = [*range(0, line.products, FAMILY), line.products]
@@ -133,7 +133,7 @@ def _parents(codes: list[str]) -> list[str | None]:
 
 
 def _weeks_with_data(random: np.random.Generator, asins: int) -> Numbers:
-    """Some products are launched during the year and some end, so that 68 sell in most weeks."""
+    """Return first and last week of each ASIN, so that about 68 of them sell in most weeks."""
     last_week = len(SUNDAYS) - 1
     some_week = random.integers(4, last_week - 4, asins)
     fate = random.random(asins)
@@ -143,7 +143,7 @@ def _weeks_with_data(random: np.random.Generator, asins: int) -> Numbers:
 
 
 def _ranks(random: np.random.Generator, shape: tuple[int, int]) -> Numbers:
-    """Ranks of queries: the popular ones often, each of the others rarely."""
+    """Draw ranks of queries: the popular ones often, each of the others rarely."""
     drawn = random.random(shape)
     return (drawn * drawn * drawn * vocabulary.QUERIES_PER_LINE).astype(np.int64)
 
@@ -154,16 +154,16 @@ def _ranks(random: np.random.Generator, shape: tuple[int, int]) -> Numbers:
 def _week(catalog: _Catalog, week: int) -> pa.Table:
     random = np.random.default_rng([SEED, week])
     asin, query = _asins_and_queries(catalog, random, week)
-    asked, row = np.unique(query, return_inverse=True)
+    distinct_queries, row = np.unique(query, return_inverse=True)
     busy = 1.5 if any(week in weeks for weeks in _BUSY_WEEKS) else 1.0
-    market_of_query = _market(catalog, random, asked, busy)
+    market_of_query = _market(catalog, random, distinct_queries, busy)
     market = {name: values[row] for name, values in market_of_query.items()}
     own = _own(catalog, random, asin, market, rivals=np.bincount(row)[row])
     columns = {
         "marketplace": pa.repeat(MARKETPLACE, len(asin)),
         "report_date": pa.repeat(pa.scalar(SUNDAYS[week]), len(asin)),
         "search_query": catalog.query.take(pa.array(query)),
-        "search_query_score": pa.array(_places(asin, own)),
+        "search_query_score": pa.array(_scores(asin, own)),
         **{name: texts.take(pa.array(asin)) for name, texts in catalog.texts.items()},
         **{name: _arrow(name, values) for name, values in (market | own).items()},
     }
@@ -172,7 +172,7 @@ def _week(catalog: _Catalog, week: int) -> pa.Table:
 
 
 def _arrow(name: str, values: Numbers) -> pa.Array:
-    """Cents and hundredths of a percent as what they stand for; -1 marks what is unknown."""
+    """Convert cents and hundredths of a percent to what they stand for; -1 becomes null."""
     if name.endswith(("_price", "_share", "_rate")):
         return pa.array(values / 100, mask=values < 0)
     return pa.array(values)
@@ -181,49 +181,52 @@ def _arrow(name: str, values: Numbers) -> pa.Array:
 def _asins_and_queries(
     catalog: _Catalog, random: np.random.Generator, week: int
 ) -> tuple[Numbers, Numbers]:
-    """The ASIN and the query of each row; no pair comes twice."""
+    """Choose the ASIN and the query of each row; no pair comes twice."""
     first, last = catalog.weeks
     selling = np.flatnonzero((first <= week) & (week <= last))
     shape = (len(selling), _SLOTS)
-    # What is new in a week is of the rare kind.
+    # A query that is new in a week is one of the rare ones.
     other = (random.random(shape) * vocabulary.QUERIES_PER_LINE).astype(np.int64)
-    rank = np.where(random.random(shape) < _CHANGED, other, catalog.known[selling])
+    rank = np.where(random.random(shape) < _CHANGED, other, catalog.query_ranks[selling])
     query = catalog.line[selling][:, None] * vocabulary.QUERIES_PER_LINE + rank
     pairs = (selling[:, None] * _QUERIES + query).ravel()
     # The first of each pair, in the order of relevance, as many as the ASIN has this week.
     slot = np.sort(np.unique(pairs, return_index=True)[1])
-    one = slot // _SLOTS
-    place = np.arange(len(slot)) - np.searchsorted(one, one)
-    wanted = catalog.size[selling] + random.integers(-9, 10, len(selling))
-    chosen = pairs[slot[place < np.minimum(wanted, MOST_QUERIES)[one]]]
+    asin_row = slot // _SLOTS
+    position = np.arange(len(slot)) - np.searchsorted(asin_row, asin_row)
+    size = catalog.size[selling] + random.integers(-9, 10, len(selling))
+    chosen = pairs[slot[position < np.minimum(size, MOST_QUERIES)[asin_row]]]
     return chosen // _QUERIES, chosen % _QUERIES
 
 
 def _market(catalog: _Catalog, random: np.random.Generator, query: Numbers, busy: float) -> Figures:
-    """The figures of each query, which all of its ASINs share."""
+    """Draw the figures of each query, which are the same for all of its ASINs."""
 
-    def part(whole: Numbers, least: int, most: int) -> Numbers:
+    def drawn_share(whole: Numbers, least: int, most: int) -> Numbers:
+        # Between so many thousandths of the whole.
         return whole * random.integers(least, most, len(query)) // 1000
 
-    volume = np.floor(part(catalog.volume[query], 800, 1200) * busy).astype(np.int64) + 1
+    volume = np.floor(drawn_share(catalog.volume[query], 800, 1200) * busy).astype(np.int64) + 1
     total = volume
     figures = {
         "search_query_volume": volume,
-        "total_query_impression_count": part(volume, 20_000, 32_000),
+        "total_query_impression_count": drawn_share(volume, 20_000, 32_000),
     }
     usual = {"click": (250, 450), "cart_add": (400, 850), "purchase": (250, 700)}
     for stage in STAGES.values():
-        total = part(total, *usual[stage])
-        same = part(total, 0, 300)
-        one = part(total - same, 0, 400)
-        cents = part(catalog.market_cents[query], 950, 1050)
+        total = drawn_share(total, *usual[stage])
+        same_day = drawn_share(total, 0, 300)
+        one_day = drawn_share(total - same_day, 0, 400)
+        cents = drawn_share(catalog.market_cents[query], 950, 1050)
         figures |= {
             f"total_{stage}_count": total,
             f"total_{stage}_rate": hundredths_of_percent(total, volume),
             f"total_median_{stage}_price": np.where(total > 0, cents, -1),
-            f"total_same_day_shipping_{stage}_count": same,
-            f"total_one_day_shipping_{stage}_count": one,
-            f"total_two_day_shipping_{stage}_count": part(total - same - one, 0, 500),
+            f"total_same_day_shipping_{stage}_count": same_day,
+            f"total_one_day_shipping_{stage}_count": one_day,
+            f"total_two_day_shipping_{stage}_count": drawn_share(
+                total - same_day - one_day, 0, 500
+            ),
         }
     return figures
 
@@ -231,21 +234,29 @@ def _market(catalog: _Catalog, random: np.random.Generator, query: Numbers, busy
 def _own(
     catalog: _Catalog, random: np.random.Generator, asin: Numbers, market: Figures, rivals: Numbers
 ) -> Figures:
-    """Each row's part of the market; `rivals` of our ASINs share its query, itself included."""
+    """Draw each row's share of the market.
+
+    Args:
+        catalog: All products and queries.
+        random: The random numbers of the week.
+        asin: The ASIN of each row.
+        market: The figures of each row's query.
+        rivals: How many of the agency's ASINs have the row's query, this one included.
+    """
     rows = len(asin)
 
     def drawn(mean: Numbers, total: Numbers) -> Numbers:
-        # An equal part at most: all together, they stay below the market.
+        # An equal share at most, so that the sum of all stays below the market.
         return np.minimum(np.floor(mean + random.random(rows)).astype(np.int64), total // rivals)
 
-    def part_at_most(total: Numbers) -> Numbers:
-        # Nobody is seen in every place of a rare query's page.
+    def share_at_most(total: Numbers) -> Numbers:
+        # No product has every position on the page of a rare query.
         return np.floor(total * (0.05 + 0.4 * random.random(rows))).astype(np.int64)
 
     luck = random.random(rows)
     shown = catalog.strength[asin] * (18 + 68 * luck / (1.02 - luck))
     total = market["total_query_impression_count"]
-    count = np.minimum(drawn(shown, total), part_at_most(total))
+    count = np.minimum(drawn(shown, total), share_at_most(total))
     figures = {
         "asin_impression_count": count,
         "asin_impression_share": hundredths_of_percent(count, total),
@@ -265,14 +276,14 @@ def _own(
 
 
 def hundredths_of_percent(part: Numbers, whole: Numbers) -> Numbers:
-    """100 * part / whole with two decimals, half away from zero, times 100; -1 where whole is 0."""
+    """Return 100 * part / whole in hundredths, half away from zero; -1 where whole is 0."""
     return np.where(whole > 0, (20_000 * part + whole) // np.maximum(2 * whole, 1), -1)
 
 
-def _places(asin: Numbers, own: Figures) -> Numbers:
-    """The score: 1 for an ASIN's best query, judged by what was put in the cart, and so on."""
-    judged_by = ("impression", "purchase", "click", "cart_add")  # the last one first
-    order = np.lexsort([*(-own[f"asin_{stage}_count"] for stage in judged_by), asin])
-    place = np.empty(len(asin), np.int64)
-    place[order] = np.arange(len(asin)) - np.searchsorted(asin[order], asin[order]) + 1
-    return place
+def _scores(asin: Numbers, own: Figures) -> Numbers:
+    """Rank the queries of each ASIN: 1 is the best, by what was added to the cart first."""
+    ranked_by = ("impression", "purchase", "click", "cart_add")  # the last one first
+    order = np.lexsort([*(-own[f"asin_{stage}_count"] for stage in ranked_by), asin])
+    score = np.empty(len(asin), np.int64)
+    score[order] = np.arange(len(asin)) - np.searchsorted(asin[order], asin[order]) + 1
+    return score

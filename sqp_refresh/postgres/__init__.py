@@ -1,1 +1,1 @@
-"""Talk to Postgres: sessions and transactions, what its errors mean, and the schema's versions."""
+"""Talk to Postgres: sessions and transactions, its errors, and the revisions of the schema."""

@@ -1,8 +1,8 @@
-"""The versions of schema `sqp`: bring a database to the newest, take it back, or print the SQL.
+"""Migrate schema `sqp` to the newest revision, or back; or print the SQL that does it.
 
-Alembic keeps a database's version in `sqp.alembic_version`. A migration is one transaction: it
-happens as a whole or not at all, and of two at once the second waits for the first. Every command
-asks at which version a database is, so that alone is done without Alembic, slow to import.
+Alembic keeps the revision of a database in `sqp.alembic_version`. A migration is one transaction:
+it is applied as a whole or not at all, and of two at once the second waits for the first. Alembic
+is slow to import, and every command reads the revision of the database: that is done without it.
 """
 
 import logging
@@ -40,165 +40,179 @@ PROLOGUE = FOLDER / "prologue.sql"
 EPILOGUE = FOLDER / "epilogue.sql"
 
 _log = logging.getLogger(__name__)
-# What Alembic is working on is known to the whole process, not to one thread.
-_one_at_a_time = Lock()
+# Alembic keeps the migration in hand in module globals, so only one thread may use it at a time.
+_alembic_lock = Lock()
 
 
 def upgrade(database_url: str, revision: str = "head") -> list[str]:
-    """Create or bring up to date everything that schema `sqp` holds.
+    """Create schema `sqp`, or migrate it to a newer revision.
+
+    Args:
+        database_url: Where the target is.
+        revision: Revision to migrate to, e.g. "0007"; the newest by default.
 
     Returns:
-        The revisions that were applied, oldest first; empty where there was nothing to do.
+        The revisions that were applied, oldest first; empty if there was nothing to do.
 
     Raises:
         Unavailable: nothing answers at the address.
         AccessDenied: the user or password is wrong, or the user may not create the schema.
         NotFound: there is no such database, or no such revision.
-        Permanent: the schema holds something of the same name that is not ours.
+        Permanent: the schema already has a table or function of the same name.
     """
-    with _connected(database_url) as connection:
-        return _run("upgrade", connection, revision)
+    with _transaction(database_url) as connection:
+        return _run_alembic("upgrade", connection, revision)
 
 
 def downgrade(database_url: str, revision: str = "base") -> list[str]:
-    """Take versions back, and the rows in their tables with them; to `base`, nothing is left.
+    """Migrate schema `sqp` back, and drop the tables that later revisions created, with their rows.
+
+    Args:
+        database_url: Where the target is.
+        revision: Revision to go back to; "base" removes the whole schema.
 
     Returns:
-        The revisions that were taken back, newest first; empty where there was nothing to do.
+        The revisions that were taken back, newest first; empty if there was nothing to do.
 
     Raises:
-        Permanent: something that is not ours lives in the schema, or is built on it; nothing is
-            dropped then.
+        Permanent: the schema holds something that no migration created, or something depends on
+            it; nothing is dropped then.
         RefreshError: as for `upgrade`.
     """
-    with _connected(database_url) as connection:
-        if _version(connection) is None:
+    with _transaction(database_url) as connection:
+        if _read_revision(connection) is None:
             return []
-        return _run("downgrade", connection, revision)
+        return _run_alembic("downgrade", connection, revision)
 
 
-def as_sql() -> str:
-    """Everything that `upgrade` runs on an empty database, as plain SQL for any other tool.
+def render_sql() -> str:
+    """Return what `upgrade` runs on an empty database, as plain SQL for other tools.
 
-    It records its version, so that `upgrade` finds nothing to do afterwards.
+    The SQL also records the revision, so that `upgrade` has nothing to do afterwards.
     """
     from alembic import command
 
     script = StringIO()
-    with _one_at_a_time:
+    with _alembic_lock:
         command.upgrade(_config(output_buffer=script), "head", sql=True)
     return script.getvalue()
 
 
-def current(database_url: str) -> str | None:
-    """The revision that a database is at; None where it was never migrated.
+def current_revision(database_url: str) -> str | None:
+    """Return the revision of a database, None if it was never migrated.
 
     Raises:
         RefreshError: as for `upgrade`.
     """
-    with _connected(database_url) as connection:
-        return _version(connection)
+    with _transaction(database_url) as connection:
+        return _read_revision(connection)
 
 
-def newest() -> str:
-    """The revision that this release needs."""
+def newest_revision() -> str:
+    """Return the revision that this release needs."""
     return max(path.stem[:4] for path in (FOLDER / "versions").glob("0*.py"))
 
 
-def is_current(database_url: str) -> bool:
-    """Whether a database has exactly the tables that this release reads and writes.
+def is_at_newest_revision(database_url: str) -> bool:
+    """Return whether a database is at the revision that this release needs.
 
     Raises:
         RefreshError: as for `upgrade`.
     """
-    return current(database_url) == newest()
+    return current_revision(database_url) == newest_revision()
 
 
-def require_current(database_url: str) -> None:
-    """Refuse a database that lacks what this release reads and writes.
+def require_newest_revision(database_url: str) -> None:
+    """Require that a database is at the revision that this release needs.
 
     Raises:
-        NotFound: the schema is missing, or at another revision.
+        NotFound: the schema does not exist, or is at another revision.
         RefreshError: as for `upgrade`.
     """
-    found, needed = current(database_url), newest()
-    if found != needed:
+    revision, needed = current_revision(database_url), newest_revision()
+    if revision != needed:
         raise NotFound(
-            f"schema {SCHEMA} is not migrated (it is at {found or 'nothing'}, this release needs "
-            f"{needed}); run sqp-refresh migrate"
+            f"schema {SCHEMA} is not migrated (it is at {revision or 'nothing'}, this release "
+            f"needs {needed}); run sqp-refresh migrate"
         )
 
 
-def sql_of(path: Path) -> TextClause:
-    """A file of SQL, to be run as it stands."""
-    # To SQLAlchemy a word after a colon is a parameter; our files have none.
+def read_sql(path: Path) -> TextClause:
+    """Return the SQL in a file as a statement, to be run as it is written."""
+    # SQLAlchemy takes a word after a colon for a parameter; these files have no parameters.
     return text(path.read_text(encoding="utf-8").strip().removesuffix(";").replace(":", r"\:"))
 
 
-def sql_beside(version: str, direction: str) -> TextClause:
-    """The SQL of a version, given its Python file and `up` or `down`."""
-    return sql_of(Path(version).with_suffix(f".{direction}.sql"))
+def read_revision_sql(module: str, direction: str) -> TextClause:
+    """Return the SQL of a revision.
+
+    Args:
+        module: The `__file__` of the revision's Python module; its SQL files are beside it.
+        direction: "up" or "down".
+    """
+    return read_sql(Path(module).with_suffix(f".{direction}.sql"))
 
 
 def _config(**options: Any) -> "Config":  # noqa: ANN401, Alembic's own keywords
     from alembic.config import Config
 
     config = Config(**options)
-    # Alembic reads its options as an ini file does, where a percent sign is special.
+    # Alembic reads an option as a line of an ini file, where a percent sign is special.
     config.set_main_option("script_location", str(FOLDER).replace("%", "%%"))
     return config
 
 
-def _run(direction: str, connection: Connection, revision: str) -> list[str]:
+def _run_alembic(command_name: str, connection: Connection, revision: str) -> list[str]:
+    """Run Alembic's `upgrade` or `downgrade`; return the revisions applied, or taken back."""
     from alembic import command
     from alembic.util import CommandError
 
-    moved: list[str] = []
+    revisions: list[str] = []
     config = _config(
         attributes={
             "connection": connection,
-            "on_version_apply": lambda step, **_: moved.append(step.up_revision_id),
+            "on_version_apply": lambda step, **_: revisions.append(step.up_revision_id),
         }
     )
     try:
-        with _one_at_a_time:
-            getattr(command, direction)(config, revision)
+        with _alembic_lock:
+            getattr(command, command_name)(config, revision)
     except CommandError as error:
-        raise NotFound(f"{one_line(error)}; this release goes up to {newest()}") from error
-    return moved
+        raise NotFound(f"{one_line(error)}; this release goes up to {newest_revision()}") from error
+    return revisions
 
 
-def _version(connection: Connection) -> str | None:
-    versions = f"{SCHEMA}.alembic_version"
-    (is_there,) = connection.execute(
-        text("SELECT to_regclass(:versions) IS NOT NULL"), {"versions": versions}
+def _read_revision(connection: Connection) -> str | None:
+    table = f"{SCHEMA}.alembic_version"
+    (exists,) = connection.execute(
+        text("SELECT to_regclass(:table) IS NOT NULL"), {"table": table}
     ).one()
-    if not is_there:
+    if not exists:
         return None
     return connection.execute(text("SELECT version_num FROM sqp.alembic_version")).scalar()
 
 
 @contextmanager
-def _connected(database_url: str) -> Iterator[Connection]:
-    """A transaction on the database; what goes wrong in it comes out as one of our errors."""
+def _transaction(database_url: str) -> Iterator[Connection]:
+    """Open a transaction on the database; raise what goes wrong in it as a `RefreshError`."""
     engine = create_engine(
         "postgresql+psycopg://",
-        creator=lambda: _connection(database_url),
+        creator=lambda: _connect(database_url),
         poolclass=NullPool,
-        # A migration that waited for another must see what that one did.
+        # A migration that waited for another one must see what that one did.
         isolation_level="READ COMMITTED",
     )
     try:
         with engine.begin() as connection:
             yield connection
     except DBAPIError as error:
-        raise _explained(error.orig or error) from error
+        raise _translated(error.orig or error) from error
 
 
-def _connection(database_url: str) -> psycopg.Connection:
+def _connect(database_url: str) -> psycopg.Connection:
     address = address_of(database_url)
     try:
-        # A pooler in front of Postgres may not know statements that were prepared.
+        # A connection pooler may not support prepared statements.
         connection = psycopg.connect(conninfo.make_conninfo("", **address), prepare_threshold=None)
     except psycopg.Error as error:
         raise unreachable(one_line(error), address) from None
@@ -206,26 +220,28 @@ def _connection(database_url: str) -> psycopg.Connection:
     return connection
 
 
-def _explained(error: BaseException) -> RefreshError:
-    said = f"Postgres: {one_line(error)}"
+def _translated(error: BaseException) -> RefreshError:
+    message = f"Postgres: {one_line(error)}"
     match error:
         case psycopg.errors.InsufficientPrivilege():
             return AccessDenied(
-                f"{said}; migrate as the owner of the database, and of schema {SCHEMA} if it exists"
+                f"{message}; migrate as the owner of the database, and of schema {SCHEMA} if it "
+                "exists"
             )
         case psycopg.errors.DependentObjectsStillExist():
             return Permanent(
-                f"{said}: {_detail(error)}; nothing was dropped: move or drop what is yours first"
+                f"{message}: {_detail(error)}; nothing was dropped: move or drop what is yours "
+                "first"
             )
         case psycopg.errors.DuplicateTable() | psycopg.errors.DuplicateFunction():
             return Permanent(
-                f"{said}; schema {SCHEMA} holds something of another origin: move it elsewhere, "
-                "then migrate again"
+                f"{message}; schema {SCHEMA} holds something of another origin: move it "
+                "elsewhere, then migrate again"
             )
         case psycopg.OperationalError():
-            return Transient(f"{said}; nothing was changed: try again")
+            return Transient(f"{message}; nothing was changed: try again")
         case _:
-            return Permanent(said)
+            return Permanent(message)
 
 
 def _detail(error: psycopg.Error) -> str:

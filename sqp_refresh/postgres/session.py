@@ -1,9 +1,11 @@
-"""One session with the target database: psycopg's calls, our errors, and deadlines for all of them.
+"""Open a session with the target database: psycopg with deadlines, and with `RefreshError`s.
 
 A statement is a plain string or, where it names tables and columns, a `psycopg.sql` composition.
-Values are parameters, written `%(name)s`; nothing is formatted by hand.
+Values are parameters, written `%(name)s`; no value is ever formatted into a statement.
 
-    session.fetch_all("SELECT a FROM t WHERE b = %(b)s", {"b": 1}, row_factory=class_row(Found))
+    with connect(settings.database_url) as session, session.transaction():
+        query = "SELECT asin, week FROM sqp.sales WHERE week = %(week)s"
+        sales = session.fetch_all(query, {"week": week}, row_factory=class_row(Sale))
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -28,22 +30,23 @@ Parameters = Mapping[str, Any]
 
 CONNECT_TIMEOUT_S = 10
 
-# How libpq notices a server that is gone without a word, in seconds; the system's own is two hours.
+# By these, in seconds and ms, libpq notices that a server is gone; the system's default is 2 hours.
 _KEEPALIVE = {
     "keepalives_idle": 30,
     "keepalives_interval": 10,
     "keepalives_count": 3,
     "tcp_user_timeout": 60_000,
 }
-# Nothing waits for ever. Set in each transaction: a pooler may give each one another connection.
+# Nothing waits for ever. These are set in each transaction, not once for the session, because a
+# connection pooler may run each transaction on another connection.
 DEADLINES = {
     "statement_timeout": "30min",
     "lock_timeout": "60s",
     "idle_in_transaction_session_timeout": "1h",
 }
 _TIMES = {"TimeZone": "UTC", "DateStyle": "ISO"}
-# A week of a large agency is compared in memory; and no statement here runs often enough to be
-# worth compiling.
+# The week of a large agency is compared in memory. No statement runs often enough to be worth the
+# time that compiling it takes.
 _PLANNING = {"work_mem": "64MB", "jit": "off"}
 
 
@@ -70,30 +73,35 @@ class Session:
         *,
         row_factory: RowFactory[Any] = tuple_row,
     ) -> list[Any]:
-        """Run one query and return all of its rows; meant for few.
+        """Run one query and return all of its rows; for queries with few rows.
 
         Args:
             query: The query.
-            params: The value of each `%(name)s` in it.
-            row_factory: What makes a row, e.g. `class_row` of a dataclass with the columns' names.
+            params: The value of each `%(name)s` in the query.
+            row_factory: Makes each row, e.g. `class_row(X)`: a dataclass X with a field for each
+                column of the query. Rows are tuples by default.
         """
         with translated_errors(), self._connection.cursor(row_factory=row_factory) as cursor:
             return cursor.execute(query, params).fetchall()
 
     def fetch_one(self, query: Statement, params: Parameters | None = None) -> tuple[Any, ...]:
-        """Run a query that always has exactly one row, and return that."""
+        """Run a query that always has exactly one row, and return that row."""
         (row,) = self.fetch_all(query, params)
         return row
 
     def execute(self, statement: Statement, params: Parameters | None = None) -> int:
-        """Run one statement; returns the number of rows that it wrote."""
+        """Run one statement, and return the number of rows that it wrote."""
         with translated_errors():
             return self._connection.execute(statement, params).rowcount
 
     def copy(self, statement: Statement, data: Iterable[bytes | memoryview]) -> int:
-        """Run a COPY FROM STDIN and send it its data; returns the rows copied.
+        """Run a COPY FROM STDIN with this data, and return the number of rows copied.
 
-        What making the data raises is raised here, and nothing of it is copied.
+        An error that `data` raises while it is read is raised here, and then no row is copied.
+
+        Args:
+            statement: The COPY statement.
+            data: Pieces of the data, in the format that the statement names.
         """
         with translated_errors(), self._connection.cursor() as cursor:
             with cursor.copy(statement) as to_server:
@@ -107,18 +115,18 @@ class Session:
             self._connection.commit()
 
     def rollback(self) -> None:
-        """Forget everything since the last commit."""
+        """Undo everything since the last commit."""
         with translated_errors():
             self._connection.rollback()
 
     @contextmanager
     def transaction(self, *, synchronous_commit: bool = True) -> Iterator[None]:
-        """Commit what the block did, or none of it; no statement in it waits for ever.
+        """Commit what the block did, or nothing of it if it raises; set deadlines for all of it.
 
         Args:
-            synchronous_commit: Whether the commit waits for the disk. Without it, the transaction
-                is safe from a crash of the server once a later one is; a crash leaves none without
-                those before it.
+            synchronous_commit: Whether the commit waits until the transaction is on disk. If not, a
+                crash of the server may lose the last transactions, but never one of them without
+                those that came after it.
         """
         settings = DEADLINES | _PLANNING
         if not synchronous_commit:
@@ -132,7 +140,7 @@ class Session:
         self.commit()
 
     def _set_local(self, settings: Mapping[str, str]) -> None:
-        """Set parameters of the server until the transaction ends."""
+        """Set parameters of the server for this transaction only."""
         names, values = list(settings), list(settings.values())
         self.fetch_all(
             "SELECT set_config(name, value, true)"
@@ -141,7 +149,7 @@ class Session:
         )
 
     def _rollback_quietly(self) -> None:
-        # A lost connection has rolled back already; the error that lost it is the one to show.
+        # A lost connection has rolled back already, and the error to raise is the one that lost it.
         try:
             self.rollback()
         except RefreshError:
@@ -150,12 +158,12 @@ class Session:
     # -- until every caller passes parameters ------------------------------------------------------
 
     def rows(self, query: sql.Composable) -> list[tuple[Any, ...]]:
-        """Run one query and return all of its rows; meant for few."""
+        """Run one query and return all of its rows; for queries with few rows."""
         with translated_errors():
             return self._connection.execute(query.as_bytes(self._connection)).fetchall()
 
     def row(self, query: sql.Composable) -> tuple[Any, ...]:
-        """Run a query that always has exactly one row, and return that."""
+        """Run a query that always has exactly one row, and return that row."""
         (only,) = self.rows(query)
         return only
 
@@ -167,11 +175,11 @@ class Session:
 
 @contextmanager
 def connect(database_url: str, *, connect_timeout_s: int = CONNECT_TIMEOUT_S) -> Iterator[Session]:
-    """Open a session with the target.
+    """Open a session with the target database, and close it when the block ends.
 
     Args:
-        database_url: Where the target is, and as whom to go there.
-        connect_timeout_s: Seconds to wait for an answer, unless the URL says something else.
+        database_url: Address, user and password.
+        connect_timeout_s: Seconds to wait for the server, unless the URL sets connect_timeout.
 
     Raises:
         Unavailable: nothing answers at the address.
@@ -181,7 +189,8 @@ def connect(database_url: str, *, connect_timeout_s: int = CONNECT_TIMEOUT_S) ->
     """
     address = address_of(database_url, connect_timeout_s)
     try:
-        # A pooler may give each transaction another connection, which knows no prepared statement.
+        # A pooler may run each transaction on another connection, which does not have the prepared
+        # statements of the one before.
         connection = psycopg.connect(**address, prepare_threshold=None)
     except psycopg.OperationalError as error:
         raise unreachable(server_message(error), address) from None
@@ -193,7 +202,7 @@ def connect(database_url: str, *, connect_timeout_s: int = CONNECT_TIMEOUT_S) ->
 
 
 def _set_times_to_utc(connection: psycopg.Connection[Any]) -> None:
-    """Have times come in UTC, and be understood, whatever the server's settings are."""
+    """Make the server send times in UTC and in ISO format, whatever its own settings are."""
     with translated_errors():
         for name, value in _TIMES.items():
             if value not in (connection.info.parameter_status(name) or ""):
@@ -203,7 +212,7 @@ def _set_times_to_utc(connection: psycopg.Connection[Any]) -> None:
 
 
 def address_of(database_url: str, connect_timeout_s: int = CONNECT_TIMEOUT_S) -> dict[str, Any]:
-    """Return where and as whom to connect, for libpq, which reads the URL itself: as psql would.
+    """Return the parameters of a connection, read from the URL by libpq, as psql reads it.
 
     Raises:
         SettingsError: the URL cannot be parsed.
@@ -211,10 +220,10 @@ def address_of(database_url: str, connect_timeout_s: int = CONNECT_TIMEOUT_S) ->
     try:
         address = conninfo.conninfo_to_dict(database_url)
     except psycopg.ProgrammingError:
-        # The message of the parser quotes the URL, password and all.
+        # The parser's message quotes the URL, and the password in it.
         raise malformed_url() from None
     defaults = {"connect_timeout": connect_timeout_s, "application_name": "sqp_refresh"}
-    # COPY sends texts as they are in Arrow, in UTF-8.
+    # COPY sends text as Arrow stores it, in UTF-8, whatever encoding the URL asks for.
     return defaults | _KEEPALIVE | address | {"client_encoding": "UTF8"}
 
 
@@ -227,5 +236,5 @@ def identifier(*names: str) -> sql.Identifier:
 
 
 def type_name(name: str) -> sql.SQL:
-    """Return a type's name as SQL. Types come from the code alone, so nothing of it is quoted."""
+    """Return a type's name as SQL, unquoted: types are named in the code only, never by users."""
     return sql.SQL(cast(LiteralString, name))

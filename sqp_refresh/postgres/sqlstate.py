@@ -1,4 +1,4 @@
-"""What Postgres's errors mean: one map from SQLSTATE, or libpq's words, to our errors.
+"""Translate psycopg's errors into `RefreshError`s, by SQLSTATE or by libpq's message.
 
 Every message is one line with the remedy. None quotes the query, a value or the password.
 """
@@ -22,7 +22,7 @@ from sqp_refresh.errors import (
     one_line,
 )
 
-# SQLSTATE, or the class that its first two characters name, and what the caller can do about it.
+# By SQLSTATE, or by its class, which is the first two characters: the error, and the remedy.
 _MEANING: dict[str, tuple[type[RefreshError], str]] = {
     "08": (Unavailable, "check that Postgres is up"),
     "22": (DataError, "check the value in the source"),
@@ -40,7 +40,7 @@ _MEANING: dict[str, tuple[type[RefreshError], str]] = {
     "42P01": (NotFound, "run `sqp-refresh migrate`"),
     "42703": (SchemaMismatch, "run `sqp-refresh migrate`"),
 }
-# libpq reports a refused connection in words only, without a SQLSTATE.
+# libpq reports a refused connection without a SQLSTATE, so its message has to tell.
 _REFUSALS = (
     "authentication failed",
     "no password supplied",
@@ -53,7 +53,7 @@ _REFUSALS = (
 
 @contextmanager
 def translated_errors() -> Iterator[None]:
-    """Turn the driver's errors into ours."""
+    """Raise the errors that psycopg raises in the block as `RefreshError`s."""
     try:
         yield
     except psycopg.Error as error:
@@ -61,7 +61,7 @@ def translated_errors() -> Iterator[None]:
 
 
 def _translated(error: psycopg.Error) -> RefreshError:
-    # A connection that breaks has no SQLSTATE.
+    # The error of a connection that breaks has no SQLSTATE; 08 is the class of such errors.
     sqlstate = error.sqlstate or "08"
     kind, remedy = _MEANING.get(sqlstate) or _MEANING.get(sqlstate[:2]) or (RefreshError, "")
     message = f"Postgres: {server_message(error)}"
@@ -69,14 +69,20 @@ def _translated(error: psycopg.Error) -> RefreshError:
 
 
 def server_message(error: psycopg.Error) -> str:
-    """Return what the server said, without the query it quotes and the driver's own words."""
+    """Return the server's message, without the query it quotes and what the driver adds."""
     message = error.diag.message_primary or str(error).rpartition("FATAL:")[2]
     return one_line(Exception(message.removeprefix("connection failed: ")))
 
 
 def unreachable(message: str, address: dict[str, Any]) -> RefreshError:
-    """Turn what libpq said of a connection that was not made into one of our errors."""
-    # A password with an unquoted / or @ ends up in these, and libpq's message would show it.
+    """Return the error for a connection that could not be opened.
+
+    Args:
+        message: The message of libpq, or of the server.
+        address: The parameters of the connection.
+    """
+    # With an unquoted / or @ in the password, the URL is split in the wrong place: part of the
+    # password ends up in these parameters, and libpq's message would show it.
     if any("@" in str(address.get(part, "")) for part in ("host", "port", "dbname")):
         return malformed_url()
     if re.search('database ".*" does not exist', message):
@@ -87,7 +93,7 @@ def unreachable(message: str, address: dict[str, Any]) -> RefreshError:
 
 
 def malformed_url() -> SettingsError:
-    """Describe a DATABASE_URL that cannot be parsed, without quoting it."""
+    """Return the error for a DATABASE_URL that cannot be parsed, without quoting the URL."""
     return SettingsError(
         "DATABASE_URL cannot be parsed; write it as postgresql://user:password@host:5432/database, "
         "with special characters of the password percent-encoded"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sqp_refresh.checks.period_totals import PeriodTotals
 from sqp_refresh.checks.reconcile import Difference, find_differences
 from sqp_refresh.control import audit_log, checkpoints, quarantine
+from sqp_refresh.control.table_lock import lock_and_require_enabled
 from sqp_refresh.errors import Rejected, Transient
 from sqp_refresh.ledger import ledger
 from sqp_refresh.ledger.decide import Decision
@@ -24,7 +25,6 @@ from sqp_refresh.model.versions import SourceVersion
 from sqp_refresh.postgres.session import Session
 from sqp_refresh.refresh.prefetch import prefetch
 from sqp_refresh.refresh.result import PeriodResult, RefreshState
-from sqp_refresh.registry import refresh_config
 from sqp_refresh.validate.row_validator import (
     InvalidRow,
     RowValidator,
@@ -156,7 +156,7 @@ def _load(session: Session, state: RefreshState, period: PreparedPeriod) -> Peri
     """Load one period: its rows, its entry in the ledger and its checkpoint, or nothing of it."""
     # The transaction that closes the checkpoint is the one that waits for the disk.
     with session.transaction(synchronous_commit=False):
-        refresh_config.hold(session, state.table)
+        lock_and_require_enabled(session, state.table)
         baseline = loading.baseline_of(session, period.strategy, period.target, period.decision)
         loaded = loading.load(session, period.strategy, period.target, period.rows, baseline)
         if period.validator:
@@ -214,7 +214,7 @@ def _quarantine(
     """Settle the rows of a week that waited, and keep those that it has now."""
     week = period.target.period
     quarantine.settle(session, state.table, week)
-    quarantine.keep(session, state.table, week, rows, audit_id=state.audit_log_id)
+    quarantine.add(session, state.table, week, rows, audit_log_id=state.audit_log_id)
 
 
 def _reconcile(

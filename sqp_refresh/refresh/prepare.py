@@ -61,9 +61,9 @@ def prepare(session: Session, source: Source, request: RefreshRequest) -> Refres
         RefreshError: see `errors`.
     """
     table = source.table
-    params = refresh_config.require_enabled(session, table).params
+    params = refresh_config.require_enabled(session, table).sync_params
     source.batch_size = params.batch_size
-    interrupted = checkpoints.active(session, table)
+    interrupted = checkpoints.find_active(session, table)
     if interrupted and request.force and not interrupted.forced:
         interrupted = None
     resumed = interrupted.published if interrupted else []
@@ -85,7 +85,7 @@ def prepare(session: Session, source: Source, request: RefreshRequest) -> Refres
         target=inspect_target(session, table, list(to_load)),
         max_rejected_ratio=_max_rejected_ratio(params),
         drift=changes,
-        failed_parents=audit_log.failed_last(session, _soft_parents(table)),
+        failed_parents=audit_log.list_last_failed(session, _soft_parents(table)),
     )
 
 
@@ -108,7 +108,7 @@ def _decide(
 ) -> tuple[Mapping[Period, Decision], Drift]:
     """Compare the source with the ledger; what has changed about its columns is told, too."""
     table = source.table
-    schema = audit_log.last_schema(session, table) if table.source else {}
+    schema = audit_log.find_source_schema(session, table) if table.source else {}
     try:
         versions = source.versions(session, periods)
     except SchemaMismatch as mismatch:
@@ -128,7 +128,7 @@ def _rows_to_read(to_load: Mapping[Period, Decision]) -> int | None:
 
 
 def _max_rejected_ratio(params: SyncParams) -> float:
-    (metric,) = with_thresholds([QUARANTINED_RATIO], params.only(QUARANTINED_RATIO.name))
+    (metric,) = with_thresholds([QUARANTINED_RATIO], params.thresholds_of(QUARANTINED_RATIO.name))
     return metric.maximum or 0.0
 
 

@@ -57,7 +57,7 @@ def refresh(database_url: str, source: Source, request: RefreshRequest) -> Refre
         try:
             for attempt in retrying(lambda: len(state.loaded)):
                 with attempt:
-                    lock.ensure()
+                    lock.acquire()
                     _attempt(database_url, state)
         except BaseException as error:
             _close_as_failed(database_url, state, error)
@@ -84,7 +84,7 @@ def _attempt(database_url: str, state: RefreshState) -> None:
 def _open_audit_row(session: Session, state: RefreshState) -> None:
     if not state.audit_log_id:
         # This refresh holds the table, so that an open row of another one is a dead one's.
-        audit_log.close_dead(session, held=state.table)
+        audit_log.close_lost_runs(session, locked=state.table)
         state.audit_log_id = audit_log.begin(session, state.table, state.request.origin)
 
 
@@ -127,7 +127,7 @@ def _close_as_failed(database_url: str, state: RefreshState, error: BaseExceptio
                 if not state.audit_log_id:
                     origin = state.request.origin
                     state.audit_log_id = audit_log.begin(session, state.table, origin)
-                _close_audit_row(session, state, audit_log.failure(error))
+                _close_audit_row(session, state, audit_log.describe_failure(error))
             # Whoever interrupts a refresh does not wait for indexes; the next one builds them.
             if isinstance(error, Exception):
                 indexes.build_dropped(session, state.table)

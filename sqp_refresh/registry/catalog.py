@@ -1,7 +1,7 @@
-"""Every table there is to refresh: the eight of `tables.py`, and what operators add in SQL.
+"""Put together every table there is to refresh: the eight of `tables.py`, and those added in SQL.
 
 The registry may change a priority, add a dependency or make one soft, and register a table of its
-own. Where it says something that cannot be followed, that is reported, never ignored.
+own. Where it holds something that cannot be followed, that is reported, never ignored.
 """
 
 import logging
@@ -14,32 +14,33 @@ from sqp_refresh.model.tables import SCHEMA, TABLES, Dependency, SourceSpec, Tab
 from sqp_refresh.postgres.session import connect
 from sqp_refresh.registry import refresh_config
 from sqp_refresh.registry.refresh_config import Registration
-from sqp_refresh.registry.registration import Description, described, table_from
-from sqp_refresh.registry.sync_params import SyncParams
+from sqp_refresh.registry.registration import build_table
+from sqp_refresh.registry.table_description import TableDescription, describe_tables
 from sqp_refresh.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 # A code location that loads must not wait long for a database that is away.
-PATIENCE_S = 3
+CONNECT_TIMEOUT_S = 3
 
 Edges = Mapping[tuple[str, str], str]
+"""How strict each dependency is, by (parent, dependent)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """The tables, parents before their dependents, and where the registry says something else.
+    """The tables, parents before their dependents, and where the registry differs from the code.
 
     Attributes:
-        tables: By name.
-        problems: One line each; empty where graph and registry say the same.
+        tables: The tables by name.
+        problems: One line each; empty where the code and the registry agree.
     """
 
     tables: dict[str, Table]
     problems: list[str] = field(default_factory=list)
 
     def table(self, name: str) -> Table:
-        """A table by its name.
+        """Return a table by its name.
 
         Raises:
             SettingsError: there is none of that name.
@@ -48,78 +49,83 @@ class Catalog:
             raise SettingsError(f"there is no table {name!r}; choose from {', '.join(self.tables)}")
         return self.tables[name]
 
-    def made_from(self, spec: SourceSpec | None) -> list[str]:
+    def filled_from(self, spec: SourceSpec | None) -> list[str]:
         """List the tables that are filled from a source, and those derived from them."""
         filled = [name for name, table in self.tables.items() if table.source == spec]
         return self.with_derived(filled)
 
     def with_derived(self, names: Collection[str]) -> list[str]:
         """List some tables and those that Postgres derives from them, parents first."""
-        made: list[str] = []
+        listed: list[str] = []
         # Parents come before their dependents.
         for name, table in self.tables.items():
-            if name in names or (table.source is None and set(table.parents) & set(made)):
-                made.append(name)
-        return made
+            if name in names or (table.source is None and set(table.parents) & set(listed)):
+                listed.append(name)
+        return listed
 
 
 def read_catalog(settings: Settings) -> Catalog:
-    """What this release ships and the registry adds; only what it ships where that is away."""
+    """Read the registry and add it to the shipped tables; without a database, return only those."""
     if settings.DATABASE_URL is None:
         return Catalog(dict(TABLES))
     try:
-        with connect(settings.database_url, connect_timeout_s=PATIENCE_S) as session:
-            registrations = refresh_config.registered(session)
-            edges = refresh_config.dependencies(session)
-            names = [name for name, one in registrations.items() if one.raw_params]
-            descriptions = described(session, [name for name in names if name not in TABLES])
+        with connect(settings.database_url, connect_timeout_s=CONNECT_TIMEOUT_S) as session:
+            registrations = refresh_config.read_registrations(session)
+            edges = refresh_config.read_dependencies(session)
+            added = [
+                name
+                for name, registration in registrations.items()
+                if registration.custom_sync_params and name not in TABLES
+            ]
+            descriptions = describe_tables(session, added)
     except RefreshError as error:
         logger.warning("the registry was not read, only the tables shipped are known: %s", error)
         return Catalog(dict(TABLES), [f"the registry was not read: {error}"])
-    catalog = combined(registrations, edges, descriptions)
+    catalog = merge_with_registry(registrations, edges, descriptions)
     for problem in catalog.problems:
         logger.warning("%s", problem)
     return catalog
 
 
-def combined(
+def merge_with_registry(
     registrations: Mapping[str, Registration],
     edges: Edges,
-    descriptions: Mapping[str, Description],
+    descriptions: Mapping[str, TableDescription],
 ) -> Catalog:
-    """What this release ships, with the registry's rows laid over it.
+    """Lay the registry's rows over the shipped tables.
 
     Args:
         registrations: The rows of refresh_config, by table.
-        edges: The rows of refresh_dependencies: (parent, dependent) and how strictly.
-        descriptions: What Postgres says of the tables that operators registered.
+        edges: The rows of refresh_dependencies.
+        descriptions: How Postgres describes the tables that operators registered, by name.
     """
     problems: list[str] = []
     tables = dict(TABLES)
     for name, registration in registrations.items():
         if name in TABLES:
-            tables[name] = _as_registered(TABLES[name], registration)
-        elif table := _registered(registration, descriptions, problems):
-            tables[name] = _as_registered(table, registration)
+            tables[name] = _with_schedule(TABLES[name], registration)
+        elif table := _build_registered(registration, descriptions, problems):
+            tables[name] = _with_schedule(table, registration)
     problems += [
         f"{SCHEMA}.{name} is not in sqp.refresh_config; run `sqp-refresh migrate`"
         for name in TABLES
         if name not in registrations
     ]
-    return _connected(tables, edges, problems)
+    return _connect_tables(tables, edges, problems)
 
 
-def _as_registered(table: Table, registration: Registration) -> Table:
+def _with_schedule(table: Table, registration: Registration) -> Table:
     return replace(
         table, priority=registration.priority, frequency_hours=registration.frequency_hours
     )
 
 
-def _registered(
-    registration: Registration, descriptions: Mapping[str, Description], problems: list[str]
+def _build_registered(
+    registration: Registration, descriptions: Mapping[str, TableDescription], problems: list[str]
 ) -> Table | None:
+    """Build a registered table; None where that is not possible, with a problem that says why."""
     # A table that registered itself says nothing yet of where its rows come from.
-    if "source_table" not in registration.raw_params:
+    if "source_table" not in registration.custom_sync_params:
         if registration.is_enabled:
             problems.append(
                 f"{SCHEMA}.{registration.table} is enabled, but nothing says where its rows come "
@@ -127,15 +133,19 @@ def _registered(
             )
         return None
     try:
-        params: SyncParams = registration.params
+        params = registration.sync_params
         description = descriptions.get(registration.table)
-        return table_from(registration.table, params, description, registration.priority)
+        return build_table(registration.table, params, description, registration.priority)
     except SettingsError as error:
         problems.append(str(error))
         return None
 
 
-def _connected(tables: dict[str, Table], edges: Edges, problems: list[str]) -> Catalog:
+def _connect_tables(tables: dict[str, Table], edges: Edges, problems: list[str]) -> Catalog:
+    """Give the tables their parents, and put parents before their dependents.
+
+    An edge that cannot be followed is left out and becomes a problem.
+    """
     parents = {name: dict(table.parents) for name, table in tables.items()}
     shipped = {(parent, name) for name, table in tables.items() for parent in table.parents}
     problems += [

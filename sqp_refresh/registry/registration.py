@@ -1,85 +1,87 @@
-"""A table that an operator registered without code: its row in the registry made into a `Table`."""
+"""Register a table without code, and turn its row in the registry into a `Table`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass
 
-from psycopg import sql
+from psycopg.types.json import Jsonb
 
 from sqp_refresh.errors import SettingsError
 from sqp_refresh.extract.bigquery_table import describe
 from sqp_refresh.extract.client import rest_client, translated_errors
 from sqp_refresh.model.periods import Grain
-from sqp_refresh.model.tables import DATE, SCHEMA, TABLES, Origin, SourceColumn, SourceSpec, Table
+from sqp_refresh.model.tables import (
+    DATE,
+    SCHEMA,
+    TABLES,
+    Dependency,
+    Origin,
+    SourceColumn,
+    SourceSpec,
+    Table,
+)
 from sqp_refresh.postgres.session import Session
 from sqp_refresh.registry.sync_params import SyncParams
+from sqp_refresh.registry.table_description import TableDescription, describe_tables
 from sqp_refresh.settings import Settings
 
 UPDATED_AT = "updated_at"
 
-_DESCRIBED = sql.SQL("""
-SELECT relname, coalesce(obj_description(class.oid, 'pg_class'), ''), attname,
-    format_type(atttypid, atttypmod), attnotnull, attgenerated <> '' OR attidentity = 'a'
-FROM pg_class AS class
-JOIN pg_attribute ON attrelid = class.oid AND attnum > 0 AND NOT attisdropped
-WHERE relnamespace = {schema}::regnamespace AND relname = ANY({tables}) AND relkind IN ('r', 'p')
-ORDER BY relname, attnum
-""")
-_KEYS = sql.SQL("""
-SELECT class.relname, (
-    SELECT string_agg(attname, ',' ORDER BY attname) FROM pg_attribute
-    WHERE attrelid = class.oid AND attnum = ANY(indkey)
-)
-FROM pg_index
-JOIN pg_class AS class ON class.oid = indrelid
-WHERE relnamespace = {schema}::regnamespace AND relname = ANY({tables})
-    AND indisunique AND indpred IS NULL AND indexprs IS NULL
-""")
+_INSERT_OR_UPDATE = """
+INSERT INTO sqp.refresh_config AS config
+    (table_schema, table_name, is_enabled, priority, custom_sync_params)
+VALUES (%(schema)s, %(table)s, %(enabled)s, %(priority)s, %(sync_params)s)
+ON CONFLICT (table_schema, table_name) DO UPDATE
+SET is_enabled = excluded.is_enabled, priority = excluded.priority,
+    custom_sync_params = config.custom_sync_params || excluded.custom_sync_params
+"""
+_ADD_DEPENDENCY = """
+INSERT INTO sqp.refresh_dependencies (parent_config_id, dependent_config_id, dependency_type)
+SELECT parent.id, dependent.id, %(dependency)s
+FROM sqp.refresh_config AS parent, sqp.refresh_config AS dependent
+WHERE parent.table_schema = %(schema)s AND parent.table_name = %(parent)s
+    AND dependent.table_schema = %(schema)s AND dependent.table_name = %(table)s
+ON CONFLICT (parent_config_id, dependent_config_id) DO UPDATE
+SET dependency_type = excluded.dependency_type
+"""
 
 
-@dataclass(frozen=True, slots=True)
-class Description:
-    """A table as Postgres describes it.
+def register(
+    session: Session,
+    table: str,
+    sync_params: SyncParams,
+    *,
+    enabled: bool,
+    priority: int,
+    parents: Mapping[str, Dependency],
+) -> None:
+    """Add a table to the registry, or change its row there.
 
-    Attributes:
-        about: Its comment.
-        types: Type by column, those left out that nobody may write.
-        not_null: The columns that are never null.
-        keys: The sets of columns that are unique.
+    Args:
+        session: A session in a transaction.
+        table: Name of the table in schema sqp.
+        sync_params: What it does differently; parameters of an earlier registration stay where
+            this one has the default.
+        enabled: Whether it may be refreshed.
+        priority: Higher is refreshed first among tables that are ready.
+        parents: The tables it depends on, and how strictly.
+
+    Raises:
+        SettingsError: a parent is not registered.
     """
-
-    about: str
-    types: dict[str, str]
-    not_null: frozenset[str]
-    keys: frozenset[frozenset[str]]
-
-
-def described(session: Session, tables: Sequence[str]) -> dict[str, Description]:
-    """How Postgres describes these tables; one that does not exist is left out."""
-    if not tables:
-        return {}
-    wanted = {
-        "schema": sql.Literal(SCHEMA),
-        "tables": sql.SQL("{}::text[]").format(sql.Literal(list(tables))),
+    entry = {
+        "enabled": enabled,
+        "priority": priority,
+        "sync_params": Jsonb(sync_params.model_dump(exclude_defaults=True)),
     }
-    keys: dict[str, set[frozenset[str]]] = {}
-    for table, columns in session.rows(_KEYS.format(**wanted)):
-        keys.setdefault(table, set()).add(frozenset(columns.split(",")))
-    found: dict[str, list[tuple]] = {}
-    for table, *column in session.rows(_DESCRIBED.format(**wanted)):
-        found.setdefault(table, []).append(tuple(column))
-    return {
-        table: Description(
-            about=columns[0][0],
-            types={name: type_ for _, name, type_, _, computed in columns if not computed},
-            not_null=frozenset(name for _, name, _, not_null, _ in columns if not_null),
-            keys=frozenset(keys.get(table, ())),
-        )
-        for table, columns in found.items()
-    }
+    names = {"schema": SCHEMA, "table": table}
+    session.execute(_INSERT_OR_UPDATE, names | entry)
+    for parent, dependency in parents.items():
+        edge = {"parent": parent, "dependency": dependency.value}
+        if not session.execute(_ADD_DEPENDENCY, names | edge):
+            raise SettingsError(f"there is no table {parent!r} in sqp.refresh_config to depend on")
 
 
-def checked(
+def check_registration(
     settings: Settings,
     session: Session,
     table: str,
@@ -88,7 +90,7 @@ def checked(
     columns: dict[str, str],
     week_column: str | None,
 ) -> SyncParams:
-    """The parameters of a registration that would work.
+    """Return the parameters of a registration, once Postgres and BigQuery agree with them.
 
     Args:
         settings: Where BigQuery is.
@@ -106,12 +108,12 @@ def checked(
     if table in TABLES:
         raise SettingsError(f"{SCHEMA}.{table} is one of the eight tables, and registered already")
     params = SyncParams(source_table=source, key=key, columns=columns, week_column=week_column)
-    description = described(session, [table]).get(table)
+    description = describe_tables(session, [table]).get(table)
     if description is None:
         raise SettingsError(f"there is no table {SCHEMA}.{table} in Postgres; create it first")
     if source is None:
         return SyncParams()
-    spec = table_from(table, params, description, priority=0).source
+    spec = build_table(table, params, description, priority=0).source
     assert spec is not None
     name = settings.source_named(source)
     with translated_errors(name), closing(rest_client(settings)) as client:
@@ -119,17 +121,24 @@ def checked(
     return params
 
 
-def table_from(
-    name: str, params: SyncParams, description: Description | None, priority: int
+def build_table(
+    name: str, params: SyncParams, description: TableDescription | None, priority: int
 ) -> Table:
-    """The table that a registration describes, with the same guarantees as any other.
+    """Build the table that a registration describes, with the same guarantees as any other.
+
+    Args:
+        name: Name of the table in schema sqp.
+        params: Its parameters in the registry.
+        description: How Postgres describes it; None where it does not exist.
+        priority: Higher is refreshed first among tables that are ready.
 
     Raises:
         SettingsError: the registration and the table in Postgres do not fit; the line says where.
     """
     if description is None:
         raise _malformed(name, "there is no such table in Postgres; create it first")
-    _check(name, params, description)
+    _check_columns(name, params, description)
+    _check_key(name, params, description)
     week_name = params.columns[params.week_column] if params.week_column else None
     columns = {
         target: SourceColumn(title, target, description.types[target], f"{title} in BigQuery")
@@ -137,12 +146,12 @@ def table_from(
     }
     return Table(
         name=name,
-        row=description.about or f"one row of {params.source_table}",
+        row=description.comment or f"one row of {params.source_table}",
         origin=Origin.SOURCE_ROWS,
         grain=Grain.DAY if week_name else Grain.TABLE,
         scope=week_name,
         key=tuple(columns[key].target for key in params.key),
-        values=tuple(one.target for one in columns.values() if one.name not in params.key),
+        values=tuple(column.target for column in columns.values() if column.name not in params.key),
         priority=priority,
         source=SourceSpec(
             tuple(columns.values()), params.week_column, tuple(params.key), params.source_table
@@ -151,12 +160,14 @@ def table_from(
     )
 
 
-def _check(name: str, params: SyncParams, description: Description) -> None:
+def _check_columns(name: str, params: SyncParams, description: TableDescription) -> None:
+    """Check what fills the table, and that it may be written."""
     targets = list(params.columns.values())
     if not params.source_table or not params.key or not params.columns:
         raise _malformed(name, "it needs source_table, key and columns")
     if set(targets) <= set(params.key):
         raise _malformed(name, "columns must fill a column beside the key")
+    # These names are quoted with backticks in queries.
     if any("`" in text or "\\" in text for text in (params.source_table, *params.columns)):
         raise _malformed(name, "a name in BigQuery may hold no backtick or backslash")
     if len(set(targets)) < len(targets):
@@ -164,6 +175,11 @@ def _check(name: str, params: SyncParams, description: Description) -> None:
     missing = [column for column in targets if column not in description.types]
     if missing:
         raise _malformed(name, f"the table has no column {', '.join(missing)} that may be written")
+
+
+def _check_key(name: str, params: SyncParams, description: TableDescription) -> None:
+    """Check that the key identifies a row, in the way that a merge needs it to."""
+    targets = params.columns.values()
     unfilled = [column for column in params.key if column not in targets]
     if unfilled:
         raise _malformed(name, f"columns does not fill {', '.join(unfilled)} of the key")
@@ -176,7 +192,7 @@ def _check(name: str, params: SyncParams, description: Description) -> None:
         _check_week(name, params, description)
 
 
-def _check_week(name: str, params: SyncParams, description: Description) -> None:
+def _check_week(name: str, params: SyncParams, description: TableDescription) -> None:
     target = params.columns.get(params.week_column or "")
     if target not in params.key:
         raise _malformed(name, "week_column must be one of columns, and fill a column of the key")
@@ -184,5 +200,5 @@ def _check_week(name: str, params: SyncParams, description: Description) -> None
         raise _malformed(name, f"{target} must be a date, because it places a row in its week")
 
 
-def _malformed(name: str, what: str) -> SettingsError:
-    return SettingsError(f"registration of {SCHEMA}.{name}: {what}")
+def _malformed(name: str, problem: str) -> SettingsError:
+    return SettingsError(f"registration of {SCHEMA}.{name}: {problem}")

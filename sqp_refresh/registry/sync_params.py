@@ -1,4 +1,4 @@
-"""`custom_sync_params` of `sqp.refresh_config`: what one table does differently, in SQL."""
+"""Read `custom_sync_params` of `sqp.refresh_config`: what an operator set for one table."""
 
 from typing import Any, Self
 
@@ -18,17 +18,18 @@ class Threshold(BaseModel):
 
 
 class SyncParams(BaseModel):
-    """What an operator set for one table; everything else has the switch's value.
+    """The parameters of one table; where one is not set, the setting of all tables counts.
 
     Attributes:
         batch_size: Rows per Arrow batch.
-        lookback_weeks: Weeks before today that every night looks at.
-        quality: Thresholds by the name of a quality metric; `quarantined_ratio` also limits how
-            many bad rows a week may have before all of it is rejected.
+        lookback_weeks: Number of weeks before today that every night looks at.
+        quality: Thresholds by the name of a quality metric; `quarantined_ratio` also limits which
+            share of a week's rows may be bad before all of the week is rejected.
         source_table: The table in BigQuery that fills a table registered without code.
-        key: Its key columns.
+        key: The columns of its primary key.
         columns: Title in BigQuery to column in Postgres, for every column that is filled.
-        week_column: Title of the column that places a row in its week; all rows at once without.
+        week_column: Title of the column that places a row in its week; without it, all rows are
+            read at once.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
@@ -41,13 +42,17 @@ class SyncParams(BaseModel):
     columns: dict[str, str] = {}
     week_column: str | None = None
 
-    def only(self, metric: str) -> dict[str, Threshold]:
-        """The thresholds of one metric, as `quality` has those of all."""
-        return {name: bounds for name, bounds in self.quality.items() if name == metric}
+    def thresholds_of(self, metric: str) -> dict[str, Threshold]:
+        """Return the thresholds of one metric by its name; empty where it has the usual ones."""
+        return {metric: self.quality[metric]} if metric in self.quality else {}
 
     @classmethod
     def read(cls, table: str, params: dict[str, Any]) -> Self:
-        """The parameters of a table.
+        """Validate the parameters of a table.
+
+        Args:
+            table: Name of the table in schema sqp, for the message.
+            params: Its `custom_sync_params`.
 
         Raises:
             SettingsError: one line that names each malformed parameter.

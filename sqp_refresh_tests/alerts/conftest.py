@@ -1,4 +1,4 @@
-"""A receiver that webhooks may reach, and an outbox to put alerts into."""
+"""Provide a receiver that webhooks may reach, and an outbox to write alerts to."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ from sqp_refresh_tests.alerts.receiver import Receiver, receiving
 
 @pytest.fixture
 def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
-    """A receiver on loopback, where webhooks may go to for once."""
+    """Start a receiver on loopback, and allow webhooks to go there."""
     monkeypatch.setenv("REFRESH_WEBHOOK_ALLOW_PRIVATE", "true")
     with receiving() as receiver:
         yield receiver
@@ -18,6 +18,6 @@ def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
 
 @pytest.fixture
 def outbox(migrated_database: str, monkeypatch: pytest.MonkeyPatch) -> Outbox:
-    """The outbox of a database in which nothing has happened yet."""
+    """Return the outbox of a database in which nothing has happened yet."""
     monkeypatch.setenv("DATABASE_URL", migrated_database)
     return Outbox(migrated_database)

@@ -1,4 +1,4 @@
-"""A database in which refreshes end as a test wants them to, and what its outbox then holds."""
+"""Let refreshes end as a test wants them to, and read what the outbox then holds."""
 
 from typing import Any
 
@@ -15,6 +15,8 @@ SUCCESS = {"status": "success", "error_message": None}
 
 
 class Outbox:
+    """A database whose audit log a test writes, and whose outbox it reads."""
+
     def __init__(self, url: str) -> None:
         self.url = url
 
@@ -28,7 +30,9 @@ class Outbox:
         )
 
     def fail(self, run_id: str = "r", root: str | None = None, error: Exception | None = None):
-        return self.end(run_id, audit_log.failure(error or Unavailable("BigQuery is away")), root)
+        return self.end(
+            run_id, audit_log.describe_failure(error or Unavailable("BigQuery is away")), root
+        )
 
     def succeed(self, run_id: str = "s", **outcome: Any) -> int:
         return self.end(run_id, SUCCESS | outcome)
@@ -42,9 +46,9 @@ class Outbox:
         **metadata: Any,
     ) -> int:
         with connect(self.url) as session, session.transaction():
-            audit_id = audit_log.begin(session, table, {"run_id": run_id, "root_run_id": root})
-            audit_log.close(session, audit_id, outcome, metadata)
-        return audit_id
+            audit_log_id = audit_log.begin(session, table, {"run_id": run_id, "root_run_id": root})
+            audit_log.close(session, audit_log_id, outcome, metadata)
+        return audit_log_id
 
     def deliver(self) -> list[Attempt]:
         with connect(self.url) as session:

@@ -1,4 +1,4 @@
-"""A real receiver of alerts on loopback: it answers as the path says, and remembers what came."""
+"""Run a real receiver of alerts on loopback: it answers as the path says, and keeps requests."""
 
 import json
 import threading
@@ -22,7 +22,7 @@ class Request:
 
 
 class Receiver(ThreadingHTTPServer):
-    """`/500` answers 500, `/302` redirects, `/never` and `/drip` are in no hurry."""
+    """A server: `/500` answers 500, `/302` redirects, `/never` and `/drip` are too slow."""
 
     daemon_threads = True
 
@@ -44,8 +44,9 @@ class Receiver(ThreadingHTTPServer):
 
     @property
     def processed(self) -> list[dict[str, Any]]:
-        """What a receiver makes of it that does nothing for an id that it has seen."""
-        return list({one.headers["webhook-id"]: one.alert for one in self.requests}.values())
+        """The alerts of a receiver that ignores an id which it has seen before."""
+        by_id = {request.headers["webhook-id"]: request.alert for request in self.requests}
+        return list(by_id.values())
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -73,7 +74,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def _drip(self) -> None:
-        """A whole answer, so slowly that each byte by itself is in time."""
+        """Send a whole answer, so slowly that each byte by itself is in time."""
         answer = b"HTTP/1.1 204 No Content\r\nx: " + b"." * 60 + b"\r\n\r\n"
         for byte in answer:
             if self.receiver.closing.wait(0.05):
@@ -87,7 +88,7 @@ class _Handler(BaseHTTPRequestHandler):
             return  # The sender has hung up, as it may.
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing: the test says what it expected."""
+        """Log nothing: the test says what it expected."""
 
 
 @contextmanager

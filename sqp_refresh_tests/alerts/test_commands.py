@@ -1,4 +1,4 @@
-"""`sqp-refresh alerts` as an operator meets it."""
+"""Test `sqp-refresh alerts` as an operator uses it."""
 
 import json
 
@@ -48,7 +48,7 @@ def test_a_test_of_nobody_says_how_to_name_somebody(outbox):
 
 @pytest.fixture
 def undelivered(outbox: Outbox, receiver, monkeypatch) -> Outbox:
-    """One alert that is tried again, and one that was given up."""
+    """Return an outbox with one alert that is tried again, and one that was given up."""
     monkeypatch.setenv("REFRESH_WEBHOOK_URL", receiver.url("/500"))
     outbox.subscribe("gone", receiver.url("/410"))
     outbox.fail()

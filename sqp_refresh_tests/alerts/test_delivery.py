@@ -1,4 +1,4 @@
-"""The way from the outbox to receivers: each alert arrives, whoever dies on the way."""
+"""Test the way from the outbox to receivers: each alert arrives, whichever process is killed."""
 
 import signal
 import subprocess
@@ -15,81 +15,81 @@ from sqp_refresh_tests.alerts.outboxes import TABLE, Outbox
 from sqp_refresh_tests.alerts.receiver import Receiver
 from sqp_refresh_tests.helpers.database import execute, rows
 
-PLACE = "sqp_refresh_tests.alerts.outboxes"
-COMMITS_AND_DIES = f"""
+MODULE = "sqp_refresh_tests.alerts.outboxes"
+COMMIT_AND_KILL = f"""
 import os, signal
-from {PLACE} import Outbox
+from {MODULE} import Outbox
 Outbox(os.environ["DATABASE_URL"]).fail()
 os.kill(os.getpid(), signal.SIGKILL)
 """
-SENDS_AND_DIES = f"""
+SEND_AND_KILL = f"""
 import os, signal
 from sqp_refresh.alerts import outbox
-from {PLACE} import Outbox
+from {MODULE} import Outbox
 outbox.settle = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 Outbox(os.environ["DATABASE_URL"]).deliver()
 """
 
 
 @pytest.fixture
-def told(outbox: Outbox, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> Outbox:
-    """An outbox whose receiver accepts everything."""
+def subscribed(outbox: Outbox, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> Outbox:
+    """Return an outbox whose receiver accepts everything."""
     monkeypatch.setenv("REFRESH_WEBHOOK_URL", receiver.url())
     return outbox
 
 
-def dies(program: str) -> None:
-    died = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert died.returncode == -signal.SIGKILL, died.stderr
+def run_until_killed(program: str) -> None:
+    process = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert process.returncode == -signal.SIGKILL, process.stderr
 
 
 # -- at least once, and once where the receiver remembers ------------------------------------------
 
 
-def test_an_alert_survives_a_kill_between_the_commit_and_its_delivery(told, receiver):
-    dies(COMMITS_AND_DIES)
+def test_an_alert_survives_a_kill_between_the_commit_and_its_delivery(subscribed, receiver):
+    run_until_killed(COMMIT_AND_KILL)
     assert receiver.requests == []
 
-    told.deliver()
-    told.deliver()
+    subscribed.deliver()
+    subscribed.deliver()
 
     (request,) = receiver.requests
     assert request.alert["event"] == "refresh.failed"
     assert request.alert["table_name"] == TABLE
-    assert told.deliveries() == [("delivered", 1, 204, None)]
+    assert subscribed.deliveries() == [("delivered", 1, 204, None)]
 
 
-def test_an_alert_whose_sender_died_is_sent_again_under_the_same_id(told, receiver):
-    told.fail()
+def test_an_alert_whose_sender_died_is_sent_again_under_the_same_id(subscribed, receiver):
+    subscribed.fail()
 
-    dies(SENDS_AND_DIES)
-    told.deliver()
+    run_until_killed(SEND_AND_KILL)
+    subscribed.deliver()
 
     assert len(receiver.requests) == 2
     assert len(set(receiver.ids)) == len(receiver.processed) == 1
-    assert told.deliveries("event_id, status") == [(receiver.ids[0], "delivered")]
+    assert subscribed.deliveries("event_id, status") == [(receiver.ids[0], "delivered")]
 
 
-def test_two_daemons_never_send_the_same_alert(told, receiver):
+def test_two_daemons_never_send_the_same_alert(subscribed, receiver):
     for number in range(12):
-        told.fail(f"run {number}")
+        subscribed.fail(f"run {number}")
 
     with ThreadPoolExecutor(3) as daemons:
-        list(daemons.map(lambda _: told.deliver(), range(3)))
+        list(daemons.map(lambda _: subscribed.deliver(), range(3)))
 
     assert Counter(receiver.ids) == Counter(
-        {event_id: 1 for (event_id,) in told.deliveries("event_id")}
+        {event_id: 1 for (event_id,) in subscribed.deliveries("event_id")}
     )
     assert len(receiver.ids) == 12
 
 
-def test_an_alert_that_is_being_sent_is_left_to_its_sender(told, receiver):
-    told.fail()
-    with psycopg.connect(told.url) as other:
+def test_an_alert_that_is_being_sent_is_left_to_its_sender(subscribed, receiver):
+    subscribed.fail()
+    with psycopg.connect(subscribed.url) as other:
         other.execute("SELECT FROM sqp.webhook_deliveries FOR UPDATE")
-        assert told.deliver() == []
+        assert subscribed.deliver() == []
 
-    assert len(told.deliver()) == 1
+    assert len(subscribed.deliver()) == 1
 
 
 # -- what fails ------------------------------------------------------------------------------------
@@ -117,17 +117,17 @@ def test_what_fails_is_tried_again_later_each_time_and_then_given_up(outbox, rec
     assert len(set(receiver.ids)) == 1
 
 
-def test_a_receiver_that_is_back_is_told_what_it_missed(told, receiver, monkeypatch):
-    told.fail()
-    with monkeypatch.context() as away:
-        away.setenv("REFRESH_WEBHOOK_URL", "http://127.0.0.1:1/")
-        told.deliver()
-    assert told.deliveries("status, response_status") == [("pending", None)]
-    told.make_due()
+def test_a_receiver_that_is_back_gets_the_alerts_that_it_missed(subscribed, receiver, monkeypatch):
+    subscribed.fail()
+    with monkeypatch.context() as unreachable:
+        unreachable.setenv("REFRESH_WEBHOOK_URL", "http://127.0.0.1:1/")
+        subscribed.deliver()
+    assert subscribed.deliveries("status, response_status") == [("pending", None)]
+    subscribed.make_due()
 
-    told.deliver()
+    subscribed.deliver()
 
-    assert told.deliveries() == [("delivered", 2, 204, None)]
+    assert subscribed.deliveries() == [("delivered", 2, 204, None)]
 
 
 def test_a_registered_receiver_has_its_own_number_of_attempts(outbox, receiver):
@@ -141,7 +141,7 @@ def test_a_registered_receiver_has_its_own_number_of_attempts(outbox, receiver):
     assert outbox.deliveries() == [("exhausted", 2, 500, "answered 500")]
 
 
-def test_one_that_wants_no_more_is_not_asked_again(outbox, receiver):
+def test_a_receiver_that_wants_no_more_gets_no_further_attempt(outbox, receiver):
     outbox.subscribe("gone", receiver.url("/410"))
     outbox.fail()
 
@@ -154,18 +154,18 @@ def test_one_that_wants_no_more_is_not_asked_again(outbox, receiver):
 
 
 def test_a_receiver_that_never_answers_costs_one_attempt_and_holds_nobody_up(
-    told, receiver, monkeypatch
+    subscribed, receiver, monkeypatch
 ):
     monkeypatch.setattr(webhook, "DEADLINE_S", 0.3)
-    told.subscribe("silent", receiver.url("/never"))
+    subscribed.subscribe("silent", receiver.url("/never"))
     for number in range(3):
-        told.fail(f"run {number}")
+        subscribed.fail(f"run {number}")
 
-    told.deliver()
+    subscribed.deliver()
 
-    assert Counter(one.path for one in receiver.requests) == {"/204": 3, "/never": 1}
+    assert Counter(request.path for request in receiver.requests) == {"/204": 3, "/never": 1}
     by_status = "SELECT status, receiver, count(*) FROM sqp.webhook_deliveries GROUP BY 1, 2"
-    assert sorted(rows(told.url, by_status)) == [
+    assert sorted(rows(subscribed.url, by_status)) == [
         ("delivered", "REFRESH_WEBHOOK_URL", 3),
         ("pending", "silent", 3),
     ]
@@ -174,31 +174,31 @@ def test_a_receiver_that_never_answers_costs_one_attempt_and_holds_nobody_up(
 @pytest.mark.parametrize(
     "url", ["https://host.example:port/", "https://x y/", "http://", "https://\N{SNOWMAN}.example/"]
 )
-def test_an_address_that_cannot_be_one_holds_nobody_up(told, receiver, url):
-    told.subscribe("odd", url)
-    told.fail()
+def test_an_address_that_cannot_be_one_holds_nobody_up(subscribed, receiver, url):
+    subscribed.subscribe("odd", url)
+    subscribed.fail()
 
-    told.deliver()
+    subscribed.deliver()
 
     assert len(receiver.requests) == 1
     ((error, attempts),) = rows(
-        told.url,
+        subscribed.url,
         "SELECT last_error, attempts FROM sqp.webhook_deliveries WHERE receiver = 'odd'",
     )
     assert attempts == 1
     assert error.startswith(("could not be sent to (", "cannot be reached: "))
 
 
-def test_one_that_was_switched_off_meanwhile_is_not_sent_to(told, receiver, monkeypatch):
-    told.subscribe("registered", receiver.url())
-    told.fail()
-    execute(told.url, "UPDATE sqp.webhook_configs SET is_enabled = false")
+def test_a_receiver_that_was_disabled_meanwhile_gets_nothing(subscribed, receiver, monkeypatch):
+    subscribed.subscribe("registered", receiver.url())
+    subscribed.fail()
+    execute(subscribed.url, "UPDATE sqp.webhook_configs SET is_enabled = false")
     monkeypatch.delenv("REFRESH_WEBHOOK_URL")
 
-    told.deliver()
+    subscribed.deliver()
 
     assert receiver.requests == []
-    assert {error for (error,) in told.deliveries("last_error")} == {
+    assert {error for (error,) in subscribed.deliveries("last_error")} == {
         "is disabled, or no longer there"
     }
 
@@ -213,14 +213,16 @@ def service(receiver: Receiver, path: str) -> str:
 def test_a_service_gets_the_same_events_from_the_same_outbox(outbox, receiver, monkeypatch):
     urls = service(receiver, "/accepting"), service(receiver, "/500")
     monkeypatch.setenv("REFRESH_NOTIFY_URLS", ", ".join(urls))
-    audit_id = outbox.fail()
+    audit_log_id = outbox.fail()
 
     outbox.deliver()
 
     first, second = sorted(receiver.requests, key=lambda request: request.path, reverse=True)
     assert (first.path, second.path) == ("/accepting", "/500")
     assert first.alert["title"] == f"sqp_refresh: the refresh of {TABLE} failed"
-    assert first.alert["message"].startswith(f"BigQuery is away\naudit_log_id {audit_id}, run r\n")
+    assert first.alert["message"].startswith(
+        f"BigQuery is away\naudit_log_id {audit_log_id}, run r\n"
+    )
     assert first.alert["type"] == "failure"
     assert outbox.deliveries("receiver, status, response_status, last_error") == [
         ("json", "delivered", None, None),
@@ -241,10 +243,10 @@ def test_an_address_that_apprise_does_not_know_is_given_up(outbox, monkeypatch):
 
 @pytest.mark.parametrize("event", list(notification._SUBJECT))
 def test_every_event_has_a_title(event):
-    payload = f"""{{"event": "{event}", "table_name": "t", "error_message": null,
-        "audit_log_id": null, "run_id": null, "occurred_at": "now"}}"""
+    nothing = dict.fromkeys(("error_message", "audit_log_id", "run_id"))
+    payload = {"event": event, "table_name": "t", "occurred_at": "now", **nothing}
 
-    title, body = notification.written(payload)
+    title, body = notification.format_message(payload)
 
     assert "t" in title.removeprefix("sqp_refresh: ").split()
     assert body == "now"
@@ -252,16 +254,21 @@ def test_every_event_has_a_title(event):
 
 # -- secrets ---------------------------------------------------------------------------------------
 
-SECRETS = ("hunter2-of-the-url", "hunter2-of-the-query", "hunter2-that-signs", "hunter2-of-apprise")
+SECRETS = (
+    "hunter2-of-the-url",
+    "hunter2-of-the-query",
+    "hunter2-that-signs",
+    "hunter2-of-apprise",
+)
 
 
 @pytest.mark.parametrize("status", ["204", "500", "302", "never"])
 def test_no_secret_reaches_a_table_or_a_log(outbox, receiver, monkeypatch, caplog, capfd, status):
-    url, query, signs, apprise = SECRETS
+    url, query, signing_key, apprise = SECRETS
     monkeypatch.setattr(webhook, "DEADLINE_S", 0.3)
     host = f"127.0.0.1:{receiver.port}"
     monkeypatch.setenv("REFRESH_WEBHOOK_URL", f"http://u:{url}@{host}/{status}?token={query}")
-    monkeypatch.setenv("REFRESH_WEBHOOK_SECRET", signs)
+    monkeypatch.setenv("REFRESH_WEBHOOK_SECRET", signing_key)
     monkeypatch.setenv("REFRESH_NOTIFY_URLS", f"json://u:p@{host}/{apprise}/{status}?rto=0.3")
     caplog.set_level("DEBUG")
     outbox.fail()
@@ -276,7 +283,7 @@ def test_no_secret_reaches_a_table_or_a_log(outbox, receiver, monkeypatch, caplo
 
 
 def everything_in(url: str) -> str:
-    """Every row of every table of the schema, as text."""
+    """Return every row of every table of the schema, as text."""
     tables = rows(
         url,
         "SELECT oid::regclass::text FROM pg_class WHERE relkind = 'r' AND"

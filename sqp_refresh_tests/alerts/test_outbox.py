@@ -1,4 +1,4 @@
-"""What refreshes write into the outbox: in the same transaction, and once for one cause."""
+"""Test what refreshes write to the outbox: in the same transaction, and once for each cause."""
 
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
@@ -7,7 +7,6 @@ from itertools import pairwise
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from psycopg import sql
 
 from sqp_refresh.alerts import rules
 from sqp_refresh.checks.run_checks import run_checks
@@ -26,8 +25,8 @@ NOWHERE = "https://receiver.example/hook"
 
 
 @pytest.fixture
-def listened(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> Outbox:
-    """An outbox to which a receiver listens."""
+def subscribed(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> Outbox:
+    """Return an outbox to which one receiver subscribes."""
     monkeypatch.setenv("REFRESH_WEBHOOK_URL", NOWHERE)
     return outbox
 
@@ -35,19 +34,19 @@ def listened(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> Outbox:
 # -- with the refresh ------------------------------------------------------------------------------
 
 
-def test_a_refresh_that_fails_tells_so_once_in_the_transaction_that_closes_it(
-    environment, listened
+def test_a_refresh_that_fails_is_one_alert_in_the_transaction_that_closes_it(
+    environment, subscribed
 ):
     missing = environment.model_copy(update={"BIGQUERY_SOURCE_TABLE": "nowhere"})
     for _ in range(2):
         with pytest.raises(NotFound):
             refresh(
-                listened.url, BigQuerySource(missing, DAILY_SQP_DATA, WEEKS), RefreshRequest("r")
+                subscribed.url, BigQuerySource(missing, DAILY_SQP_DATA, WEEKS), RefreshRequest("r")
             )
 
-    ((event, payload, status, delivery),) = listened.deliveries("event, payload, status, xmin")
-    ((audit_id, message, at, run), _) = rows(
-        listened.url,
+    ((event, payload, status, delivery),) = subscribed.deliveries("event, payload, status, xmin")
+    ((audit_log_id, message, at, run), _) = rows(
+        subscribed.url,
         "SELECT id, error_message, refresh_completed_at, xmin FROM sqp.refresh_audit_log"
         " ORDER BY id",
     )
@@ -57,7 +56,7 @@ def test_a_refresh_that_fails_tells_so_once_in_the_transaction_that_closes_it(
         "severity": "high",
         "table_name": TABLE,
         "error_message": message,
-        "audit_log_id": audit_id,
+        "audit_log_id": audit_log_id,
         "run_id": "r",
         "occurred_at": payload["occurred_at"],
     }
@@ -65,32 +64,30 @@ def test_a_refresh_that_fails_tells_so_once_in_the_transaction_that_closes_it(
     assert delivery == run
 
 
-def test_a_refresh_over_its_budget_tells_so_while_it_goes_on_and_not_again(
-    environment, source, listened
-):
+def test_a_refresh_over_its_budget_is_one_alert_while_it_goes_on(environment, source, subscribed):
     source.write(three_weeks())
 
     refresh(
-        listened.url,
+        subscribed.url,
         BigQuerySource(environment, DAILY_SQP_DATA, WEEKS),
         RefreshRequest("r", budget_ms=1),
     )
 
-    ((payload,),) = listened.deliveries("payload")
+    ((payload,),) = subscribed.deliveries("payload")
     assert payload["event"] == "refresh.warning"
     assert payload["error_message"].endswith("REFRESH_TIMEOUT_WARNING_MS allows; it goes on")
 
 
-def test_a_table_that_its_checks_fail_tells_so_once_for_its_run(environment, source, listened):
+def test_a_table_that_its_checks_fail_is_one_alert_for_its_run(environment, source, subscribed):
     source.write(three_weeks())
-    refresh(listened.url, BigQuerySource(environment, DAILY_SQP_DATA, WEEKS), RefreshRequest("r"))
-    execute(listened.url, f"DELETE FROM sqp.{TABLE} WHERE asin = 'B000000001'")
+    refresh(subscribed.url, BigQuerySource(environment, DAILY_SQP_DATA, WEEKS), RefreshRequest("r"))
+    execute(subscribed.url, f"DELETE FROM sqp.{TABLE} WHERE asin = 'B000000001'")
 
     for only in ((), ("row_count_matches_source",), ("sums_match_source",)):
-        with connect(listened.url) as session, session.transaction():
+        with connect(subscribed.url) as session, session.transaction():
             run_checks(session, DAILY_SQP_DATA, None, today=date(2025, 8, 20), only=only)
 
-    ((payload,),) = listened.deliveries("payload")
+    ((payload,),) = subscribed.deliveries("payload")
     assert (payload["event"], payload["run_id"]) == ("quality.failed", "r")
     assert payload["error_message"].startswith("row_count is 1 in 2025-07-27 where the source says")
     assert payload["error_message"].endswith(" more")
@@ -99,33 +96,33 @@ def test_a_table_that_its_checks_fail_tells_so_once_for_its_run(environment, sou
 # -- once for one cause ----------------------------------------------------------------------------
 
 
-def test_what_is_rolled_back_is_not_told(listened):
+def test_what_is_rolled_back_is_no_alert(subscribed):
     with (
         pytest.raises(ZeroDivisionError),
-        connect(listened.url) as session,
+        connect(subscribed.url) as session,
         session.transaction(),
     ):
-        audit_id = audit_log.begin(session, DAILY_SQP_DATA, {"run_id": "r"})
-        audit_log.close(session, audit_id, audit_log.failure(NotFound("gone")), {})
+        audit_log_id = audit_log.begin(session, DAILY_SQP_DATA, {"run_id": "r"})
+        audit_log.close(session, audit_log_id, audit_log.describe_failure(NotFound("gone")), {})
         raise ZeroDivisionError
 
-    assert listened.events() == []
-    assert rows(listened.url, "SELECT FROM sqp.refresh_audit_log") == []
+    assert subscribed.events() == []
+    assert rows(subscribed.url, "SELECT FROM sqp.refresh_audit_log") == []
 
 
-def test_reruns_that_fail_for_the_same_reason_are_one_alert(listened):
-    listened.fail("night")
-    listened.fail("first re-run", root="night")
-    listened.fail("second re-run", root="night")
-    assert listened.events() == ["refresh.failed"]
+def test_reruns_that_fail_for_the_same_reason_are_one_alert(subscribed):
+    subscribed.fail("night")
+    subscribed.fail("first re-run", root="night")
+    subscribed.fail("second re-run", root="night")
+    assert subscribed.events() == ["refresh.failed"]
 
-    listened.fail("third re-run", root="night", error=Rejected("the week is rejected"))
-    listened.fail("another night")
-    assert listened.events() == ["refresh.failed"] * 3
+    subscribed.fail("third re-run", root="night", error=Rejected("the week is rejected"))
+    subscribed.fail("another night")
+    assert subscribed.events() == ["refresh.failed"] * 3
 
 
 OUTCOMES = {
-    "failed": audit_log.failure(NotFound("gone")),
+    "failed": audit_log.describe_failure(NotFound("gone")),
     "warning": SUCCESS | {"status": "warning", "error_message": "x is new"},
     "success": SUCCESS,
 }
@@ -133,19 +130,19 @@ OUTCOMES = {
 
 @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(runs=st.lists(st.tuples(st.sampled_from(list(OUTCOMES)), st.sampled_from("ab")), max_size=8))
-def test_whatever_runs_come_to_each_cause_is_told_once(listened, runs):
-    with connect(listened.url) as session:
+def test_however_runs_end_each_cause_is_one_alert(subscribed, runs):
+    with connect(subscribed.url) as session:
         for status, root in runs:
-            audit_id = audit_log.begin(
+            audit_log_id = audit_log.begin(
                 session, DAILY_SQP_DATA, {"run_id": "r", "root_run_id": root}
             )
-            audit_log.close(session, audit_id, OUTCOMES[status], {})
-        events = sql.SQL("SELECT event FROM sqp.webhook_deliveries")
-        told = Counter(event for (event,) in session.rows(events))
+            audit_log.close(session, audit_log_id, OUTCOMES[status], {})
+        events = session.fetch_all("SELECT event FROM sqp.webhook_deliveries")
+        counts = Counter(event for (event,) in events)
         session.rollback()
 
     statuses = [status for status, _ in runs]
-    assert told == Counter(
+    assert counts == Counter(
         {
             "refresh.failed": len({root for status, root in runs if status == "failed"}),
             "refresh.warning": len({root for status, root in runs if status == "warning"}),
@@ -156,45 +153,45 @@ def test_whatever_runs_come_to_each_cause_is_told_once(listened, runs):
     )
 
 
-def test_a_recovery_is_told_once(listened):
-    listened.succeed()
-    listened.fail("one")
-    listened.fail("two", root="one")
-    listened.succeed()
-    listened.succeed()
+def test_a_recovery_is_one_alert(subscribed):
+    subscribed.succeed()
+    subscribed.fail("one")
+    subscribed.fail("two", root="one")
+    subscribed.succeed()
+    subscribed.succeed()
 
-    assert listened.events() == ["refresh.failed", "refresh.recovered"]
-    *_, (message,) = listened.deliveries("payload->>'error_message'")
+    assert subscribed.events() == ["refresh.failed", "refresh.recovered"]
+    *_, (message,) = subscribed.deliveries("payload->>'error_message'")
     assert message == "it was refreshed, after it had failed: BigQuery is away"
 
 
-def test_a_warning_is_told_again_only_where_it_says_something_else(listened):
-    for run, said in (("a", "x is new"), ("b", "x is new"), ("b", "x is new; y is gone")):
-        listened.end(run, SUCCESS | {"status": "warning", "error_message": said}, root="a")
+def test_a_warning_is_another_alert_only_where_its_message_differs(subscribed):
+    for run, message in (("a", "x is new"), ("b", "x is new"), ("b", "x is new; y is gone")):
+        subscribed.end(run, SUCCESS | {"status": "warning", "error_message": message}, root="a")
 
-    assert listened.events() == ["refresh.warning"] * 2
+    assert subscribed.events() == ["refresh.warning"] * 2
 
 
-def test_a_run_that_died_is_told_of(listened):
-    with connect(listened.url) as session, session.transaction():
+def test_a_run_whose_process_was_lost_is_an_alert(subscribed):
+    with connect(subscribed.url) as session, session.transaction():
         audit_log.begin(session, DAILY_SQP_DATA, {"run_id": "r"})
 
     for _ in range(2):
-        with connect(listened.url) as session, session.transaction():
-            audit_log.close_dead(session)
+        with connect(subscribed.url) as session, session.transaction():
+            audit_log.close_lost_runs(session)
 
-    ((payload,),) = listened.deliveries("payload")
+    ((payload,),) = subscribed.deliveries("payload")
     assert (payload["event"], payload["run_id"]) == ("refresh.failed", "r")
     assert payload["error_message"].startswith("its process ended without a word")
 
 
-def test_a_row_of_an_earlier_release_is_told_of_too(listened):
-    execute(listened.url, f"INSERT INTO sqp.refresh_audit_log (table_name) VALUES ('{TABLE}')")
+def test_a_row_of_an_earlier_release_is_an_alert_too(subscribed):
+    execute(subscribed.url, f"INSERT INTO sqp.refresh_audit_log (table_name) VALUES ('{TABLE}')")
 
-    with connect(listened.url) as session, session.transaction():
-        audit_log.close_dead(session)
+    with connect(subscribed.url) as session, session.transaction():
+        audit_log.close_lost_runs(session)
 
-    assert listened.events() == ["refresh.failed"]
+    assert subscribed.events() == ["refresh.failed"]
 
 
 # -- overdue ---------------------------------------------------------------------------------------
@@ -205,14 +202,14 @@ TICK = datetime(2025, 8, 20, 2, tzinfo=UTC)
 def overdue(outbox: Outbox, *, nights_later: int = 0) -> list[str]:
     tick = TICK + timedelta(days=nights_later)
     with connect(outbox.url) as session, session.transaction():
-        return rules.overdue(session, tick, tick + timedelta(hours=1))
+        return rules.alert_overdue(session, tick, tick + timedelta(hours=1))
 
 
 @pytest.fixture
-def late(listened: Outbox) -> Outbox:
-    """Two tables were due at the tick, of which one is switched off."""
+def late(subscribed: Outbox) -> Outbox:
+    """Make two tables due at the tick, of which one is disabled."""
     execute(
-        listened.url,
+        subscribed.url,
         f"""
         UPDATE sqp.refresh_config SET next_refresh_at = '{TICK + timedelta(days=9)}';
         UPDATE sqp.refresh_config SET next_refresh_at = '{TICK}',
@@ -221,10 +218,10 @@ def late(listened: Outbox) -> Outbox:
         UPDATE sqp.refresh_config SET last_refresh_at = '{TICK - timedelta(days=1)}';
         """,
     )
-    return listened
+    return subscribed
 
 
-def test_an_overdue_table_is_told_of_once_a_night_however_often_it_is_found(late):
+def test_an_overdue_table_is_one_alert_a_night_however_often_it_is_found(late):
     assert [overdue(late) for _ in range(3)] == [[TABLE]] * 3
     assert late.events() == ["refresh.overdue"]
     assert overdue(late, nights_later=1) == [TABLE]
@@ -246,11 +243,11 @@ def test_a_table_that_failed_is_not_overdue_too(late):
 @pytest.mark.parametrize(
     ("outcome", "metadata"),
     [
-        (audit_log.failure(NotFound("gone")), {}),
+        (audit_log.describe_failure(NotFound("gone")), {}),
         (SUCCESS | {"status": "warning"}, {"reconciliation": {"verdict": "FAIL"}}),
     ],
 )
-def test_what_hangs_on_a_table_that_was_told_of_is_not_overdue_too(late, outcome, metadata):
+def test_what_depends_on_a_table_with_an_alert_is_not_overdue_too(late, outcome, metadata):
     due = "UPDATE sqp.refresh_config SET is_enabled = true, next_refresh_at = '{}'"
     execute(late.url, due.format(TICK) + " WHERE table_name <> 'search_query_performance'")
     late.end("r", outcome, table=TABLES["search_query_performance"], **metadata)
@@ -265,10 +262,10 @@ def test_nothing_is_overdue_while_a_refresh_is_at_work(late):
     assert overdue(late) == []
 
 
-# -- who is told -----------------------------------------------------------------------------------
+# -- who gets it -----------------------------------------------------------------------------------
 
 
-def test_where_nobody_listens_nothing_is_written(outbox):
+def test_where_nobody_subscribes_nothing_is_written(outbox):
     outbox.subscribe("off", NOWHERE, enabled=False)
     outbox.subscribe("other", NOWHERE, events="'{quality.failed}'")
 
@@ -278,21 +275,21 @@ def test_where_nobody_listens_nothing_is_written(outbox):
     assert outbox.deliveries() == []
 
 
-def test_each_receiver_is_told_of_the_events_that_it_asked_for(listened, monkeypatch):
+def test_each_receiver_gets_the_events_that_it_subscribes_to(subscribed, monkeypatch):
     monkeypatch.setenv("REFRESH_NOTIFY_URLS", "slack://a/b/c, mailto://u:p@x.example")
-    listened.subscribe("everything", NOWHERE)
-    listened.subscribe("completions", NOWHERE, events="'{refresh.completed}'")
-    listened.succeed()
-    listened.fail()
+    subscribed.subscribe("everything", NOWHERE)
+    subscribed.subscribe("completions", NOWHERE, events="'{refresh.completed}'")
+    subscribed.succeed()
+    subscribed.fail()
 
-    told = dict(listened.deliveries("receiver, event_id"))
+    event_ids = dict(subscribed.deliveries("receiver, event_id"))
 
-    assert listened.events("everything") == ["refresh.completed", "refresh.failed"]
-    assert listened.events("completions") == ["refresh.completed"]
-    for switched in ("REFRESH_WEBHOOK_URL", "slack", "mailto"):
-        assert listened.events(switched) == ["refresh.failed"]
-    assert len({told[name] for name in ("everything", "slack", "REFRESH_WEBHOOK_URL")}) == 1
+    assert subscribed.events("everything") == ["refresh.completed", "refresh.failed"]
+    assert subscribed.events("completions") == ["refresh.completed"]
+    for receiver in ("REFRESH_WEBHOOK_URL", "slack", "mailto"):
+        assert subscribed.events(receiver) == ["refresh.failed"]
+    assert len({event_ids[name] for name in ("everything", "slack", "REFRESH_WEBHOOK_URL")}) == 1
 
     monkeypatch.setenv("REFRESH_ALERT_EVENTS", "refresh.completed")
-    listened.succeed()
-    assert listened.events() == ["refresh.failed", "refresh.completed"]
+    subscribed.succeed()
+    assert subscribed.events() == ["refresh.failed", "refresh.completed"]

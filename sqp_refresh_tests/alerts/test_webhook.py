@@ -1,8 +1,7 @@
-"""What a receiver gets of one attempt, and what the attempt makes of its answer."""
+"""Test what a receiver gets in one attempt, and what the result is of its answer."""
 
 import base64
 import ipaddress
-import json
 import socket
 import ssl
 from datetime import UTC, datetime, timedelta
@@ -30,7 +29,7 @@ SECRET = "whsec_" + base64.b64encode(b"a secret of twenty-four!").decode()
 
 
 def post(url: str, event_id: str = "alert_1") -> DeliveryResult:
-    return webhook.post(Settings.read(), url, event_id, json.dumps(ALERT.payload))
+    return webhook.post(Settings.read(), url, event_id, ALERT.payload)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +96,7 @@ def test_a_receiver_that_does_not_come_to_an_end_is_left_at_the_deadline(
     assert len(receiver.requests) == 1
 
 
-def test_nobody_at_the_address_is_said_so(monkeypatch):
+def test_nobody_at_the_address_is_named_in_the_error(monkeypatch):
     monkeypatch.setenv("REFRESH_WEBHOOK_ALLOW_PRIVATE", "true")
 
     refused, unknown = post("http://127.0.0.1:1/"), post("http://nowhere.invalid/")
@@ -143,20 +142,20 @@ PRIVATE = [
 ]
 
 
-@given(network=st.sampled_from(PRIVATE), place=st.integers(min_value=0))
-def test_no_address_of_a_private_network_is_public_however_it_is_written(network, place):
+@given(network=st.sampled_from(PRIVATE), offset=st.integers(min_value=0))
+def test_no_address_of_a_private_network_is_public_however_it_is_written(network, offset):
     block = ipaddress.ip_network(network)
-    address = block[place % block.num_addresses]
+    address = block[offset % block.num_addresses]
 
     assert not is_public(str(address))
     if address.version == 4:
         number = int(address)
-        for written in (
+        for embedded in (
             0xFFFF << 32 | number,
             0x64FF9B << 96 | number,
             0x2002 << 112 | number << 80,
         ):
-            assert not is_public(str(ipaddress.IPv6Address(written)))
+            assert not is_public(str(ipaddress.IPv6Address(embedded)))
 
 
 @pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700::1111", "64:ff9b::808:808"])
@@ -164,25 +163,27 @@ def test_an_address_of_the_internet_is_public(address):
     assert is_public(address)
 
 
-def resolving(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> list[str]:
-    """A name server that gives one answer after another; returns the names it was asked for."""
-    asked: list[str] = []
-    literally = socket.getaddrinfo
+def resolve_to(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> list[str]:
+    """Let a name server give one answer after another; return the names that it looks up."""
+    lookups: list[str] = []
+    getaddrinfo = socket.getaddrinfo
 
     def resolve(host: str, port: int, *more: int, **named: int):
         if host[0].isdigit():
-            return literally(host, port, *more, **named)
-        asked.append(host)
-        addresses = answers[min(len(asked), len(answers)) - 1]
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (one, port)) for one in addresses]
+            return getaddrinfo(host, port, *more, **named)
+        lookups.append(host)
+        addresses = answers[min(len(lookups), len(answers)) - 1]
+        return [
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in addresses
+        ]
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
-    return asked
+    return lookups
 
 
 def test_a_name_with_one_private_address_among_others_is_refused(receiver, monkeypatch):
     monkeypatch.delenv("REFRESH_WEBHOOK_ALLOW_PRIVATE")
-    resolving(monkeypatch, ["8.8.8.8", "127.0.0.1"])
+    resolve_to(monkeypatch, ["8.8.8.8", "127.0.0.1"])
 
     answer = post(f"http://receiver.example:{receiver.port}/204")
 
@@ -191,17 +192,17 @@ def test_a_name_with_one_private_address_among_others_is_refused(receiver, monke
 
 
 def test_the_connection_goes_to_the_address_that_was_checked(receiver, monkeypatch):
-    asked = resolving(monkeypatch, ["127.0.0.1"], ["127.0.0.2"])
+    lookups = resolve_to(monkeypatch, ["127.0.0.1"], ["127.0.0.2"])
 
     assert post(f"http://receiver.example:{receiver.port}/204") == DeliveryResult(status=204)
 
-    assert asked == ["receiver.example"]
+    assert lookups == ["receiver.example"]
     assert receiver.requests[0].headers["host"] == f"receiver.example:{receiver.port}"
 
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate for receiver.example, with its key, signed by itself."""
+    """Write a certificate for receiver.example, with its key, signed by itself."""
     key, name = ec.generate_private_key(ec.SECP256R1()), x509.DNSName("receiver.example")
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name.value)])
     today = datetime.now(UTC)
@@ -224,7 +225,7 @@ def test_a_certificate_must_be_for_the_name_although_an_address_is_connected_to(
 ):
     monkeypatch.setenv("REFRESH_WEBHOOK_ALLOW_PRIVATE", "true")
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    resolving(monkeypatch, ["127.0.0.1"])
+    resolve_to(monkeypatch, ["127.0.0.1"])
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(certificate)
     with receiving(tls) as receiver:

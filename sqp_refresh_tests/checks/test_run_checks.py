@@ -28,7 +28,7 @@ from sqp_refresh_tests.helpers.audit_log import audit
 from sqp_refresh_tests.helpers.commands import output, sqp_refresh
 from sqp_refresh_tests.helpers.database import execute, rows
 from sqp_refresh_tests.helpers.deliveries import tolerate
-from sqp_refresh_tests.helpers.nights import held
+from sqp_refresh_tests.helpers.nights import read_tables
 from sqp_refresh_tests.helpers.rows import Row, row, source_table
 from sqp_refresh_tests.helpers.weeks import FIRST, LAST, MIDDLE, WEEKS, three_weeks
 from sqp_refresh_tests.validate.dirty import NUMBER, bad_row, kinds_of
@@ -79,7 +79,7 @@ def test_bad_rows_wait_in_quarantine_until_the_source_is_mended(environment, sou
 
     for table in FILLED:
         expected = oracle.expected_tables(good)[table]
-        oracle.assert_equal(held(environment)[table], expected, table)
+        oracle.assert_equal(read_tables(environment)[table], expected, table)
     status, message, _, metadata = audit(environment)
     assert (status, metadata["quarantined"]) == ("warning", len(bad))
     assert message is not None
@@ -113,7 +113,7 @@ def test_bad_rows_wait_in_quarantine_until_the_source_is_mended(environment, sou
 
     for table in FILLED:
         expected = oracle.expected_tables([*good, *mended])[table]
-        oracle.assert_equal(held(environment)[table], expected, table)
+        oracle.assert_equal(read_tables(environment)[table], expected, table)
     assert f"{QUERIES}: {len(bad)} rows waited; 0 rows of their weeks are refused now" in replayed
     assert [line[:4] for line in quarantine(environment)] == [line[:4] for line in kept]
     assert all(done for *_, done, _ in quarantine(environment))
@@ -141,7 +141,7 @@ def test_a_week_with_too_many_bad_rows_is_rejected_whole_and_others_are_not(
     good = three_weeks()
     source.write(good)
     refreshed(environment, table)
-    before = held(environment)[table.name]
+    before = read_tables(environment)[table.name]
     restated = [line | {"Search Query Volume": 900, "Total Click Rate": None} for line in good]
     restated[4]["Child ASIN"] = "Child ASIN"
     source.replace(restated)
@@ -149,7 +149,7 @@ def test_a_week_with_too_many_bad_rows_is_rejected_whole_and_others_are_not(
     with pytest.raises(Rejected, match=rf"week of {MIDDLE} is rejected: 1 of its 4 rows break"):
         refreshed(environment, table)
 
-    now = held(environment)[table.name]
+    now = read_tables(environment)[table.name]
     others = oracle.expected_tables([line for line in restated if line["Date"] != MIDDLE])
     last_good = {key: value for key, value in before.items() if MIDDLE in key}
     oracle.assert_equal(now, others[table.name] | last_good, table.name)
@@ -192,7 +192,7 @@ def test_a_new_column_is_noted_once_and_what_no_longer_fits_stops_the_table(envi
     good = three_weeks()
     source.write(good)
     refreshed(environment)
-    before = held(environment)[QUERIES]
+    before = read_tables(environment)[QUERIES]
 
     source.replace(with_column(good, "Brand Score", pa.array(range(12))))
     assert refreshed(environment).drift.notes == [
@@ -215,7 +215,7 @@ def test_a_new_column_is_noted_once_and_what_no_longer_fits_stops_the_table(envi
     source.replace([in_fractions(line) for line in three_weeks(volume=7)])
     with pytest.raises(SchemaMismatch, match=f"shares of {FIRST}.* are fractions from 0 to 1"):
         refreshed(environment)
-    oracle.assert_equal(held(environment)[QUERIES], before)
+    oracle.assert_equal(read_tables(environment)[QUERIES], before)
     assert not quarantine(environment)
 
 

@@ -1,4 +1,4 @@
-"""The commands that look ahead, switch tables on and off, and stop what is at work."""
+"""Test the commands that plan, enable, disable, stop, register, and look for problems."""
 
 import json
 from functools import partial
@@ -12,7 +12,7 @@ from sqp_refresh_tests.faults.outcome import log, refreshed
 from sqp_refresh_tests.faults.sources import DisturbedAfterAWeek
 from sqp_refresh_tests.helpers.commands import one_line, output, sqp_refresh
 from sqp_refresh_tests.helpers.database import execute, rows
-from sqp_refresh_tests.helpers.nights import held, refresh_all
+from sqp_refresh_tests.helpers.nights import read_tables, refresh_all
 from sqp_refresh_tests.helpers.weeks import FIRST, LAST, MIDDLE, WEEKS, three_weeks
 
 RANGE = ("--from", str(FIRST), "--to", str(LAST))
@@ -30,24 +30,24 @@ def enabled(settings: Settings) -> set[str]:
 def test_a_plan_tells_what_would_be_copied_and_why_and_writes_nothing(environment, source):
     source.write(three_weeks())
     refresh_all(environment)
-    before = held(environment), log()
+    before = read_tables(environment), log()
     source.replace(
         [
-            one | {"Search Query Volume": 7} if one["Date"] == MIDDLE else one
-            for one in three_weeks()
+            row | {"Search Query Volume": 7} if row["Date"] == MIDDLE else row
+            for row in three_weeks()
         ]
     )
 
     planned = json.loads(output("plan", *RANGE, "--json"))
 
-    copied = {(one["table"], one["period"]): one for one in planned if one["copy"]}
+    copied = {(period["table"], period["period"]): period for period in planned if period["copy"]}
     week = (QUERIES, str(MIDDLE))
     assert {table for table, _ in copied} == set(TABLES)
     assert {period for table, period in copied if TABLES[table].source} == {str(MIDDLE)}
     assert (copied[week]["rows"], copied[week]["reason"]) == (4, "the source changed")
     assert copied[week]["bytes"] is not None
     assert copied["weekly_summary", str(MIDDLE)]["bytes"] is None
-    assert (held(environment), log()) == before
+    assert (read_tables(environment), log()) == before
 
 
 def test_a_plan_reads_well(environment, source):
@@ -63,12 +63,12 @@ def test_force_copies_what_has_not_changed(environment, source):
     source.write(three_weeks())
     refresh_all(environment)
 
-    left = json.loads(output("refresh", "--table", QUERIES, *RANGE, "--json"))
+    unforced = json.loads(output("refresh", "--table", QUERIES, *RANGE, "--json"))
     forced = json.loads(output("refresh", "--table", QUERIES, *RANGE, "--force", "--json"))
 
-    (one,), (other,) = left["tables"], forced["tables"]
-    assert (one["status"], one["copied"], one["skipped"], one["rows"]) == ("success", 0, 3, 0)
-    assert (other["copied"], other["rows"], other["unchanged"]) == (3, 12, 12)
+    (left,), (copied,) = unforced["tables"], forced["tables"]
+    assert (left["status"], left["copied"], left["skipped"], left["rows"]) == ("success", 0, 3, 0)
+    assert (copied["copied"], copied["rows"], copied["unchanged"]) == (3, 12, 12)
     assert log()[-1][0] == forced["run_ids"][0]
 
 
@@ -88,7 +88,7 @@ def test_a_refresh_in_flight_stops_at_its_next_week(environment, source, command
     feed = DisturbedAfterAWeek(environment, partial(sqp_refresh, command, table))
 
     with pytest.raises(Stopped, match=why):
-        refreshed("r", feed=feed)
+        refreshed("r", source=feed)
 
     published = rows(environment.database_url, f"SELECT DISTINCT start_date FROM sqp.{QUERIES}")
     assert published == [(FIRST,)]
@@ -98,7 +98,7 @@ def test_a_refresh_in_flight_stops_at_its_next_week(environment, source, command
     assert list(refreshed("next").periods) == WEEKS[1:]
 
 
-def test_tables_are_switched_off_and_on(environment):
+def test_tables_are_disabled_and_enabled(environment):
     everything = enabled(environment)
 
     assert output("disable", QUERIES, "daily_sqp_data") == f"disabled daily_sqp_data, {QUERIES}"
@@ -145,7 +145,7 @@ def test_a_table_is_registered_and_refreshed_by_its_name(environment, source):
     execute(environment.database_url, VOLUMES)
     columns = ("Child ASIN=asin", "Search Query=query", "Date=week", "Search Query Volume=volume")
 
-    told = output(
+    printed = output(
         *("register", "volumes", "--source", environment.BIGQUERY_SOURCE_TABLE),
         *("--key", "asin", "--key", "query", "--key", "week", "--week-column", "Date"),
         *(word for column in columns for word in ("--column", column)),
@@ -153,17 +153,17 @@ def test_a_table_is_registered_and_refreshed_by_its_name(environment, source):
     )
     outcome = json.loads(output("refresh", "--table", "volumes", *RANGE, "--json"))
 
-    assert told.startswith("sqp.volumes is registered and becomes an asset")
-    (one,) = outcome["tables"]
-    assert (one["table"], one["copied"], one["inserted"]) == ("volumes", 3, 12)
+    assert printed.startswith("sqp.volumes is registered and becomes an asset")
+    (table,) = outcome["tables"]
+    assert (table["table"], table["copied"], table["inserted"]) == ("volumes", 3, 12)
 
 
 def test_a_doctor_finds_nothing_then_what_is_wrong(environment, source):
     source.write(three_weeks())
     refresh_all(environment)
-    found = [line.split(": ")[0].split(maxsplit=1) for line in output("doctor").splitlines()]
-    assert {mark for mark, _ in found} == {"ok"}
-    assert [about for _, about in found] == [
+    lines = [line.split(": ")[0].split(maxsplit=1) for line in output("doctor").splitlines()]
+    assert {mark for mark, _ in lines} == {"ok"}
+    assert [subject for _, subject in lines] == [
         *("settings", "postgres", "registry", "privileges", "pooler", "timeouts", "disk", "clock"),
         *("indexes", "tables", "bigquery", "bigquery query", "bigquery read"),
         *("code location", "daemon"),
@@ -179,7 +179,8 @@ def test_a_doctor_finds_nothing_then_what_is_wrong(environment, source):
     done = sqp_refresh("doctor", "--json")
 
     assert done.returncode == 1
-    wrong = {one["about"]: one["said"] for one in json.loads(done.stdout) if not one["ok"]}
+    diagnoses = json.loads(done.stdout)
+    wrong = {row["about"]: row["said"] for row in diagnoses if not row["ok"]}
     assert wrong.keys() == {"registry", "bigquery"}
     assert "yearly_summary" in wrong["registry"]
     assert "Child ASIN" in wrong["bigquery"]

@@ -1,4 +1,4 @@
-"""The command as an operator meets it: what it prints, and its exit status."""
+"""Test what the commands print, and their exit status, each in a process of its own."""
 
 import os
 import re
@@ -10,36 +10,36 @@ import pytest
 
 from sqp_refresh_tests.helpers import oracle
 from sqp_refresh_tests.helpers.commands import one_line
-from sqp_refresh_tests.helpers.nights import held, queries
+from sqp_refresh_tests.helpers.nights import queries, read_tables
 from sqp_refresh_tests.helpers.weeks import FIRST, LAST, three_weeks
 
 PASSWORD = "hunter2-of-the-database"
 
 
 def sqp_refresh(
-    *arguments: str, switches: Mapping[str, str] | None = None
+    *arguments: str, variables: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     program = "import sys; from sqp_refresh.cli import main; sys.argv[0] = 'sqp-refresh'; main()"
     return subprocess.run(
         [sys.executable, "-c", program, *arguments],
         capture_output=True,
         text=True,
-        env={**os.environ, **(switches or {})},
+        env={**os.environ, **(variables or {})},
     )
 
 
 def test_migrate_then_nothing_to_do(database):
-    switches = {"DATABASE_URL": database}
+    variables = {"DATABASE_URL": database}
 
-    first = sqp_refresh("migrate", switches=switches)
-    second = sqp_refresh("migrate", switches=switches)
+    first = sqp_refresh("migrate", variables=variables)
+    second = sqp_refresh("migrate", variables=variables)
 
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
     assert first.stdout.startswith("applied 0001, 0002")
     assert second.stdout == "nothing to do\n"
 
 
-def test_migrate_prints_sql_without_any_switch():
+def test_migrate_prints_sql_without_any_setting():
     done = sqp_refresh("migrate", "--sql")
 
     assert done.returncode == 0, done.stderr
@@ -47,10 +47,10 @@ def test_migrate_prints_sql_without_any_switch():
 
 
 def test_downgrade_asks_first(migrated_database):
-    switches = {"DATABASE_URL": migrated_database}
+    variables = {"DATABASE_URL": migrated_database}
 
-    refused = sqp_refresh("downgrade", switches=switches)
-    done = sqp_refresh("downgrade", "--yes", switches=switches)
+    refused = sqp_refresh("downgrade", variables=variables)
+    done = sqp_refresh("downgrade", "--yes", variables=variables)
 
     assert refused.returncode == 1
     assert "deletes tables" in refused.stdout
@@ -73,7 +73,7 @@ def test_refresh_shows_what_it_did(environment, source):
     assert second.stdout.splitlines()[-1] == f"0 rows changed in weeks {FIRST} to {LAST}"
     for table, expected in tables.items():
         assert table in first.stdout
-        oracle.assert_equal(held(environment)[table], expected, table)
+        oracle.assert_equal(read_tables(environment)[table], expected, table)
 
 
 def test_refresh_asks_once_what_the_weeks_hold_and_reads_all_of_one_instant(environment, source):
@@ -82,10 +82,10 @@ def test_refresh_asks_once_what_the_weeks_hold_and_reads_all_of_one_instant(envi
     done = sqp_refresh("refresh", "--from", str(FIRST), "--to", str(LAST))
 
     assert done.returncode == 0, done.stdout + done.stderr
-    asked = queries(environment)
-    # The weeks' states, the rows without a date, and the rows of both tables that are summed up.
-    assert len(asked) == 3
-    assert len(set(re.findall(r"FOR SYSTEM_TIME AS OF TIMESTAMP '(.+?)'", "".join(asked)))) == 1
+    texts = queries(environment)
+    # The weeks' versions, the rows without a date, and the rows of both tables that are summed up.
+    assert len(texts) == 3
+    assert len(set(re.findall(r"FOR SYSTEM_TIME AS OF TIMESTAMP '(.+?)'", "".join(texts)))) == 1
 
 
 def test_bigquery_is_not_asked_for_a_table_that_is_disabled(environment, source):
@@ -106,11 +106,11 @@ def test_refresh_of_one_table_leaves_the_others(environment, source):
     )
 
     assert done.returncode == 0, done.stdout + done.stderr
-    assert [table for table, rows in held(environment).items() if rows] == ["daily_sqp_data"]
+    assert [table for table, rows in read_tables(environment).items() if rows] == ["daily_sqp_data"]
 
 
 @pytest.mark.parametrize(
-    ("switches", "message"),
+    ("variables", "message"),
     [
         ({}, "DATABASE_URL is not set; set it to postgresql://"),
         ({"DATABASE_URL": "host=x"}, "DATABASE_URL must start with postgresql://"),
@@ -125,15 +125,15 @@ def test_refresh_of_one_table_leaves_the_others(environment, source):
         ),
     ],
 )
-def test_bad_settings_are_one_line_without_the_password(switches, message):
-    line = one_line(sqp_refresh("refresh", switches=switches))
+def test_bad_settings_are_one_line_without_the_password(variables, message):
+    line = one_line(sqp_refresh("refresh", variables=variables))
 
     assert line.startswith(f"sqp-refresh: {message}")
     assert PASSWORD not in line
 
 
 def test_a_schema_that_is_not_migrated_is_one_line(database):
-    line = one_line(sqp_refresh("refresh", switches={"DATABASE_URL": database}))
+    line = one_line(sqp_refresh("refresh", variables={"DATABASE_URL": database}))
 
     assert "is not migrated" in line
     assert line.endswith("run sqp-refresh migrate")
@@ -152,7 +152,7 @@ def test_bad_arguments_are_one_line(environment, arguments, message):
 
 
 @pytest.mark.parametrize(
-    ("switches", "message"),
+    ("variables", "message"),
     [
         ({"BIGQUERY_SOURCE_TABLE": "nowhere"}, "BigQuery has no "),
         ({"BIGQUERY_PROJECT_ID": "nowhere"}, "BigQuery has no nowhere."),
@@ -167,10 +167,10 @@ def test_bad_arguments_are_one_line(environment, arguments, message):
         ),
     ],
 )
-def test_what_fails_in_the_run_is_one_line_and_an_audit_row(environment, switches, message):
+def test_what_fails_in_the_run_is_one_line_and_an_audit_row(environment, variables, message):
     import psycopg
 
-    done = sqp_refresh("refresh", "--table", "daily_sqp_data", switches=switches)
+    done = sqp_refresh("refresh", "--table", "daily_sqp_data", variables=variables)
 
     assert done.returncode == 1
     assert "Traceback" not in done.stdout + done.stderr

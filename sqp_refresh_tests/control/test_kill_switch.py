@@ -1,4 +1,4 @@
-"""What operators do in SQL while a refresh is at work, and what it leaves behind."""
+"""Test what operators do in SQL while a refresh is at work, and what it leaves behind."""
 
 import os
 import socket
@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
 import pytest
-from psycopg.sql import SQL
 
 from sqp_refresh.control import table_lock as table_lock_module
 from sqp_refresh.control.table_lock import table_lock
@@ -27,10 +26,10 @@ from sqp_refresh_tests.helpers.weeks import FIRST, WEEKS, three_weeks
 
 
 class Stepwise(BigQuerySource):
-    """A feed that reads a week once the one before is published, and not ahead."""
+    """A source that reads a week once the one before is published, and not ahead."""
 
     def between(self, published: int) -> None:
-        """What happens when so many weeks are published."""
+        """Do something once so many weeks are published."""
 
     def read(self, periods: Sequence[Period]) -> Generator[PeriodRows]:
         for number, part in enumerate(super().read(periods)):
@@ -39,8 +38,8 @@ class Stepwise(BigQuerySource):
             yield part
 
 
-class Interrupted(Stepwise):
-    """A feed before whose second week an operator runs a statement."""
+class RunsStatement(Stepwise):
+    """A source before whose second week an operator runs a statement."""
 
     statement = ""
 
@@ -63,11 +62,11 @@ def test_both_kill_switches_stop_a_refresh_at_the_next_week(
     environment, source, statement, message
 ):
     source.write(three_weeks())
-    feed = Interrupted(environment, DAILY_SQP_DATA, WEEKS)
-    feed.statement = statement
+    bigquery = RunsStatement(environment, DAILY_SQP_DATA, WEEKS)
+    bigquery.statement = statement
 
     with pytest.raises(Stopped, match=message):
-        refresh(environment.database_url, feed, RefreshRequest("r"))
+        refresh(environment.database_url, bigquery, RefreshRequest("r"))
 
     url = environment.database_url
     assert rows(url, "SELECT DISTINCT report_date FROM sqp.daily_sqp_data") == [(FIRST,)]
@@ -82,9 +81,9 @@ def test_both_kill_switches_stop_a_refresh_at_the_next_week(
 
 def test_a_checkpoint_tells_how_far_a_refresh_has_got(environment, source):
     source.write(three_weeks())
-    feed = BigQuerySource(environment, DAILY_SQP_DATA, WEEKS)
+    bigquery = BigQuerySource(environment, DAILY_SQP_DATA, WEEKS)
 
-    refresh(environment.database_url, feed, RefreshRequest("r"))
+    refresh(environment.database_url, bigquery, RefreshRequest("r"))
 
     ((name, status, data, last, total),) = rows(
         environment.database_url,
@@ -97,16 +96,16 @@ def test_a_checkpoint_tells_how_far_a_refresh_has_got(environment, source):
     assert data["resumes"] is None
 
 
-def test_a_table_has_one_writer_at_a_time(environment, monkeypatch):
+def test_a_table_is_locked_by_one_refresh_at_a_time(environment, monkeypatch):
     monkeypatch.setattr(table_lock_module, "WAIT_S", 0.6)
     url = environment.database_url
-    with table_lock(url, DAILY_SQP_DATA) as one:
-        one.ensure()
+    with table_lock(url, DAILY_SQP_DATA) as lock:
+        lock.acquire()
         with table_lock(url, DAILY_SQP_DATA) as other, pytest.raises(Busy, match="another run"):
-            other.ensure()
-        one.ensure()
+            other.acquire()
+        lock.acquire()
     with table_lock(url, DAILY_SQP_DATA) as other:
-        other.ensure()
+        other.acquire()
 
 
 @pytest.mark.parametrize(
@@ -167,8 +166,8 @@ def test_a_repair_of_old_weeks_leaves_the_night_as_due_as_it_was(environment, so
     url = environment.database_url
     execute(url, "UPDATE sqp.refresh_config SET next_refresh_at = now() - interval '1 hour'")
     query = "SELECT next_refresh_at > now() FROM sqp.refresh_config ORDER BY id LIMIT 4"
-    feed = BigQuerySource(environment, DAILY_SQP_DATA, WEEKS)
-    refresh(url, feed, RefreshRequest("all"))
+    bigquery = BigQuerySource(environment, DAILY_SQP_DATA, WEEKS)
+    refresh(url, bigquery, RefreshRequest("all"))
     assert rows(url, query)[3] == (True,)
     execute(url, "UPDATE sqp.refresh_config SET next_refresh_at = now() - interval '1 hour'")
 
@@ -190,12 +189,12 @@ def test_a_table_over_its_time_budget_is_marked_while_it_goes_on(environment, so
         url, Watched(environment, DAILY_SQP_DATA, WEEKS), RefreshRequest("r", budget_ms=1)
     )
 
-    said = "it took longer than 1 ms, which REFRESH_TIMEOUT_WARNING_MS allows"
-    assert seen == [("running", None), *[("warning", f"{said}; it goes on")] * 2]
+    message = "it took longer than 1 ms, which REFRESH_TIMEOUT_WARNING_MS allows"
+    assert seen == [("running", None), *[("warning", f"{message}; it goes on")] * 2]
     assert len(summary.periods) == 3
-    assert summary.outcome == {"status": "warning", "error_message": said}
+    assert summary.outcome == {"status": "warning", "error_message": message}
     finished = "SELECT status, error_message, refresh_completed_at IS NOT NULL, rows_inserted"
-    assert rows(url, f"{finished} FROM sqp.refresh_audit_log") == [("warning", said, True, 6)]
+    assert rows(url, f"{finished} FROM sqp.refresh_audit_log") == [("warning", message, True, 6)]
 
 
 def test_the_second_refresh_of_a_table_says_who_holds_it(environment, source, monkeypatch):
@@ -204,7 +203,7 @@ def test_the_second_refresh_of_a_table_says_who_holds_it(environment, source, mo
     url = environment.database_url
     refused = []
 
-    class TargetVersion(Stepwise):
+    class StartsAnother(Stepwise):
         def between(self, published: int) -> None:
             if published == 1:
                 with pytest.raises(Busy) as error:
@@ -212,7 +211,7 @@ def test_the_second_refresh_of_a_table_says_who_holds_it(environment, source, mo
                     refresh(url, second, RefreshRequest("second"))
                 refused.append(str(error.value))
 
-    refresh(url, TargetVersion(environment, DAILY_SQP_DATA, WEEKS), RefreshRequest("first"))
+    refresh(url, StartsAnother(environment, DAILY_SQP_DATA, WEEKS), RefreshRequest("first"))
 
     assert refused[0].startswith(
         f"sqp.daily_sqp_data is being refreshed by run first ({socket.gethostname()}, process "
@@ -227,19 +226,20 @@ def test_the_second_refresh_of_a_table_says_who_holds_it(environment, source, mo
 
 
 @pytest.mark.parametrize("limit", ["idle_in_transaction_session_timeout", "transaction_timeout"])
-def test_no_limit_of_the_user_ends_the_transaction_of_a_writer(migrated_database, limit):
+def test_no_limit_of_the_user_ends_the_transaction_of_a_lock(migrated_database, limit):
     name = urlsplit(migrated_database).path.removeprefix("/")
     execute(migrated_database, f"ALTER DATABASE {name} SET {limit} = '5s'")
 
-    with table_lock(migrated_database, DAILY_SQP_DATA) as held:
-        held.ensure()
-        assert held._session
-        assert held._session.row(SQL("SELECT current_setting({})").format(limit)) == ("0",)
+    with table_lock(migrated_database, DAILY_SQP_DATA) as lock:
+        lock.acquire()
+        assert lock._session
+        query = "SELECT current_setting(%(limit)s)"
+        assert lock._session.fetch_one(query, {"limit": limit}) == ("0",)
 
     assert rows(migrated_database, f"SHOW {limit}") == [("5s",)]
 
 
-def test_params_in_the_registry_take_effect_at_the_next_run(environment, source):
+def test_sync_params_in_the_registry_take_effect_at_the_next_run(environment, source):
     source.write(three_weeks())
     url = environment.database_url
     execute(
@@ -247,15 +247,15 @@ def test_params_in_the_registry_take_effect_at_the_next_run(environment, source)
         "UPDATE sqp.refresh_config SET custom_sync_params ="
         """ '{"batch_size": 2, "lookback_weeks": 1}' WHERE table_name = 'daily_sqp_data'""",
     )
-    feed = BigQuerySource(environment, DAILY_SQP_DATA, WEEKS)
+    bigquery = BigQuerySource(environment, DAILY_SQP_DATA, WEEKS)
 
-    summary = refresh(url, feed, RefreshRequest("night", tick=datetime.now(UTC)))
+    summary = refresh(url, bigquery, RefreshRequest("night", tick=datetime.now(UTC)))
 
-    assert feed.batch_size == 2
+    assert bigquery.batch_size == 2
     assert list(summary.periods) == WEEKS[-1:]
 
 
-def test_a_malformed_param_is_named(environment, source):
+def test_a_malformed_sync_param_is_named(environment, source):
     source.write(three_weeks())
     url = environment.database_url
     execute(url, """UPDATE sqp.refresh_config SET custom_sync_params = '{"batch_size": -1}'""")

@@ -1,6 +1,5 @@
-"""What has come of age leaves the control tables, and nothing that anybody may ask for is lost."""
+"""Test that old rows leave the control tables, and nothing that is still needed is lost."""
 
-import json
 from typing import Any
 
 import psycopg
@@ -41,21 +40,22 @@ ORDER BY 1
 
 @pytest.fixture
 def history(migrated_database: str) -> str:
-    """URL of a database with 121 nights of two tables, and two metrics of every success."""
+    """Return a database with 121 nights of two tables, and two metrics of every success."""
     execute(migrated_database, HISTORY)
     return migrated_database
 
 
-def done(url: str, **switches: int) -> dict[str, int]:
-    settings = Settings.read().model_copy(update=switches)
+def counts_of(url: str, **changed: int) -> dict[str, int]:
+    """Do every duty, and return what it counts, where that is not 0."""
+    settings = Settings.read().model_copy(update=changed)
     with connect(url) as session:
         return {duty: count for duty, count in maintain(session, settings).items() if count}
 
 
-def seen(url: str) -> dict[str, list[Any]]:
-    """All rows of all views."""
+def rows_of_views(url: str) -> dict[str, list[Any]]:
+    """Return all rows of all monitoring views."""
     return {
-        view: rows(url, f"SELECT one::text FROM sqp.{view} AS one ORDER BY 1") for view in VIEWS
+        view: rows(url, f"SELECT line::text FROM sqp.{view} AS line ORDER BY 1") for view in VIEWS
     }
 
 
@@ -64,15 +64,15 @@ def archived(url: str) -> list[tuple]:
 
 
 def test_runs_over_90_days_are_moved_with_their_metrics_and_no_view_notices(history):
-    before, views = rows(history, EVERYTHING), seen(history)
+    before, views = rows(history, EVERYTHING), rows_of_views(history)
 
-    assert done(history) == {"runs_archived": 62}
+    assert counts_of(history) == {"runs_archived": 62}
 
     assert rows(history, EVERYTHING) == before
-    assert seen(history) == views
+    assert rows_of_views(history) == views
     kept = "SELECT max(now() - refresh_started_at) < interval '90 days 1 minute', count(*)"
     assert rows(history, f"{kept} FROM sqp.refresh_audit_log") == [(True, 180)]
-    assert done(history) == {}
+    assert counts_of(history) == {}
 
 
 def test_what_the_next_refresh_compares_itself_with_stays(history):
@@ -84,14 +84,14 @@ def test_what_the_next_refresh_compares_itself_with_stays(history):
         " WHERE rows_processed = 110",
     )
 
-    done(history)
+    counts_of(history)
 
     left = "SELECT table_name, rows_processed FROM sqp.refresh_audit_log ORDER BY 1, 2"
     tables = ("daily_sqp_data", "weekly_summary")
     assert rows(history, left) == [(table, age) for table in tables for age in (100, 110)]
 
 
-def test_a_run_stays_while_a_row_that_it_refused_is_kept(history):
+def test_a_run_stays_while_a_row_that_it_put_into_quarantine_is_kept(history):
     execute(
         history,
         "INSERT INTO sqp.refresh_quarantine"
@@ -102,21 +102,21 @@ def test_a_run_stays_while_a_row_that_it_refused_is_kept(history):
         " WHERE table_name = 'weekly_summary'",
     )
 
-    assert done(history) == {"quarantined_rows_deleted": 1, "runs_archived": 60}
+    assert counts_of(history) == {"quarantined_rows_deleted": 1, "runs_archived": 60}
 
     stay = "SELECT rows_processed FROM sqp.refresh_audit_log WHERE rows_processed > 90 ORDER BY 1"
     assert rows(history, stay) == [(117,), (118,)]
-    assert done(history, REFRESH_KEEP_QUARANTINE_DAYS=10_000) == {}
+    assert counts_of(history, REFRESH_KEEP_QUARANTINE_DAYS=10_000) == {}
 
 
 def test_a_run_that_is_open_is_not_moved(history):
     execute(history, "UPDATE sqp.refresh_audit_log SET refresh_completed_at = NULL")
 
-    assert done(history) == {}
+    assert counts_of(history) == {}
 
 
 def test_nothing_moves_where_something_would_be_lost(history):
-    """A trigger of somebody's that keeps rows out of the archive."""
+    """A trigger that somebody added keeps rows out of the archive."""
     execute(
         history,
         "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql"
@@ -146,7 +146,7 @@ def test_an_alert_about_an_archived_run_outlives_it(history):
         " WHERE rows_processed = 119 AND table_name = 'weekly_summary'",
     )
 
-    assert done(history) == {"deliveries_deleted": 2, "runs_archived": 62}
+    assert counts_of(history) == {"deliveries_deleted": 2, "runs_archived": 62}
 
     kept = "SELECT status, audit_log_id FROM sqp.webhook_deliveries ORDER BY id"
     assert rows(history, kept) == [("pending", None), ("delivered", None)]
@@ -159,40 +159,39 @@ def test_checkpoints_are_closed_when_they_expire_and_deleted_a_week_later(migrat
         "INSERT INTO sqp.refresh_checkpoints"
         " (function_name, table_name, status, updated_at, expires_at) VALUES"
         " ('refresh', 'at_work', 'active', now() - interval '1 hour', now() + interval '23 hours'),"
-        " ('refresh', 'broken_off', 'active', now(), now() - interval '1 second'),"
+        " ('refresh', 'interrupted', 'active', now(), now() - interval '1 second'),"
         " ('refresh', 'done', 'completed', now() - interval '6 days', now()),"
         " ('refresh', 'long_done', 'completed', now() - interval '8 days', now()),"
         " ('refresh', 'stopped', 'expired', now() - interval '8 days', now())",
     )
 
-    assert done(migrated_database) == {"checkpoints_closed": 1, "checkpoints_deleted": 2}
+    assert counts_of(migrated_database) == {"checkpoints_closed": 1, "checkpoints_deleted": 2}
 
     left = "SELECT table_name, status FROM sqp.refresh_checkpoints ORDER BY id"
     assert rows(migrated_database, left) == [
         ("at_work", "active"),
-        ("broken_off", "expired"),
+        ("interrupted", "expired"),
         ("done", "completed"),
     ]
-    assert done(migrated_database) == {}
+    assert counts_of(migrated_database) == {}
 
 
 def test_a_metric_keeps_its_numbers_in_the_archive(history):
-    done(history)
+    counts_of(history)
 
-    (found,) = rows(
+    ((data_quality,),) = rows(
         history,
-        "SELECT data_quality::text FROM sqp.refresh_audit_log_archive"
+        "SELECT data_quality FROM sqp.refresh_audit_log_archive"
         " WHERE rows_processed = 119 AND table_name = 'weekly_summary'",
     )
-    metrics = json.loads(found[0])
-    assert [(one["metric_name"], one["metric_value"]) for one in metrics] == [
+    assert [(metric["metric_name"], metric["metric_value"]) for metric in data_quality] == [
         ("row_count", 119),
         ("volume_ratio", 119),
     ]
 
 
 def test_a_metric_that_is_being_added_is_not_lost(history):
-    """Whoever adds one to a run that is just moved is told, and the archive holds the others."""
+    """Adding one to a run that is being moved fails, and the archive holds the others."""
     old = "(SELECT min(id) FROM sqp.refresh_audit_log WHERE rows_processed = 119)"
     with psycopg.connect(history) as other, connect(history) as session, session.transaction():
         archive_runs(session)

@@ -14,7 +14,7 @@ from sqp_refresh.settings import Settings
 from sqp_refresh_tests.helpers.audit_log import audit
 from sqp_refresh_tests.helpers.database import execute, rows
 from sqp_refresh_tests.helpers.deliveries import tolerate
-from sqp_refresh_tests.helpers.nights import held
+from sqp_refresh_tests.helpers.nights import read_tables
 from sqp_refresh_tests.helpers.rows import Row, row
 from sqp_refresh_tests.helpers.weeks import LAST
 
@@ -91,7 +91,7 @@ def test_a_week_broken_by_hand_blocks_the_summaries_keeps_the_last_good_and_says
 ):
     source.write(six_weeks())
     first = run(instance, QUERIES, ASINS, SUMMARY)
-    before = held(fresh)
+    before = read_tables(fresh)
 
     assert first.success
     judged = evaluations(first)
@@ -113,7 +113,7 @@ def test_a_week_broken_by_hand_blocks_the_summaries_keeps_the_last_good_and_says
     second = run(instance, QUERIES, ASINS, SUMMARY)
 
     assert not second.success
-    assert held(fresh) == before
+    assert read_tables(fresh) == before
     assert not materialized(second)
     status, message, details, _ = audit(fresh)
     assert (status, list(details["rejected"])) == ("failed", [str(LAST)])

@@ -14,7 +14,7 @@ import pytest
 from sqp_refresh.definitions import defs
 from sqp_refresh.defs.partitions import range_tags
 from sqp_refresh_tests.helpers import oracle
-from sqp_refresh_tests.helpers.nights import held
+from sqp_refresh_tests.helpers.nights import read_tables
 from sqp_refresh_tests.helpers.weeks import FIRST, LAST, MIDDLE, three_weeks
 
 
@@ -48,7 +48,7 @@ def test_a_range_of_weeks_then_one_week_from_the_command_line(environment, sourc
     assert week.returncode == 0, week.stderr[-3000:]
 
     for table, expected in oracle.expected_tables(rows).items():
-        oracle.assert_equal(held(environment)[table], expected, table)
+        oracle.assert_equal(read_tables(environment)[table], expected, table)
     log = audit(environment.database_url)
     assert [status for _, status, *_ in log] == ["success"] * 16
     (second,) = [entry for entry in log[8:] if entry[0] == "monthly_summary"]
@@ -82,7 +82,7 @@ def test_two_runs_of_the_job_at_once_both_end_and_the_data_are_right_once(
         assert process.returncode == 0, errors[-3000:]
 
     for table, expected in oracle.expected_tables(rows).items():
-        oracle.assert_equal(held(environment)[table], expected, table)
+        oracle.assert_equal(read_tables(environment)[table], expected, table)
     log = audit(environment.database_url)
     assert sorted(table for table, *_ in log) == sorted(2 * list(oracle.KEYS))
     assert {status for _, status, *_ in log} == {"success"}
@@ -183,7 +183,7 @@ def test_a_table_that_is_not_enabled_is_not_touched(
     assert not run_job().success
 
     assert all(message in entry[4] for entry in audit(environment.database_url))
-    assert all(not rows for rows in held(environment).values())
+    assert all(not rows for rows in read_tables(environment).values())
 
 
 def test_a_secret_appears_nowhere(environment, monkeypatch, run_job):

@@ -13,7 +13,7 @@ from sqp_refresh.model.tables import TABLES
 from sqp_refresh.settings import Settings
 from sqp_refresh_tests.helpers import oracle
 from sqp_refresh_tests.helpers.database import execute
-from sqp_refresh_tests.helpers.nights import held, refresh_all
+from sqp_refresh_tests.helpers.nights import read_tables, refresh_all
 from sqp_refresh_tests.helpers.rows import Row, SourceTable, row
 
 JULY_13, JULY_27, AUGUST_3, AUGUST_10, AUGUST_17 = (
@@ -152,6 +152,6 @@ def test_seven_nights_copy_the_right_weeks_and_only_those(vendor, launched, envi
         warned = {QUERIES} if not all(changes.values()) else set()
         assert warned <= {table for table, status in statuses if status == "warning"}, story
         assert {status for _, status in statuses} <= {"success", "warning"}, story
-        now = held(environment)
+        now = read_tables(environment)
         for table, rows in vendor.expected.items():
             oracle.assert_equal(now[table], rows, f"{table} when {story}")

@@ -1,4 +1,4 @@
-"""Servers start where they are told, keep their data, and are gone with the process that asked."""
+"""Start servers in any directory, keep their data, and end them with their parent process."""
 
 import json
 import os
@@ -45,10 +45,13 @@ class Holder:
 
     def started(self) -> list[psutil.Process]:
         parents = [*psutil.Process(self.process.pid).children(), self.postmaster]
-        return [*parents, *(child for one in parents for child in one.children(recursive=True))]
+        return [
+            *parents,
+            *(child for parent in parents for child in parent.children(recursive=True)),
+        ]
 
     def interrupt(self) -> None:
-        """Ctrl-C: the terminal sends it to the whole group."""
+        """Send SIGINT to the whole group, as a terminal does on Ctrl-C."""
         os.killpg(self.process.pid, signal.SIGINT)
 
 
@@ -65,9 +68,9 @@ def hold(tmp_path: Path) -> Iterator[Callable[[], Holder]]:
             start_new_session=True,
         )
         assert process.stdout
-        told = process.stdout.readline()
-        assert told, (tmp_path / "errors").read_text()
-        url, emulator = json.loads(told)
+        line = process.stdout.readline()
+        assert line, (tmp_path / "errors").read_text()
+        url, emulator = json.loads(line)
         holders.append(Holder(process, tmp_path, url, Emulator(**emulator)))
         return holders[-1]
 
@@ -94,7 +97,7 @@ def make_dataset(emulator: Emulator, name: str) -> None:
 
 def dataset_ids(emulator: Emulator) -> list[str]:
     with bigquery_client(emulator) as client:
-        return [one.dataset_id for one in client.list_datasets(**call_deadline())]
+        return [dataset.dataset_id for dataset in client.list_datasets(**call_deadline())]
 
 
 # -- the end ---------------------------------------------------------------------------------------
@@ -116,7 +119,7 @@ def test_a_killed_holder_takes_the_emulator_along_and_leaves_postgres_to_the_nex
     run(killed.url, "CREATE TABLE kept AS SELECT 7 AS number")
     make_dataset(killed.emulator, "kept")
     postmaster = killed.postmaster
-    emulators = [one for one in killed.started() if one.name().startswith("python")]
+    emulators = [child for child in killed.started() if child.name().startswith("python")]
     assert len(emulators) == 1
     killed.process.kill()
 
@@ -127,7 +130,7 @@ def test_a_killed_holder_takes_the_emulator_along_and_leaves_postgres_to_the_nex
     assert dataset_ids(holder.emulator) == ["kept"]
 
     started = holder.started()
-    for _ in range(3):  # as the impatient do
+    for _ in range(3):  # as an impatient person does
         holder.interrupt()
         time.sleep(0.02)
     assert holder.process.wait(GONE_WITHIN_S) == -signal.SIGINT
@@ -153,8 +156,8 @@ def test_postgres_keeps_its_data(tmp_path: Path, name: str):
     for statement in ("CREATE TABLE kept AS SELECT 7 AS number", "SELECT number FROM kept"):
         with embedded_postgres(tmp_path / name) as url:
             assert url.startswith("postgresql://")
-            found = run(url, statement)
-    assert found == [(7,)]
+            rows = run(url, statement)
+    assert rows == [(7,)]
 
 
 @pytest.mark.parametrize("version", [16, 18])
@@ -230,13 +233,13 @@ def test_starting_postgres_warns_of_nothing(tmp_path: Path):
         "with start(pathlib.Path(sys.argv[1])): pass"
     )
     environment = {name: os.environ[name] for name in os.environ if name != "XDG_RUNTIME_DIR"}
-    told = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-W", "default", "-c", program, str(tmp_path)],
         env=environment,
         capture_output=True,
         check=True,
     )
-    assert (told.stdout, told.stderr) == (b"", b"")
+    assert (done.stdout, done.stderr) == (b"", b"")
 
 
 # -- signals ---------------------------------------------------------------------------------------
@@ -244,7 +247,7 @@ def test_starting_postgres_warns_of_nothing(tmp_path: Path):
 
 @pytest.fixture
 def sigterm() -> Iterator[Callable[..., object]]:
-    """Sets the handler for the time of a test: the session's servers have theirs."""
+    """Return a function that sets the handler of SIGTERM until the end of the test."""
     before = signal.getsignal(signal.SIGTERM)
     yield partial(signal.signal, signal.SIGTERM)
     signal.signal(signal.SIGTERM, before)
@@ -262,7 +265,7 @@ def test_sigterm_unwinds_the_stack_and_is_given_back(sigterm: Callable[..., obje
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
-def test_a_handler_of_somebody_else_stays(sigterm: Callable[..., object]):
+def test_a_handler_that_is_already_set_stays(sigterm: Callable[..., object]):
     caught = []
     sigterm(lambda *_: caught.append(True))
     with terminating_like_an_exception():

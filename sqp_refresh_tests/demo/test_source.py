@@ -1,4 +1,4 @@
-"""The vendor's table in the emulator, as the demo and the tests make it."""
+"""Create and fill the vendor's table in the emulator, as the demo and the tests do."""
 
 from datetime import date, datetime
 from decimal import Decimal
@@ -23,7 +23,7 @@ from sqp_refresh_tests.helpers.rows import SourceTable, percent, row, source_tab
 
 
 def stored(source: SourceTable, restriction: str = "") -> pa.Table:
-    """What the Storage Read API gives."""
+    """Read the table by the Storage Read API."""
     host = source.emulator.storage_host
     client = storage_client(Settings(BIGQUERY_STORAGE_EMULATOR_HOST=host))
     session = open_session(client, source.name, restriction=restriction)
@@ -127,19 +127,19 @@ def test_a_test_replaces_its_source(source: SourceTable):
 
 
 def test_the_default_row_is_like_amazon_s_own():
-    one = row()
-    assert one.keys() == {column.title for column in SOURCE_COLUMNS}
-    assert one["ASIN Impression Share"] == 1.14 and one["ASIN Click Share"] == 0.92
-    assert one["Total Median Click Price Amount"] == Decimal("22.49")
+    default = row()
+    assert default.keys() == {column.title for column in SOURCE_COLUMNS}
+    assert default["ASIN Impression Share"] == 1.14 and default["ASIN Click Share"] == 0.92
+    assert default["Total Median Click Price Amount"] == Decimal("22.49")
 
 
-def test_measures_of_nothing_are_null():
-    one = row(cart_adds=(11, 0), purchases=(0, 0))
-    assert one["ASIN Cart Add Share"] == 0 and one["ASIN Purchase Share"] is None
-    assert one["Total Median Cart Add Price Amount"] is not None
-    assert one["ASIN Median Cart Add Price Amount"] is None
-    assert one["Total Median Purchase Price Amount"] is None
-    assert one["Total Purchase Rate"] == 0
+def test_ratios_of_zero_are_null():
+    default = row(cart_adds=(11, 0), purchases=(0, 0))
+    assert default["ASIN Cart Add Share"] == 0 and default["ASIN Purchase Share"] is None
+    assert default["Total Median Cart Add Price Amount"] is not None
+    assert default["ASIN Median Cart Add Price Amount"] is None
+    assert default["Total Median Purchase Price Amount"] is None
+    assert default["Total Purchase Rate"] == 0
 
 
 @pytest.mark.parametrize(

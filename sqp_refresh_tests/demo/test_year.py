@@ -1,4 +1,4 @@
-"""The demo's year keeps every rule that real reports keep; each is recomputed here another way."""
+"""Check the rules of real reports on the demo's year, each by another computation."""
 
 import subprocess
 import sys
@@ -49,7 +49,7 @@ def none(year: pl.DataFrame, violation: pl.Expr) -> bool:
 
 
 def rounded(part: int, whole: int) -> float:
-    """100 * part / whole in decimals, by Python's own rounding."""
+    """Return 100 * part / whole in decimals, by Python's own rounding."""
     return float((Decimal(100) * part / whole).quantize(Decimal("0.01"), ROUND_HALF_UP))
 
 
@@ -104,16 +104,16 @@ def test_share_is_the_rounded_quotient_or_null(year: pl.DataFrame, stage: str):
     total, own = COUNTS[stage]
     share = f"ASIN {stage} Share"
     assert none(year, (col(total) == 0) != col(share).is_null())
-    known = year.filter(col(total) > 0).select(own, total, share).unique()
-    assert all(rounded(part, whole) == given for part, whole, given in known.iter_rows())
+    quotients = year.filter(col(total) > 0).select(own, total, share).unique()
+    assert all(rounded(part, whole) == given for part, whole, given in quotients.iter_rows())
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_rate_is_the_rounded_quotient_over_searches(year: pl.DataFrame, stage: str):
     total = f"Total {stage} Count"
     assert none(year, col("Search Query Volume") == 0)
-    known = year.select(total, "Search Query Volume", f"Total {stage} Rate").unique()
-    assert all(rounded(part, whole) == given for part, whole, given in known.iter_rows())
+    quotients = year.select(total, "Search Query Volume", f"Total {stage} Rate").unique()
+    assert all(rounded(part, whole) == given for part, whole, given in quotients.iter_rows())
 
 
 def test_shares_are_percent(year: pl.DataFrame):
@@ -131,8 +131,8 @@ def test_fast_shipping_is_part_of_the_stage(year: pl.DataFrame, stage: str):
 @pytest.mark.parametrize("price", PRICES)
 def test_price_is_known_where_something_was_counted(year: pl.DataFrame, price: str):
     assert none(year, (col(PRICES[price]) == 0) != col(price).is_null())
-    known = year[price].drop_nulls()
-    assert (known > 0).all() and (known.round(2) == known).all()
+    prices = year[price].drop_nulls()
+    assert (prices > 0).all() and (prices.round(2) == prices).all()
     assert year.schema[price] == pl.Decimal(38, 9)
 
 
@@ -256,10 +256,10 @@ digest = hashlib.sha256(sink.getvalue()).hexdigest()
 
 def test_another_process_makes_the_same_bytes():
     program = f"{DIGEST}print(digest)"
-    told = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
     here: dict[str, object] = {}
     exec(DIGEST, here)
-    assert told.stdout.decode().split() == [here["digest"]]
+    assert done.stdout.decode().split() == [here["digest"]]
 
 
 def test_a_week_alone_is_that_week_of_the_year(arrow: pa.Table, year: pl.DataFrame):

@@ -1,4 +1,4 @@
-"""The code location with pauses of seconds, where those of production are minutes."""
+"""Load the code location with pauses of seconds, where those of production are minutes."""
 
 from datetime import timedelta
 

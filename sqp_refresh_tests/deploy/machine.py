@@ -1,6 +1,6 @@
-"""One machine of a deployment: the processes of deploy/, started by the lines of its own units.
+"""Run the processes of deploy/ on one machine, by the command lines of its systemd units.
 
-Only places and waits are replaced: the directory, the ports, where the release is installed, and
+Only paths and waits are replaced: the directory, the ports, where the release is installed, and
 how often the daemon looks at runs.
 """
 
@@ -63,20 +63,21 @@ query ($job: String) {
 
 @dataclass(slots=True)
 class Machine:
-    """Where a deployment runs.
+    """A machine that a deployment runs on.
 
     Attributes:
         home: $DAGSTER_HOME.
         storage_url: Dagster's own database.
-        switches: The environment of what starts runs, and of nothing else.
+        settings: In the environment of the processes that start runs, and of no other.
         code: Module of the code location.
-        instance: What stands in `dagster.yaml` in place of what stands there.
-        variables: What else is in the environment of every process.
+        instance: Sections that replace those of `dagster.yaml`.
+        variables: Further variables in the environment of every process.
+        ports: The ports in use here, by those of deploy/.
     """
 
     home: Path
     storage_url: str
-    switches: dict[str, str] = field(default_factory=dict)
+    settings: dict[str, str] = field(default_factory=dict)
     code: str = CODE
     instance: dict[str, Any] = field(default_factory=dict)
     variables: dict[str, str] = field(default_factory=dict)
@@ -93,32 +94,32 @@ class Machine:
 
     @property
     def url(self) -> str:
-        """Address of the UI."""
+        """Return the address of the UI."""
         return f"http://127.0.0.1:{self.ports['3000']}"
 
     @property
     def environment(self) -> dict[str, str]:
-        """What every process has in its environment: nothing of the target, nothing of BigQuery."""
+        """Return the environment of every process, without the target and BigQuery."""
         own = {
             "DAGSTER_HOME": str(self.home),
             "DAGSTER_LOGS_DIR": str(self.home / "logs"),
             **self.variables,
         }
-        kept = {"PATH", "HOME", "LANG", "TMPDIR"}
-        kept_ones = {name: os.environ[name] for name in kept & os.environ.keys()}
-        return kept_ones | own | storage_variables(self.storage_url)
+        names = {"PATH", "HOME", "LANG", "TMPDIR"}
+        inherited = {name: os.environ[name] for name in names & os.environ.keys()}
+        return inherited | own | storage_variables(self.storage_url)
 
     def command(self, unit: Path) -> list[str]:
-        """What a unit starts, in the places of this machine."""
+        """Return the command line of a unit, with the paths and ports of this machine."""
         places = {RELEASE: sys.prefix, HOME: str(self.home), CODE: self.code}
-        words = exec_start(unit)
+        arguments = exec_start(unit)
         for place, here in places.items():
-            words = [word.replace(place, here) for word in words]
-        return [self.ports.get(word, word) for word in words]
+            arguments = [argument.replace(place, here) for argument in arguments]
+        return [self.ports.get(argument, argument) for argument in arguments]
 
     @contextmanager
     def running(self, *units: str) -> Iterator[None]:
-        """Processes of the units, and whatever they start, until the block ends."""
+        """Run the processes of the units, and what they start, for as long as the context lasts."""
         with ExitStack() as started:
             for unit in units:
                 started.enter_context(self.process(unit))
@@ -126,12 +127,12 @@ class Machine:
 
     @contextmanager
     def process(
-        self, unit: str, *arguments: str, **switches: str
+        self, unit: str, *arguments: str, **settings: str
     ) -> "Iterator[subprocess.Popen[bytes]]":
-        """The process of one unit, with a session of its own, until the block ends."""
+        """Run the process of one unit in a session of its own while the context lasts."""
         (file,) = DEPLOY.rglob(f"sqp-refresh-{unit}.service")
         # The tests' own package is not installed.
-        secrets = self.switches | switches | {"PYTHONPATH": str(DEPLOY.parent)}
+        secrets = self.settings | settings | {"PYTHONPATH": str(DEPLOY.parent)}
         with (self.home / f"{'-'.join([unit, *arguments])}.log").open("wb") as log:
             process = subprocess.Popen(
                 [*self.command(file), *arguments],
@@ -153,19 +154,19 @@ class Machine:
                 process.wait()
 
     def query(self, query: str, **variables: Any) -> dict[str, Any]:
-        """Ask the webserver what its own pages ask it."""
+        """Send a GraphQL query to the webserver, as its own pages do."""
         request = urllib.request.Request(
             f"{self.url}/graphql",
             json.dumps({"query": query, "variables": variables}).encode(),
             {"content-type": "application/json"},
         )
         with urllib.request.urlopen(request, timeout=ANSWERED_WITHIN_S) as answer:
-            said = json.load(answer)
-        assert "errors" not in said, said["errors"]
-        return said["data"]
+            response = json.load(answer)
+        assert "errors" not in response, response["errors"]
+        return response["data"]
 
     def launch(self, first: str, last: str, location: str = LOCATION) -> None:
-        """Ask for a run of the nightly job over a range of weeks."""
+        """Launch a run of the nightly job over a range of weeks."""
         range_of_weeks = {
             "dagster/asset_partition_range_start": first,
             "dagster/asset_partition_range_end": last,
@@ -175,13 +176,13 @@ class Machine:
         assert answer["__typename"] == "LaunchRunSuccess", answer
 
     def create_pools(self) -> None:
-        """Create each table's pool, as a first load does: two runs at once may fail one of them."""
+        """Create each table's pool first: if two runs create a pool at once, one may fail."""
         for table in TABLES:
-            pool = f"{self.switches['BIGQUERY_DATASET']}/{SCHEMA}/{table}"
+            pool = f"{self.settings['BIGQUERY_DATASET']}/{SCHEMA}/{table}"
             self.query(_CREATE_POOL, pool=pool)
 
     def unfinished(self, job: str | None = None) -> list[Any]:
-        """The runs, of one job or of all, that are queued or at work."""
+        """List the runs, of one job or of all, that have not ended."""
         return self.query(_UNFINISHED, job=job)["runsOrError"]["results"]
 
     def await_code(self) -> None:
@@ -193,55 +194,57 @@ class Machine:
 
         def loaded() -> bool:
             try:
-                found = self.query(entries)["workspaceOrError"]["locationEntries"]
+                locations = self.query(entries)["workspaceOrError"]["locationEntries"]
             except (urllib.error.URLError, ConnectionError):
                 return False
-            kinds = {(one["locationOrLoadError"] or {}).get("__typename") for one in found}
+            kinds = {
+                (location["locationOrLoadError"] or {}).get("__typename") for location in locations
+            }
             return kinds == {"RepositoryLocation"}
 
         await_that(loaded, "the webserver has loaded the code location", UP_WITHIN_S)
 
 
 def storage_variables(url: str) -> dict[str, str]:
-    """What `dagster.yaml` asks the environment for, given the URL of an embedded Postgres."""
-    parts = urlsplit(url)
+    """Return the variables that `dagster.yaml` reads, for the URL of an embedded Postgres."""
+    address = urlsplit(url)
     return {
         "DAGSTER_PG_HOST": "",
         "DAGSTER_PG_PORT": "5432",
-        "DAGSTER_PG_DB": parts.path.removeprefix("/"),
-        "DAGSTER_PG_USERNAME": parts.username or "",
+        "DAGSTER_PG_DB": address.path.removeprefix("/"),
+        "DAGSTER_PG_USERNAME": address.username or "",
         "DAGSTER_PG_PASSWORD": "",
-        # An address that is empty is libpq's own, which may be a socket.
-        "PGHOST": parse_qs(parts.query)["host"][0],
+        # With an empty host libpq takes PGHOST, which may be a socket.
+        "PGHOST": parse_qs(address.query)["host"][0],
     }
 
 
 def exec_start(unit: Path) -> list[str]:
-    """The command line of a systemd unit."""
+    """Return the command line of a systemd unit."""
     parsed = configparser.ConfigParser(interpolation=None)
     parsed.read(unit)
     return shlex.split(parsed["Service"]["ExecStart"])
 
 
 def free_ports(number: int) -> list[int]:
-    """Ports that nobody listens on."""
+    """Find free ports."""
     sockets = [socket.socket() for _ in range(number)]
     try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+        for listener in sockets:
+            listener.bind(("127.0.0.1", 0))
+        return [listener.getsockname()[1] for listener in sockets]
     finally:
-        for one in sockets:
-            one.close()
+        for listener in sockets:
+            listener.close()
 
 
 def await_that(happened: Callable[[], Any], what: str, within_s: float = 60) -> Any:
-    """Wait until something is so; returns what `happened` found."""
+    """Wait until `happened` returns something that is true, and return that."""
     end = time.monotonic() + within_s
-    while not (found := happened()):
-        assert time.monotonic() < end, f"it never came that {what}"
+    while not (result := happened()):
+        assert time.monotonic() < end, f"not within {within_s} s: {what}"
         time.sleep(0.2)
-    return found
+    return result
 
 
 def signal_all(process: "subprocess.Popen[bytes]", number: signal.Signals) -> None:

@@ -1,4 +1,4 @@
-"""The files of deploy/, each checked as far as it can be without a cluster, root or an image."""
+"""Check the files of deploy/, as far as that works without a cluster, root or an image."""
 
 import os
 import re
@@ -31,7 +31,7 @@ def read(name: str) -> Any:
 
 @pytest.fixture
 def instance(database, monkeypatch, tmp_path):
-    """The instance of deploy/dagster.yaml, on a Postgres that is empty."""
+    """Load the instance of deploy/dagster.yaml, on an empty Postgres."""
     for name, value in storage_variables(database).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("DAGSTER_LOGS_DIR", str(tmp_path))
@@ -103,9 +103,9 @@ def test_only_what_starts_runs_knows_the_target():
     compose = read("container/compose.yaml")["services"]
 
     assert knowing == {"sqp-refresh-code", "sqp-refresh-worker"}
-    assert [name for name, one in compose.items() if "refresh.env" in one.get("env_file", [])] == [
-        "code"
-    ]
+    assert [
+        name for name, service in compose.items() if "refresh.env" in service.get("env_file", [])
+    ] == ["code"]
 
 
 def test_the_ui_listens_on_loopback_and_its_proxy_asks_who_is_there():
@@ -115,9 +115,9 @@ def test_the_ui_listens_on_loopback_and_its_proxy_asks_who_is_there():
     assert command[command.index("--host") + 1] == "127.0.0.1"
     assert "basicauth" in (DEPLOY / "Caddyfile").read_text()
     published = {
-        name: one["ports"]
-        for name, one in read("container/compose.yaml")["services"].items()
-        if "ports" in one
+        name: service["ports"]
+        for name, service in read("container/compose.yaml")["services"].items()
+        if "ports" in service
     }
     assert published == {"proxy": ["443:443"]}
     if shutil.which("caddy"):
@@ -153,11 +153,11 @@ def test_the_image_copies_files_that_are_there_and_starts_what_the_unit_starts()
     ]
 
 
-def test_the_chart_says_of_dagster_what_dagster_yaml_says():
+def test_the_chart_configures_dagster_as_dagster_yaml_does():
     values, instance = read("helm/values.yaml"), read("dagster.yaml")
 
-    for name, said in values["additionalInstanceConfig"].items():
-        assert said == instance[name], name
+    for name, value in values["additionalInstanceConfig"].items():
+        assert value == instance[name], name
     for name in ("schedule", "sensor"):
         assert (
             values["retention"][name]["purgeAfterDays"]

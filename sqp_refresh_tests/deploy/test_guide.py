@@ -1,4 +1,4 @@
-"""The deployment guide does what it says: its commands are run, in their order."""
+"""Run the commands of the deployment guide, in their order."""
 
 import os
 import re
@@ -21,30 +21,32 @@ ANYTHING = "…"
 
 
 def blocks(language: str) -> list[str]:
-    """The fenced blocks of a language, in the order of the page."""
+    """List the fenced blocks of a language, in the order of the page."""
     return re.findall(rf"^```{language}\n(.*?)^```$", GUIDE.read_text(), re.MULTILINE | re.DOTALL)
 
 
 def steps() -> list[tuple[str, list[str]]]:
-    """Each command of the page, and the lines that it prints."""
+    """List each command of the page, and the lines that it prints."""
     lines = [line for block in blocks("console") for line in block.splitlines()]
-    found = []
+    commands = []
     for number, line in enumerate(lines):
         if line.startswith("$ "):
-            printed = takewhile(lambda one: not one.startswith("$ "), lines[number + 1 :])
-            found.append((line.removeprefix("$ "), list(printed)))
-    return found
+            printed = takewhile(
+                lambda printed_line: not printed_line.startswith("$ "), lines[number + 1 :]
+            )
+            commands.append((line.removeprefix("$ "), list(printed)))
+    return commands
 
 
 def assert_printed(printed: str, promised: list[str], command: str) -> None:
-    """Hold what was printed to the page, in which … stands for anything, lines included."""
+    """Compare output with the page, in which … stands for any text, also of several lines."""
     pattern = ".*".join(map(re.escape, "\n".join(promised).split(ANYTHING)))
     assert re.fullmatch(pattern, printed.strip(), re.DOTALL), f"$ {command}\n{printed}"
 
 
 @pytest.fixture
 def environment_of_the_guide(environment, database, source) -> dict[str, str]:
-    """Its variables, with an embedded Postgres and BigQuery behind them."""
+    """Return the guide's variables, with an embedded Postgres and BigQuery behind them."""
     source.write(three_weeks())
     binaries = [Path(sys.executable).parent, POSTGRES_VERSIONS[18]]
     return os.environ | {
@@ -83,8 +85,10 @@ def test_the_files_of_the_guide_hold_variables_that_are_read():
     refresh, dagster, proxy = (
         {line.partition("=")[0] for line in block.splitlines()} for block in blocks("env")
     )
-    asked = yaml.safe_load((ROOT / "deploy" / "dagster.yaml").read_text())["storage"]["postgres"]
-    variables = {one["env"] for one in asked["postgres_db"].values() if isinstance(one, dict)}
+    storage = yaml.safe_load((ROOT / "deploy" / "dagster.yaml").read_text())["storage"]["postgres"]
+    variables = {
+        value["env"] for value in storage["postgres_db"].values() if isinstance(value, dict)
+    }
 
     assert refresh <= Settings.model_fields.keys()
     assert dagster == variables

@@ -1,4 +1,4 @@
-"""Production in small: the three units on Postgres storage, a night, a killed run, a click."""
+"""Run a small production: the three units on Postgres storage, a night, a killed run, a click."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ from sqp_refresh_tests.deploy.machine import Machine, await_that
 from sqp_refresh_tests.helpers import oracle
 from sqp_refresh_tests.helpers.browser import CHROMIUM
 from sqp_refresh_tests.helpers.database import execute, rows
-from sqp_refresh_tests.helpers.nights import held
+from sqp_refresh_tests.helpers.nights import read_tables
 from sqp_refresh_tests.helpers.rows import Row, row
 
 QUERIES = "search_query_performance"
@@ -25,7 +25,7 @@ CLICKED = "daily_sqp_data"
 
 
 def delivered(weeks: list[date], volume: int = 800) -> list[Row]:
-    """Two ASINs with two queries each, in each week."""
+    """Return rows of two ASINs with two queries each, in each week."""
     return [
         row(day=week, asin=asin, query=query, volume=volume)
         for week in weeks
@@ -36,7 +36,7 @@ def delivered(weeks: list[date], volume: int = 800) -> list[Row]:
 
 @pytest.fixture
 def weeks() -> list[date]:
-    """The last two that have ended, which are all that a night looks back to."""
+    """Return the last two weeks that have ended, which are all that a night looks back to."""
     first = Settings.model_fields["REFRESH_START_DATE"].default
     return [week.start for week in finished_weeks(first, datetime.now(UTC).date())[-2:]]
 
@@ -45,11 +45,11 @@ def weeks() -> list[date]:
 def machine(
     environment: Settings, database: str, tmp_path: Path, weeks: list[date]
 ) -> Iterator[Machine]:
-    """A machine at work, on which a night begins each minute, and whose pauses are seconds."""
-    switches = {name: os.environ[name] for name in Settings.model_fields if name in os.environ}
-    switches |= {"REFRESH_START_DATE": str(weeks[0]), "REFRESH_CRON": "* * * * *"}
+    """Run a machine on which a night begins each minute, and whose pauses are seconds."""
+    settings = {name: os.environ[name] for name in Settings.model_fields if name in os.environ}
+    settings |= {"REFRESH_START_DATE": str(weeks[0]), "REFRESH_CRON": "* * * * *"}
     machine = Machine(
-        tmp_path / "dagster", database, switches, "sqp_refresh_tests.deploy.impatient"
+        tmp_path / "dagster", database, settings, "sqp_refresh_tests.deploy.impatient"
     )
     with machine.running("code", "daemon", "webserver"):
         yield machine
@@ -57,7 +57,7 @@ def machine(
 
 @contextmanager
 def locked(url: str, table: str) -> Iterator[None]:
-    """Nobody writes a table meanwhile, so that a refresh of it stands still."""
+    """Lock a table against writes, so that a refresh of it waits."""
     with psycopg.connect(url) as connection:
         connection.execute(f"LOCK TABLE sqp.{table} IN SHARE MODE".encode())
         yield
@@ -65,30 +65,30 @@ def locked(url: str, table: str) -> Iterator[None]:
 
 
 def worker_of(url: str, table: str) -> int | None:
-    """The process that refreshes a table now."""
-    found = rows(
+    """Return the id of the process that refreshes a table now."""
+    pids = rows(
         url,
         "SELECT (checkpoint_data->>'pid')::int FROM sqp.refresh_checkpoints"
         f" WHERE status = 'active' AND table_name = '{table}'",
     )
-    return found[0][0] if found else None
+    return pids[0][0] if pids else None
 
 
 def refreshed(url: str) -> set[str]:
-    """The tables that a refresh has ended well for."""
+    """Return the tables that have a successful refresh."""
     ended = "SELECT table_name FROM sqp.refresh_audit_log WHERE status IN ('success', 'warning')"
     return {table for (table,) in rows(url, ended)}
 
 
 def reruns(machine: Machine) -> set[str]:
-    """How the runs ended that the sensor launched in place of others."""
+    """Return the statuses of the runs that the sensor launched in place of failed ones."""
     tagged = '{tags: [{key: "sqp_refresh/rerun", value: "1"}]}'
-    asked = f"{{ runsOrError(filter: {tagged}) {{ ... on Runs {{ results {{ status }} }} }} }}"
-    return {run["status"] for run in machine.query(asked)["runsOrError"]["results"]}
+    query = f"{{ runsOrError(filter: {tagged}) {{ ... on Runs {{ results {{ status }} }} }} }}"
+    return {run["status"] for run in machine.query(query)["runsOrError"]["results"]}
 
 
 def click_materialize(browser: Browser, machine: Machine, table: str) -> None:
-    """What a person does on the page of an asset."""
+    """Materialize an asset on its page, as a person does."""
     page = browser.new_page()
     page.set_default_timeout(180_000)
     page.goto(f"{machine.url}/assets/sqp/{table}")
@@ -119,7 +119,7 @@ def test_a_click_is_a_refresh_and_a_night_survives_a_kill(
     await_that(lambda: reruns(machine) == {"SUCCESS"}, "the sensor has run it again", 240)
     await_that(lambda: not machine.unfinished(), "every run has ended", 240)
 
-    now = held(environment)
+    now = read_tables(environment)
     for table, expected in oracle.expected_tables(delivered(weeks)).items():
         oracle.assert_equal(now[table], expected, table)
     failed = "SELECT DISTINCT table_name FROM sqp.refresh_audit_log WHERE status = 'failed'"

@@ -1,4 +1,4 @@
-"""Three weeks in the source, deadlines that are short, and proxies to reach BigQuery through."""
+"""Fill the source with three weeks, shorten deadlines, and put proxies before BigQuery."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -16,7 +16,7 @@ from sqp_refresh_tests.faults.proxies import RestProxy, StorageProxy, rest_proxy
 from sqp_refresh_tests.helpers.rows import SourceTable
 from sqp_refresh_tests.helpers.weeks import three_weeks
 
-# The emulator takes a second to translate the query for the weeks' states.
+# The emulator takes a second to translate the query for the weeks' versions.
 CALL_DEADLINE_S = 4
 STRETCH_S = 2
 ATTEMPTS = 2
@@ -30,9 +30,9 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storage_read_module, "STRETCH_S", STRETCH_S)
     monkeypatch.setattr(retrying, "LONGEST_PAUSE_S", 0.1)
     monkeypatch.setattr(
-        "sqp_refresh.refresh.run.retrying", partial(retrying.retrying, attempts=ATTEMPTS)
+        "sqp_refresh.refresh.run.retrying", partial(retrying.retrying, max_attempts=ATTEMPTS)
     )
-    # The library's own pauses and its least patience with a query's result.
+    # The library's own pauses, and how long it waits for a query's result at least.
     quick: Retry = bigquery.DEFAULT_RETRY.with_delay(initial=0.05, maximum=0.2)
     monkeypatch.setattr(bigquery, "DEFAULT_RETRY", quick)
     monkeypatch.setattr(
@@ -49,7 +49,7 @@ def _delivered(source: SourceTable) -> None:
 def rest(
     environment: Settings, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[RestProxy]:
-    """What the switches name as BigQuery's REST port."""
+    """Put a proxy before BigQuery's REST port; the settings name the proxy."""
     with rest_proxy(emulator.rest_url) as proxy:
         monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", proxy.url)
         yield proxy
@@ -59,7 +59,7 @@ def rest(
 def storage_read(
     environment: Settings, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[StorageProxy]:
-    """What the switches name as BigQuery's Storage Read port."""
+    """Put a proxy before BigQuery's Storage Read port; the settings name the proxy."""
     with storage_proxy(emulator.storage_host) as proxy:
         monkeypatch.setenv("BIGQUERY_STORAGE_EMULATOR_HOST", proxy.host)
         yield proxy

@@ -1,4 +1,4 @@
-"""A refresh of search_query_performance over the three weeks, and what it must leave behind."""
+"""Refresh search_query_performance over the three weeks, and check what is there afterwards."""
 
 import time
 from collections.abc import Sequence
@@ -24,18 +24,18 @@ LONGEST_S = 30
 
 
 def refreshed(
-    run_id: str, weeks: Sequence[Period] = WEEKS, feed: Source | None = None
+    run_id: str, weeks: Sequence[Period] = WEEKS, source: Source | None = None
 ) -> RefreshResult:
     settings = Settings.read()
-    feed = feed or BigQuerySource(settings, SEARCH_QUERY_PERFORMANCE, weeks)
-    return refresh(settings.database_url, feed, RefreshRequest(run_id))
+    source = source or BigQuerySource(settings, SEARCH_QUERY_PERFORMANCE, weeks)
+    return refresh(settings.database_url, source, RefreshRequest(run_id))
 
 
-def fails(run_id: str, kind: Kind = Kind.TRANSIENT, feed: Source | None = None) -> None:
-    """Refresh, which must fail for a while within its deadlines, and say so in the log."""
+def fails(run_id: str, kind: Kind = Kind.TRANSIENT, source: Source | None = None) -> None:
+    """Assert that a refresh fails within its deadlines, as transient, and is logged as failed."""
     began = time.monotonic()
     with pytest.raises(Transient) as raised:
-        refreshed(run_id, feed=feed)
+        refreshed(run_id, source=source)
     assert time.monotonic() - began < LONGEST_S
 
     (*others, (run, status, message, details, is_closed)) = log()
@@ -47,7 +47,7 @@ def fails(run_id: str, kind: Kind = Kind.TRANSIENT, feed: Source | None = None) 
 
 
 def assert_published(weeks: Sequence[Period]) -> None:
-    """The table holds these weeks of the source, to the last value, and nothing else."""
+    """Assert that the table holds these weeks of the source, to the last value, and no other."""
     days = {day for week in weeks for day in (week.start, week.end)}
     expected = {
         key: values
@@ -60,17 +60,17 @@ def assert_published(weeks: Sequence[Period]) -> None:
 
 
 def assert_succeeded(run_id: str, rows_read: int = 12) -> None:
-    """The run has one row in the log, closed as a success, that counts each row read once."""
-    found = rows(
+    """Assert that the run has one row in the log, a success that counts each row read once."""
+    entries = rows(
         Settings.read().database_url,
         "SELECT status, rows_processed, error_message FROM sqp.refresh_audit_log"
         f" WHERE sync_metadata->>'run_id' = '{run_id}'",
     )
-    assert found == [("success", rows_read, None)]
+    assert entries == [("success", rows_read, None)]
 
 
 def log() -> list[tuple]:
-    """Run, status, message, details and whether it is closed, of each refresh."""
+    """Return run, status, message, details and whether it is closed, of each refresh."""
     return rows(
         Settings.read().database_url,
         "SELECT sync_metadata->>'run_id', status, error_message, error_details,"

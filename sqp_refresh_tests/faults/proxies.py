@@ -1,6 +1,6 @@
-"""Servers that stand between a refresh and BigQuery or Postgres, and misbehave when told to.
+"""Forward requests to BigQuery or Postgres, and break them when a test asks for it.
 
-Real sockets, served by threads. Each forwards what it gets until its `trouble` begins.
+Each proxy has real sockets, served by threads, and forwards requests until its `trouble` begins.
 """
 
 import http.client
@@ -29,7 +29,7 @@ POLL_S = 0.02
 
 
 class Fault(StrEnum):
-    """What a request can meet instead of its answer."""
+    """What happens to a request instead of an answer."""
 
     QUOTA = "429"
     QUOTA_AS_403 = "403"
@@ -52,11 +52,11 @@ REST_REASONS = {
 
 
 class Trouble:
-    """Which requests a fault strikes from now on, and how many more of them.
+    """A fault, the requests it strikes from now on, and how many more of them.
 
     Attributes:
         hits: The requests that were struck.
-        after_rows: Rows that a stream still brings before it is struck.
+        after_rows: Rows that a stream still delivers before it is struck.
     """
 
     def __init__(self) -> None:
@@ -71,20 +71,20 @@ class Trouble:
     def begin(
         self, fault: Fault, *, on: str = "", times: int = FOR_EVER, after_rows: int = 0
     ) -> None:
-        """Strike the next requests whose name holds `on`."""
+        """Strike the next requests whose name contains `on`."""
         with self._lock:
             self._over = threading.Event()
             self._fault, self._on, self._left = fault, on, times
             self.after_rows = after_rows
 
     def end(self) -> None:
-        """Strike no more, and let go of what stalls."""
+        """Strike no more, and release requests that stall."""
         with self._lock:
             self._left = 0
             self._over.set()
 
     def strikes(self, request: str) -> Fault | None:
-        """The fault that a request meets; None where it is to be forwarded."""
+        """Return the fault that strikes a request; None if the request is to be forwarded."""
         with self._lock:
             if not self._left or self._on not in request:
                 return None
@@ -92,8 +92,8 @@ class Trouble:
             self.hits.append(request)
             return self._fault
 
-    def outlast(self) -> None:
-        """Wait for its end."""
+    def wait_for_end(self) -> None:
+        """Wait until the trouble ends."""
         self._over.wait()
 
 
@@ -108,7 +108,7 @@ def _running(server: socketserver.BaseServer) -> Iterator[None]:
 
 
 def _reset(connection: socket.socket) -> None:
-    """Close a connection by RST, as a peer does that crashed."""
+    """Close a connection by RST, as after a crash of the peer."""
     with suppress(OSError):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         os.close(connection.detach())
@@ -118,7 +118,7 @@ def _reset(connection: socket.socket) -> None:
 
 
 class TcpProxy(socketserver.ThreadingTCPServer):
-    """Forwards connections byte by byte, and can cut all of them at once.
+    """A proxy that forwards connections byte by byte, and can cut all of them at once.
 
     Attributes:
         refuses: Whether new connections are reset at once.
@@ -139,7 +139,7 @@ class TcpProxy(socketserver.ThreadingTCPServer):
         return f"127.0.0.1:{self.server_address[1]}"
 
     def reset(self) -> None:
-        """Cut every live connection by RST, in both directions; returns once it is done."""
+        """Cut every live connection by RST, in both directions, and wait until that is done."""
         cut, pumps = self._cut, self._pumps
         self._cut, self._pumps = threading.Event(), []
         cut.set()
@@ -160,8 +160,8 @@ class TcpProxy(socketserver.ThreadingTCPServer):
                 _reset(upstream)
 
 
-def _pump(one: socket.socket, other: socket.socket, cut: threading.Event) -> None:
-    opposite = {one: other, other: one}
+def _pump(client: socket.socket, upstream: socket.socket, cut: threading.Event) -> None:
+    opposite = {client: upstream, upstream: client}
     while not cut.is_set():
         ready, _, _ = select.select(list(opposite), [], [], POLL_S)
         for side in ready:
@@ -173,7 +173,7 @@ def _pump(one: socket.socket, other: socket.socket, cut: threading.Event) -> Non
 
 @contextmanager
 def tcp_proxy(connect: Callable[[], socket.socket]) -> Iterator[TcpProxy]:
-    """Forward to whatever `connect` connects to."""
+    """Forward to what `connect` connects to."""
     proxy = TcpProxy(connect)
     with _running(proxy):
         try:
@@ -183,7 +183,7 @@ def tcp_proxy(connect: Callable[[], socket.socket]) -> Iterator[TcpProxy]:
 
 
 def postgres_connector(url: str) -> Callable[[], socket.socket]:
-    """Connects to the Unix socket of an embedded Postgres."""
+    """Return a function that connects to the Unix socket of an embedded Postgres."""
     directory = urlsplit(url).query.removeprefix("host=")
 
     def connect() -> socket.socket:
@@ -198,7 +198,7 @@ def postgres_connector(url: str) -> Callable[[], socket.socket]:
 
 
 class RestProxy(ThreadingHTTPServer):
-    """Stands in front of a REST port."""
+    """A proxy of a REST port."""
 
     def __init__(self, upstream: str) -> None:
         super().__init__(("127.0.0.1", 0), _RestHandler)
@@ -210,7 +210,7 @@ class RestProxy(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that hangs up is expected here."""
+        """Do nothing: a client that closes its connection is expected here."""
 
 
 class _RestHandler(BaseHTTPRequestHandler):
@@ -227,7 +227,7 @@ class _RestHandler(BaseHTTPRequestHandler):
             self._refuse(int(fault), REST_REASONS[fault])
         else:
             if fault is Fault.STALL:
-                proxy.trouble.outlast()
+                proxy.trouble.wait_for_end()
             _reset(self.connection)
             self.close_connection = True
 
@@ -240,7 +240,9 @@ class _RestHandler(BaseHTTPRequestHandler):
         content = answer.read()
         connection.close()
         headers = {name: answer.getheader(name) for name in ("Content-Type", "Content-Encoding")}
-        self._answer(answer.status, {name: said for name, said in headers.items() if said}, content)
+        self._answer(
+            answer.status, {name: value for name, value in headers.items() if value}, content
+        )
 
     def _refuse(self, status: int, reason: str) -> None:
         message = "broken by the test"
@@ -250,13 +252,13 @@ class _RestHandler(BaseHTTPRequestHandler):
 
     def _answer(self, status: int, headers: dict[str, str], content: bytes) -> None:
         self.send_response(status)
-        for name, said in {**headers, "Content-Length": str(len(content))}.items():
-            self.send_header(name, said)
+        for name, value in {**headers, "Content-Length": str(len(content))}.items():
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.write(content)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Tests are silent."""
+        """Print nothing."""
 
 
 @contextmanager
@@ -274,9 +276,9 @@ def rest_proxy(upstream: str) -> Iterator[RestProxy]:
 
 
 class StorageProxy(grpc.GenericRpcHandler):
-    """Stands in front of a Storage Read port: sends single rows, and heeds offsets.
+    """A proxy of a Storage Read port, which sends single rows and honours offsets.
 
-    The emulator does neither, and a stream of one block has no middle to break in.
+    The emulator does neither; a stream that is one block cannot break in the middle.
 
     Attributes:
         host: host:port of the proxy.
@@ -312,7 +314,7 @@ class StorageProxy(grpc.GenericRpcHandler):
         offset = types.ReadRowsRequest.deserialize(request).offset
         self.offsets.append(offset)
         fault = self.trouble.strikes(method)
-        # Read to its end: the emulator does not get over a stream that is given up.
+        # Read to its end: the emulator does not recover from a stream that is cancelled.
         rows = list(_single_rows(self._upstream.unary_stream(method)(request)))[offset:]
         yield from rows[: self.trouble.after_rows] if fault else rows
         if fault:
@@ -320,10 +322,10 @@ class StorageProxy(grpc.GenericRpcHandler):
 
     def _strike(self, fault: Fault, context: grpc.ServicerContext) -> None:
         if fault is Fault.RESET:
-            time.sleep(5 * POLL_S)  # lets what was sent arrive
+            time.sleep(5 * POLL_S)  # what was sent arrives meanwhile
             self.reset()
         if fault is Fault.STALL:
-            self.trouble.outlast()
+            self.trouble.wait_for_end()
         context.abort(GRPC_CODES[fault], "broken by the test")
 
 
@@ -352,7 +354,7 @@ def storage_proxy(upstream: str) -> Iterator[StorageProxy]:
         server = grpc.server(futures.ThreadPoolExecutor(max_workers=16), handlers=[proxy])
         port = server.add_insecure_port("127.0.0.1:0")
         server.start()
-        # Only below gRPC can a connection be reset.
+        # gRPC cannot reset a connection; a TCP proxy before it can.
         with tcp_proxy(lambda: socket.create_connection(("127.0.0.1", port))) as line:
             proxy.host, proxy.reset = line.host, line.reset
             try:

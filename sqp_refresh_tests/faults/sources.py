@@ -1,4 +1,4 @@
-"""Feeds during which something happens, once: between two weeks, or in the middle of one."""
+"""Sources that call a function once: between two weeks, or in the middle of one."""
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -15,41 +15,45 @@ from sqp_refresh_tests.helpers.weeks import WEEKS
 
 
 class Disturbed(BigQuerySource):
-    """A feed of the three weeks, with what is to happen."""
+    """A source of the three weeks that calls a function once, as a disturbance."""
 
-    happens: Callable[[], object]
+    disturb: Callable[[], object]
 
-    def __init__(self, settings: Settings, happens: Callable[[], object]) -> None:
+    def __init__(self, settings: Settings, disturb: Callable[[], object]) -> None:
         super().__init__(settings, SEARCH_QUERY_PERFORMANCE, WEEKS)
-        self.happens = happens
+        self.disturb = disturb
 
-    def happen(self) -> None:
-        happens, self.happens = self.happens, lambda: None
-        happens()
+    def disturb_once(self) -> None:
+        disturb, self.disturb = self.disturb, lambda: None
+        disturb()
 
 
 class DisturbedAfterAWeek(Disturbed):
-    """It happens once the first week is published, before the second is asked for."""
+    """The disturbance comes once the first week is published, before the second is read."""
 
     def read(self, periods: Sequence[Period]) -> Generator[PeriodRows]:
         for part in super().read(periods):
             yield part
             wait_until_published(self.settings.database_url, self.table.name, 1)
-            self.happen()
+            self.disturb_once()
 
 
 class DisturbedWithinAWeek(Disturbed):
-    """It happens once the first batch of the second week is on its way into Postgres."""
+    """The disturbance comes once the first batch of the second week is being written."""
 
     def read(self, periods: Sequence[Period]) -> Generator[PeriodRows]:
         for part in super().read(periods):
             yield self._disturbed(part) if part.period == WEEKS[1] else part
 
-    def _disturbed(self, part: PeriodRows) -> PeriodRows:
-        assert isinstance(part.rows, SourceBatches)
-        return replace(part, rows=replace(part.rows, batches=self._halted(part.rows.batches)))
+    def _disturbed(self, period_rows: PeriodRows) -> PeriodRows:
+        source_rows = period_rows.rows
+        assert isinstance(source_rows, SourceBatches)
+        batches = self._disturbed_after_the_first(source_rows.batches)
+        return replace(period_rows, rows=replace(source_rows, batches=batches))
 
-    def _halted(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def _disturbed_after_the_first(
+        self, batches: Iterable[pa.RecordBatch]
+    ) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             yield batch
-            self.happen()
+            self.disturb_once()

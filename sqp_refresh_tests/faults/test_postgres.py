@@ -1,4 +1,4 @@
-"""A target that ends connections, crashes, or is gone, at the worst of moments."""
+"""Refresh while Postgres ends connections, crashes, or is gone, at the worst moments."""
 
 import os
 import signal
@@ -28,14 +28,14 @@ pytestmark = pytest.mark.timeout(90)
 
 @pytest.fixture(autouse=True)
 def _patient(_impatient: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As many attempts as in earnest: a server takes its time to recover."""
+    """Allow as many attempts as in production: a server takes its time to recover."""
     monkeypatch.setattr(retrying, "LONGEST_PAUSE_S", 1)
     monkeypatch.setattr("sqp_refresh.refresh.run.retrying", retrying.retrying)
 
 
 @pytest.fixture
 def line(environment: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[TcpProxy]:
-    """What the switches name as the target: a network in front of it."""
+    """Put a proxy before Postgres; the settings name the proxy."""
     with tcp_proxy(postgres_connector(environment.database_url)) as proxy:
         url = urlsplit(environment.database_url)
         over_tcp = url._replace(netloc=f"{url.username}@{proxy.host}", query="sslmode=disable")
@@ -65,9 +65,9 @@ def crash(url: str) -> None:
 def test_a_refresh_outlasts_the_loss_of_its_connections_and_copies_no_week_twice(
     environment, moment: type[Disturbed], breaks: Callable[[str], None]
 ):
-    feed = moment(environment, lambda: breaks(environment.database_url))
+    disturbed = moment(environment, lambda: breaks(environment.database_url))
 
-    summary = refreshed("r", feed=feed)
+    summary = refreshed("r", source=disturbed)
 
     assert list(summary.periods) == WEEKS
     assert_published(WEEKS)
@@ -76,7 +76,7 @@ def test_a_refresh_outlasts_the_loss_of_its_connections_and_copies_no_week_twice
 
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_refresh_outlasts_a_reset_of_its_connections(line: TcpProxy, moment: type[Disturbed]):
-    refreshed("r", feed=moment(Settings.read(), line.reset))
+    refreshed("r", source=moment(Settings.read(), line.reset))
 
     assert_published(WEEKS)
     assert_succeeded("r")
@@ -90,7 +90,7 @@ def test_a_target_that_stays_away_ends_the_refresh_and_the_next_one_tells_of_it(
         line.reset()
 
     with pytest.raises(Unavailable, match="check that it is up"):
-        refreshed("lost", feed=DisturbedWithinAWeek(Settings.read(), lost))
+        refreshed("lost", source=DisturbedWithinAWeek(Settings.read(), lost))
     url = environment.database_url
     assert rows(url, "SELECT status FROM sqp.refresh_audit_log") == [("running",)]
 

@@ -1,4 +1,4 @@
-"""Jobs and metadata over a bad line."""
+"""Refresh while BigQuery's jobs and metadata fail."""
 
 import pytest
 

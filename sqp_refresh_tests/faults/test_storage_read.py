@@ -1,4 +1,4 @@
-"""Rows over a bad line."""
+"""Refresh while the Storage Read API fails."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Read what the audit log says of refreshes."""
+"""Read the entries of refreshes in the audit log."""
 
 from typing import Any
 

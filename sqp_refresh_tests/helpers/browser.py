@@ -1,4 +1,4 @@
-"""The browser of the machine that pages are looked at with."""
+"""Find the browser of the machine."""
 
 import shutil
 

@@ -1,4 +1,4 @@
-"""Refreshes from rows that a test hands over as Arrow: all of a refresh but BigQuery."""
+"""Refresh from rows that a test hands over as Arrow, without BigQuery."""
 
 import itertools
 from collections.abc import Generator, Mapping, Sequence
@@ -65,18 +65,19 @@ def deliver(url: str, rows: Sequence[Row], *weeks: Period) -> RefreshResult:
     Args:
         url: The database.
         rows: All of them.
-        weeks: The weeks that are read, also where none of the rows is of one; by default those of
-            the rows.
+        weeks: The weeks that are read, also those without a row; by default those of the rows.
     """
-    mine = {week: [one for one in rows if Period.week_of(one["Date"]) == week] for week in weeks}
-    for one in [] if weeks else rows:
-        mine.setdefault(Period.week_of(one["Date"]), []).append(one)
-    batches = {week: source_table(of_week).to_batches() for week, of_week in mine.items()}
+    rows_of_week = {
+        week: [row for row in rows if Period.week_of(row["Date"]) == week] for week in weeks
+    }
+    for row in [] if weeks else rows:
+        rows_of_week.setdefault(Period.week_of(row["Date"]), []).append(row)
+    batches = {week: source_table(of_week).to_batches() for week, of_week in rows_of_week.items()}
     return refresh(url, Delivery(batches), RefreshRequest("delivery"))
 
 
 def tolerate(url: str, most: float, metric: str = "quarantined_ratio") -> None:
-    """Set the most that a quality metric of any table may be; bad rows of a week by default."""
+    """Set the maximum of a quality metric of every table; of quarantined rows by default."""
     with psycopg.connect(url) as connection:
         connection.execute(
             "UPDATE sqp.refresh_config SET custom_sync_params = jsonb_build_object('quality',"

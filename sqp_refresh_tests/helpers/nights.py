@@ -1,4 +1,4 @@
-"""A refresh of all tables without Dagster, and what must be true after it."""
+"""Refresh all tables without Dagster, and check what the tables hold afterwards."""
 
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -29,24 +29,24 @@ def refresh_all(
     weeks = list(weeks_between(first, last))
     # As the tables of one run do, all read the source as of one instant, and ask for it once.
     as_of, queries_of_run = datetime.now(UTC), RunQueries()
-    summaries = {}
+    results = {}
     for table in TABLES.values():
-        feed = source_for(settings, table, weeks, as_of, queries=queries_of_run)
-        summaries[table.name] = refresh(
-            settings.database_url, feed, RefreshRequest("night", force=force)
+        source = source_for(settings, table, weeks, as_of, queries=queries_of_run)
+        results[table.name] = refresh(
+            settings.database_url, source, RefreshRequest("night", force=force)
         )
-    return summaries
+    return results
 
 
-def held(settings: Settings) -> dict[str, Rows]:
-    """What the tables hold now."""
+def read_tables(settings: Settings) -> dict[str, Rows]:
+    """Read all eight tables."""
     with psycopg.connect(settings.database_url) as connection:
         return {table: oracle.read_table(connection, table) for table in oracle.KEYS}
 
 
 @dataclass
 class Nights:
-    """Nights in a row: each puts rows into the source, refreshes, and is held to the oracle."""
+    """Nights in a row: each fills the source, refreshes, and is compared with the oracle."""
 
     settings: Settings
     source: SourceTable
@@ -64,25 +64,25 @@ class Nights:
         self, after: dict[str, Rows], rows_read: int, *, force: bool = False
     ) -> dict[str, Counts]:
         """Refresh from what the source holds; the tables must then hold `after`."""
-        summaries = refresh_all(self.settings, force=force)
-        now = held(self.settings)
-        for table, summary in summaries.items():
+        results = refresh_all(self.settings, force=force)
+        now = read_tables(self.settings)
+        for table, result in results.items():
             oracle.assert_equal(now[table], after[table], table)
-            counts = summary.counts
+            counts = result.counts
             assert {
                 "inserted": counts.inserted,
                 "updated": counts.updated,
                 "deleted": counts.deleted,
-                "unchanged": counts.unchanged + summary.rows_left,
+                "unchanged": counts.unchanged + result.rows_left,
             } == oracle.counts_between(self.expected[table], after[table]), table
-        queries = summaries["search_query_performance"]
+        queries = results["search_query_performance"]
         assert queries.rows_left or queries.counts.read == rows_read
         self.expected = after
-        return {name: summary.counts for name, summary in summaries.items()}
+        return {name: result.counts for name, result in results.items()}
 
 
 def queries(settings: Settings) -> list[str]:
-    """The text of every query that BigQuery was asked of this test's dataset."""
+    """List the text of every query that BigQuery ran in this test's dataset."""
     with closing(rest_client(settings)) as client:
         texts = [getattr(job, "query", "") for job in client.list_jobs(max_results=50)]
     return [text for text in texts if f".{settings.BIGQUERY_DATASET}." in text]

@@ -1,8 +1,7 @@
-"""All eight tables computed a second time: row by row, in plain Python, with exact fractions.
+"""Compute all eight tables a second time: row by row, in plain Python, with exact fractions.
 
-Nothing here is taken from the package, nor written the way it works: columns are spelt out,
-sums are loops, and a ratio is a `Fraction` that is rounded once. What both agree on is right, or
-wrong in two very different ways at once.
+Nothing here is taken from the package or works the way it does: columns are spelt out, sums are
+loops, and a ratio is a `Fraction` that is rounded once. An error of one is not an error of both.
 """
 
 import calendar
@@ -211,14 +210,14 @@ SUMS = {
 
 
 def exact(value: object) -> Fraction | None:
-    """A number of the source, whatever type it came in."""
+    """Return a number of the source, of any type, as a fraction."""
     if value is None:
         return None
     return Fraction(Decimal(value.strip()) if isinstance(value, str) else Decimal(str(value)))
 
 
 def rounded(value: Fraction | None, decimals: int) -> Decimal | int | None:
-    """Rounded once, half away from zero; a count is a whole number already."""
+    """Round once, half away from zero; a count is a whole number already."""
     if value is None:
         return None
     if decimals == 0:
@@ -233,16 +232,16 @@ def rounded(value: Fraction | None, decimals: int) -> Decimal | int | None:
 
 
 def percent(part: int | None, whole: int | None) -> Decimal | int | None:
-    """100 * part / whole; None where that cannot be said."""
+    """Return 100 * part / whole; None where a number is unknown or the whole is 0."""
     if part is None or not whole:
         return None
     return rounded(Fraction(100 * part, whole), 4)
 
 
 def total(values: Iterable[int | None]) -> int | None:
-    """A sum that is unknown only where every part is."""
-    known = [value for value in values if value is not None]
-    return sum(known) if known else None
+    """Sum what is known; None where nothing is."""
+    not_null = [value for value in values if value is not None]
+    return sum(not_null) if not_null else None
 
 
 # -- source rows ---------------------------------------------------------------------------------
@@ -250,7 +249,7 @@ def total(values: Iterable[int | None]) -> int | None:
 
 @dataclass(frozen=True)
 class Read:
-    """One row of the source, understood."""
+    """One row of the source, with its week and exact numbers."""
 
     day: date
     week: date
@@ -264,10 +263,10 @@ class Read:
     numbers: dict[str, Fraction | None]
 
     def rank(self) -> tuple[Any, ...]:
-        """The greater counts: the later date, then the greater values, an unknown the least.
+        """Return what rows with the same key are compared by; the greatest row counts.
 
-        Texts come last: they settle which of two rows with the same figures gives its titles, so
-        that the order in which rows come never matters.
+        The later date, then the greater values, of which null is the least. Texts come last: they
+        decide which of two rows with the same figures counts, whatever the order of the rows.
         """
         values = [self.numbers[name] for name, _, _ in MEASURES]
         texts = [self.parent_asin, self.brand, self.product_title, self.category]
@@ -296,7 +295,7 @@ def read(row: Row, default_marketplace: str) -> Read:
 
 
 def winners(rows: list[Read], by: str) -> dict[Key, Read]:
-    """For each key within a week, or within a day, the row that counts."""
+    """Return the row that counts for each key within a week, or within a day."""
     chosen: dict[Key, Read] = {}
     for row in rows:
         key = (getattr(row, by), row.marketplace, row.asin, row.search_query)
@@ -309,12 +308,12 @@ def winners(rows: list[Read], by: str) -> dict[Key, Read]:
 
 
 def expected_tables(rows: list[Row], *, default_marketplace: str = "US") -> dict[str, Rows]:
-    """What every table must hold, given all rows of the source."""
-    understood = [read(row, default_marketplace) for row in rows]
-    by_week = winners(understood, "week")
-    by_day = winners(understood, "day")
+    """Return what every table must hold, given all rows of the source."""
+    typed_rows = [read(row, default_marketplace) for row in rows]
+    by_week = winners(typed_rows, "week")
+    by_day = winners(typed_rows, "day")
     queries = _queries(by_week)
-    asins = _asins(by_week, understood)
+    asins = _asins(by_week, typed_rows)
     return {
         "asin_performance_data": asins,
         "search_query_performance": queries,
@@ -328,12 +327,13 @@ def expected_tables(rows: list[Row], *, default_marketplace: str = "US") -> dict
 
 
 def superseded(rows: list[Row]) -> dict[date, int]:
-    """For each week there are rows of, how many do not count: another one carries their key."""
+    """Count the rows of each week that do not count, because another row has their key."""
     # Where no row has a marketplace, all have the same one; which one does not matter here.
-    understood = [read(row, "US") for row in rows]
-    counted = Counter(week for week, *_ in winners(understood, "week"))
+    typed_rows = [read(row, "US") for row in rows]
+    counted = Counter(week for week, *_ in winners(typed_rows, "week"))
     return {
-        week: found - counted[week] for week, found in Counter(r.week for r in understood).items()
+        week: number - counted[week]
+        for week, number in Counter(row.week for row in typed_rows).items()
     }
 
 
@@ -351,14 +351,14 @@ def _asins(by_week: dict[Key, Read], rows: list[Read]) -> Rows:
     grouped: dict[Key, list[Read]] = defaultdict(list)
     for (week, marketplace, asin, _), row in by_week.items():
         grouped[week, week + timedelta(days=6), marketplace, asin].append(row)
-    # A row that does not count may still be the one that knows a title.
-    told: dict[Key, list[Read]] = defaultdict(list)
+    # A row that does not count may still be the only one with a title.
+    all_rows: dict[Key, list[Read]] = defaultdict(list)
     for row in rows:
-        told[row.week, row.week + timedelta(days=6), row.marketplace, row.asin].append(row)
+        all_rows[row.week, row.week + timedelta(days=6), row.marketplace, row.asin].append(row)
     return {
         key: {
             **{
-                name: _latest(told[key], name)
+                name: _latest(all_rows[key], name)
                 for name in ("parent_asin", "product_title", "brand", "category")
             },
             "search_query_count": len(members),
@@ -374,19 +374,19 @@ def _days(by_day: dict[Key, Read]) -> Rows:
     grouped: dict[Key, list[Read]] = defaultdict(list)
     for (day, marketplace, asin, _), row in by_day.items():
         grouped[day, marketplace, asin].append(row)
-    found = {}
+    result: Rows = {}
     for key, members in grouped.items():
         sums = _summed(members)
-        found[key] = {"search_query_count": len(members), **sums, **_ratios(sums)}
-    return found
+        result[key] = {"search_query_count": len(members), **sums, **_ratios(sums)}
+    return result
 
 
 def summary_of(queries: Rows, asins: Rows) -> Rows:
-    """search_performance_summary, from what the two tables under it hold."""
-    found = {}
+    """Compute search_performance_summary from its two parent tables."""
+    result: Rows = {}
     for key, row in queries.items():
         titled = asins[key[:4]]
-        found[key] = {
+        result[key] = {
             "product_title": titled["product_title"],
             "brand": titled["brand"],
             "search_query_score": row["search_query_score"],
@@ -400,15 +400,15 @@ def summary_of(queries: Rows, asins: Rows) -> Rows:
                 f"total_median_{stage}_price",
                 f"asin_median_{stage}_price",
             ):
-                found[key][name] = row[name]
+                result[key][name] = row[name]
         for side, shown in (("asin", "impression"), ("total", "query_impression")):
             clicks = row[f"{side}_click_count"]
-            found[key] |= {
+            result[key] |= {
                 f"{side}_click_rate": percent(clicks, row[f"{side}_{shown}_count"]),
                 f"{side}_cart_add_rate": percent(row[f"{side}_cart_add_count"], clicks),
                 f"{side}_purchase_rate": percent(row[f"{side}_purchase_count"], clicks),
             }
-    return found
+    return result
 
 
 def _periods(queries: Rows, bounds: Any) -> Rows:
@@ -419,17 +419,17 @@ def _periods(queries: Rows, bounds: Any) -> Rows:
         key = (start, marketplace, asin, query)
         grouped[key].append((week, row))
         ends[key] = end
-    found = {}
+    result: Rows = {}
     for key, members in grouped.items():
         sums = {name: total(row[of] for _, row in members) for name, of in SUMS.items()}
-        found[key] = {
+        result[key] = {
             "period_end": ends[key],
             **sums,
             "search_query_volume": total(row["search_query_volume"] for _, row in members),
             **_ratios(sums),
             "weeks_count": len({week for week, _ in members}),
         }
-    return found
+    return result
 
 
 def _months(day: date, length: int) -> tuple[date, date]:
@@ -461,20 +461,20 @@ def _ratios(sums: dict[str, int | None]) -> Row:
 
 
 def _median(members: list[Read], name: str) -> Decimal | int | None:
-    known = [value for row in members if (value := row.numbers[name]) is not None]
-    return rounded(median(known), 2) if known else None
+    values = [value for row in members if (value := row.numbers[name]) is not None]
+    return rounded(median(values), 2) if values else None
 
 
 def _latest(members: list[Read], name: str) -> str | None:
-    known = [(row.day, text) for row in members if (text := getattr(row, name)) is not None]
-    return max(known)[1] if known else None
+    texts = [(row.day, text) for row in members if (text := getattr(row, name)) is not None]
+    return max(texts)[1] if texts else None
 
 
 # -- comparing ------------------------------------------------------------------------------------
 
 
 def carry_titles(before: dict[str, Rows], after: dict[str, Rows]) -> dict[str, Rows]:
-    """What a table holds after a refresh that found titles missing which it knew before."""
+    """Return what the tables hold after a refresh whose source lacks titles of earlier rows."""
     asins = {
         key: {
             name: before["asin_performance_data"].get(key, {}).get(name)
@@ -489,7 +489,7 @@ def carry_titles(before: dict[str, Rows], after: dict[str, Rows]) -> dict[str, R
 
 
 def counts_between(before: Rows, after: Rows) -> dict[str, int]:
-    """What publishing `after` over `before` must count."""
+    """Count what a refresh that turns `before` into `after` must report."""
     both = before.keys() & after.keys()
     same = sum(before[key] == after[key] for key in both)
     return {
@@ -501,14 +501,14 @@ def counts_between(before: Rows, after: Rows) -> dict[str, int]:
 
 
 def read_table(connection: Any, table: str) -> Rows:
-    """A table of schema sqp, without its two timestamps."""
+    """Read a table of schema sqp, without its two timestamps."""
     key, values = KEYS[table], COLUMNS[table]
     rows = connection.execute(f"SELECT {', '.join(key + values)} FROM sqp.{table}")
     return {row[: len(key)]: dict(zip(values, row[len(key) :], strict=True)) for row in rows}
 
 
 def assert_equal(actual: Rows, expected: Rows, table: str = "table") -> None:
-    """Equal to the last value and the last column; says which few differ, and how."""
+    """Assert that every value of every column is equal; the message lists some differences."""
     problems = [f"missing {key}" for key in expected.keys() - actual.keys()]
     problems += [f"too much {key}" for key in actual.keys() - expected.keys()]
     for key in expected.keys() & actual.keys():

@@ -1,4 +1,4 @@
-"""How far a refresh is: its feed is read ahead, and what is to happen between weeks waits here."""
+"""Wait until a refresh has published a week: its source is read ahead of that."""
 
 import time
 
@@ -8,7 +8,7 @@ PATIENCE_S = 30
 
 
 def wait_until_published(url: str, table: str, weeks: int) -> None:
-    """Wait until a table's refresh has published so many weeks, or is no longer at work."""
+    """Wait until a table's refresh has published so many weeks, or has ended."""
     deadline = time.monotonic() + PATIENCE_S
     with psycopg.connect(url, autocommit=True) as connection:
         while (published := _published(connection, table)) is not None and published < weeks:
@@ -17,9 +17,9 @@ def wait_until_published(url: str, table: str, weeks: int) -> None:
 
 
 def _published(connection: psycopg.Connection, table: str) -> int | None:
-    found = connection.execute(
+    row = connection.execute(
         "SELECT jsonb_array_length(checkpoint_data->'published') FROM sqp.refresh_checkpoints"
         " WHERE table_name = %s AND status = 'active'",
         [table],
     ).fetchone()
-    return found[0] if found else None
+    return row[0] if row else None

@@ -1,4 +1,4 @@
-"""What a test puts into the source: rows that are valid unless it says otherwise, and the table."""
+"""Make rows of the source, valid unless a test changes them, and write them into its table."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -42,9 +42,9 @@ def row(
     price: str = "24.99",
     market_price: str = "22.49",
 ) -> Row:
-    """A row of the source by column title; shares, rates, prices and shipping follow the counts.
+    """Return a row of the source by column title; shares, rates and prices follow the counts.
 
-    Whatever else is to differ, or to be wrong, is given by its title: `{"Total Click Rate": 7}`.
+    Any other value, also a wrong one, is given by its title: `{"Total Click Rate": 7}`.
     """
     made: Row = {
         "Marketplace": marketplace,
@@ -69,7 +69,7 @@ def row(
 
 
 def percent(part: int, whole: int) -> float | None:
-    """As Amazon reports it: two decimals, half away from zero; None of nothing."""
+    """Return a percentage as Amazon reports it: two decimals, half away from zero, or None."""
     if not whole:
         return None
     exact = Decimal(100 * part) / whole
@@ -96,20 +96,20 @@ def source_table(
     as_string: Collection[str] = (),
     without: Collection[str] = (),
 ) -> pa.Table:
-    """Rows as the vendor would deliver them.
+    """Return rows as the vendor would deliver them.
 
     Args:
         rows: By column title, as `row` makes them.
         date_type: BigQuery type of `Date`: TIMESTAMP, DATETIME or DATE.
-        as_string: Titles of the columns that are STRING instead; any text may stand in them.
-        without: Titles of the columns that there are none of.
+        as_string: Titles of the columns that are STRING instead, in which any text may be.
+        without: Titles of the columns that are missing.
     """
     types = {field.name: field.type for field in SCHEMA if field.name not in without}
     types |= {title: pa.string() for title in as_string}
     types[DATE_TITLE] = {name: type_ for type_, name in BIGQUERY_TYPES.items()}[date_type]
     return pa.table(
         {
-            title: pa.array([_as(type_, one[title]) for one in rows], type_)
+            title: pa.array([_as(type_, values[title]) for values in rows], type_)
             for title, type_ in types.items()
         }
     )
@@ -124,7 +124,7 @@ def _as(type_: pa.DataType, value: object) -> object:
 
 @dataclass(frozen=True, slots=True)
 class SourceTable:
-    """The source of one test: not there until something is written."""
+    """The source of one test; its table does not exist until rows are written."""
 
     emulator: Emulator
     dataset: str
@@ -132,11 +132,11 @@ class SourceTable:
 
     @property
     def name(self) -> str:
-        """project.dataset.table."""
+        """Return project.dataset.table."""
         return f"{self.emulator.project}.{self.dataset}.{self.table}"
 
     def write(self, rows: Sequence[Row] | pa.Table, **shape: Any) -> None:
-        """Append rows; the first ones, even none, make the table. `shape` is `source_table`'s."""
+        """Append rows; the first call creates the table. `shape` is `source_table`'s."""
         delivered = source_table(rows, **shape) if isinstance(rows, Sequence) else rows
         with bigquery_client(self.emulator) as client:
             if self.table not in [table.table_id for table in client.list_tables(self.dataset)]:
@@ -144,19 +144,19 @@ class SourceTable:
             load(client, self.name, delivered)
 
     def replace(self, rows: Sequence[Row] | pa.Table, **shape: Any) -> None:
-        """Write to a table made anew."""
+        """Write to a new table, in place of the earlier one."""
         with bigquery_client(self.emulator) as client:
             client.delete_table(self.name, not_found_ok=True, **call_deadline())
         self.write(rows, **shape)
 
     def sql(self, statement: str) -> list[tuple[Any, ...]]:
-        """Run a statement, in which `{table}` is the source, quoted; returns the rows it gives."""
+        """Run a statement, in which `{table}` is the source, quoted; return its rows."""
         with bigquery_client(self.emulator) as client:
             job = client.query(statement.format(table=f"`{self.name}`"), **call_deadline())
-            return [tuple(one) for one in job.result(**call_deadline())]
+            return [tuple(values) for values in job.result(**call_deadline())]
 
     def make_view(self, name: str, *, with_schema: bool) -> None:
-        """A view of all columns in the same dataset, with or without a schema of its own."""
+        """Create a view of all columns in the same dataset, with or without a schema of its own."""
         view = f"{self.emulator.project}.{self.dataset}.{name}"
         if with_schema:
             self.sql(f"CREATE VIEW `{view}` AS SELECT * FROM {{table}}")

@@ -1,4 +1,4 @@
-"""The second computation held against figures worked out by hand."""
+"""Check the second computation against figures worked out by hand."""
 
 from collections import defaultdict
 from datetime import UTC, date, datetime
@@ -281,14 +281,16 @@ def test_a_title_once_known_is_kept_and_the_counts_follow():
 
     kept = oracle.carry_titles(before, after)
 
-    titles = {key[3]: one["product_title"] for key, one in kept["asin_performance_data"].items()}
+    titles = {
+        key[3]: values["product_title"] for key, values in kept["asin_performance_data"].items()
+    }
     assert titles == {
         "B000000001": "Brightwater Blue Widget",
         "B000000002": "New",
         "B000000004": None,
     }
     summaries = kept["search_performance_summary"]
-    assert {key[3]: one["product_title"] for key, one in summaries.items()} == titles
+    assert {key[3]: values["product_title"] for key, values in summaries.items()} == titles
     assert column(summaries, "brand") == {"Brightwater"}
     for table, counts in {
         "asin_performance_data": {"inserted": 1, "updated": 1, "deleted": 1, "unchanged": 1},
@@ -312,9 +314,9 @@ def test_every_row_has_the_columns_spelt_out_and_so_has_the_migrated_table(
     (values,) = oracle.expected_tables([row()])[table].values()
     assert sorted(values) == sorted(oracle.COLUMNS[table])
     with psycopg.connect(migrated_database) as connection:
-        found = [name for (name,) in connection.execute(COLUMNS, [f"sqp.{table}"])]
+        columns = [name for (name,) in connection.execute(COLUMNS, [f"sqp.{table}"])]
     stamps = ("created_at", "updated_at")
-    assert tuple(found) == oracle.KEYS[table] + oracle.COLUMNS[table] + stamps
+    assert tuple(columns) == oracle.KEYS[table] + oracle.COLUMNS[table] + stamps
 
 
 def test_a_table_is_read_in_the_shape_that_is_expected(migrated_database: str):
@@ -360,8 +362,8 @@ def test_a_year_is_the_sum_of_its_weeks(rows):
     assert weeks.keys() == tables["yearly_summary"].keys()
     for key, year in tables["yearly_summary"].items():
         for name in (*oracle.SUMS, "search_query_volume", "weeks_count"):
-            known = [week[name] for week in weeks[key] if week[name] is not None]
-            assert year[name] == (sum(known) if known else None), name
+            values = [week[name] for week in weeks[key] if week[name] is not None]
+            assert year[name] == (sum(values) if values else None), name
 
 
 @given(some_rows, st.randoms(use_true_random=False))

@@ -1,4 +1,4 @@
-"""The three weeks that most tests refresh, and rows of the source in each."""
+"""Name the three weeks that most tests refresh, and make rows of the source for them."""
 
 from datetime import date
 

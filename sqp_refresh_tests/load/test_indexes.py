@@ -1,13 +1,12 @@
-"""Indexes are away only while their empty table is filled, and come back as they were."""
+"""Indexes are dropped only while their empty table is filled, and come back as they were."""
 
-from collections.abc import Iterator
+import logging
 from dataclasses import replace
 
 import psycopg
 import pytest
 from psycopg import conninfo, sql
 
-from sqp_refresh.errors import Transient
 from sqp_refresh.load import indexes
 from sqp_refresh.model.tables import SEARCH_QUERY_PERFORMANCE, Table
 from sqp_refresh.postgres import migrate
@@ -20,39 +19,30 @@ DEFINITIONS = (
     "SELECT indexdef FROM pg_indexes WHERE schemaname = 'sqp'"
     " AND tablename = 'search_query_performance' ORDER BY indexname"
 )
-SET_ASIDE = "SELECT index_name, column_names FROM sqp.refresh_indexes ORDER BY index_name"
+NOTED = "SELECT index_name, column_names FROM sqp.refresh_indexes ORDER BY index_name"
 
 
-@pytest.fixture
-def session(migrated_database: str) -> Iterator[Session]:
-    with connect(migrated_database) as session:
-        yield session
-
-
-def set_aside(session: Session, table: Table = TABLE) -> list[str]:
-    with session.transaction():
-        return sorted(index.name for index in indexes.set_aside(session, table))
+def drop(session: Session, table: Table = TABLE) -> list[str]:
+    return sorted(index.name for index in indexes.drop_for_bulk_load(session, table))
 
 
 def build(session: Session) -> None:
-    with session.transaction():
-        for index in indexes.away(session, TABLE):
-            indexes.build(session, TABLE, index)
+    indexes.build_dropped(session, TABLE)
 
 
-def test_what_is_set_aside_is_built_as_it_was(session, migrated_database):
+def test_what_is_dropped_is_built_as_it_was(session, migrated_database):
     execute(
         migrated_database,
         'CREATE INDEX "Their ""Own""" ON sqp.search_query_performance (end_date, marketplace)',
     )
     before = rows(migrated_database, DEFINITIONS)
 
-    assert set_aside(session) == ['Their "Own"', *OURS]
+    assert drop(session) == ['Their "Own"', *OURS]
     assert len(rows(migrated_database, DEFINITIONS)) == len(before) - 3
     build(session)
 
     assert rows(migrated_database, DEFINITIONS) == before
-    assert not rows(migrated_database, SET_ASIDE)
+    assert not rows(migrated_database, NOTED)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +67,7 @@ def test_what_is_set_aside_is_built_as_it_was(session, migrated_database):
 def test_an_index_that_its_columns_do_not_tell_stays(session, migrated_database, definition):
     execute(migrated_database, definition.format("of_their_own"))
 
-    assert set_aside(session) == OURS
+    assert drop(session) == OURS
     build(session)
 
     assert "of_their_own" in str(rows(migrated_database, DEFINITIONS))
@@ -91,21 +81,26 @@ def test_a_table_with_a_row_keeps_its_indexes(session, migrated_database):
         " VALUES ('2025-08-10', '2025-08-16', 'US', 'B000000001', 'widget')",
     )
 
-    assert set_aside(session) == []
-    assert not rows(migrated_database, SET_ASIDE)
+    assert drop(session) == []
+    assert not rows(migrated_database, NOTED)
 
 
-def test_nobody_is_made_to_wait_for_it(session, migrated_database):
+def test_where_somebody_is_at_the_table_nobody_waits_and_the_indexes_stay(
+    session, migrated_database, caplog
+):
     before = rows(migrated_database, DEFINITIONS)
+    caplog.set_level(logging.INFO, logger=indexes.__name__)
     with psycopg.connect(migrated_database) as reader:
         reader.execute("SELECT FROM sqp.search_query_performance")
 
-        # A lock that is waited for is given up by the same error, a minute later.
-        with pytest.raises(Transient, match="could not obtain lock"):
-            set_aside(session)
+        assert drop(session) == []
 
+    # A lock that is waited for is given up a minute later, with other words.
+    (message,) = caplog.messages
+    assert message.startswith("the indexes of search_query_performance stay where they are: ")
+    assert "could not obtain lock" in message
     assert rows(migrated_database, DEFINITIONS) == before
-    assert not rows(migrated_database, SET_ASIDE)
+    assert not rows(migrated_database, NOTED)
 
 
 def test_who_does_not_own_the_table_leaves_its_indexes_alone(session, migrated_database):
@@ -116,10 +111,10 @@ def test_who_does_not_own_the_table_leaves_its_indexes_alone(session, migrated_d
     )
     try:
         with connect(conninfo.make_conninfo(migrated_database, user="refresher")) as theirs:
-            assert set_aside(theirs) == []
-            assert set_aside(session) == OURS
+            assert drop(theirs) == []
+            assert drop(session) == OURS
             build(theirs)
-        assert len(rows(migrated_database, SET_ASIDE)) == 2
+        assert len(rows(migrated_database, NOTED)) == 2
     finally:
         execute(migrated_database, "DROP OWNED BY refresher; DROP ROLE refresher")
 
@@ -133,9 +128,9 @@ def test_who_may_not_build_an_index_drops_none(session, migrated_database):
     )
     try:
         with connect(conninfo.make_conninfo(migrated_database, user="owner")) as theirs:
-            assert set_aside(theirs) == []
+            assert drop(theirs) == []
             execute(migrated_database, "GRANT CREATE ON SCHEMA sqp TO owner")
-            assert set_aside(theirs) == OURS
+            assert drop(theirs) == OURS
     finally:
         execute(
             migrated_database,
@@ -153,28 +148,28 @@ def test_the_index_of_a_partition_stays(session, migrated_database):
     )
 
     for name in ("whole", "piece"):
-        assert set_aside(session, replace(TABLE, name=name)) == []
+        assert drop(session, replace(TABLE, name=name)) == []
 
 
-def test_one_that_was_built_by_hand_may_be_set_aside_again(session):
-    set_aside(session)
+def test_an_index_that_was_built_by_hand_may_be_dropped_again(session):
+    drop(session)
     with session.transaction():
-        session.run(
+        session.execute(
             sql.SQL("CREATE INDEX {} ON sqp.search_query_performance (asin)").format(
                 sql.Identifier(OURS[0])
             )
         )
 
-    assert set_aside(session) == OURS[:1]
+    assert drop(session) == OURS[:1]
     with session.transaction():
-        assert {index.name: index.columns for index in indexes.away(session, TABLE)} == {
+        assert {index.name: index.columns for index in indexes.dropped(session, TABLE)} == {
             OURS[0]: ["asin"],
             OURS[1]: ["search_query", "start_date"],
         }
 
 
-def test_one_that_somebody_has_built_meanwhile_is_left_as_it_is(session, migrated_database):
-    set_aside(session)
+def test_an_index_that_somebody_has_built_meanwhile_is_left_as_it_is(session, migrated_database):
+    drop(session)
     execute(
         migrated_database,
         f"CREATE INDEX {OURS[0]} ON sqp.search_query_performance (asin DESC)",
@@ -183,11 +178,29 @@ def test_one_that_somebody_has_built_meanwhile_is_left_as_it_is(session, migrate
     build(session)
 
     assert "(asin DESC)" in str(rows(migrated_database, DEFINITIONS))
-    assert not rows(migrated_database, SET_ASIDE)
+    assert not rows(migrated_database, NOTED)
 
 
-def test_a_ledger_that_was_tampered_with_runs_nothing(session, migrated_database):
-    set_aside(session)
+def test_an_index_that_cannot_be_built_waits_for_the_next_refresh(
+    session, migrated_database, caplog
+):
+    drop(session)
+    execute(
+        migrated_database,
+        "UPDATE sqp.refresh_indexes SET column_names = '{not_there}'"
+        f" WHERE index_name = '{OURS[0]}'",
+    )
+
+    build(session)
+
+    (message,) = caplog.messages
+    assert message.startswith(f"sqp.search_query_performance is without {OURS[0]}: ")
+    assert rows(migrated_database, NOTED) == [(OURS[0], ["not_there"])]
+    assert OURS[1] in str(rows(migrated_database, DEFINITIONS))
+
+
+def test_a_note_that_was_tampered_with_runs_nothing(session, migrated_database):
+    drop(session)
     execute(
         migrated_database,
         "UPDATE sqp.refresh_indexes SET column_names = '{asin}', index_name = 'x ON sqp.x (y); --'"
@@ -203,7 +216,7 @@ def test_a_ledger_that_was_tampered_with_runs_nothing(session, migrated_database
 
 def test_a_release_that_does_not_know_of_it_finds_them_built(session, migrated_database):
     before = rows(migrated_database, DEFINITIONS)
-    set_aside(session)
+    drop(session)
 
     migrate.downgrade(migrated_database, "0010")
 

@@ -1,4 +1,4 @@
-"""What a database consists of, as lines that two databases can be compared by."""
+"""List what a database consists of, so that two databases can be compared."""
 
 from sqp_refresh_tests.migrations.servers import Database
 

@@ -1,4 +1,4 @@
-"""Real servers of every version we can get hold of, and a fresh database for each test."""
+"""Start servers of every version that is installed, and create a database for each test."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ SYSTEM_15 = Path("/usr/lib/postgresql/15/bin")
 
 @pytest.fixture(scope="session", params=[18, 16, 15], ids=lambda version: f"pg{version}")
 def any_server(request: pytest.FixtureRequest) -> Server:
-    """Each supported server in turn."""
+    """Return each supported server in turn."""
     return request.getfixturevalue(f"server_{request.param}")
 
 
@@ -33,10 +33,10 @@ def server_16(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def server_15() -> Iterator[Server]:
-    """The machine's own server, in a data directory of ours."""
+    """Start the machine's own server, with a data directory of the test."""
     if not (SYSTEM_15 / "initdb").exists():
         pytest.skip(f"no Postgres 15 in {SYSTEM_15}")
-    # Postgres refuses to run as root, and the other user must be able to walk to the directory.
+    # Postgres refuses to run as root, and the other user needs access to the directory.
     user = "postgres" if os.geteuid() == 0 else None
     folder = Path(tempfile.mkdtemp(prefix="sqp_pg15_", dir="/tmp"))
     if user:
@@ -53,7 +53,7 @@ def server_15() -> Iterator[Server]:
 
 
 def _command(user: str | None, program: str, *arguments: str | Path) -> None:
-    # Not a pipe: the server keeps the other end open, and the call would wait for it.
+    # Not a pipe: the server keeps its end open, and the call would wait for that.
     subprocess.run(
         [SYSTEM_15 / program, *arguments],
         user=user,
@@ -66,7 +66,7 @@ def _command(user: str | None, program: str, *arguments: str | Path) -> None:
 
 def _embedded(folder: Path, version: int) -> Iterator[Server]:
     server = get_server(folder, cleanup_mode="delete", postgres_version=version)
-    # Nothing here outlives the test, so nothing need reach the disk.
+    # Nothing here outlives the test, so nothing needs to be on disk.
     Database(server.get_uri()).run("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
     yield Server(server.get_uri())
     server.cleanup()
@@ -74,26 +74,26 @@ def _embedded(folder: Path, version: int) -> Iterator[Server]:
 
 @pytest.fixture
 def server(any_server: Server) -> Server:
-    """A server without a role or database of another test."""
+    """Return a server without a role or database of another test."""
     any_server.clear()
     return any_server
 
 
 @pytest.fixture
 def database_18(server_18: Server) -> Database:
-    """An empty database of the newest server, for what no server does differently."""
+    """Create a database on the newest server, for what is the same on all servers."""
     server_18.clear()
     return server_18.create_database()
 
 
 @pytest.fixture
 def database(server: Server) -> Database:
-    """An empty database, reached as superuser."""
+    """Create a database, and connect to it as superuser."""
     return server.create_database()
 
 
 @pytest.fixture
 def owned(server: Server) -> Database:
-    """An empty database, reached as its owner, who may create neither roles nor event triggers."""
+    """Create a database, and connect as its owner, who may create no roles or event triggers."""
     owner = server.create_user("plain_owner")
     return server.create_database(owner).as_user(owner)

@@ -1,4 +1,4 @@
-"""One week of rows, without BigQuery, in a refresh of search_query_performance."""
+"""Refresh search_query_performance from one week of rows, without BigQuery."""
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field

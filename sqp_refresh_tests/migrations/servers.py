@@ -1,4 +1,4 @@
-"""A database and a server, as the tests of migrations use them."""
+"""Use a server and its databases, as the tests of migrations do."""
 
 import subprocess
 from typing import Any, LiteralString
@@ -50,11 +50,11 @@ class Server:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._made = 0
+        self._created = 0
 
     def create_database(self, owner: str = "postgres") -> Database:
-        self._made += 1
-        name = f"sqp_{self._made}"
+        self._created += 1
+        name = f"sqp_{self._created}"
         self._run(
             sql.SQL("CREATE DATABASE {} OWNER {}").format(*map(sql.Identifier, (name, owner)))
         )
@@ -65,10 +65,10 @@ class Server:
         return name
 
     def clear(self) -> None:
-        """Drop every database and role that a test made: roles outlive the database."""
-        mine = "SELECT datname FROM pg_database WHERE datname LIKE 'sqp_%'"
+        """Drop every database and role that a test created: roles outlive the database."""
+        databases = "SELECT datname FROM pg_database WHERE datname LIKE 'sqp_%'"
         roles = "SELECT rolname FROM pg_roles WHERE rolname <> 'postgres' AND rolname !~ '^pg_'"
-        for (name,) in Database(self.url).rows(mine):
+        for (name,) in Database(self.url).rows(databases):
             self._run(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
         for (name,) in Database(self.url).rows(roles):
             self._run(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))

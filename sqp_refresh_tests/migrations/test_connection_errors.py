@@ -1,4 +1,4 @@
-"""A database that cannot be reached is one line: what is wrong, what to do, and no password."""
+"""Describe a database that cannot be reached in one line, without the password."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +18,7 @@ STRANGERS = "local all guarded,locked_out scram-sha-256\nlocal all unlisted reje
 
 @pytest.fixture
 def guarded(server_18: Server) -> Iterator[Database]:
-    """A database whose user needs a password, full of characters that mean something in a URL."""
+    """Create a database whose user has a password full of characters with a meaning in URLs."""
     server_18.clear()
     database = server_18.create_database()
     hba = Path(database.rows("SHOW hba_file")[0][0])
@@ -39,28 +39,28 @@ def guarded(server_18: Server) -> Iterator[Database]:
 
 
 def url(database: Database, password: str, *, user: str = "guarded", name: str = "") -> str:
-    parts = conninfo.conninfo_to_dict(database.url)
-    address = quote(str(parts["host"]), safe="")
-    return f"postgresql://{user}:{password}@/{name or parts['dbname']}?host={address}"
+    parameters = conninfo.conninfo_to_dict(database.url)
+    address = quote(str(parameters["host"]), safe="")
+    return f"postgresql://{user}:{password}@/{name or parameters['dbname']}?host={address}"
 
 
 def refused(address: str) -> RefreshError:
     with pytest.raises(RefreshError) as caught:
         migrate.upgrade(address)
     with pytest.raises(type(caught.value)):
-        migrate.require_current(address)
+        migrate.require_newest_revision(address)
     chain = [caught.value, caught.value.__cause__]
-    said = "".join(str(error) for error in chain if error)
+    messages = "".join(str(error) for error in chain if error)
     assert "\n" not in str(caught.value)
     for secret in (PASSWORD, quote(PASSWORD, safe=""), "w/o", "o@r", "r d#", "s3cret"):
-        assert secret not in said
+        assert secret not in messages
     return caught.value
 
 
 def test_a_password_may_hold_any_character(guarded: Database):
     address = url(guarded, quote(PASSWORD, safe=""))
     assert migrate.upgrade(address) == VERSIONS
-    assert migrate.current(address) == VERSIONS[-1]
+    assert migrate.current_revision(address) == VERSIONS[-1]
     assert migrate.downgrade(address.replace("postgresql://", "postgres://"))[-1] == "0001"
 
 
@@ -71,17 +71,17 @@ def test_a_wrong_password(guarded: Database):
 
 
 @pytest.mark.parametrize(
-    ("user", "said"),
+    ("user", "message"),
     [
         ("nobody", 'role "nobody" does not exist'),
         ("nologin", 'role "nologin" is not permitted to log in'),
         ("unlisted", "pg_hba.conf rejects connection"),
     ],
 )
-def test_a_wrong_user(guarded: Database, user: str, said: str):
+def test_a_wrong_user(guarded: Database, user: str, message: str):
     error = refused(url(guarded, "s3cret", user=user))
     assert isinstance(error, AccessDenied)
-    assert said in str(error)
+    assert message in str(error)
 
 
 def test_a_missing_database(guarded: Database):

@@ -1,4 +1,4 @@
-"""The control tables refuse what cannot be, and accept what the rest of the system writes."""
+"""Check that the control tables refuse invalid rows, and accept what the package writes."""
 
 from typing import LiteralString
 
@@ -172,14 +172,16 @@ def test_a_run_can_be_archived_with_its_metrics(control: Database):
     ) == [("weekly_summary", "row_count")]
 
 
-def test_a_receiver_is_told_of_one_cause_once(control: Database):
-    told = "INSERT INTO sqp.webhook_deliveries (event, payload, cause, webhook_config_id, receiver)"
+def test_a_receiver_gets_one_delivery_for_a_cause(control: Database):
+    insert = (
+        "INSERT INTO sqp.webhook_deliveries (event, payload, cause, webhook_config_id, receiver)"
+    )
     control.run(
         "INSERT INTO sqp.webhook_configs (name, url) VALUES ('one', 'https://x')",
-        f"{told} VALUES ('e', '{{}}', 'c', NULL, 'slack'), ('e', '{{}}', 'c', NULL, 'mailto'),"
+        f"{insert} VALUES ('e', '{{}}', 'c', NULL, 'slack'), ('e', '{{}}', 'c', NULL, 'mailto'),"
         " ('e', '{}', 'c', 1, 'one'), ('e', '{}', NULL, 1, 'one'), ('e', '{}', NULL, 1, 'one')",
     )
     for receiver in ("NULL, 'slack'", "1, 'renamed'"):
         with pytest.raises(psycopg.errors.UniqueViolation, match="one_for_a_cause"):
-            control.run(f"{told} VALUES ('e', '{{}}', 'c', {receiver})")
+            control.run(f"{insert} VALUES ('e', '{{}}', 'c', {receiver})")
     assert control.rows("SELECT count(DISTINCT event_id) FROM sqp.webhook_deliveries") == [(5,)]

@@ -1,4 +1,4 @@
-"""Up, down, again, at once, as SQL: a database is at a version as a whole, or not at all."""
+"""Migrate up, down, again, at once and by SQL; a database has a version completely or not."""
 
 import multiprocessing
 import time
@@ -55,7 +55,7 @@ def test_each_version_can_be_taken_back_alone(database_18: Database, version: st
     applied = migrate.upgrade(database.url)
     assert applied == [later for later in VERSIONS if later > version]
     assert migrate.downgrade(database.url, version) == applied[::-1]
-    assert migrate.current(database.url) == version
+    assert migrate.current_revision(database.url) == version
     assert content(database) == before
 
 
@@ -83,16 +83,18 @@ def test_two_threads_at_once_migrate_once(database_18: Database):
 def test_sql_gives_the_same_database(server: Server):
     by_upgrade, at_once, by_psql = (server.create_database() for _ in range(3))
     migrate.upgrade(by_upgrade.url)
-    at_once.apply(migrate.as_sql())
-    by_psql.apply_with_psql(migrate.as_sql())
+    at_once.apply(migrate.render_sql())
+    by_psql.apply_with_psql(migrate.render_sql())
     for database in (at_once, by_psql):
         assert content(database) == content(by_upgrade)
         assert migrate.upgrade(database.url) == []
-        assert migrate.is_current(database.url)
+        assert migrate.is_at_newest_revision(database.url)
 
 
 def test_sql_needs_no_psql():
-    assert not [line for line in migrate.as_sql().splitlines() if line.lstrip().startswith("\\")]
+    assert not [
+        line for line in migrate.render_sql().splitlines() if line.lstrip().startswith("\\")
+    ]
 
 
 def test_an_owner_without_other_rights_may_migrate(
@@ -165,38 +167,38 @@ def test_a_schema_that_was_never_migrated_is_left_alone(database_18: Database):
     assert traces(database_18) == before
 
 
-def test_current_and_require_current(database_18: Database):
+def test_current_revision_and_require_newest_revision(database_18: Database):
     database = database_18
     before = traces(database)
-    assert migrate.current(database.url) is None
+    assert migrate.current_revision(database.url) is None
     with pytest.raises(NotFound, match=r"^schema sqp is not migrated .*; run sqp-refresh migrate$"):
-        migrate.require_current(database.url)
+        migrate.require_newest_revision(database.url)
     assert traces(database) == before, "looking changes nothing"
 
     *_, before_last, last = VERSIONS
     migrate.upgrade(database.url, before_last)
-    assert migrate.current(database.url) == before_last
-    assert not migrate.is_current(database.url)
+    assert migrate.current_revision(database.url) == before_last
+    assert not migrate.is_at_newest_revision(database.url)
     with pytest.raises(NotFound, match=f"it is at {before_last}, this release needs {last}"):
-        migrate.require_current(database.url)
+        migrate.require_newest_revision(database.url)
 
     migrate.upgrade(database.url)
-    assert migrate.is_current(database.url)
-    migrate.require_current(database.url)
+    assert migrate.is_at_newest_revision(database.url)
+    migrate.require_newest_revision(database.url)
 
 
 def test_a_revision_that_does_not_exist_is_one_line(database_18: Database):
     database = database_18
     with pytest.raises(NotFound, match=r"^Can't locate revision .*9999.*; this release goes up to"):
         migrate.upgrade(database.url, "9999")
-    assert migrate.current(database.url) is None
+    assert migrate.current_revision(database.url) is None
 
 
 def test_every_version_has_its_sql_and_no_sql_is_without_a_version():
     versions = migrate.FOLDER / "versions"
     names = {path.stem for path in versions.glob("0*.py")}
     chain = ScriptDirectory(str(migrate.FOLDER)).walk_revisions()
-    assert [one.revision for one in chain][::-1] == VERSIONS
+    assert [script.revision for script in chain][::-1] == VERSIONS
     assert {path.name for path in versions.glob("*.sql")} == {
         f"{name}.{direction}.sql" for name in names for direction in ("up", "down")
     }
@@ -208,7 +210,7 @@ def test_the_folder_may_have_a_percent_sign_in_its_path(
     moved = tmp_path / "100%s"
     moved.symlink_to(migrate.FOLDER)
     monkeypatch.setattr(migrate, "FOLDER", moved)
-    assert migrate.newest() == VERSIONS[-1]
+    assert migrate.newest_revision() == VERSIONS[-1]
 
 
 def test_sql_is_run_as_it_stands(tmp_path: Path, database_18: Database):
@@ -218,6 +220,6 @@ def test_sql_is_run_as_it_stands(tmp_path: Path, database_18: Database):
         "postgresql+psycopg://", creator=lambda: psycopg.connect(database_18.url)
     )
     with engine.connect() as connection:
-        said = connection.execute(migrate.sql_of(script)).scalar_one()
+        said = connection.execute(migrate.read_sql(script)).scalar_one()
     engine.dispose()
     assert said == "at :noon%s %% :\\: 1 é"

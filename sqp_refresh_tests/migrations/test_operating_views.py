@@ -1,4 +1,4 @@
-"""What an operator asks next: runs, nights, retries, costs, weeks, freshness, quality."""
+"""Read the operators' views: runs, nights, retries, costs, weeks, freshness, quality."""
 
 import json
 from datetime import date
@@ -54,13 +54,13 @@ def period(
     database.rows(PERIOD, week, week, state, rows, by, by)
 
 
-def one(database: Database, query: LiteralString) -> tuple[Any, ...]:
-    (only,) = database.rows(query)
-    return only
+def only_row(database: Database, query: LiteralString) -> tuple[Any, ...]:
+    (row,) = database.rows(query)
+    return row
 
 
 def test_a_night_is_that_of_its_tick_and_adds_up_its_runs(operated: Database):
-    tick = one(operated, "SELECT date_trunc('day', now(), 'UTC') - interval '22 hours'")[0]
+    tick = only_row(operated, "SELECT date_trunc('day', now(), 'UTC') - interval '22 hours'")[0]
     night = {"tick": tick.isoformat(), "weeks": ["2025-08-10"], "skipped": ["2025-08-03"]}
     run(operated, status="failed", kind="quota", launched_by="schedule", **night)
     run(operated, launched_by="sensor", rerun=1, resumes="r", bytes_billed=7, **night)
@@ -73,7 +73,7 @@ def test_a_night_is_that_of_its_tick_and_adds_up_its_runs(operated: Database):
     )
     assert yesterday == (-1, 2, 1, "success", 120_000, 2, 20)
     assert earlier == (-3, 1, 1, "success", 60_000, None, 10)
-    assert one(operated, "SELECT * FROM sqp.refresh_retries")[2:] == (2, 1, 1, 1, 0, "quota")
+    assert only_row(operated, "SELECT * FROM sqp.refresh_retries")[2:] == (2, 1, 1, 1, 0, "quota")
     costs = operated.rows("SELECT bytes_billed FROM sqp.refresh_costs ORDER BY night")
     assert costs == [(5,), (7,)]
 
@@ -109,7 +109,7 @@ def test_a_week_says_how_it_stands(operated: Database):
 def test_a_table_without_weeks_may_be_rejected_too(operated: Database):
     run(operated, table="prices", rejected=["the whole table"])
 
-    assert one(operated, "SELECT period_start, period_end, status FROM sqp.refresh_weeks") == (
+    assert only_row(operated, "SELECT period_start, period_end, status FROM sqp.refresh_weeks") == (
         date.min,
         date.max,
         "rejected",
@@ -123,11 +123,11 @@ def test_freshness_is_that_of_the_newest_week_with_a_row(operated: Database):
         "INSERT INTO sqp.refresh_audit_log (table_name, refresh_started_at)"
         " VALUES ('weekly_summary', now() + interval '1 second')"
     )
-    today = one(operated, "SELECT (now() AT TIME ZONE 'UTC')::date")[0]
+    today = only_row(operated, "SELECT (now() AT TIME ZONE 'UTC')::date")[0]
     period(operated, WEEKS[0], audit_id)
     period(operated, WEEKS[1], audit_id, rows=0)
 
-    fresh = one(
+    fresh = only_row(
         operated,
         "SELECT newest_period_end, days_behind, row_count, last_status, last_message,"
         " last_successful_refresh < last_started_at, next_refresh_at IS NULL"

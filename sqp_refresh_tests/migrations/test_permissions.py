@@ -1,4 +1,4 @@
-"""service_role may use every table; anon and authenticated no control table and no view of one."""
+"""Check that service_role may use every table, and others no control table or view of one."""
 
 import psycopg
 import pytest
@@ -39,7 +39,7 @@ def relations(database: Database, kinds: str) -> set[str]:
 
 
 def test_outsiders_can_read_no_control_table(database: Database):
-    """Not even where the server gives every new table to everybody, and the schema is open."""
+    """Check that also where the server grants new tables to everybody, and the schema too."""
     database.run(*MAKE_GENEROUS)
     migrate.upgrade(database.url)
     database.run("GRANT USAGE ON SCHEMA sqp TO anon, authenticated")
@@ -61,7 +61,7 @@ def test_outsiders_can_read_no_control_table(database: Database):
 
 
 def refused_to(database: Database, outsider: str) -> None:
-    """What a role tries in vain: to read or empty each control table, and to call each function."""
+    """Assert that a role may read or empty no control table, and call no function."""
     functions = "SELECT oid::regproc::text FROM pg_proc WHERE pronamespace = 'sqp'::regnamespace"
     attempts = [f"SELECT * FROM sqp.{name}" for name in CONTROL]
     attempts += [f"DELETE FROM sqp.{name}" for name in CONTROL - set(VIEWS)]
@@ -98,7 +98,7 @@ def test_service_role_may_use_every_table(database: Database):
 
 
 def test_a_view_shows_no_more_than_the_table_beneath(database: Database):
-    """Also to a role that was given the view, and only the view."""
+    """Check that with a role that has a grant for the view only."""
     migrate.upgrade(database.url)
     database.run("CREATE ROLE viewer", "GRANT USAGE ON SCHEMA sqp TO viewer")
     for view in VIEWS:

@@ -1,4 +1,4 @@
-"""A refresh on every server, as a user who owns the database and has no other right."""
+"""Refresh on every server as a user who owns the database and has no other right."""
 
 from sqp_refresh.model.tables import TABLES
 from sqp_refresh.postgres import migrate

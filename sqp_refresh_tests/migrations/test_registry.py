@@ -1,4 +1,4 @@
-"""What the registry is delivered with, and how a new table gets into it."""
+"""Check the registry after a migration, and how a new table gets into it."""
 
 import psycopg
 import pytest

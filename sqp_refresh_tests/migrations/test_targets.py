@@ -1,4 +1,4 @@
-"""The migrated targets are what `tables.py` says they are."""
+"""Compare the migrated targets with `tables.py`."""
 
 from sqp_refresh.model.tables import TABLES, Table
 from sqp_refresh.postgres import migrate

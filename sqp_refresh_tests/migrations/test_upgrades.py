@@ -1,4 +1,4 @@
-"""A database that holds rows, from every earlier version to this one and back; nothing is lost."""
+"""Migrate a database with rows from every earlier version to this one and back, without loss."""
 
 from typing import Any, LiteralString
 
@@ -15,9 +15,9 @@ EARLIER = VERSIONS[:-1]
 LONG_AGO = "2024-08-18"
 QUERIES = "SELECT search_query FROM sqp.search_query_performance WHERE start_date = %s ORDER BY 1"
 
-# What a target asks for, whichever columns it has.
+# Values for all columns of a target that have no default.
 VALUES = {"date": LONG_AGO, "text": "x"}
-# What the fourth version fills, and empties on the way back.
+# The fourth version fills these, and a downgrade empties them.
 REGISTRY = ("refresh_config", "refresh_dependencies")
 CONTROL: dict[str, LiteralString] = {
     "refresh_config": """
@@ -83,21 +83,21 @@ Rows = dict[str, list[dict[str, Any]]]
 
 
 def tables(database: Database) -> list[str]:
-    found = database.rows(
+    names = database.rows(
         "SELECT relname FROM pg_class WHERE relnamespace = 'sqp'::regnamespace"
         " AND relkind = 'r' AND relname <> 'alembic_version' ORDER BY relname"
     )
-    return [name for (name,) in found]
+    return [name for (name,) in names]
 
 
 def fill(database: Database) -> None:
-    """A row in every table that there is, and a week that is refreshed again afterwards."""
-    there = tables(database)
-    for name in there:
+    """Insert a row into every table, and two rows of a week that is refreshed afterwards."""
+    existing = tables(database)
+    for name in existing:
         if not name.startswith(("refresh_", "webhook_")):
             fill_target(database, name)
     for name, statement in CONTROL.items():
-        if name in there:
+        if name in existing:
             database.run(statement)
     for query in ("a", "gone"):
         database.rows(
@@ -111,13 +111,13 @@ def fill(database: Database) -> None:
 
 
 def fill_target(database: Database, name: str) -> None:
-    asked = database.rows(
+    columns = database.rows(
         "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute"
         " WHERE attrelid = ('sqp.' || %s)::regclass AND attnum > 0"
         " AND attnotnull AND NOT atthasdef",
         name,
     )
-    row = {column: VALUES[kind] for column, kind in asked}
+    row = {column: VALUES[kind] for column, kind in columns}
     insert = sql.SQL("INSERT INTO sqp.{} ({}) VALUES ({})").format(
         sql.Identifier(name),
         sql.SQL(", ").join(map(sql.Identifier, row)),
@@ -127,7 +127,7 @@ def fill_target(database: Database, name: str) -> None:
 
 
 def rows_of(database: Database) -> Rows:
-    """Every row of every table, as JSON has it."""
+    """Return every row of every table as JSON."""
     every = sql.SQL("SELECT to_jsonb(row) FROM sqp.{} AS row")
     return {
         name: [row for (row,) in database.rows(every.format(sql.Identifier(name)))]
@@ -136,7 +136,7 @@ def rows_of(database: Database) -> Rows:
 
 
 def assert_kept(before: Rows, after: Rows) -> None:
-    """Each row is there as it was, in the tables and columns that both versions have."""
+    """Assert that each row is unchanged in the tables and columns of both versions."""
     for name in before.keys() & after.keys():
         for row in before[name]:
             assert any(
@@ -178,4 +178,4 @@ def test_rows_survive_the_way_back_where_the_earlier_version_has_a_place_for_the
 
     assert_kept(before, rows_of(database))
     migrate.upgrade(database.url)
-    assert migrate.is_current(database.url)
+    assert migrate.is_at_newest_revision(database.url)

@@ -1,4 +1,4 @@
-"""The two views count what finished in the last seven days, and call only a success a success."""
+"""Check that the two views count the refreshes of seven days, and only successes as successes."""
 
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -58,7 +58,7 @@ def test_quality_overview(monitored: Database):
             ("old", "success", "8 days"),
         )
     }
-    for run, metric, verdict in (
+    for run, metric, passed in (
         ("done", "row_count", True),
         ("done", "row_count", True),
         ("done", "row_count", None),
@@ -69,7 +69,7 @@ def test_quality_overview(monitored: Database):
         ("done", "freshness_days", False),
         ("done", "volume_ratio", None),
     ):
-        monitored.rows(METRIC, ids[run], metric, verdict)
+        monitored.rows(METRIC, ids[run], metric, passed)
     assert monitored.rows("SELECT * FROM sqp.data_quality_overview ORDER BY metric_name") == [
         ("freshness_days", Decimal(0), 1),
         ("row_count", Decimal(75), 4),

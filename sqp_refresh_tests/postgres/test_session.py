@@ -1,5 +1,6 @@
 """A session brings the same values from any server, whatever its settings are."""
 
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from urllib.parse import urlsplit
 
@@ -7,12 +8,13 @@ import psycopg
 import pyarrow as pa
 import pytest
 from psycopg import sql
+from psycopg.rows import class_row, dict_row
 
 from sqp_refresh.load.copy import STAGING, stage
-from sqp_refresh.postgres.session import connect
+from sqp_refresh.postgres.session import connect, identifier
 
-ASKED = sql.SQL("SELECT '2025-03-04'::date, '2025-03-04T05:06:07+00:00'::timestamptz")
-MEANT = (date(2025, 3, 4), datetime(2025, 3, 4, 5, 6, 7, tzinfo=UTC))
+QUERY = "SELECT '2025-03-04'::date, '2025-03-04T05:06:07+00:00'::timestamptz"
+EXPECTED = (date(2025, 3, 4), datetime(2025, 3, 4, 5, 6, 7, tzinfo=UTC))
 
 
 @pytest.fixture
@@ -29,13 +31,13 @@ def odd(migrated_database) -> str:
 
 def test_times_come_in_utc_and_days_are_not_turned_around(odd):
     with connect(odd) as session:
-        day, instant = session.row(ASKED)
+        day, instant = session.fetch_one(QUERY)
 
-    assert (day, instant) == MEANT
-    assert instant.utcoffset() == MEANT[1].utcoffset()
+    assert (day, instant) == EXPECTED
+    assert instant.utcoffset() == EXPECTED[1].utcoffset()
 
 
-def test_texts_are_what_they_were_whatever_the_client_is_said_to_speak(odd, monkeypatch):
+def test_texts_are_what_they_were_whatever_encoding_the_client_is_set_to(odd, monkeypatch):
     monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
     batch = pa.RecordBatch.from_pydict({"query": ["Füße €"]})
 
@@ -43,6 +45,45 @@ def test_texts_are_what_they_were_whatever_the_client_is_said_to_speak(odd, monk
 
     with connect(url) as session, session.transaction():
         stage(session, batch.schema, [batch])
-        found = session.row(sql.SQL("SELECT query FROM {}").format(sql.Identifier(STAGING)))
+        row = session.fetch_one(sql.SQL("SELECT query FROM {}").format(sql.Identifier(STAGING)))
 
-    assert found == ("Füße €",)
+    assert row == ("Füße €",)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A row of two columns."""
+
+    number: int
+    name: str
+
+
+def test_rows_come_as_what_the_row_factory_makes_of_their_columns(migrated_database):
+    with connect(migrated_database) as session:
+        pairs = session.fetch_all(
+            "SELECT 'a' AS name, %(number)s::int AS number",
+            {"number": 1},
+            row_factory=class_row(Pair),
+        )
+
+    assert pairs == [Pair(1, "a")]
+
+
+def test_a_percent_sign_in_a_name_is_no_parameter(migrated_database):
+    with connect(migrated_database) as session:
+        query = sql.SQL("SELECT %(value)s::text AS {}").format(identifier("50 % off"))
+        (row,) = session.fetch_all(query, {"value": "50 %"}, row_factory=dict_row)
+
+    assert row == {"50 % off": "50 %"}
+
+
+def test_a_transaction_commits_all_of_it_or_nothing(migrated_database):
+    with connect(migrated_database) as session:
+        with session.transaction():
+            session.execute("CREATE TABLE numbers AS SELECT 1 AS number")
+        with pytest.raises(ZeroDivisionError), session.transaction(synchronous_commit=False):
+            assert session.fetch_one("SHOW synchronous_commit") == ("off",)
+            assert session.execute("INSERT INTO numbers SELECT generate_series(2, 4)") == 3
+            raise ZeroDivisionError
+
+        assert session.fetch_all("SELECT number FROM numbers") == [(1,)]

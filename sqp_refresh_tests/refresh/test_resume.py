@@ -221,13 +221,13 @@ def test_the_next_refresh_closes_the_row_of_one_that_died(environment, url):
 def test_the_row_of_a_refresh_that_lives_is_left_open(environment, url):
     break_off(environment)
     with table_lock(url, SEARCH_QUERY_PERFORMANCE) as alive:
-        alive.ensure()
+        alive.acquire()
         with connect(url) as session, session.transaction():
-            assert audit_log.close_dead(session) == []
+            assert audit_log.close_lost_runs(session) == []
 
     with connect(url) as session, session.transaction():
-        assert audit_log.close_dead(session) == ["search_query_performance"]
-        assert audit_log.close_dead(session) == []
+        assert audit_log.close_lost_runs(session) == ["search_query_performance"]
+        assert audit_log.close_lost_runs(session) == []
 
 
 def test_what_is_transient_is_tried_again_in_the_same_run(environment, url):

@@ -13,7 +13,7 @@ from sqp_refresh.load import delta, merge
 from sqp_refresh.load.copy import stage
 from sqp_refresh.settings import Settings
 from sqp_refresh_tests.helpers import oracle
-from sqp_refresh_tests.helpers.nights import FIRST, LAST, Nights, held, refresh_all
+from sqp_refresh_tests.helpers.nights import FIRST, LAST, Nights, read_tables, refresh_all
 from sqp_refresh_tests.helpers.rows import SourceTable, row, source_table
 from sqp_refresh_tests.helpers.weeks import MIDDLE, three_weeks
 
@@ -111,7 +111,7 @@ def test_an_edit_of_a_week_that_was_restated_too_is_mended(nights, environment):
 
     assert summaries["search_query_performance"].counts.updated == len(rows)
     for table, expected in oracle.expected_tables(rows).items():
-        oracle.assert_equal(held(environment)[table], expected, table)
+        oracle.assert_equal(read_tables(environment)[table], expected, table)
 
 
 def test_a_restatement_that_somebody_has_entered_by_hand_is_known_from_then_on(nights, environment):
@@ -225,7 +225,7 @@ def test_a_string_that_is_no_number_stops_its_week_and_is_never_zero(nights, env
     with pytest.raises(DataError):
         refresh_all(environment)
 
-    for table, rows_held in held(environment).items():
+    for table, rows_held in read_tables(environment).items():
         oracle.assert_equal(rows_held, nights.expected[table], table)
 
 
@@ -236,7 +236,7 @@ def test_an_empty_week_deletes_nothing_and_is_reported(nights, environment):
 
     summaries = refresh_all(environment)
 
-    for table, rows_held in held(environment).items():
+    for table, rows_held in read_tables(environment).items():
         oracle.assert_equal(rows_held, nights.expected[table], table)
     for table, rows_of_week in (
         ("search_query_performance", 4),
@@ -324,7 +324,7 @@ def test_a_missing_required_column_is_named_and_nothing_is_written(nights, envir
 
     with pytest.raises(SchemaMismatch, match="no column 'Search Query Volume', 'ASIN Click Count'"):
         refresh_all(environment)
-    assert not held(environment)["asin_performance_data"]
+    assert not read_tables(environment)["asin_performance_data"]
 
 
 def test_a_type_that_does_not_convert_is_named(nights, environment):
@@ -349,7 +349,7 @@ def test_a_view_gives_the_same_rows_as_its_table(nights, environment, monkeypatc
 
     assert summaries["search_query_performance"].stats.method.startswith("query")
     for table, expected in oracle.expected_tables(rows).items():
-        oracle.assert_equal(held(environment)[table], expected, table)
+        oracle.assert_equal(read_tables(environment)[table], expected, table)
 
 
 def test_an_edit_by_somebody_else_is_found_and_mended(nights, environment):
@@ -362,7 +362,7 @@ def test_an_edit_by_somebody_else_is_found_and_mended(nights, environment):
 
     assert summaries["search_query_performance"].counts.updated == 12
     assert summaries["daily_sqp_data"].counts.inserted == 6
-    for table, rows_held in held(environment).items():
+    for table, rows_held in read_tables(environment).items():
         oracle.assert_equal(rows_held, nights.expected[table], table)
 
 

@@ -41,7 +41,7 @@ from sqp_refresh.postgres.session import connect
 from sqp_refresh.refresh.lookback import weeks_of_night
 from sqp_refresh.refresh.request import RefreshRequest
 from sqp_refresh.refresh.run import refresh
-from sqp_refresh.registry.registration import described
+from sqp_refresh.registry.table_description import describe_tables
 from sqp_refresh.rollup.source import RollupSource
 from sqp_refresh.settings import Settings
 from sqp_refresh_tests.helpers.database import execute, rows
@@ -137,7 +137,7 @@ def test_a_computed_column_refuses_the_whole_batch(url):
     execute(url, "CREATE TABLE sqp.t (a int PRIMARY KEY, b int GENERATED ALWAYS AS (2 * a) STORED)")
 
     with connect(url) as session:
-        assert described(session, ["t"])["t"].types.keys() == {"a"}
+        assert describe_tables(session, ["t"])["t"].types.keys() == {"a"}
 
 
 def test_a_duplicate_takes_the_rest_of_its_batch_with_it(url):

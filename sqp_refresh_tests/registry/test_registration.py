@@ -1,4 +1,4 @@
-"""Tables that operators register in SQL, with the guarantees of every other."""
+"""Test tables that operators register in SQL, with the guarantees of every other."""
 
 import json
 import os
@@ -22,7 +22,7 @@ from sqp_refresh.model.tables import TABLES, Dependency
 from sqp_refresh.refresh.request import RefreshRequest
 from sqp_refresh.refresh.run import refresh
 from sqp_refresh.refresh.sources import source_for
-from sqp_refresh.registry.catalog import combined, read_catalog
+from sqp_refresh.registry.catalog import merge_with_registry, read_catalog
 from sqp_refresh.registry.refresh_config import Registration
 from sqp_refresh_tests.helpers.database import execute, rows
 from sqp_refresh_tests.helpers.weeks import FIRST, LAST
@@ -88,8 +88,8 @@ def ads(*spent: tuple[date, str, str]) -> pa.Table:
 
 def refreshed(settings, name: str, *, force: bool = False):
     table = read_catalog(settings).table(name)
-    feed = source_for(settings, table, list(weeks_between(FIRST, LAST)))
-    return refresh(settings.database_url, feed, RefreshRequest("r", force=force))
+    source = source_for(settings, table, list(weeks_between(FIRST, LAST)))
+    return refresh(settings.database_url, source, RefreshRequest("r", force=force))
 
 
 def test_a_table_by_weeks_is_refreshed_with_every_guarantee(environment, emulator, dataset, url):
@@ -169,8 +169,8 @@ def test_it_is_an_asset_with_its_dependencies_at_the_next_load(environment, url)
     assert parents == {"bigquery/ad_spend", "sqp/daily_sqp_data"}
     assert by_name["sqp/ad_spend"].partitions_def is not None
     assert by_name["sqp/brand_names"].partitions_def is None
-    described = by_name["sqp/brand_names"].description
-    assert described == "One row is the brand of one ASIN. Filled from BigQuery, row by row."
+    description = by_name["sqp/brand_names"].description
+    assert description == "One row is the brand of one ASIN. Filled from BigQuery, row by row."
     assert "bigquery/other/brand_names" in by_name
 
 
@@ -245,7 +245,7 @@ EDGES = {(parent, name): "hard" for name, table in TABLES.items() for parent in 
 def test_the_registry_may_change_priorities_and_make_a_dependency_soft():
     edges = EDGES | {("asin_performance_data", "weekly_summary"): "soft"}
 
-    catalog = combined(registrations(daily_sqp_data=200), edges, {})
+    catalog = merge_with_registry(registrations(daily_sqp_data=200), edges, {})
 
     assert catalog.problems == []
     assert catalog.tables["daily_sqp_data"].priority == 200
@@ -261,7 +261,7 @@ def test_a_difference_between_graph_and_registry_is_named():
     stranger = {("no_such_table", "weekly_summary"): "hard"}
     circle = {("yearly_summary", "asin_performance_data"): "hard"}
 
-    catalog = combined(registrations(), lacking | stranger | circle, {})
+    catalog = merge_with_registry(registrations(), lacking | stranger | circle, {})
 
     assert len(catalog.problems) == 3
     assert "lacks asin_performance_data -> yearly_summary, which the graph has" in str(catalog)
@@ -280,11 +280,11 @@ def test_a_difference_is_shown_in_the_ui(environment):
 
 
 def test_a_registry_that_is_away_leaves_what_is_shipped(environment):
-    away = environment.model_copy(
+    unreachable = environment.model_copy(
         update={"DATABASE_URL": SecretStr("postgresql://u@127.0.0.1:1/d")}
     )
 
-    catalog = read_catalog(away)
+    catalog = read_catalog(unreachable)
 
     assert list(catalog.tables) == list(TABLES)
     assert catalog.problems[0].startswith("the registry was not read: Postgres: ")

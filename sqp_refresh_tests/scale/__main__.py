@@ -1,4 +1,4 @@
-"""`make scale`: a year's backfill by workers of Celery, one of which is killed in the middle."""
+"""Backfill a year by workers of Celery, one of which is killed in the middle (`make scale`)."""
 
 import os
 import signal
@@ -38,18 +38,18 @@ console = Console(highlight=False, soft_wrap=True)
 
 
 @dataclass(frozen=True, slots=True)
-class Story:
-    """A year by so many workers, one of which may be killed in the middle."""
+class Scenario:
+    """A backfill by so many workers, one of which may be killed in the middle."""
 
     name: str
     workers: int
     kill: bool = False
 
 
-STORIES = (
-    Story("one worker", 1),
-    Story("two workers", 2),
-    Story("two workers, one killed", 2, kill=True),
+SCENARIOS = (
+    Scenario("one worker", 1),
+    Scenario("two workers", 2),
+    Scenario("two workers, one killed", 2, kill=True),
 )
 
 
@@ -67,8 +67,8 @@ def main(
         with racked(asins) as rack:
             refresh_two_agencies(rack)
             console.print("two agencies by one release, each in its own database")
-            for story in STORIES:
-                console.print(f"{story.name:24} {backfilled(rack, ranges, story)}")
+            for scenario in SCENARIOS:
+                console.print(f"{scenario.name:24} {backfilled(rack, ranges, scenario)}")
     except AssertionError as error:
         console.print(str(error), style="red", markup=False)
         raise typer.Exit(1) from None
@@ -76,11 +76,11 @@ def main(
     console.print(f"every table equal to the source each time; {minutes:.1f} minutes in all")
 
 
-def backfilled(rack: Rack, ranges: int, story: Story) -> str:
-    """How long a year takes in so many runs, once all is checked.
+def backfilled(rack: Rack, ranges: int, scenario: Scenario) -> str:
+    """Backfill a year in so many runs, check the result, and describe what it took.
 
     Raises:
-        AssertionError: something is not as it must be; the message ends with what was logged last.
+        AssertionError: the result is wrong; the message ends with the last lines of the logs.
     """
     with (
         rack.database() as url,
@@ -88,33 +88,33 @@ def backfilled(rack: Rack, ranges: int, story: Story) -> str:
         broker() as address,
         tempfile.TemporaryDirectory(prefix="sqp_refresh_") as home,
     ):
-        machine = machine_of(Path(home), url, storage, address, story.workers)
+        machine = machine_of(Path(home), url, storage, address, scenario.workers)
         try:
-            seconds, connections = at_work(machine, url, ranges, story)
+            seconds, connections = run_backfill(machine, url, ranges, scenario)
             assert fingerprints(url) == rack.reference, "the tables differ from the source"
-            assert_one_writer(url, story.workers)
+            assert_one_writer(url, scenario.workers)
             assert_no_week_twice(url)
         except AssertionError as error:
-            raise AssertionError(f"{story.name}: {error}\n{logged_last(Path(home))}") from None
-    allowed = story.workers * CONNECTIONS_OF_A_RUN
+            raise AssertionError(f"{scenario.name}: {error}\n{logged_last(Path(home))}") from None
+    allowed = scenario.workers * CONNECTIONS_OF_A_RUN
     assert connections <= allowed, f"{connections} connections to the target, of {allowed}"
     return f"{seconds:6.1f} s, at most {connections} connections to the target of {allowed} allowed"
 
 
-def at_work(machine: Machine, url: str, ranges: int, story: Story) -> tuple[float, int]:
-    """Seconds that it took, and connections to the target that its workers had at once."""
+def run_backfill(machine: Machine, url: str, ranges: int, scenario: Scenario) -> tuple[float, int]:
+    """Backfill a year; return its seconds, and the most connections of its workers at once."""
     with machine.running("code", "daemon", "webserver"), ExitStack() as staff:
         workers = [
             staff.enter_context(
                 machine.process("worker", "--hostname", f"{number}@%h", DATABASE_URL=as_worker(url))
             )
-            for number in range(story.workers)
+            for number in range(scenario.workers)
         ]
         machine.await_code()
         machine.create_pools()
         began = time.monotonic()
         launch(machine, ranges)
-        if story.kill:
+        if scenario.kill:
             kill_one(url, workers)
         most = 0
 
@@ -128,19 +128,19 @@ def at_work(machine: Machine, url: str, ranges: int, story: Story) -> tuple[floa
 
 
 def machine_of(home: Path, url: str, storage: str, address: str, workers: int) -> Machine:
-    """A machine whose runs go to workers, as many at once as there are workers."""
+    """Return a machine whose runs go to workers, as many at once as there are workers."""
     instance = {
         name: yaml.safe_load((DEPLOY / "dagster.yaml").read_text())[name]
         for name in ("concurrency", "run_monitoring")
     } | yaml.safe_load((DEPLOY / "celery" / "run_launcher.yaml").read_text())
     instance["concurrency"]["runs"]["max_concurrent_runs"] = workers
-    # While its worker is away, a run waits in the broker for the other.
+    # A run whose worker was killed waits in the broker for the other worker.
     instance["run_monitoring"]["start_timeout_seconds"] = 86400
-    switches = {name: os.environ[name] for name in Settings.model_fields if name in os.environ}
+    settings = {name: os.environ[name] for name in Settings.model_fields if name in os.environ}
     return Machine(
         home,
         storage,
-        switches | {"DATABASE_URL": url, "REFRESH_START_DATE": str(SUNDAYS[0])},
+        settings | {"DATABASE_URL": url, "REFRESH_START_DATE": str(SUNDAYS[0])},
         "sqp_refresh_tests.deploy.impatient",
         instance,
         {"CELERY_BROKER_URL": address, "CELERY_RESULT_BACKEND": address},
@@ -148,7 +148,7 @@ def machine_of(home: Path, url: str, storage: str, address: str, workers: int) -
 
 
 def launch(machine: Machine, ranges: int) -> None:
-    """One run of the nightly job for each stretch of the year."""
+    """Launch a run of the nightly job for each range of weeks of the year."""
     bounds = [len(SUNDAYS) * number // ranges for number in range(ranges + 1)]
     for first, after in pairwise(bounds):
         machine.launch(str(SUNDAYS[first]), str(SUNDAYS[after - 1]))
@@ -164,37 +164,37 @@ def kill_one(url: str, workers: "list[subprocess.Popen[bytes]]") -> None:
 
     def victim() -> "subprocess.Popen[bytes] | None":
         with psycopg.connect(url) as connection:
-            found = connection.execute(query, (QUERIES, QUERIES, len(SUNDAYS) // 3)).fetchone()
+            row = connection.execute(query, (QUERIES, QUERIES, len(SUNDAYS) // 3)).fetchone()
         with suppress(psutil.NoSuchProcess):
-            above = {one.pid for one in psutil.Process(found[0]).parents()} if found else set()
-            return next((worker for worker in workers if worker.pid in above), None)
+            parents = {parent.pid for parent in psutil.Process(row[0]).parents()} if row else set()
+            return next((worker for worker in workers if worker.pid in parents), None)
         return None
 
     killed = await_that(victim, "a worker is in the middle", ENDS_WITHIN_S)
     signal_all(killed, signal.SIGKILL)
-    console.print(f"killed the worker {workers.index(killed)}, with the run that it was at")
+    console.print(f"killed the worker {workers.index(killed)}, with its run")
 
 
 def done(machine: Machine, url: str) -> bool:
-    """Whether all weeks of all tables are published, and no run of them is left."""
+    """Return whether all weeks of all tables are published, and no run is left."""
     with psycopg.connect(url) as connection:
         weeks = connection.execute(
             "SELECT count(*) FROM sqp.refresh_periods GROUP BY table_name"
         ).fetchall()
-        fresh = connection.execute(
+        running = connection.execute(
             "SELECT count(*) FROM sqp.refresh_audit_log WHERE status = 'running'"
         ).fetchone()
-    whole = len(weeks) == len(TABLES) and weeks.count((len(SUNDAYS),)) == len(WEEKLY)
-    return whole and fresh == (0,) and not machine.unfinished(daily_refresh.name)
+    is_complete = len(weeks) == len(TABLES) and weeks.count((len(SUNDAYS),)) == len(WEEKLY)
+    return is_complete and running == (0,) and not machine.unfinished(daily_refresh.name)
 
 
 def as_worker(url: str) -> str:
-    """The target's address, for connections that Postgres can tell from those of others."""
+    """Return the target's URL with the workers' application name, by which they are counted."""
     return f"{url}&application_name=worker"
 
 
 def connections_of_workers(url: str) -> int:
-    """How many there are now."""
+    """Count the connections of workers to the target."""
     query = (
         "SELECT count(*) FROM pg_stat_activity"
         " WHERE datname = current_database() AND application_name = 'worker'"
@@ -205,26 +205,26 @@ def connections_of_workers(url: str) -> int:
 
 
 def logged_last(home: Path, lines: int = 5) -> str:
-    """The end of each process's log."""
+    """Return the last lines of each process's log."""
     ends = {log.name: log.read_text().splitlines()[-lines:] for log in home.glob("*.log")}
     return "\n".join("\n  ".join([name, *end]) for name, end in sorted(ends.items()))
 
 
 def assert_one_writer(url: str, workers: int) -> None:
-    """No table was refreshed twice at once, and no more were than there are workers."""
+    """Assert that no table had two refreshes at once, and that no worker had two."""
     with psycopg.connect(url) as connection:
         log = connection.execute(
             "SELECT table_name, refresh_started_at, refresh_completed_at"
             " FROM sqp.refresh_audit_log WHERE status <> 'failed' ORDER BY refresh_started_at"
         ).fetchall()
     for number, (table, started, _) in enumerate(log):
-        open_ones = [one[0] for one in log[:number] if one[2] > started]
-        assert table not in open_ones, f"two refreshes of {table} at {started}"
-        assert len(open_ones) < workers, f"more refreshes than workers at {started}"
+        open_tables = [name for name, _, completed in log[:number] if completed > started]
+        assert table not in open_tables, f"two refreshes of {table} at {started}"
+        assert len(open_tables) < workers, f"more refreshes than workers at {started}"
 
 
 def assert_no_week_twice(url: str) -> None:
-    """Whichever run published a week, killed ones included, no other published it again."""
+    """Assert that no week was published by two runs, killed ones included."""
     query = (
         "SELECT table_name, week FROM sqp.refresh_audit_log,"
         " jsonb_array_elements_text(sync_metadata->'weeks') AS week"

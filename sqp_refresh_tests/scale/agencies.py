@@ -1,4 +1,4 @@
-"""Two agencies by one release: one code location each, two environments, one Dagster instance."""
+"""Refresh two agencies by one release: a code location for each, one Dagster instance."""
 
 import os
 import tempfile
@@ -23,18 +23,18 @@ ENDS_WITHIN_S = 600
 
 
 def refresh_two_agencies(rack: Rack) -> None:
-    """Refresh each from its dataset into its database, and find nothing of one in the other.
+    """Refresh each from its dataset into its database, and check that neither has the other's rows.
 
     Raises:
-        AssertionError: a database does not hold exactly what its agency's source says.
+        AssertionError: a database does not hold exactly the rows of its agency's source.
     """
     with (
-        rack.database() as one,
-        rack.database() as other,
+        rack.database() as first_url,
+        rack.database() as second_url,
         rack.database("template0") as storage,
         tempfile.TemporaryDirectory(prefix="sqp_refresh_") as home,
     ):
-        urls = dict(zip(AGENCIES, (one, other), strict=True))
+        urls = dict(zip(AGENCIES, (first_url, second_url), strict=True))
         delivered = {name: deliver(dataset) for name, dataset in AGENCIES.items()}
         machines = {
             name: machine_of(Path(home, name), name, url, storage) for name, url in urls.items()
@@ -56,7 +56,7 @@ def refresh_two_agencies(rack: Rack) -> None:
 
 
 def deliver(dataset: str) -> list[Row]:
-    """Rows that name their agency, in a dataset of its own."""
+    """Write rows that name their agency into a dataset of its own."""
     rows = [row(brand=dataset, asin=asin) for asin in ("B000000001", "B000000002")]
     project, rest, storage = (
         os.environ[name]
@@ -75,12 +75,12 @@ def deliver(dataset: str) -> list[Row]:
 
 
 def machine_of(home: Path, agency: str, url: str, storage: str) -> Machine:
-    """A machine with the environment of one agency."""
-    switches = {name: os.environ[name] for name in Settings.model_fields if name in os.environ}
+    """Return a machine with the environment of one agency."""
+    settings = {name: os.environ[name] for name in Settings.model_fields if name in os.environ}
     return Machine(
         home,
         storage,
-        switches | {"DATABASE_URL": url, "BIGQUERY_DATASET": AGENCIES[agency]},
+        settings | {"DATABASE_URL": url, "BIGQUERY_DATASET": AGENCIES[agency]},
     )
 
 

@@ -1,4 +1,4 @@
-"""The broker between the daemon and Celery's workers: a Redis of its own, which keeps nothing."""
+"""Run a Redis without storage as the broker between the daemon and Celery's workers."""
 
 import shutil
 import subprocess
@@ -12,7 +12,11 @@ REDIS = shutil.which("redis-server")
 
 @contextmanager
 def broker() -> Iterator[str]:
-    """Its address, until the block ends."""
+    """Run a broker for as long as the context lasts.
+
+    Yields:
+        Its URL.
+    """
     assert REDIS, "there is no redis-server"
     (port,) = free_ports(1)
     command = [REDIS, "--port", str(port), "--bind", "127.0.0.1", "--save", ""]

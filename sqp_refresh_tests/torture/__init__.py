@@ -1,1 +1,1 @@
-"""Refreshes killed at the worst of moments, and whether one more run makes everything right."""
+"""Kill refreshes at the worst moments, and check that one more run makes everything right."""

@@ -1,4 +1,4 @@
-"""`make torture`: many kills of a year's refresh, with servers of its own."""
+"""Kill a refresh of a year many times, with servers of its own (`make torture`)."""
 
 import os
 import random
@@ -45,22 +45,22 @@ def main(
         done = 0
         while done < kills and time.monotonic() - began < 60 * minutes:
             kill = rack.choose(chance)
-            survival = _tried(rack, kill)
+            survival = _survive(rack, kill)
             if survival is None:
-                continue  # it was over before it was killed
+                continue  # it had ended before it was to be killed
             done += 1
             survived[kill.moment].append(survival)
             console.print(
                 f"{done:3} of {kills}  {kill!s:26} {survival.before:3} periods published before,"
                 f" {survival.after:3} after"
             )
-    _show(survived, time.monotonic() - began)
+    _print_summary(survived, time.monotonic() - began)
     if done < kills:
         console.print(f"only {done} of {kills} kills in {minutes} minutes", style="red")
         raise typer.Exit(1)
 
 
-def _tried(rack: Rack, kill: Kill) -> Survival | None:
+def _survive(rack: Rack, kill: Kill) -> Survival | None:
     try:
         return rack.survive(kill)
     except AssertionError as error:
@@ -70,7 +70,7 @@ def _tried(rack: Rack, kill: Kill) -> Survival | None:
 
 @contextmanager
 def racked(asins: int) -> Iterator[Rack]:
-    """Both servers, the year's source for so many ASINs, and the reference."""
+    """Start both servers, write the year of so many ASINs, and refresh it as the reference."""
     with (
         tempfile.TemporaryDirectory(prefix="sqp_refresh_") as directory,
         embedded_postgres(Path(directory, "postgres")) as server,
@@ -100,18 +100,18 @@ def racked(asins: int) -> Iterator[Rack]:
             yield rack
 
 
-def _show(survived: dict[str, list[Survival]], seconds: float) -> None:
-    shown = Table(title="Killed, and run once more: every table equal, no period copied twice")
+def _print_summary(survived: dict[str, list[Survival]], seconds: float) -> None:
+    summary = Table(title="Killed, and run once more: every table equal, no period copied twice")
     for column in ("killed in", "times", "published before", "published after"):
-        shown.add_column(column, justify="left" if column == "killed in" else "right")
+        summary.add_column(column, justify="left" if column == "killed in" else "right")
     for moment, outcomes in sorted(survived.items()):
-        shown.add_row(
+        summary.add_row(
             moment,
             str(len(outcomes)),
-            f"{sum(one.before for one in outcomes):,}",
-            f"{sum(one.after for one in outcomes):,}",
+            f"{sum(survival.before for survival in outcomes):,}",
+            f"{sum(survival.after for survival in outcomes):,}",
         )
-    console.print(shown)
+    console.print(summary)
     console.print(f"{sum(map(len, survived.values()))} kills in {seconds / 60:.1f} minutes")
 
 

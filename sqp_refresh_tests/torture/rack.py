@@ -1,4 +1,4 @@
-"""What a killed refresh must leave behind, and what one more run must make of it."""
+"""Kill a refresh, run once more, and check the tables and the log afterwards."""
 
 import json
 import os
@@ -25,13 +25,19 @@ LONGEST_DELAY_S = 0.03
 ENDS_WITHIN_S = 300
 
 Fingerprints = dict[str, tuple[int, str]]
-LedgerEntry = tuple[str, str]
+TablePeriod = tuple[str, str]
 """Table and first day of a period."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """When a process is killed: so long after a moment has come for the nth time."""
+    """When a process is killed: so many seconds after the nth time of a moment.
+
+    Attributes:
+        moment: One of `MOMENTS`, or `ANYWHERE`.
+        number: Which time of the moment; 0 for `ANYWHERE`.
+        delay_s: Seconds after that moment, or after the start.
+    """
 
     moment: str
     number: int
@@ -44,7 +50,7 @@ class Kill:
 
 @dataclass(frozen=True, slots=True)
 class Survival:
-    """What was published before a kill, and by the one run after it, in periods of all tables."""
+    """How many periods of all tables were published before a kill, and by the run after it."""
 
     before: int
     after: int
@@ -56,9 +62,13 @@ class Rack:
 
     Attributes:
         server: URL of Postgres, as its superuser.
-        template: Name of a migrated database that nobody is connected to.
+        template: Name of a migrated database that has no connection.
         first: First week.
         last: Last week.
+        reference: Fingerprints of the tables after an undisturbed refresh.
+        published: All that an undisturbed refresh publishes.
+        moments: How often each moment comes.
+        seconds: How long an undisturbed refresh takes.
     """
 
     server: str
@@ -66,15 +76,15 @@ class Rack:
     first: date
     last: date
     reference: Fingerprints = field(default_factory=dict)
-    published: set[LedgerEntry] = field(default_factory=set)
+    published: set[TablePeriod] = field(default_factory=set)
     moments: dict[str, int] = field(default_factory=dict)
     seconds: float = 0
 
     def measure(self, rows: list[Row]) -> None:
-        """Refresh undisturbed: what every other database must be equal to at its end.
+        """Refresh undisturbed, and keep the result as the reference for all other databases.
 
         Args:
-            rows: What the source holds, by which an independent computation holds it to account.
+            rows: The rows of the source, from which the oracle computes the tables.
         """
         with self.database() as url:
             began = time.monotonic()
@@ -88,7 +98,7 @@ class Rack:
         assert self.moments.keys() == MOMENTS.keys(), "a moment never came"
 
     def choose(self, chance: random.Random) -> Kill:
-        """Each kind of moment as often as any other, and any time at all as often as those."""
+        """Choose a moment, each as often as any other, and any time at all as often as those."""
         moment = chance.choice([*MOMENTS, ANYWHERE])
         if moment == ANYWHERE:
             return Kill(moment, 0, chance.uniform(0, self.seconds))
@@ -96,10 +106,13 @@ class Rack:
         return Kill(moment, number, chance.uniform(0, LONGEST_DELAY_S))
 
     def survive(self, kill: Kill) -> Survival | None:
-        """Refresh a fresh database, kill that, run once more, and check; None if it came too late.
+        """Refresh a new database, kill the refresh, run once more, and check.
+
+        Returns:
+            What was published before and after, None if the refresh ended before the kill.
 
         Raises:
-            AssertionError: something is not as it must be.
+            AssertionError: the tables or the log are wrong.
         """
         with self.database() as url:
             if not self._killed(url, kill):
@@ -109,12 +122,12 @@ class Rack:
             assert fingerprints(url) == self.reference, "the tables differ from the source"
             before, after = published_by(url, "killed"), published_by(url, "next")
             assert not before & after, f"copied again: {sorted(before & after)}"
-            assert before | after == self.published, "the log does not tell of every period"
+            assert before | after == self.published, "the log does not name every period"
             return Survival(len(before), len(after))
 
     @contextmanager
     def database(self, template: str = "") -> Iterator[str]:
-        """A copy of the template, or of another one, dropped at the end."""
+        """Create a copy of the template, or of another database, and drop it at the end."""
         name = f"rack_{os.getpid()}_{time.monotonic_ns()}"
         names = {
             "name": sql.Identifier(name),
@@ -143,9 +156,9 @@ class Rack:
 
     def _run(self, url: str, run_id: str) -> str:
         with self._start(url, run_id) as process:
-            said, complaint = process.communicate(timeout=ENDS_WITHIN_S)
-        assert process.returncode == 0, complaint
-        return said
+            output, errors = process.communicate(timeout=ENDS_WITHIN_S)
+        assert process.returncode == 0, errors
+        return output
 
     def _start(self, url: str, run_id: str, *moment: str) -> "subprocess.Popen[str]":
         command = [sys.executable, "-m", "sqp_refresh_tests.torture.victim"]
@@ -159,8 +172,8 @@ class Rack:
 
 
 def fingerprints(url: str) -> Fingerprints:
-    """Rows and a fingerprint of every value of each table, but for the times of writing."""
-    found = {}
+    """Return rows and a hash of every value of each table, without the times of writing."""
+    hashes: Fingerprints = {}
     with psycopg.connect(url) as connection:
         for table in TABLES.values():
             query = sql.SQL(
@@ -170,24 +183,25 @@ def fingerprints(url: str) -> Fingerprints:
                 columns=sql.SQL(", ").join(sql.Identifier(column.name) for column in table.columns),
                 table=sql.Identifier(SCHEMA, table.name),
             )
-            found[table.name] = connection.execute(query).fetchone()
-    return found
+            ((rows, hash_sum),) = connection.execute(query).fetchall()
+            hashes[table.name] = (rows, hash_sum)
+    return hashes
 
 
-def published_by(url: str, run_id: str) -> set[LedgerEntry]:
-    """Table and period of all that a run published, by its rows in the audit log."""
+def published_by(url: str, run_id: str) -> set[TablePeriod]:
+    """Return table and period of all that a run published, by its rows in the audit log."""
     with psycopg.connect(url) as connection:
-        found = connection.execute(
+        published = connection.execute(
             "SELECT table_name, jsonb_array_elements_text(sync_metadata->'weeks')"
             " FROM sqp.refresh_audit_log WHERE sync_metadata->>'run_id' = %s",
             (run_id,),
         ).fetchall()
-    assert len(found) == len(set(found)), "a run published a period twice"
-    return set(found)
+    assert len(published) == len(set(published)), "a run published a period twice"
+    return set(published)
 
 
 def assert_at_rest(url: str) -> None:
-    """Nothing is running, locked or half done; every refresh has ended, one for each table."""
+    """Assert that every refresh has ended, one for each table, and that nothing is locked."""
     with psycopg.connect(url) as connection:
         log = connection.execute(
             "SELECT table_name, sync_metadata->>'run_id', status, refresh_completed_at IS NOT NULL"

@@ -1,4 +1,4 @@
-"""The short form of `make torture`: a few weeks, killed at a few moments chosen anew each time."""
+"""Run the short form of `make torture`: a few weeks, killed at a few random moments."""
 
 import random
 from urllib.parse import urlsplit

@@ -1,8 +1,8 @@
-"""A refresh of the eight tables in a process of its own, which tells when a moment has come.
+"""Refresh the eight tables in a process of its own, and print a line when a moment has come.
 
-Its arguments are the run's id, the first and the last week, and, where it is to be killed, the name
-of a moment and how many of those are to pass; it writes a line when that many have, and goes on.
-Without a moment it counts them, and prints the counts as JSON at its end.
+The arguments are the run's id, the first and the last week, and, where the process is to be killed,
+the name of a moment and a number: the line is printed at that occurrence of the moment. Without a
+moment all of them are counted, and the counts are printed as JSON at the end.
 """
 
 import json
@@ -48,15 +48,15 @@ MOMENTS = {
 
 
 def main() -> None:
-    """Refresh, parents first; what a parent published its children see."""
+    """Refresh all tables, parents first; each sees what its parents published."""
     run_id, first, last, *awaited = sys.argv[1:]
     passed = _observed(*awaited)
     settings = Settings.read()
     weeks = list(weeks_between(date.fromisoformat(first), date.fromisoformat(last)))
     instant = datetime.now(UTC)
     for table in TABLES.values():
-        feed = source_for(settings, table, weeks, instant)
-        refresh(settings.database_url, feed, RefreshRequest(run_id))
+        source = source_for(settings, table, weeks, instant)
+        refresh(settings.database_url, source, RefreshRequest(run_id))
     if not awaited:
         sys.stdout.write(json.dumps(passed))
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from sqp_refresh.control.reruns import left_by_soft_parents, outcome_of, worth_another_run
+from sqp_refresh.control.reruns import read_outcome, tables_skipped_by_soft_parents, tables_to_rerun
 from sqp_refresh.defs.dagster_internals import (
     PARENT_RUN_ID_TAG,
     ROOT_RUN_ID_TAG,
@@ -90,13 +90,13 @@ def _rerun(
 ) -> Iterator[dg.RunRequest]:
     """Request what a failed run has left, if its time has come."""
     run, number = failure.run, failure.number
-    requested, outcome = _requested_tables(catalog, run), outcome_of(session, run.run_id)
+    requested, outcome = _requested_tables(catalog, run), read_outcome(session, run.run_id)
     parents = {name: table.parents for name, table in catalog.tables.items()}
-    soft = left_by_soft_parents(requested, outcome, parents)
+    soft = tables_skipped_by_soft_parents(requested, outcome, parents)
     if soft and number not in failure.launched:
         yield _request(run, soft, number)
     if number < len(PAUSES) and number + 1 not in failure.launched:
-        left = worth_another_run(requested, outcome, parents)
+        left = tables_to_rerun(requested, outcome, parents)
         left = {table for table in left if _reruns_today(instance, table, location) < len(PAUSES)}
         # Without anything else, these were just refreshed without their soft parents.
         if left - soft and failure.age >= PAUSES[number]:
@@ -137,6 +137,6 @@ def _report_dead_runs(instance: dg.DagsterInstance, session: Session, now: datet
     for run in instance.get_runs(
         dg.RunsFilter(statuses=UNFINISHED, updated_before=now - PAUSES[0])
     ):
-        outcome = outcome_of(session, run.run_id)
-        if outcome.died and not outcome.at_work:
+        outcome = read_outcome(session, run.run_id)
+        if outcome.is_lost and not outcome.running:
             instance.report_run_failed(run, "its process ended without a word")

@@ -41,13 +41,13 @@ def request_restated_weeks(
     Raises:
         RefreshError: Postgres or BigQuery cannot be read.
     """
-    registrations = refresh_config.registered(session)
+    registrations = refresh_config.read_registrations(session)
     enabled = {name for name, registration in registrations.items() if registration.is_enabled}
     behind: dict[SourceSpec, dict[str, list[Period]]] = defaultdict(dict)
     for name, table in catalog.tables.items():
         # A table without weeks is compared as a whole every night.
         if name in enabled and table.source and table.grain is not Grain.TABLE:
-            params = registrations[name].params
+            params = registrations[name].sync_params
             behind[table.source][name] = weeks_behind(settings, params, now.date())
     for weeks_by_table in behind.values():
         by_table = _restated_by_table(session, settings, catalog.tables, weeks_by_table)

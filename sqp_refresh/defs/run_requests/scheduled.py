@@ -32,11 +32,11 @@ def request_scheduled_run(
     """
     tick = tick.astimezone(UTC)
     with connect(settings.database_url) as session:
-        registrations = refresh_config.due(session, tick)
+        registrations = refresh_config.due_tables(session, tick)
     due = [registration for registration in registrations if registration.table in catalog.tables]
     if not due:
         return dg.SkipReason(f"no enabled table is due at {utc_minute(tick)}")
-    weeks = weeks_of_night(settings, [registration.params for registration in due], tick)
+    weeks = weeks_of_night(settings, [registration.sync_params for registration in due], tick)
     if not weeks:
         return dg.SkipReason(f"no week since {settings.REFRESH_START_DATE} has ended yet")
     return dg.RunRequest(

@@ -21,8 +21,6 @@ from sqp_refresh.load.pgcopy.numeric import numerics
 
 HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER = b"\xff\xff"
-ENCODED = ""
-"""The column in which a row brings what it is sent as; none of Postgres has an empty name."""
 _IS_NULL = -1
 _NULL = _IS_NULL.to_bytes(4, "big", signed=True)
 _NOTHING = b""

@@ -6,7 +6,7 @@ from sqp_refresh.errors import RefreshError
 from sqp_refresh.monitoring.doctor import bigquery_checks, postgres_checks
 from sqp_refresh.monitoring.doctor.diagnosis import Diagnosis, diagnose
 from sqp_refresh.monitoring.orchestrator import Orchestrator
-from sqp_refresh.postgres.migrate import newest, require_current
+from sqp_refresh.postgres.migrate import newest_revision, require_newest_revision
 from sqp_refresh.postgres.session import connect
 from sqp_refresh.registry.catalog import Catalog, read_catalog
 from sqp_refresh.settings import Settings
@@ -49,8 +49,8 @@ def _check_postgres(settings: Settings) -> Iterator[Diagnosis]:
 
 
 def _check_schema(settings: Settings) -> str:
-    require_current(settings.database_url)
-    return f"schema sqp is at {newest()}, as this release needs it"
+    require_newest_revision(settings.database_url)
+    return f"schema sqp is at {newest_revision()}, as this release needs it"
 
 
 def _check_registry(catalog: Catalog) -> Iterator[Diagnosis]:

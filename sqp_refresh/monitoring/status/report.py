@@ -16,7 +16,7 @@ from sqp_refresh.monitoring.status.status_model import (
     Status,
 )
 from sqp_refresh.monitoring.status.success_criteria import WINDOW, Snapshot
-from sqp_refresh.postgres.migrate import newest, require_current
+from sqp_refresh.postgres.migrate import newest_revision, require_newest_revision
 from sqp_refresh.postgres.session import connect
 from sqp_refresh.registry.catalog import read_catalog
 from sqp_refresh.settings import Settings
@@ -33,7 +33,7 @@ def report_status(settings: Settings, orchestrator: Orchestrator) -> Status:
     """
     deployed, names = _check_deployment(settings, orchestrator)
     try:
-        require_current(settings.database_url)
+        require_newest_revision(settings.database_url)
         snapshot = _take_snapshot(settings, orchestrator)
     except RefreshError as error:
         unknown = [Problem(Severity.UNANSWERED, str(error))]
@@ -56,7 +56,7 @@ def _check_deployment(
     """Check schema, code location and registry; also return the schedules' and sensors' names."""
     problems, names = [], []
     try:
-        require_current(settings.database_url)
+        require_newest_revision(settings.database_url)
     except RefreshError as error:
         problems.append(str(error))
     try:
@@ -65,7 +65,8 @@ def _check_deployment(
         problems.append(str(error))
     # The registry can be read only where the schema is there.
     problems = problems or read_catalog(settings).problems
-    message = f"schema sqp is at {newest()}, the code location loads, its graph is the registry's"
+    schema = f"schema sqp is at {newest_revision()}"
+    message = f"{schema}, the code location loads, its graph is the registry's"
     broken = [Problem(Severity.BROKEN, problem) for problem in problems]
     return Criterion("deployed", message, broken), names
 

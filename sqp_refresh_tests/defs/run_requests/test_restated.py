@@ -11,7 +11,7 @@ from sqp_refresh.model.tables import TABLES
 from sqp_refresh_tests.defs.run_requests.operator import requested_tables, requested_weeks
 from sqp_refresh_tests.helpers import oracle
 from sqp_refresh_tests.helpers.database import execute
-from sqp_refresh_tests.helpers.nights import held, queries, refresh_all
+from sqp_refresh_tests.helpers.nights import queries, read_tables, refresh_all
 from sqp_refresh_tests.helpers.weeks import FIRST, LAST, MIDDLE, three_weeks
 
 TICK = datetime(2025, 8, 18, 2, tzinfo=UTC)
@@ -100,5 +100,5 @@ def test_a_table_that_looks_less_far_back_than_the_night_gets_what_is_restated_b
     assert requested_weeks(request) == (str(FIRST), str(MIDDLE))
     assert operator.launch(request).success
     for table, rows in oracle.expected_tables(restated).items():
-        oracle.assert_equal(held(environment)[table], rows, table)
+        oracle.assert_equal(read_tables(environment)[table], rows, table)
     assert operator.sense("restated_weeks", at=AN_HOUR_LATER) == []

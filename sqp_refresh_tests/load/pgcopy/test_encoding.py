@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from psycopg import sql
 
 from sqp_refresh.errors import DataError, SchemaMismatch
-from sqp_refresh.load.staging import STAGING, stage
-from sqp_refresh.postgres.session import Session, connect
+from sqp_refresh.load.copy import STAGING, stage
+from sqp_refresh.postgres.session import Session
 
 ANY_DIGITS = st.integers(1, 38).flatmap(lambda p: st.tuples(st.just(p), st.integers(0, p)))
 WIDE = Context(prec=40)
@@ -26,27 +26,21 @@ VALUES: dict[pa.DataType, st.SearchStrategy] = {
 }
 
 
-@pytest.fixture
-def session(migrated_database) -> Iterator[Session]:
-    with connect(migrated_database) as session:
-        yield session
-
-
 def sent(session: Session, array: pa.Array) -> list:
-    """What Postgres has of an array once it was sent, in its order."""
+    """Return what Postgres has of an array once it was sent, in its order."""
     places = pa.array(range(len(array)), pa.int64())
     batch = pa.RecordBatch.from_arrays([places, array], ["place", "value"])
     with session.transaction():
         # A slice begins in the middle of its buffers.
         copied = stage(session, batch.schema, [batch.slice(0, 1), batch.slice(1)])
         ordered = sql.SQL("SELECT value FROM {} ORDER BY place").format(sql.Identifier(STAGING))
-        found = [value for (value,) in session.rows(ordered)]
+        values = [value for (value,) in session.fetch_all(ordered)]
     assert copied == len(array)
-    return found
+    return values
 
 
 def plain(value: object) -> str:
-    """A value that is equal to no other: not even to another zero, or to itself in another zone."""
+    """Return a text equal to no other value's: not to another zero's, nor in another zone."""
     return repr(value.astimezone(UTC) if isinstance(value, datetime) else value)
 
 

@@ -107,7 +107,7 @@ def test_indexes_that_an_interrupted_first_load_dropped_are_named(migrated_datab
         assert "`sqp-refresh refresh --table search_query_performance`" in str(raised.value)
 
         with table_lock(migrated_database, SEARCH_QUERY_PERFORMANCE) as writer:
-            writer.ensure()
+            writer.acquire()
             assert "search_query_performance is being filled" in check_indexes(session)
 
 

@@ -1,0 +1,156 @@
+"""Provide what several commands share: options, settings, weeks, and the refresh itself."""
+
+import uuid
+from collections.abc import Sequence
+from contextlib import nullcontext
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from sqp_refresh.errors import SettingsError
+from sqp_refresh.extract.query_cache import RunQueries
+from sqp_refresh.model.periods import Period, finished_weeks, weeks_between
+from sqp_refresh.refresh.lookback import default_weeks
+from sqp_refresh.refresh.sources import prefetch_versions
+from sqp_refresh.registry.catalog import Catalog, read_catalog
+from sqp_refresh.settings import Settings
+
+console = Console()
+
+Tables = Annotated[
+    list[str] | None, typer.Option("--table", help="Table, may be repeated; all by default.")
+]
+EnabledTables = Annotated[
+    list[str] | None,
+    typer.Option("--table", help="Table, may be repeated; every enabled table by default."),
+]
+FirstDay = Annotated[
+    datetime | None,
+    typer.Option("--from", formats=["%Y-%m-%d"], help="Any day of the first week."),
+]
+LastDay = Annotated[
+    datetime | None,
+    typer.Option("--to", formats=["%Y-%m-%d"], help="Any day of the last week."),
+]
+Force = Annotated[bool, typer.Option("--force", help="Copy unchanged weeks too.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+def load_settings() -> Settings:
+    """Read the settings, and require a migrated database.
+
+    Raises:
+        SettingsError: a setting is missing or malformed.
+        NotFound: the schema does not exist, or is not at the newest revision.
+    """
+    from sqp_refresh.postgres.migrate import require_newest_revision
+
+    settings = Settings.read()
+    require_newest_revision(settings.database_url)
+    return settings
+
+
+def load_settings_and_catalog() -> tuple[Settings, Catalog]:
+    """Read the settings and the tables, and require a migrated database.
+
+    Raises:
+        SettingsError: a setting is missing or malformed.
+        NotFound: the schema does not exist, or is not at the newest revision.
+    """
+    settings = load_settings()
+    return settings, read_catalog(settings)
+
+
+def requested_weeks(
+    settings: Settings, first: datetime | None, last: datetime | None
+) -> list[Period]:
+    """Return the weeks from one day to another; the look-back if neither day is given.
+
+    Raises:
+        SettingsError: not all of them are finished weeks since REFRESH_START_DATE.
+    """
+    today = datetime.now(UTC).date()
+    if first is None and last is None:
+        return default_weeks(settings, today)
+    finished = finished_weeks(settings.REFRESH_START_DATE, today)
+    start = first.date() if first else settings.REFRESH_START_DATE
+    end = last.date() if last else finished[-1].end
+    weeks = list(weeks_between(start, end))
+    if not weeks or weeks[0] not in finished or weeks[-1] not in finished:
+        raise SettingsError(
+            f"weeks from {start} to {end} are not all between {finished[0]} and {finished[-1]}; "
+            "choose finished weeks, or set REFRESH_START_DATE"
+        )
+    return weeks
+
+
+def enabled_tables(settings: Settings, catalog: Catalog) -> list[str]:
+    """Return the names of the enabled tables, parents first."""
+    from sqp_refresh.postgres.session import connect
+    from sqp_refresh.registry import refresh_config
+
+    with connect(settings.database_url) as session:
+        registrations = refresh_config.read_registrations(session)
+    return [
+        name for name in catalog.tables if name in registrations and registrations[name].is_enabled
+    ]
+
+
+def requested_tables(
+    catalog: Catalog, tables: Sequence[str], enabled: Sequence[str]
+) -> Sequence[str]:
+    """Return the names of the tables to refresh; every enabled one if none is named.
+
+    Raises:
+        SettingsError: there is no table of a name, or none is named and none is enabled.
+    """
+    if tables:
+        return [catalog.table(name).name for name in tables]
+    if not enabled:
+        raise SettingsError("every table is disabled; `sqp-refresh enable --all` to refresh them")
+    return enabled
+
+
+def run_refresh(
+    settings: Settings,
+    catalog: Catalog,
+    weeks: Sequence[Period],
+    tables: Sequence[str],
+    force: bool,
+    json: bool,
+) -> bool:
+    """Run the job that the schedule runs, show what it did, and return whether all went well.
+
+    Args:
+        settings: Where the servers are.
+        catalog: All tables.
+        weeks: The weeks to refresh; only the first and the last are read.
+        tables: Names of the tables to refresh; every enabled table if empty.
+        force: Copy unchanged weeks too.
+        json: Print JSON, for programs, instead of progress and a table.
+    """
+    from sqp_refresh.cli.console import outcome_as_json, show_outcome, show_progress
+
+    as_of, queries = datetime.now(UTC), RunQueries()
+    enabled = enabled_tables(settings, catalog)
+    names = requested_tables(catalog, tables, enabled)
+    database_url, run_ids = settings.database_url, [str(uuid.uuid4())]
+    with nullcontext() if json else show_progress(console, database_url, run_ids):
+        # Dagster takes seconds to import; BigQuery runs the first query meanwhile.
+        to_refresh = [catalog.table(name) for name in names if name in enabled]
+        prefetch_versions(settings, to_refresh, weeks, as_of, queries)
+        from sqp_refresh.definitions import build_definitions
+        from sqp_refresh.defs.in_process_run import run_daily_refresh
+
+        definitions = build_definitions(settings, catalog, queries)
+        failures = run_daily_refresh(
+            definitions, settings, catalog, weeks, names, run_ids, as_of=as_of, force=force
+        )
+    if json:
+        typer.echo(outcome_as_json(database_url, run_ids))
+    else:
+        changed = show_outcome(console, database_url, run_ids, names, failures)
+        console.print(f"{changed:,} rows changed in weeks {weeks[0]} to {weeks[-1]}")
+    return not failures
