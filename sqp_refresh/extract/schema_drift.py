@@ -1,4 +1,4 @@
-"""How a source's schema differs from the one that the last refresh changes.
+"""Compare a source's schema with the one that the last refresh saw.
 
 A column that is missing, or does not convert any more, stops a table before anything is written;
 that is `extract`'s to say, and so does a scale that is not percent. Other changes are told of.
