@@ -4,6 +4,7 @@ import ast
 import re
 import tomllib
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -237,3 +238,66 @@ def test_the_quality_page_names_every_check_and_metric():
 def test_constraints_are_pins_and_nothing_else():
     for line in (ROOT / "constraints.txt").read_text().splitlines():
         assert re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.+!]+", line), line
+
+
+# The words that gave way to those of the field, as names of variables, functions and classes.
+OLD_WORDS = {
+    *("one", "found", "said", "wanted", "told"),
+    *("Published", "Held", "Known", "Finding", "Reason", "Undecided", "read_twice", "with_gained"),
+    *("Part", "Raw", "Facts", "Feed", "feed", "Question", "Answer", "Landed", "made_ready"),
+    *("Incoming", "left_out", "set_aside", "Sieve", "Sifted", "sieve", "Refused", "Reading"),
+    *("convert_readable", "Weight", "Bounds", "only_writer", "is_free", "persistently"),
+    *("patience_s", "waits_for_disk", "Order", "Launcher", "Summary", "Died", "BigQueryReader"),
+    *("PostgresTables", "BigQueryFeed", "Scene", "ENCODED", "PLACE"),
+}
+
+
+def names_in(file: Path) -> set[str]:
+    nodes = list(ast.walk(ast.parse(file.read_text())))
+    defined = {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    arguments = {node.arg for node in nodes if isinstance(node, ast.arg)}
+    return defined | arguments | {node.id for node in nodes if isinstance(node, ast.Name)}
+
+
+@pytest.mark.parametrize("folder", [PACKAGE, TESTS], ids=["package", "tests"])
+def test_names_are_the_words_of_the_field(folder):
+    for file in folder.rglob("*.py"):
+        assert not names_in(file) & OLD_WORDS, file.relative_to(ROOT)
+
+
+def test_a_listing_of_the_package_shows_the_program():
+    modules = [file for file in PACKAGE.glob("*.py") if file.stem != "__init__"]
+    assert len(modules) <= 6
+    for folder in {file.parent for file in PACKAGE.rglob("*.py")}:
+        files = [file for file in folder.glob("*.py") if file.stem != "__init__"]
+        assert len(files) <= 14, folder.relative_to(ROOT)
+    names = [file.stem for file in PACKAGE.rglob("*.py") if file.stem != "__init__"]
+    alike = {name for name in names if names.count(name) > 1}
+    # The plain words: what is read from BigQuery or Postgres, and what loading or a refresh did.
+    assert alike == {"source", "result"}
+
+
+def test_functions_are_short_enough_to_see_at_once():
+    lengths = [
+        (node.end_lineno or 0) - node.lineno + 1
+        for file in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.FunctionDef)
+    ]
+    assert max(lengths) <= 60
+    assert sorted(lengths)[len(lengths) * 9 // 10] <= 22
+    assert len((PACKAGE / "refresh" / "run.py").read_text().splitlines()) <= 150
+
+
+def test_no_two_modules_import_each_other_even_lazily():
+    modules = {
+        ".".join(file.relative_to(ROOT).with_suffix("").parts): file
+        for file in PACKAGE.rglob("*.py")
+    }
+    graph = {name: set[str]() for name in modules}
+    for name, file in modules.items():
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                imported = {f"{node.module}.{alias.name}" for alias in node.names}
+                graph[name] |= ({node.module} | imported) & modules.keys() - {name}
+    list(TopologicalSorter(graph).static_order())

@@ -78,7 +78,7 @@ def doctor(json: Json = False) -> None:
 def _orchestrator() -> Orchestrator:
     # Dagster takes seconds to import.
     from sqp_refresh.definitions import defs
-    from sqp_refresh.defs.orchestrator import DagsterOrchestrator
+    from sqp_refresh.defs.dagster_orchestrator import DagsterOrchestrator
 
     return DagsterOrchestrator(defs)
 

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 
 from sqp_refresh.model.periods import Grain
-from sqp_refresh.model.report import COUNT_SUFFIXES
 from sqp_refresh.model.table import (
     COUNT,
     DATE,
@@ -21,6 +20,7 @@ from sqp_refresh.model.table import (
     Table,
     measures_first,
 )
+from sqp_refresh.model.vendor_report import COUNT_SUFFIXES
 
 _NAME = re.compile("[a-z_][a-z0-9_]{0,62}")
 """A name that neither Postgres nor BigQuery needs quotes for; both cut or refuse longer ones."""

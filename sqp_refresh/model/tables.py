@@ -7,19 +7,6 @@ refused when this module is imported. Whatever other modules need of tables they
 
 from sqp_refresh.model.consistency import require_consistent
 from sqp_refresh.model.periods import Grain
-from sqp_refresh.model.report import (
-    CHILD_ASIN_TITLE,
-    DATE_TITLE,
-    MARKETPLACE_TITLE,
-    MEASURES,
-    OWN_COUNTS,
-    PARENT_ASIN_TITLE,
-    SHARES,
-    SOURCE_COLUMNS,
-    SPEEDS,
-    SQP_REPORT,
-    STAGES,
-)
 from sqp_refresh.model.table import (
     COUNT,
     DATE,
@@ -35,6 +22,19 @@ from sqp_refresh.model.table import (
     Table,
     measures_first,
     middle_columns,
+)
+from sqp_refresh.model.vendor_report import (
+    CHILD_ASIN_TITLE,
+    DATE_TITLE,
+    MARKETPLACE_TITLE,
+    MEASURES,
+    OWN_COUNTS,
+    PARENT_ASIN_TITLE,
+    SHARES,
+    SOURCE_COLUMNS,
+    SPEEDS,
+    SQP_REPORT,
+    STAGES,
 )
 
 __all__ = [

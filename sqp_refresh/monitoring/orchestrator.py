@@ -1,6 +1,6 @@
 """Define what status and doctor ask of the program that runs the nights.
 
-Dagster answers, in `defs/orchestrator.py`; monitoring is below `defs` and does not import it.
+Dagster answers, in `defs/dagster_orchestrator.py`; monitoring is below `defs` and does not import it.
 """
 
 from collections.abc import Collection

@@ -155,23 +155,6 @@ class Session:
         except RefreshError:
             return
 
-    # -- until every caller passes parameters ------------------------------------------------------
-
-    def rows(self, query: sql.Composable) -> list[tuple[Any, ...]]:
-        """Run one query and return all of its rows; for queries with few rows."""
-        with translated_errors():
-            return self._connection.execute(query.as_bytes(self._connection)).fetchall()
-
-    def row(self, query: sql.Composable) -> tuple[Any, ...]:
-        """Run a query that always has exactly one row, and return that row."""
-        (only,) = self.rows(query)
-        return only
-
-    def run(self, statement: sql.Composable) -> None:
-        """Run one statement that returns nothing."""
-        with translated_errors():
-            self._connection.execute(statement.as_bytes(self._connection))
-
 
 @contextmanager
 def connect(database_url: str, *, connect_timeout_s: int = CONNECT_TIMEOUT_S) -> Iterator[Session]:

@@ -85,10 +85,10 @@ def test_force_copies_what_has_not_changed(environment, source):
 )
 def test_a_refresh_in_flight_stops_at_its_next_week(environment, source, command, table, why):
     source.write(three_weeks())
-    feed = DisturbedAfterAWeek(environment, partial(sqp_refresh, command, table))
+    disturbed = DisturbedAfterAWeek(environment, partial(sqp_refresh, command, table))
 
     with pytest.raises(Stopped, match=why):
-        refreshed("r", source=feed)
+        refreshed("r", source=disturbed)
 
     published = rows(environment.database_url, f"SELECT DISTINCT start_date FROM sqp.{QUERIES}")
     assert published == [(FIRST,)]

@@ -12,7 +12,7 @@ from sqp_refresh.control.reruns import (
 )
 from sqp_refresh.model.tables import Dependency
 from sqp_refresh.postgres.session import connect
-from sqp_refresh_tests.control.test_kill_switch import execute
+from sqp_refresh_tests.helpers.database import execute
 
 NAMES = "abcdefgh"
 

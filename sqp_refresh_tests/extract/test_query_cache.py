@@ -88,9 +88,9 @@ def test_what_there_is_to_do_is_done_while_bigquery_counts(environment, source, 
         return ask(*question)
 
     monkeypatch.setattr(source_version, "_query_state", slowly)
-    feed = BigQuerySource(environment, DAILY_SQP_DATA, weeks, while_waiting=is_done.set)
+    bigquery_source = BigQuerySource(environment, DAILY_SQP_DATA, weeks, while_waiting=is_done.set)
     with connect(environment.database_url) as session:
-        states = feed.versions(session, weeks)
+        states = bigquery_source.versions(session, weeks)
 
     assert [known.rows for known in states.values()] == [1]
 
@@ -104,9 +104,9 @@ def test_a_question_is_asked_once_however_many_tables_want_to_know(environment, 
     rows, billed = [], []
     with connect(environment.database_url) as session:
         for table in (DAILY_SQP_DATA, SEARCH_QUERY_PERFORMANCE):
-            feed = BigQuerySource(environment, table, weeks, instant, shared)
-            rows += [known.rows for known in feed.versions(session, weeks).values()]
-            billed.append(feed.stats.bytes_billed)
+            bigquery_source = BigQuerySource(environment, table, weeks, instant, shared)
+            rows += [known.rows for known in bigquery_source.versions(session, weeks).values()]
+            billed.append(bigquery_source.stats.bytes_billed)
 
     assert rows == [1, 1]
     # Whoever wants to know first has it on the bill.
@@ -118,13 +118,17 @@ def test_a_question_is_asked_once_however_many_tables_want_to_know(environment, 
 def test_what_two_tables_are_aggregated_from_is_read_once(environment, source):
     weeks, instant = weeks_of_one_row(source), datetime.now(UTC)
 
-    found, shared = {}, RunQueries()
+    results, shared = {}, RunQueries()
     for table in (ASIN_PERFORMANCE_DATA, DAILY_SQP_DATA):
-        feed = BigQuerySource(environment, table, weeks, instant, shared)
-        (read,) = [whole(part) for part in feed.read(weeks)]
-        found[table.name] = feed.stats.job_id, feed.stats.bytes_billed is not None, read
+        bigquery_source = BigQuerySource(environment, table, weeks, instant, shared)
+        (read,) = [whole(part) for part in bigquery_source.read(weeks)]
+        results[table.name] = (
+            bigquery_source.stats.job_id,
+            bigquery_source.stats.bytes_billed is not None,
+            read,
+        )
 
-    (asin_job, asin_billed, asins), (day_job, day_billed, days) = found.values()
+    (asin_job, asin_billed, asins), (day_job, day_billed, days) = results.values()
     assert (asin_job, asin_billed) == (day_job, not day_billed)
     assert len(queries(environment)) == 1
     assert asins.num_rows == days.num_rows == 1
@@ -141,8 +145,8 @@ def billed(environment, monkeypatch):
 
     def planned(weeks, settings=environment):
         names = [ASIN_PERFORMANCE_DATA.name, DAILY_SQP_DATA.name]
-        found = plan(settings, read_catalog(settings), names, weeks)
-        return [(one.table, one.bytes) for one in found if one.reason.loads]
+        results = plan(settings, read_catalog(settings), names, weeks)
+        return [(entry.table, entry.bytes) for entry in results if entry.reason.loads]
 
     return planned
 
@@ -167,9 +171,9 @@ def test_a_plan_bills_both_queries_where_the_tables_need_other_weeks(environment
     source.replace([row(day=FIRST), row(day=LAST)])
     execute(environment.database_url, "DELETE FROM sqp.daily_sqp_data")
 
-    found = billed([*weeks, Period.week_of(LAST)])
+    results = billed([*weeks, Period.week_of(LAST)])
 
-    assert found == [("asin_performance_data", 7), ("daily_sqp_data", 7), ("daily_sqp_data", 7)]
+    assert results == [("asin_performance_data", 7), ("daily_sqp_data", 7), ("daily_sqp_data", 7)]
 
 
 def test_of_a_result_table_only_what_is_wanted_is_read(environment, monkeypatch):
@@ -187,15 +191,15 @@ def test_of_a_result_table_only_what_is_wanted_is_read(environment, monkeypatch)
 
     with serving(storage) as host:
         at_host = environment.model_copy(update={"BIGQUERY_STORAGE_EMULATOR_HOST": host})
-        feed = BigQuerySource(at_host, DAILY_SQP_DATA, [Period.week_of(FIRST)])
-        with feed._result(job, Excerpt.for_table(DAILY_SQP_DATA)) as (schema, batches):
+        bigquery_source = BigQuerySource(at_host, DAILY_SQP_DATA, [Period.week_of(FIRST)])
+        with bigquery_source._result(job, Excerpt.for_table(DAILY_SQP_DATA)) as (schema, batches):
             assert pa.Table.from_batches(batches, schema) == result
 
     (asked_for,) = (request.read_session for request in storage.sessions)
     assert asked_for.table == "projects/p/datasets/d/tables/result"
     assert asked_for.read_options.row_restriction == "table_name = 'daily_sqp_data'"
-    wanted = ["table_name", "week_start", "report_date", "marketplace", "asin"]
-    assert list(asked_for.read_options.selected_fields)[:5] == wanted
+    selected = ["table_name", "week_start", "report_date", "marketplace", "asin"]
+    assert list(asked_for.read_options.selected_fields)[:5] == selected
 
 
 def test_the_rows_of_other_weeks_or_of_another_instant_are_asked_for_themselves(
@@ -206,19 +210,19 @@ def test_the_rows_of_other_weeks_or_of_another_instant_are_asked_for_themselves(
     later, shared = datetime.now(UTC), RunQueries()
 
     for asked_for, of in ((weeks, instant), (others, instant), (others, later), (weeks, instant)):
-        feed = BigQuerySource(environment, DAILY_SQP_DATA, asked_for, of, shared)
-        assert len(list(feed.read(asked_for))) == len(asked_for)
+        bigquery_source = BigQuerySource(environment, DAILY_SQP_DATA, asked_for, of, shared)
+        assert len(list(bigquery_source.read(asked_for))) == len(asked_for)
 
     assert len(queries(environment)) == 3
 
 
 def test_a_question_that_failed_is_asked_anew(environment, source, monkeypatch):
     weeks = weeks_of_one_row(source)
-    feed = BigQuerySource(environment, DAILY_SQP_DATA, weeks, datetime.now(UTC))
+    bigquery_source = BigQuerySource(environment, DAILY_SQP_DATA, weeks, datetime.now(UTC))
 
     def states():
         with connect(environment.database_url) as session:
-            return list(feed.versions(session, weeks).values())
+            return list(bigquery_source.versions(session, weeks).values())
 
     def fail(*_):
         raise Unavailable("BigQuery cannot be reached")

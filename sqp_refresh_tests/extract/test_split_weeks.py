@@ -36,16 +36,16 @@ rows_by_week = st.lists(st.sampled_from(range(len(WEEKS))), max_size=60).map(
 def test_an_ordered_stream_is_cut_into_its_weeks_wherever_the_batches_end(rows, cuts, chosen):
     weeks = [WEEKS[index] for index in sorted(chosen)]
     starts = {week.start for week in weeks}
-    wanted = [(week, number) for week, number in rows if week in starts]
+    requested = [(week, number) for week, number in rows if week in starts]
 
-    found = [
+    cut = [
         (week.start, number)
-        for week, batches in by_week(batches_of(wanted, cuts), weeks)
+        for week, batches in by_week(batches_of(requested, cuts), weeks)
         for batch in batches
         for number in batch["number"].to_pylist()
     ]
 
-    assert found == wanted
+    assert cut == requested
 
 
 @given(
@@ -55,13 +55,11 @@ def test_an_ordered_stream_is_cut_into_its_weeks_wherever_the_batches_end(rows, 
 )
 def test_a_week_that_is_given_up_leaves_nothing_to_the_next(rows, cuts, patience):
     for (week, batches), most in zip(by_week(batches_of(rows, cuts), WEEKS), patience, strict=True):
-        found = [
-            number for batch in islice(batches, most) for number in batch["number"].to_pylist()
-        ]
+        cut = [number for batch in islice(batches, most) for number in batch["number"].to_pylist()]
         expected = [number for sunday, number in rows if sunday == week.start]
 
-        assert found == expected[: len(found)]
-        assert most < 3 or len(found) > 0 or not expected
+        assert cut == expected[: len(cut)]
+        assert most < 3 or len(cut) > 0 or not expected
 
 
 def test_a_week_without_rows_comes_with_none():

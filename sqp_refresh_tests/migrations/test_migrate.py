@@ -220,6 +220,6 @@ def test_sql_is_run_as_it_stands(tmp_path: Path, database_18: Database):
         "postgresql+psycopg://", creator=lambda: psycopg.connect(database_18.url)
     )
     with engine.connect() as connection:
-        said = connection.execute(migrate.read_sql(script)).scalar_one()
+        messages = connection.execute(migrate.read_sql(script)).scalar_one()
     engine.dispose()
-    assert said == "at :noon%s %% :\\: 1 é"
+    assert messages == "at :noon%s %% :\\: 1 é"

@@ -76,18 +76,18 @@ weeks_of_numbers = st.lists(st.none() | st.lists(st.integers(0, 99), max_size=4)
 def test_every_part_comes_with_its_own_batches_in_their_order(weeks):
     came = {part.target.period: numbers(part) for part in prefetch(parts(weeks))}
 
-    assert list(came.items()) == [(week(number), one) for number, one in enumerate(weeks)]
+    assert list(came.items()) == [(week(number), expected) for number, expected in enumerate(weeks)]
 
 
 @given(weeks_of_numbers, st.data())
 def test_what_a_part_leaves_unread_is_passed_over(weeks, data):
     for part in prefetch(parts(weeks)):
-        wanted = weeks[(part.target.period.start - FIRST).days // 7]
-        if wanted is None:
+        expected = weeks[(part.target.period.start - FIRST).days // 7]
+        if expected is None:
             continue
-        taken = data.draw(st.integers(0, len(wanted)))
-        found = [next(rows(part)).column("number")[0].as_py() for _ in range(taken)]
-        assert found == wanted[:taken]
+        taken = data.draw(st.integers(0, len(expected)))
+        taken_numbers = [next(rows(part)).column("number")[0].as_py() for _ in range(taken)]
+        assert taken_numbers == expected[:taken]
 
 
 def test_one_is_read_ahead_be_it_of_the_next_part_and_never_more():
@@ -134,7 +134,7 @@ def test_what_breaks_is_raised_in_its_place(weeks: list[list[int]], whole: Mappi
         for part in prefetch(parts(weeks)):
             came[part.target.period] = numbers(part)
 
-    assert came == {week(number): one for number, one in whole.items()}
+    assert came == {week(number): expected for number, expected in whole.items()}
 
 
 def test_what_breaks_between_two_parts_is_raised_there():

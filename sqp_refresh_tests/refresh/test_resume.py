@@ -1,4 +1,4 @@
-"""What a refresh makes of one that broke off, and what it leaves for the next."""
+"""What a refresh makes of one that was interrupted, and what it leaves for the next."""
 
 import json
 from collections.abc import Generator, Sequence
@@ -26,7 +26,7 @@ class PowerCut(BaseException):
 
 
 class BreaksOff(BigQuerySource):
-    """A feed during whose second week the power is cut."""
+    """A source during whose second week the power is cut."""
 
     error: type[BaseException] = PowerCut
 
@@ -38,7 +38,7 @@ class BreaksOff(BigQuerySource):
 
 
 class BreaksOffOnce(BreaksOff):
-    """A feed that is broken off at its first attempt only."""
+    """A source that is interrupted at its first attempt only."""
 
     error = Unavailable
     attempts = 0
@@ -59,15 +59,15 @@ def url(environment, source) -> str:
 def refreshed(
     settings, run_id: str, *, weeks: Sequence[Period] = WEEKS, force=False
 ) -> RefreshResult:
-    feed = BigQuerySource(settings, SEARCH_QUERY_PERFORMANCE, weeks)
-    return refresh(settings.database_url, feed, RefreshRequest(run_id, force=force))
+    interrupted_source = BigQuerySource(settings, SEARCH_QUERY_PERFORMANCE, weeks)
+    return refresh(settings.database_url, interrupted_source, RefreshRequest(run_id, force=force))
 
 
 def break_off(settings, *, force: bool = False) -> None:
     """Publish the first week and die; nothing is closed then, neither row nor checkpoint."""
-    feed = BreaksOff(settings, SEARCH_QUERY_PERFORMANCE, WEEKS)
+    interrupted_source = BreaksOff(settings, SEARCH_QUERY_PERFORMANCE, WEEKS)
     with pytest.raises(PowerCut):
-        refresh(settings.database_url, feed, RefreshRequest("dead", force=force))
+        refresh(settings.database_url, interrupted_source, RefreshRequest("dead", force=force))
     execute(
         settings.database_url,
         "UPDATE sqp.refresh_audit_log SET status = 'running', refresh_completed_at = NULL,"
@@ -231,12 +231,12 @@ def test_the_row_of_a_refresh_that_lives_is_left_open(environment, url):
 
 
 def test_what_is_transient_is_tried_again_in_the_same_run(environment, url):
-    feed = BreaksOffOnce(environment, SEARCH_QUERY_PERFORMANCE, WEEKS)
+    interrupted_source = BreaksOffOnce(environment, SEARCH_QUERY_PERFORMANCE, WEEKS)
 
-    summary = refresh(url, feed, RefreshRequest("r"))
+    summary = refresh(url, interrupted_source, RefreshRequest("r"))
 
     assert copied(summary) == WEEKS
-    assert feed.attempts == 2
+    assert interrupted_source.attempts == 2
     log = rows(
         url, "SELECT status, rows_inserted, sync_metadata->'weeks' FROM sqp.refresh_audit_log"
     )
@@ -245,7 +245,7 @@ def test_what_is_transient_is_tried_again_in_the_same_run(environment, url):
 
 def test_an_audit_row_says_why_each_week_was_copied(environment, source, url):
     refreshed(environment, "first", weeks=WEEKS[:2])
-    changed = [dict(one, **{"Search Query Volume": 5}) for one in three_weeks()[:4]]
+    changed = [dict(line, **{"Search Query Volume": 5}) for line in three_weeks()[:4]]
     source.replace(changed + three_weeks()[4:])
 
     summary = refreshed(environment, "second")

@@ -92,11 +92,11 @@ def test_a_row_for_another_is_found_although_the_week_has_as_many_as_before(
     assert counts["search_query_performance"].inserted == 1
     assert sent.count(len(rows) // 3) == 1
     with psycopg.connect(environment.database_url) as connection:
-        told = connection.execute(
+        skipped = connection.execute(
             "SELECT sync_metadata->'reloaded' FROM sqp.refresh_audit_log"
             " WHERE table_name = 'search_query_performance' ORDER BY id"
         ).fetchall()
-    assert told == [([],), ([str(LAST)],)]
+    assert skipped == [([],), ([str(LAST)],)]
 
 
 def test_an_edit_of_a_week_that_was_restated_too_is_mended(nights, environment):
@@ -157,7 +157,7 @@ def test_a_row_that_vanished_from_a_week_is_deleted(nights):
 
 def test_a_week_that_arrives_late_is_inserted(nights):
     rows = three_weeks()
-    nights.after([one for one in rows if one["Date"] != MIDDLE])
+    nights.after([line for line in rows if line["Date"] != MIDDLE])
 
     counts = nights.after(rows)
 
@@ -208,9 +208,9 @@ def test_numbers_may_come_as_strings(nights):
     nights.after(rows, as_string=titles)
 
     ((_, stored),) = [
-        one
-        for one in nights.expected["search_query_performance"].items()
-        if one[0][0] == FIRST and one[0][3:] == ("B000000001", "blue widget")
+        line
+        for line in nights.expected["search_query_performance"].items()
+        if line[0][0] == FIRST and line[0][3:] == ("B000000001", "blue widget")
     ]
     assert stored["asin_median_click_price"] == Decimal("20.00")
 
@@ -232,7 +232,7 @@ def test_a_string_that_is_no_number_stops_its_week_and_is_never_zero(nights, env
 def test_an_empty_week_deletes_nothing_and_is_reported(nights, environment):
     rows = three_weeks()
     nights.after(rows)
-    nights.source.replace([one for one in rows if one["Date"] != MIDDLE])
+    nights.source.replace([line for line in rows if line["Date"] != MIDDLE])
 
     summaries = refresh_all(environment)
 
@@ -266,17 +266,17 @@ def test_a_title_that_is_missing_never_overwrites_a_known_one(nights):
     counts = nights.after(three_weeks(title=None, brand=None, category=None), force=True)
 
     assert counts["asin_performance_data"].unchanged == 6
-    assert all(one["product_title"] for one in nights.expected["asin_performance_data"].values())
+    assert all(line["product_title"] for line in nights.expected["asin_performance_data"].values())
 
 
 def test_a_row_that_does_not_count_may_know_the_title(nights):
     thursday = date(2025, 8, 7)
-    later = [{**one, "Date": thursday, "Product Name": None} for one in three_weeks()[4:8]]
+    later = [{**line, "Date": thursday, "Product Name": None} for line in three_weeks()[4:8]]
 
     counts = nights.after(three_weeks() + later)
 
     assert counts["search_query_performance"].superseded == 4
-    assert all(one["product_title"] for one in nights.expected["asin_performance_data"].values())
+    assert all(line["product_title"] for line in nights.expected["asin_performance_data"].values())
 
 
 def test_a_title_that_changed_is_taken(nights):
@@ -293,10 +293,10 @@ def test_nothing_is_null_where_it_is_known_nor_zero_where_it_is_not(nights):
 
     nights.after(rows)
 
-    one = next(iter(nights.expected["search_query_performance"].values()))
-    assert one["asin_click_share"] is None
-    assert one["asin_median_click_price"] is None
-    assert one["asin_click_count"] == 0
+    line = next(iter(nights.expected["search_query_performance"].values()))
+    assert line["asin_click_share"] is None
+    assert line["asin_median_click_price"] is None
+    assert line["asin_click_count"] == 0
 
 
 def test_the_parent_stands_in_for_a_missing_child(nights):
@@ -310,8 +310,8 @@ def test_optional_columns_may_be_missing(nights, environment, monkeypatch):
     nights.settings = Settings.read()
     missing = ("Marketplace", "Client Name", "Product Name", "Category")
     rows = [
-        {title: value for title, value in one.items() if title not in missing}
-        for one in three_weeks()
+        {title: value for title, value in line.items() if title not in missing}
+        for line in three_weeks()
     ]
 
     nights.after(rows, marketplace="UK", without=missing)
@@ -328,7 +328,7 @@ def test_a_missing_required_column_is_named_and_nothing_is_written(nights, envir
 
 
 def test_a_type_that_does_not_convert_is_named(nights, environment):
-    rows = [{**one, "Search Query": one["Search Query Volume"]} for one in three_weeks()]
+    rows = [{**line, "Search Query": line["Search Query Volume"]} for line in three_weeks()]
     delivered = source_table(rows, as_string=["Search Query"])
     place = delivered.schema.get_field_index("Search Query")
     volumes = delivered["Search Query Volume"]

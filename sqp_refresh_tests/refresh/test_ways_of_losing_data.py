@@ -186,14 +186,14 @@ def test_a_second_refresh_adds_its_numbers_to_the_first(url):
 
 
 def test_triggers_and_views_stand_between_a_row_and_its_table(url):
-    found = rows(
+    rows_found = rows(
         url,
         "SELECT relname, relkind::text, relhastriggers, count(*) FROM pg_class"
         f" WHERE relnamespace = 'sqp'::regnamespace AND relname IN {tuple(TABLES)}"
         " GROUP BY 1, 2, 3",
     )
 
-    assert sorted(found) == [(table, "r", False, 1) for table in sorted(TABLES)]
+    assert sorted(rows_found) == [(table, "r", False, 1) for table in sorted(TABLES)]
 
 
 def test_a_month_is_overwritten_by_the_part_of_it_that_was_refreshed(url):
@@ -203,8 +203,8 @@ def test_a_month_is_overwritten_by_the_part_of_it_that_was_refreshed(url):
     deliver(url, [row(day=SUNDAY, clicks=(542, 7))])
     rolled_up(url, "monthly_summary", SUNDAY)
 
-    found = rows(url, "SELECT period_start, asin_clicks, weeks_count FROM sqp.monthly_summary")
-    assert found == [(date(2025, 8, 1), 12, 2)]
+    rows_found = rows(url, "SELECT period_start, asin_clicks, weeks_count FROM sqp.monthly_summary")
+    assert rows_found == [(date(2025, 8, 1), 12, 2)]
 
 
 def test_a_table_that_was_never_refreshed_is_called_healthy(url):
@@ -288,9 +288,9 @@ def test_a_key_without_one_of_its_parts_lands_where_no_query_finds_it(url):
 def test_the_last_day_of_a_week_falls_between_two_weeks(environment, source):
     last_moment = datetime(2025, 8, 16, 23, 59, 59, 999_999, tzinfo=UTC)
     source.write([row({"Date": last_moment}), row({"Date": last_moment + timedelta(seconds=1)})])
-    feed = BigQuerySource(environment, SEARCH_QUERY_PERFORMANCE, [WEEK])
+    bigquery_source = BigQuerySource(environment, SEARCH_QUERY_PERFORMANCE, [WEEK])
 
-    summary = refresh(environment.database_url, feed, RefreshRequest("saturday"))
+    summary = refresh(environment.database_url, bigquery_source, RefreshRequest("saturday"))
 
     assert summary.counts.inserted == 1
     assert held(environment.database_url, "start_date, end_date") == [(WEEK.start, WEEK.end)]
@@ -301,8 +301,8 @@ def test_two_kinds_of_null_and_zero_make_one_average(url):
     rolled_up(url, "monthly_summary", SUNDAY)
 
     with psycopg.connect(url) as connection:
-        found = connection.execute(
+        rows_found = connection.execute(
             "SELECT impression_share, 100.0 * asin_impressions / market_impressions"
             " FROM sqp.monthly_summary"
         ).fetchall()
-    assert found == [(Decimal("0.1000"), Decimal("0.1"))]
+    assert rows_found == [(Decimal("0.1000"), Decimal("0.1"))]
