@@ -1,7 +1,7 @@
 """Say what a table is: its key, its columns, where each value comes from, and what it depends on.
 
-`tables.py` holds the tables themselves and `vendor_report.py` the report that they come from; this module
-only defines the classes that both are written with.
+`tables.py` holds the tables themselves and `vendor_report.py` the report that they come from; this
+module only defines the classes that both are written with.
 """
 
 from dataclasses import dataclass, field

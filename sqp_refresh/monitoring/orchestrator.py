@@ -1,6 +1,7 @@
 """Define what status and doctor ask of the program that runs the nights.
 
-Dagster answers, in `defs/dagster_orchestrator.py`; monitoring is below `defs` and does not import it.
+Dagster answers, in `defs/dagster_orchestrator.py`; monitoring is below `defs`, which it does not
+import.
 """
 
 from collections.abc import Collection

@@ -93,7 +93,7 @@ def test_a_row_for_another_is_found_although_the_week_has_as_many_as_before(
     assert sent.count(len(rows) // 3) == 1
     with psycopg.connect(environment.database_url) as connection:
         skipped = connection.execute(
-            "SELECT sync_metadata->'reloaded' FROM sqp.refresh_audit_log"
+            "SELECT sync_metadata->'read_twice' FROM sqp.refresh_audit_log"
             " WHERE table_name = 'search_query_performance' ORDER BY id"
         ).fetchall()
     assert skipped == [([],), ([str(LAST)],)]
