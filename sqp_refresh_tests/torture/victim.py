@@ -14,10 +14,12 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from sqp_refresh.control import audit_log, checkpoints
+from sqp_refresh.load import strategy
+from sqp_refresh.load.strategy import Strategy
+from sqp_refresh.load.target import TargetPeriod
 from sqp_refresh.model.periods import weeks_between
-from sqp_refresh.model.tables import TABLES, Table
+from sqp_refresh.model.tables import TABLES
 from sqp_refresh.postgres.session import Session
-from sqp_refresh.refresh import run as refresh_module
 from sqp_refresh.refresh.request import RefreshRequest
 from sqp_refresh.refresh.run import refresh
 from sqp_refresh.refresh.sources import source_for
@@ -33,14 +35,14 @@ class Moment:
     counts: Callable[..., bool] = lambda *_: True
 
 
-def _is_derived(_: Session, table: Table, *__: object) -> bool:
-    return table.source is None
+def _is_derived(_: Session, __: Strategy, target: TargetPeriod, *___: object) -> bool:
+    return target.table.source is None
 
 
 MOMENTS = {
     "copy": Moment(Session, "copy"),
-    "publish": Moment(refresh_module, "publish", lambda *args: not _is_derived(*args)),
-    "rollup": Moment(refresh_module, "publish", _is_derived),
+    "publish": Moment(strategy, "load", lambda *args: not _is_derived(*args)),
+    "rollup": Moment(strategy, "load", _is_derived),
     "checkpoint": Moment(checkpoints, "save"),
     "commit": Moment(Session, "commit"),
     "audit": Moment(audit_log, "close"),
