@@ -1,7 +1,7 @@
 """Measure what a table holds of each period, and what it must hold to equal its source.
 
 Everything is measured in Postgres, row by row, whatever any other step believes. What a table that
-BigQuery fills must hold, BigQuery said at the instant the period was read as of, and the ledger
+BigQuery fills must hold, BigQuery counted as of the instant of the run, and the ledger
 keeps; what a derived table must hold follows from the rows of `search_query_performance`.
 """
 

@@ -54,8 +54,8 @@ def expected_totals(
 ) -> Measured:
     """Return what each period must hold; one that the source has nothing of is not judged.
 
-    What a table that BigQuery fills must hold, BigQuery said at the instant of the run, and the
-    version keeps; what a derived table must hold follows from the rows of its parents.
+    What a table that BigQuery fills must hold, BigQuery counted as of the instant of the run, and
+    the version keeps; what a derived table must hold follows from the rows of its parents.
     """
     if table.source is None:
         return metric_sql.expected_of_derived(session, table, versions)

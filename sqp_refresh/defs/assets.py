@@ -99,7 +99,7 @@ def pool_of(table: Table, settings: Settings) -> str:
 
 
 def _attributes(table: Table, settings: Settings, catalog: Catalog) -> dict[str, Any]:
-    """Return what Dagster is told of a table, whatever fills it."""
+    """Return the arguments of a table's asset, whatever fills it."""
     weekly = table.grain.published is Grain.WEEK
     return {
         "key": [SCHEMA, table.name],

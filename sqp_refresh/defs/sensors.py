@@ -19,6 +19,7 @@ from sqp_refresh.defs.run_requests.failed import request_reruns
 from sqp_refresh.defs.run_requests.restated import request_restated_weeks
 from sqp_refresh.defs.run_requests.scheduled import request_scheduled_run
 from sqp_refresh.errors import RefreshError
+from sqp_refresh.monitoring import lateness
 from sqp_refresh.postgres.session import connect
 from sqp_refresh.registry.catalog import Catalog
 from sqp_refresh.settings import Settings
@@ -27,9 +28,6 @@ Evaluation = Iterator[dg.RunRequest | dg.SkipReason]
 
 GRACE = timedelta(minutes=3)
 """How long the schedule's own tick may take before a night counts as late."""
-
-OVERDUE_AFTER = timedelta(hours=1)
-"""How long after a tick a table counts as overdue: the re-runs of a failed night end before."""
 
 OFTEN_S = 30
 EVERY_MINUTE_S = 60
@@ -142,7 +140,7 @@ def _deliver_alerts(context: dg.SensorEvaluationContext, settings: Settings) -> 
     now, sent = datetime.now(UTC), 0
     with connect(settings.database_url) as session:
         with session.transaction():
-            rules.alert_overdue(session, last_tick(settings, now - OVERDUE_AFTER), now)
+            rules.alert_overdue(session, last_tick(settings, now - lateness.GRACE), now)
         for attempt in deliver_due(session, settings):
             sent += attempt.result.error is None
             if attempt.result.error:

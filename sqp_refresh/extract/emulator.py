@@ -1,4 +1,4 @@
-"""Where an emulator differs from BigQuery; nothing else in the project knows.
+"""Name where an emulator differs from BigQuery; nothing else in the project knows.
 
 The emulator's Storage Read rejects a column list that names a space, and cannot see the result
 table of a query, so columns are not selected there and results come over REST. It also
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 def is_emulated(settings: Settings) -> bool:
-    """Whether rows come from an emulator."""
+    """Return whether rows come from an emulator."""
     return bool(settings.BIGQUERY_STORAGE_EMULATOR_HOST)
 
 
 def result_over_rest(result: "RowIterator") -> "pa.Table":
-    """A query's whole result as Arrow, in the order of the query."""
+    """Read a query's whole result as Arrow, in the order of the query."""
     return result.to_arrow(create_bqstorage_client=False)

@@ -101,7 +101,7 @@ def run_query(
 def bytes_read(
     client: "Client", settings: Settings, query: str, source: BigQueryTable, weeks: Sequence[Period]
 ) -> int:
-    """The bytes that a query would read, by a dry run, which costs nothing."""
+    """Return the bytes that a query would read, by a dry run, which costs nothing."""
     config = _configured(settings, source, weeks)
     config.dry_run = True
     return start_query(client, query, config).total_bytes_processed or 0

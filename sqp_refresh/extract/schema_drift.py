@@ -1,7 +1,7 @@
 """Compare a source's schema with the one that the last refresh saw.
 
-A column that is missing, or does not convert any more, stops a table before anything is written;
-that is `extract`'s to say, and so does a scale that is not percent. Other changes are told of.
+A column that is missing, or does not convert any more, stops a table before anything is written,
+and so does a scale that is not percent. Other changes are notes or warnings of the audit row.
 """
 
 from collections.abc import Iterable, Mapping

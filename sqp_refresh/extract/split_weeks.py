@@ -1,4 +1,4 @@
-"""One ordered pass over rows, cut into weeks; and batches of one size."""
+"""Cut one ordered pass over rows into weeks, and into batches of one size."""
 
 from collections.abc import Iterable, Iterator
 
@@ -54,7 +54,7 @@ class _Pending:
 
 
 def in_batches_of(size: int, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The same rows in batches of `size`, the last one shorter; blocks come as the server likes."""
+    """Return the same rows in batches of `size`, the last one shorter: blocks come in any size."""
     held: list[pa.RecordBatch] = []
     rows = 0
     for batch in batches:

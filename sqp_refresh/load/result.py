@@ -1,4 +1,4 @@
-"""What loading a period comes to: exact counts, and what the table holds afterwards."""
+"""Define what loading a period comes to: exact counts, and what the table holds afterwards."""
 
 from dataclasses import astuple, dataclass
 from typing import Self

@@ -85,7 +85,7 @@ def _of_names(table: Table) -> Iterator[str]:
 
 
 def _of_values(table: Table) -> Iterator[str]:
-    """Look at what is said of how values are computed."""
+    """Look at how values are computed."""
     computed = [*table.ratios, *table.medians, *table.sums, *table.counts]
     values = {column.name: column.type for column in table.values}
     for name in dict.fromkeys([*computed, *sorted(table.kept_when_null)]):

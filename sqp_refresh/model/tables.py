@@ -1,4 +1,4 @@
-"""The tables as data: what a row is, its key, its columns, and where each comes from.
+"""Define the tables as data: what a row is, its key, its columns, and where each comes from.
 
 Adding a table is one entry in `TABLES` and one migration. Everything else (queries, staging,
 loading, checks, Dagster assets) is derived from these values; an entry that cannot be followed is

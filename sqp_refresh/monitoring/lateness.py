@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 from sqp_refresh.monitoring.views import TableFreshness
 
 GRACE = timedelta(hours=1)
-"""How long after its tick a table may wait for its turn in a night before it counts as overdue."""
+"""How long after its tick a table may wait for its turn before it counts as overdue, for the alert,
+too: the re-runs of a night that failed end before."""
 
 
 def is_overdue(table: TableFreshness, last_tick: datetime | None) -> bool:

@@ -243,6 +243,6 @@ def _rejected_at_source(period: PreparedPeriod) -> int:
 
 
 def _watch_budget(session: Session, state: RefreshState) -> None:
-    if not state.over_budget_ms and state.is_over_budget:
-        state.over_budget_ms = state.request.budget_ms
+    if state.is_over_budget and not state.has_budget_warning:
+        state.has_budget_warning = True
         audit_log.warn(session, state.audit_log_id, state.budget_warning)

@@ -50,7 +50,7 @@ class RefreshState:
         reasons: Why each period was loaded, or was not.
         rejected: The weeks that were not loaded, because of too many bad rows.
         reloaded: The periods that were read again, and merged.
-        over_budget_ms: The time budget, once it is used up (ms).
+        has_budget_warning: Whether receivers know that the time budget is used up.
     """
 
     source: Source
@@ -60,7 +60,7 @@ class RefreshState:
     reasons: dict[Period, ReloadReason] = field(default_factory=dict)
     rejected: dict[Period, Rejected] = field(default_factory=dict)
     reloaded: list[Period] = field(default_factory=list)
-    over_budget_ms: int | None = None
+    has_budget_warning: bool = False
     _plan: RefreshPlan | None = None
     _started: float = field(default_factory=time.monotonic)
 
@@ -98,8 +98,8 @@ class RefreshState:
 
     @property
     def budget_warning(self) -> str:
-        """What is said of a refresh that takes too long."""
-        return _budget_warning(self.over_budget_ms)
+        """The warning of a refresh that takes too long."""
+        return _budget_warning(self.request.budget_ms)
 
     def fold(self) -> "RefreshResult":
         """Return what the refresh did, as far as it got."""
@@ -109,8 +109,6 @@ class RefreshState:
             for period, decision in (plan.decisions if plan else {}).items()
             if not decision.reason.loads and period not in self.loaded
         }
-        if self.is_over_budget:
-            self.over_budget_ms = self.request.budget_ms
         return RefreshResult(
             table=self.table,
             stats=self.source.stats,
@@ -123,7 +121,7 @@ class RefreshState:
             rows_left=sum(decision.rows or 0 for decision in left.values()),
             resumes=plan.checkpoint.resumes if plan else None,
             failed_parents=plan.failed_parents if plan else (),
-            over_budget_ms=self.over_budget_ms,
+            over_budget_ms=self.request.budget_ms if self.is_over_budget else None,
             seconds=self.seconds,
         )
 

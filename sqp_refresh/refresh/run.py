@@ -21,7 +21,7 @@ from sqp_refresh.checks import data_quality
 from sqp_refresh.checks.data_quality import Recorded
 from sqp_refresh.checks.metrics import QUARANTINED_RATIO
 from sqp_refresh.control import audit_log, checkpoints
-from sqp_refresh.control.table_lock import table_lock
+from sqp_refresh.control.table_lock import TableLock, table_lock
 from sqp_refresh.errors import RefreshError
 from sqp_refresh.ledger import ledger
 from sqp_refresh.ledger.decide import ReloadReason
@@ -55,17 +55,16 @@ def refresh(database_url: str, source: Source, request: RefreshRequest) -> Refre
     state = RefreshState(source, request)
     with table_lock(database_url, source.table) as lock:
         try:
-            for attempt in retrying(lambda: len(state.loaded)):
-                with attempt:
-                    lock.acquire()
-                    _attempt(database_url, state)
+            # Attempts go on as long as each of them loads something more.
+            attempts = retrying(lambda: len(state.loaded))
+            return attempts(_attempt, database_url, lock, state)
         except BaseException as error:
             _close_as_failed(database_url, state, error)
             raise
-    return state.fold()
 
 
-def _attempt(database_url: str, state: RefreshState) -> None:
+def _attempt(database_url: str, lock: TableLock, state: RefreshState) -> RefreshResult:
+    lock.acquire()
     with connect(database_url) as session:
         with session.transaction():
             _open_audit_row(session, state)
@@ -79,6 +78,7 @@ def _attempt(database_url: str, state: RefreshState) -> None:
             result = _finish(session, state)
     if result.rejection:
         raise result.rejection
+    return result
 
 
 def _open_audit_row(session: Session, state: RefreshState) -> None:
@@ -108,14 +108,13 @@ def _finish(session: Session, state: RefreshState) -> RefreshResult:
         tick=state.request.tick,
         is_newest=newest is None or any(period.start >= newest for period in state.plan.decisions),
     )
-    _close_audit_row(session, state, result.outcome)
+    _close_audit_row(session, state, result, result.outcome)
     return result
 
 
 def _quarantined_ratio(result: RefreshResult, limit: float) -> Recorded:
     """Return the metric that rejected a week: no check runs after a refresh that fails."""
-    weeks = [error.details for error in result.rejected.values()]
-    worst = max(week["bad"] / week["read"] for week in weeks)
+    worst = max(week.details["bad"] / week.details["read"] for week in result.rejected.values())
     return Recorded(QUARANTINED_RATIO.name, worst, None, None, limit, False)
 
 
@@ -127,7 +126,8 @@ def _close_as_failed(database_url: str, state: RefreshState, error: BaseExceptio
                 if not state.audit_log_id:
                     origin = state.request.origin
                     state.audit_log_id = audit_log.begin(session, state.table, origin)
-                _close_audit_row(session, state, audit_log.describe_failure(error))
+                failure = audit_log.describe_failure(error)
+                _close_audit_row(session, state, state.fold(), failure)
             # Whoever interrupts a refresh does not wait for indexes; the next one builds them.
             if isinstance(error, Exception):
                 indexes.build_dropped(session, state.table)
@@ -135,8 +135,9 @@ def _close_as_failed(database_url: str, state: RefreshState, error: BaseExceptio
         logger.warning("the failure of %s is not in the log: %s", state.table.name, unreachable)
 
 
-def _close_audit_row(session: Session, state: RefreshState, outcome: dict[str, Any]) -> None:
-    result = state.fold()
+def _close_audit_row(
+    session: Session, state: RefreshState, result: RefreshResult, outcome: dict[str, Any]
+) -> None:
     columns = result.columns | {"memory_used_mb": _peak_memory_mb()} | outcome
     metadata = result.metadata | {"forced": state.request.force}
     audit_log.close(session, state.audit_log_id, columns, metadata)

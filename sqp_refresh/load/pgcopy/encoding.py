@@ -31,7 +31,7 @@ _MICROSECONDS = _DAYS * 86_400 * 1_000_000
 
 
 def postgres_type(field: pa.Field) -> str:
-    """The Postgres type that an Arrow field is written as.
+    """Return the Postgres type that an Arrow field is written as.
 
     Raises:
         SchemaMismatch: there is none; the column must be cast in Arrow first.
@@ -46,9 +46,10 @@ def postgres_type(field: pa.Field) -> str:
 
 
 def encoded(batch: pa.RecordBatch) -> pa.LargeBinaryArray:
-    """Each row of a batch as the bytes that it is sent as."""
+    """Encode each row of a batch as the bytes that it is sent as."""
     count: list[_Piece] = [_Fixed(">i2", batch.num_columns)]
     pieces = chain(count, *map(_written, batch.columns))
+    # Neighbours of one width are written together, so that few pieces are left to join row by row.
     joined: list[pa.LargeBinaryArray | pa.LargeBinaryScalar] = []
     for is_fixed, run in groupby(pieces, lambda piece: isinstance(piece, _Fixed)):
         side = list(run)
@@ -114,7 +115,7 @@ _FORMS: dict[pa.DataType, tuple[str, Callable[[pa.Array], Iterable[_Piece]]]] = 
 
 
 def _values(column: pa.Array, dtype: str) -> np.ndarray:
-    """The values as Arrow holds them; what stands where one is null means nothing."""
+    """Return the values as Arrow holds them; what stands where one is null means nothing."""
     _, data = column.buffers()
     return np.frombuffer(data, dtype)[column.offset : column.offset + len(column)]
 
@@ -125,6 +126,7 @@ def _of_one_width(values: np.ndarray, column: pa.Array) -> Iterable[_Piece]:
     pieces = _Fixed(">i4", dtype.itemsize), _Fixed(dtype, values)
     if not column.null_count:
         return pieces
+    # A null has a length of -1 and no bytes, so that such a column has no one width any more.
     whole = _side_by_side(pieces, len(values))
     return (pc.call_function("if_else", [column.is_valid(), whole, _constant(_NULL)]),)
 
@@ -133,6 +135,7 @@ def _side_by_side(pieces: Sequence[_Fixed], rows: int) -> pa.LargeBinaryArray:
     written = np.empty(rows, [(f"{place}", piece.dtype) for place, piece in enumerate(pieces)])
     for place, piece in enumerate(pieces):
         written[f"{place}"] = piece.values
+    # The array of structs is the data of a binary array already: all it lacks is where rows end.
     ends = np.arange(rows + 1, dtype=np.int64) * written.dtype.itemsize
     buffers = [None, pa.py_buffer(ends), pa.py_buffer(written)]
     return pa.Array.from_buffers(pa.large_binary(), rows, buffers)

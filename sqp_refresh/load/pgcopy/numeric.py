@@ -20,7 +20,7 @@ _BITS, _LIMB = np.uint64(32), np.uint64(0xFFFF_FFFF)
 
 
 def numerics(column: pa.Array) -> np.ndarray:
-    """One row of two-byte words for each decimal; what stands where one is null means nothing.
+    """Encode each decimal as a row of two-byte words; what stands where one is null means nothing.
 
     Args:
         column: Of any decimal128.
@@ -42,7 +42,13 @@ def numerics(column: pa.Array) -> np.ndarray:
 
 
 def _digits(halves: np.ndarray, times: int, count: int) -> Iterator[np.ndarray]:
-    """The digits of numbers that fit into their lower half, multiplied; the last one first."""
+    """Return the digits of numbers that fit into 64 bits, multiplied; the last digit first.
+
+    Args:
+        halves: The lower and the upper 64 bits of each number.
+        times: The power of ten that aligns the decimal point with the base of 10,000.
+        count: How many digits to the base of 10,000 there are.
+    """
     rest = np.abs(halves[:, 0]) * times
     for _ in range(count):
         whole = rest // _BASE
@@ -51,7 +57,11 @@ def _digits(halves: np.ndarray, times: int, count: int) -> Iterator[np.ndarray]:
 
 
 def _digits_of_long(halves: np.ndarray, times: int, count: int) -> Iterator[np.ndarray]:
-    """The same of numbers of any length, by long multiplication and division."""
+    """Do the same for numbers of 128 bits, by long multiplication and division.
+
+    NumPy has no integer of 128 bits, so a number is five limbs of 32 bits: a product of two limbs,
+    and a remainder with a limb behind it, both fit into 64 bits.
+    """
     limbs = _limbs(halves)
     carried = np.zeros(len(halves), np.uint64)
     for limb in limbs:
@@ -68,7 +78,7 @@ def _digits_of_long(halves: np.ndarray, times: int, count: int) -> Iterator[np.n
 
 
 def _limbs(halves: np.ndarray) -> list[np.ndarray]:
-    """The absolute values in parts of 32 bits, the lowest first, and one more to carry into."""
+    """Return the absolute values in limbs of 32 bits, the lowest first, and one to carry into."""
     is_negative = halves[:, 1] < 0
     low, high = (np.ascontiguousarray(half).view(np.uint64) for half in halves.T)
     high = np.where(is_negative, ~high + (low == 0), high)
