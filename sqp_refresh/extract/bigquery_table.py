@@ -26,6 +26,7 @@ class BigQueryTable:
         types: BigQuery type by column title, of the columns that exist and are needed.
         schema: BigQuery type by column title, for all that there are.
         instant: When it is read as of; None for a view, which can only be read as it is.
+        collated: Titles of the columns whose texts are not compared byte by byte.
     """
 
     name: str
@@ -33,6 +34,7 @@ class BigQueryTable:
     types: dict[str, str] = field(hash=False)
     instant: datetime | None
     schema: dict[str, str] = field(default_factory=dict, hash=False)
+    collated: frozenset[str] = frozenset()
 
     @property
     def is_table(self) -> bool:
@@ -65,15 +67,19 @@ def describe(
         table = client.get_table(name, **call_deadline())
         fields = table.schema or _schema_of(client, table)
     # To BigQuery, a column's name is the same in any case.
-    types_by_name = {field.name.lower(): _type(field) for field in fields}
-    types = {
-        column.title: types_by_name[column.title.lower()]
+    by_name = {field.name.lower(): field for field in fields}
+    found = {
+        column.title: by_name[column.title.lower()]
         for column in spec.columns
-        if column.title.lower() in types_by_name
+        if column.title.lower() in by_name
     }
+    types = {title: _type(field) for title, field in found.items()}
     schema = {field.name: _type(field) for field in fields}
     _check(name, spec, types, schema)
-    return BigQueryTable(name, spec, types, _instant(table, instant or datetime.now(UTC)), schema)
+    # The dataset gives a new column its own, if it has one: most often, case is ignored then.
+    collated = frozenset(t for t, field in found.items() if field.to_api_repr().get("collation"))
+    when = _instant(table, instant or datetime.now(UTC))
+    return BigQueryTable(name, spec, types, when, schema, collated)
 
 
 def _instant(table: "Table", as_of: datetime) -> datetime | None:

@@ -1,13 +1,15 @@
 """Cast a source's columns inside BigQuery, and hold its rows against their contract there.
 
-What cannot be cast becomes null and marks its row, exactly as `model.types.try_cast` does it for
-the rows that are read; the rules of the contract are then the very same text.
+A row with a value that cannot be cast is marked as unreadable, exactly as `model.types.try_cast`
+does it for the rows that are read; the rules of the contract are then the very same text. Whatever
+the defaults of a project or a dataset are, a day is one of UTC, and texts are equal if their bytes
+are: administrators can set another time zone, and collations that ignore case.
 """
 
 import re
 
 from sqp_refresh.extract.bigquery_table import BigQueryTable
-from sqp_refresh.model.contract import decisive_rules
+from sqp_refresh.model.contract import NON_BLANK, decisive_rules, titles_in_sql
 from sqp_refresh.model.tables import (
     CHILD_ASIN_TITLE,
     MARKETPLACE_TITLE,
@@ -17,9 +19,9 @@ from sqp_refresh.model.tables import (
 from sqp_refresh.model.types import TEXT_OF, LogicalType, logical_type
 
 MARKETPLACE_PARAMETER = "marketplace"
+TITLES_PARAMETER = "titles"
 READABLE = "readable"
 
-_INT64 = "9223372036854775807"
 _TYPES = {
     LogicalType.TEXT: "STRING",
     LogicalType.DATE: "DATE",
@@ -28,6 +30,22 @@ _TYPES = {
     LogicalType.FLAG: "BOOL",
     LogicalType.INSTANT: "TIMESTAMP",
 }
+_IS_FINITE = "ABS({}) < CAST('inf' AS FLOAT64)"
+_IS_WHOLE = "value = FLOOR(value) AND ABS(value) < 9223372036854775807"
+# SAFE_CAST alone would also take hexadecimal, which Arrow is kept from reading too.
+_IS_WRITTEN = "REGEXP_CONTAINS(TRIM(value), r'^({})$') AND {}"
+_CAN_BE_CAST = {
+    ("STRING", LogicalType.WHOLE): _IS_WRITTEN.format(
+        TEXT_OF[LogicalType.WHOLE], "SAFE_CAST(TRIM(value) AS INT64) IS NOT NULL"
+    ),
+    ("STRING", LogicalType.NUMBER): _IS_WRITTEN.format(
+        TEXT_OF[LogicalType.NUMBER], _IS_FINITE.format("SAFE_CAST(TRIM(value) AS FLOAT64)")
+    ),
+    ("FLOAT", LogicalType.WHOLE): _IS_WHOLE,
+    ("NUMERIC", LogicalType.WHOLE): _IS_WHOLE,
+    ("BIGNUMERIC", LogicalType.WHOLE): _IS_WHOLE,
+}
+"""When a value can be cast, by BigQuery's type and ours; all values can where there is no entry."""
 
 
 def quoted(name: str) -> str:
@@ -36,57 +54,88 @@ def quoted(name: str) -> str:
 
 
 def typed_columns(source: BigQueryTable) -> dict[str, str]:
-    """Return each column of the contract as an expression, and whether a row was readable."""
+    """Return each column of the contract as an expression, and whether a row was readable.
+
+    In a row that is not readable, the columns may hold anything.
+    """
     expressions = {column.name: _column(source, column) for column in source.spec.columns}
-    lossy = [column for column in source.columns if _typed(source, column) != quoted(column.title)]
-    readable = " AND ".join(
-        f"({quoted(column.title)} IS NULL OR {_typed(source, column)} IS NOT NULL)"
-        for column in lossy
-        if logical_type(column.type) is not LogicalType.DATE
-    )
-    return expressions | {READABLE: readable or "TRUE"}
+    return expressions | {READABLE: " AND ".join(_all_readable(source)) or "TRUE"}
 
 
 def keeps_contract(source: BigQueryTable) -> str:
     """Return the condition that a row of typed columns keeps its contract; it is never null."""
-    rules = (f"({_in_bigquery(rule.sql)}) IS NOT FALSE" for rule in decisive_rules(source.spec))
-    return "\n        AND ".join((quoted(READABLE), *rules))
+    rules = [_in_bigquery(source, rule.sql) for rule in decisive_rules(source.spec)]
+    # Of conditions joined by AND, one that is false makes the whole false, and one that is null
+    # never does: the same as if each of them were held against null for itself.
+    kept = "\n    AND ".join(
+        f"({rule})" if " OR " in rule else rule for rule in (quoted(READABLE), *rules)
+    )
+    return f"({kept}) IS NOT FALSE"
 
 
-def _in_bigquery(rule: str) -> str:
-    """Rename the one function that BigQuery names otherwise; its patterns are raw strings."""
+def day_of(source: BigQueryTable, title: str) -> str:
+    """Return the day of a date or of a point in time, in UTC, as an expression."""
+    zone = ", 'UTC'" if source.types[title] == "TIMESTAMP" else ""
+    return f"DATE({quoted(title)}{zone})"
+
+
+def _in_bigquery(source: BigQueryTable, rule: str) -> str:
+    """Write a rule as BigQuery has it.
+
+    It names one function otherwise, whose patterns are raw strings there; and the list of titles,
+    which many rules have, is a parameter.
+    """
+    if source.spec.is_vendor_report:
+        rule = rule.replace(f"({titles_in_sql(source.spec)})", f"UNNEST(@{TITLES_PARAMETER})")
     return re.sub(r"REGEXP_LIKE\((`[^`]*`), '", r"REGEXP_CONTAINS(\1, r'", rule)
 
 
 def _column(source: BigQueryTable, column: SourceColumn) -> str:
+    to = logical_type(column.type)
     if column.title not in source.types:
         if column.title == MARKETPLACE_TITLE:
             return f"@{MARKETPLACE_PARAMETER}"
-        return f"CAST(NULL AS {_TYPES[logical_type(column.type)]})"
-    if source.spec.is_vendor_report and column.title == CHILD_ASIN_TITLE:
-        return f"COALESCE({quoted(CHILD_ASIN_TITLE)}, {quoted(PARENT_ASIN_TITLE)})"
-    return _typed(source, column)
-
-
-def _typed(source: BigQueryTable, column: SourceColumn) -> str:
-    """Return a column in its type, null where a value cannot be cast."""
-    name, type_ = quoted(column.title), source.types[column.title]
-    to = logical_type(column.type)
+        return f"CAST(NULL AS {_TYPES[to]})"
     if to is LogicalType.DATE:
-        return f"DATE({name})"
-    if to not in (LogicalType.WHOLE, LogicalType.NUMBER) or type_ == "INTEGER":
-        return name
-    if type_ == "STRING":
-        # SAFE_CAST alone would also take hexadecimal, which Arrow is kept from reading too.
-        is_number = f"REGEXP_CONTAINS(TRIM({name}), r'^({TEXT_OF[to]})$')"
-        number = f"IF({is_number}, SAFE_CAST(TRIM({name}) AS {_TYPES[to]}), NULL)"
-        return number if to is LogicalType.WHOLE else _finite(number)
-    if to is LogicalType.WHOLE:
-        whole = f"{name} = FLOOR({name}) AND ABS({name}) < {_INT64}"
-        return f"IF({whole}, SAFE_CAST({name} AS INT64), NULL)"
-    return _finite(name) if type_ == "FLOAT" else name
+        return day_of(source, column.title)
+    name = _value(source, column.title)
+    if source.spec.is_missing_when_blank(column):
+        is_asin = column.title == CHILD_ASIN_TITLE
+        instead = _value(source, PARENT_ASIN_TITLE) if is_asin else "NULL"
+        return f"IF(REGEXP_CONTAINS({name}, r'{NON_BLANK}'), {name}, {instead})"
+    type_ = source.types[column.title]
+    match to, type_:
+        case (LogicalType.WHOLE | LogicalType.NUMBER), "STRING":
+            return f"SAFE_CAST(TRIM({name}) AS {_TYPES[to]})"
+        case LogicalType.WHOLE, ("FLOAT" | "NUMERIC" | "BIGNUMERIC"):
+            return f"SAFE_CAST({name} AS INT64)"
+        case LogicalType.NUMBER, ("NUMERIC" | "BIGNUMERIC") if not source.spec.is_vendor_report:
+            # To what a column of another type has room for, a NUMERIC cannot be compared.
+            return f"CAST({name} AS FLOAT64)"
+    return name
 
 
-def _finite(number: str) -> str:
-    # A comparison with NaN is never true.
-    return f"IF(ABS({number}) < CAST('inf' AS FLOAT64), {number}, NULL)"
+def _value(source: BigQueryTable, title: str) -> str:
+    """Return a column, without its collation where it has one."""
+    return f"COLLATE({quoted(title)}, '')" if title in source.collated else quoted(title)
+
+
+def _all_readable(source: BigQueryTable) -> list[str]:
+    """Return conditions that all of a row's values can be cast; null or true where they can.
+
+    Each is written once, and not for each of the thirty columns that it may be about.
+    """
+    conditions: list[str] = []
+    values: dict[str, list[str]] = {}
+    for column in source.columns:
+        kind = source.types[column.title], logical_type(column.type)
+        if kind == ("FLOAT", LogicalType.NUMBER):
+            # What most vendors send, so that it has to be fast. A comparison with NaN is false.
+            conditions.append(_IS_FINITE.format(quoted(column.title)))
+        elif kind in _CAN_BE_CAST:
+            values.setdefault(_CAN_BE_CAST[kind], []).append(_value(source, column.title))
+    return conditions + [
+        f"(SELECT COUNTIF(({condition}) IS NOT TRUE) FROM UNNEST([{', '.join(of)}]) AS value"
+        " WHERE value IS NOT NULL) = 0"
+        for condition, of in values.items()
+    ]

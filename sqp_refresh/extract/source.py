@@ -9,7 +9,7 @@ There is no fallback from one to the other; what was used is in the stats.
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
 import pyarrow as pa
@@ -17,7 +17,6 @@ import pyarrow as pa
 from sqp_refresh.extract import emulator
 from sqp_refresh.extract.aggregate_result import Excerpt, conform_result
 from sqp_refresh.extract.bigquery_table import BigQueryTable, describe
-from sqp_refresh.extract.casts import quoted
 from sqp_refresh.extract.client import (
     call_deadline,
     rest_client,
@@ -28,7 +27,7 @@ from sqp_refresh.extract.jobs import bytes_read, start_result_query
 from sqp_refresh.extract.query_cache import PendingQuery, RunQueries
 from sqp_refresh.extract.source_version import start_state_query, version_of
 from sqp_refresh.extract.split_weeks import by_week, in_batches_of
-from sqp_refresh.extract.sql import WEEK, aggregate_query, rows_query
+from sqp_refresh.extract.sql import WEEK, aggregate_query, rows_query, week_restriction
 from sqp_refresh.extract.storage_read import open_session, session_batches, session_schema
 from sqp_refresh.model.periods import Period
 from sqp_refresh.model.rows import PeriodRows, ReadStats, SourceBatches
@@ -192,7 +191,7 @@ class BigQuerySource:
                 read_session = open_session(
                     client,
                     bigquery_table.name,
-                    restriction=_in_week(bigquery_table, week),
+                    restriction=week_restriction(bigquery_table, week),
                     columns=columns,
                     instant=bigquery_table.instant,
                 )
@@ -259,13 +258,3 @@ class BigQuerySource:
             yield client
         finally:
             client.transport.close()
-
-
-def _in_week(bigquery_table: BigQueryTable, week: Period) -> str:
-    """Return a filter for one week; Storage Read takes no parameters, and dates need no quoting."""
-    title = bigquery_table.spec.week_title
-    if title is None:
-        return ""
-    kind, date = bigquery_table.types[title], quoted(title)
-    after = week.end + timedelta(days=1)
-    return f"{date} >= {kind} '{week.start}' AND {date} < {kind} '{after}'"

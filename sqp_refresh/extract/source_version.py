@@ -3,6 +3,7 @@
 Equal versions make equal rows, so a week whose version is that of its last load need not be read.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -15,7 +16,7 @@ from sqp_refresh.extract.jobs import run_query
 from sqp_refresh.extract.query_cache import PendingQuery, QueryResult, RunQueries
 from sqp_refresh.extract.sql import WEEK, as_of, key_count, key_counts, listed, place, typed_rows
 from sqp_refresh.model.periods import Grain, Period
-from sqp_refresh.model.tables import OWN_COUNTS, SHARES, Origin, SourceSpec, Table
+from sqp_refresh.model.tables import MEASURES, OWN_COUNTS, SHARES, Origin, SourceSpec, Table
 from sqp_refresh.model.versions import ROW_COUNT, SourceVersion
 from sqp_refresh.settings import Settings
 
@@ -75,12 +76,12 @@ _NO_ROWS = {"source_rows": 0, "broken": 0, "landing": 0}
 def _expected(table: Table, row: Mapping[str, Any]) -> dict[str, int]:
     """Return the totals that the table must have, by the names of their metrics."""
     is_daily = table.origin is not Origin.SOURCE_ROWS and table.grain is Grain.DAY
-    prefix = "day_" if is_daily else ""
+    prefix = "day" if is_daily else "week"
     counted = "landing" if table.origin is Origin.SOURCE_ROWS else key_count(table)
     expected = {ROW_COUNT: row.get(counted, 0)}
     if "distinct_asins" in row:
         expected["distinct_asin_count"] = row["distinct_asins"]
-        expected |= {f"sum_{count}": row[f"{prefix}{count}"] for count in OWN_COUNTS}
+        expected |= {f"sum_{count}": row[f"{prefix}_{count}"] for count in OWN_COUNTS}
     return expected
 
 
@@ -118,7 +119,7 @@ def state_query(source: BigQueryTable) -> str:
     else:
         ranked = f"{place(key, source)} AS day_place, TRUE AS is_latest"
     counts = ",\n    ".join(f"{e} AS {quoted(name)}" for name, e in _counted(source).items())
-    return f"""
+    query = f"""
 WITH source AS (
     {rows}
 ), judged AS (
@@ -132,6 +133,18 @@ SELECT {WEEK},
     {counts}
 FROM ranked
 GROUP BY {WEEK}"""
+    return _with_short_names(source.spec, query)
+
+
+def _with_short_names(spec: SourceSpec, query: str) -> str:
+    """Name the report's measures m1, m2 and so on, where the query does not return them.
+
+    Their names are half of the text, each five times: whoever parses it has to read them all.
+    """
+    if not spec.is_vendor_report:
+        return query
+    short = {quoted(column.name): f"m{place}" for place, column in enumerate(MEASURES, 1)}
+    return re.sub("`[a-z_]+`", lambda name: short.get(name[0], name[0]), query)
 
 
 def undated_query(source: BigQueryTable) -> str:
@@ -161,20 +174,15 @@ def _counted(source: BigQueryTable) -> dict[str, str]:
 def _report_totals(spec: SourceSpec) -> dict[str, str]:
     """Return keys and sums of the vendor's report, and how many shares look like which scale."""
     counted = key_counts(spec) | {"distinct_asins": "COUNT(DISTINCT IF(kept, `asin`, NULL))"}
-    for prefix, lands in (("", LANDS), ("day_", LANDS_ON_ITS_DAY)):
+    for prefix, lands in (("week", LANDS), ("day", LANDS_ON_ITS_DAY)):
         counted |= {
-            f"{prefix}{count}": f"COALESCE(SUM(IF({lands}, {quoted(count)}, 0)), 0)"
+            f"{prefix}_{count}": f"COALESCE(SUM(IF({lands}, {quoted(count)}, 0)), 0)"
             for count in OWN_COUNTS
         }
-    scales = {"percents": "100.0", "fractions": "1.0"}
-    for name, other in zip(scales, reversed(scales), strict=True):
+    # Nearer to 100 * own / total than to own / total: beyond the middle between the two.
+    for name, sign in {"percents": ">", "fractions": "<"}.items():
         counted[name] = " + ".join(
-            f"COUNTIF({_error(share, scales[name])} < {_error(share, scales[other])})"
-            for share in SHARES
+            f"COUNTIF(`{share}` {sign} 50.5 * NULLIF(`{own}`, 0) / NULLIF(`{total}`, 0))"
+            for share, (own, total) in SHARES.items()
         )
     return counted
-
-
-def _error(share: str, scale: str) -> str:
-    own, total = SHARES[share]
-    return f"ABS(`{share}` - {scale} * `{own}` / NULLIF(`{total}`, 0))"

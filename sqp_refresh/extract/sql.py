@@ -10,9 +10,17 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from sqp_refresh.extract.bigquery_table import BigQueryTable
-from sqp_refresh.extract.casts import MARKETPLACE_PARAMETER, keeps_contract, quoted, typed_columns
+from sqp_refresh.extract.casts import (
+    MARKETPLACE_PARAMETER,
+    TITLES_PARAMETER,
+    day_of,
+    keeps_contract,
+    quoted,
+    typed_columns,
+)
 from sqp_refresh.model.periods import ALL_TIME, Period
 from sqp_refresh.model.tables import (
+    SQP_REPORT,
     TEXT,
     SourceSpec,
     Table,
@@ -129,7 +137,11 @@ def count_query(name: str) -> str:
 
 
 def query_parameters(weeks: Sequence[Period], marketplace: str) -> "list[Parameter]":
-    """Return the values that the queries take: weeks, their bounds, and a missing marketplace."""
+    """Return the values that the queries take.
+
+    They are the weeks and their bounds, the marketplace of a source that names none, and the titles
+    of the vendor's columns.
+    """
     from google.cloud.bigquery import ArrayQueryParameter, ScalarQueryParameter
 
     after = max(weeks).end + timedelta(days=1)
@@ -138,6 +150,7 @@ def query_parameters(weeks: Sequence[Period], marketplace: str) -> "list[Paramet
         ScalarQueryParameter(AFTER_PARAMETER, "DATE", after),
         ArrayQueryParameter(WEEKS_PARAMETER, "DATE", [week.start for week in weeks]),
         ScalarQueryParameter(MARKETPLACE_PARAMETER, "STRING", marketplace),
+        ArrayQueryParameter(TITLES_PARAMETER, "STRING", [c.title for c in SQP_REPORT.columns]),
     ]
 
 
@@ -149,11 +162,9 @@ def typed_rows(source: BigQueryTable, **others: str) -> str:
         others: Expressions over the source's own columns, by the name they get.
     """
     expressions = typed_columns(source) | others
-    columns = ",\n        ".join(
-        f"{value} AS {quoted(name)}" for name, value in expressions.items()
-    )
+    columns = ",\n    ".join(f"{value} AS {quoted(name)}" for name, value in expressions.items())
     return f"""SELECT {week_of(source)} AS {WEEK},
-        {columns}
+    {columns}
     FROM {as_of(source)}
     WHERE {in_weeks(source)}"""
 
@@ -162,7 +173,7 @@ def place(key: Sequence[str], source: BigQueryTable) -> str:
     """Return the rank of a row among those of one key; the first counts, as in Postgres."""
     return f"""ROW_NUMBER() OVER (
         PARTITION BY {listed(key)}
-        ORDER BY {_winner_first(source)}
+        ORDER BY {_winner_first(source, key)}
     )"""
 
 
@@ -182,7 +193,7 @@ def week_of(source: BigQueryTable) -> str:
     """Return the Sunday of a row's week, as an expression."""
     if source.spec.week_title is None:
         return f"DATE '{ALL_TIME.start.isoformat()}'"
-    return f"DATE_TRUNC(DATE({quoted(source.spec.week_title)}), WEEK(SUNDAY))"
+    return f"DATE_TRUNC({day_of(source, source.spec.week_title)}, WEEK(SUNDAY))"
 
 
 def in_weeks(source: BigQueryTable) -> str:
@@ -194,14 +205,9 @@ def in_weeks(source: BigQueryTable) -> str:
     title = source.spec.week_title
     if title is None:
         return "TRUE"
-    kind = source.types[title]
-    first, after = (
-        f"@{bound}" if kind == "DATE" else f"{kind}({day})"
-        for bound, day in (
-            (FIRST_PARAMETER, f"@{FIRST_PARAMETER}"),
-            (AFTER_PARAMETER, f"@{AFTER_PARAMETER}"),
-        )
-    )
+    # The midnight that a day begins with is one of UTC, whatever the project's default is.
+    bound = {"DATE": "@{}", "DATETIME": "DATETIME(@{})", "TIMESTAMP": "TIMESTAMP(@{}, 'UTC')"}
+    first, after = map(bound[source.types[title]].format, (FIRST_PARAMETER, AFTER_PARAMETER))
     date = quoted(title)
     return (
         f"{date} >= {first} AND {date} < {after}\n"
@@ -209,17 +215,31 @@ def in_weeks(source: BigQueryTable) -> str:
     )
 
 
-def _winner_first(source: BigQueryTable) -> str:
-    """Return the order of contradicting rows: the latest date, then the greatest values.
+def week_restriction(source: BigQueryTable, week: Period) -> str:
+    """Return the filter by which Storage Read gives the rows of one week; empty where all are.
+
+    Storage Read takes no parameters, and dates need no quoting.
+    """
+    title = source.spec.week_title
+    if title is None:
+        return ""
+    kind, date = source.types[title], quoted(title)
+    midnight = " 00:00:00+00:00" if kind == "TIMESTAMP" else ""
+    first, after = week.start, week.end + timedelta(days=1)
+    return f"{date} >= {kind} '{first}{midnight}' AND {date} < {kind} '{after}{midnight}'"
+
+
+def _winner_first(source: BigQueryTable, key: Sequence[str]) -> str:
+    """Return the order of contradicting rows of one key: the latest date, then the greatest values.
 
     Postgres ranks the rows of `search_query_performance` in the same order, so that all tables are
     made from the same rows.
     """
-    names = [column.name for column in source.columns]
+    names = [column.name for column in source.columns if column.name not in key]
     latest = ["report_date"] if "report_date" in names else []
     values = measures_first(tuple(column.target for column in source.columns))
-    others = [column.name for column in values if column.name not in latest]
-    return ", ".join(f"{quoted(name)} DESC" for name in [*latest, *others])
+    others = [column.name for column in values if column.name in names and column.name not in latest]
+    return ", ".join(f"{quoted(name)} DESC" for name in [*latest, *others]) or "1"
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from psycopg import sql
 
 from sqp_refresh.ledger.target_version import TUPLE_HASH
 from sqp_refresh.model.tables import Column, Table, measures_first, middle_columns
+from sqp_refresh.model.types import LogicalType, logical_type
 from sqp_refresh.postgres.period_sql import PERIOD_END, PERIOD_START, in_period, target_name
 from sqp_refresh.postgres.session import identifier, type_name
 
@@ -196,16 +197,27 @@ def ranked(table: Table, read: ReadRows) -> ReadRows:
     by their values, so that every run, and every table, lets the same one count.
     """
     latest = ["report_date"] if "report_date" in read.columns else []
-    values = [column.name for column in measures_first(table.values)]
-    order = [*latest, *(name for name in values if name in read.columns)]
+    values = [column for column in measures_first(table.values) if column.name in read.columns]
     query = sql.SQL(
         "SELECT *, row_number() OVER (PARTITION BY {} ORDER BY {}) AS __rank FROM {}"
     ).format(
         _listed(map(identifier, read_key(table, read.columns))),
-        _listed(sql.SQL("{} DESC NULLS LAST").format(identifier(name)) for name in order),
+        _listed(
+            [
+                *(sql.SQL("{} DESC NULLS LAST").format(identifier(name)) for name in latest),
+                *(sql.SQL("{} DESC NULLS LAST").format(_in_byte_order(c)) for c in values),
+            ]
+        ),
         read.source,
     )
     return ReadRows(sql.Identifier("read"), read.columns, query, is_ranked=True)
+
+
+def _in_byte_order(column: Column) -> sql.Composable:
+    """Compose a value that is compared as BigQuery compares it, whatever the database's locale."""
+    if logical_type(column.type) is not LogicalType.TEXT:
+        return identifier(column.name)
+    return sql.SQL('{} COLLATE "C"').format(identifier(column.name))
 
 
 def _comparison(table: Table, read: ReadRows) -> dict[str, sql.Composable]:
@@ -256,11 +268,15 @@ def _expression(table: Table, column: Column, available: tuple[str, ...]) -> sql
 
 
 def _new_value(table: Table, column: Column) -> sql.Composable:
-    """Compose what a column becomes; a null never overwrites a title that is known."""
+    """Compose what a column becomes; a null never overwrites a title that is known.
+
+    An empty text is no title, also where an earlier release has written it.
+    """
     incoming = identifier("incoming", column.name)
     if column.name not in table.kept_when_null:
         return incoming
-    return sql.SQL("coalesce({}, {})").format(incoming, identifier("present", column.name))
+    known = sql.SQL("nullif({}, '')").format(identifier("present", column.name))
+    return sql.SQL("coalesce({}, {})").format(incoming, known)
 
 
 def _names(columns: Iterable[Column]) -> sql.Composed:

@@ -23,7 +23,12 @@ _KEY_BYTES = 2400
 _INTEGERS = {"smallint": 2**15, "integer": 2**31}
 # As many digits as survive in floating point, and in Postgres's cast of it.
 _DIGITS = 14
-_NON_SPACE = r"[^ \t\r\n]"
+BLANKS = " \t\r\n"
+"""A text of nothing but these is empty."""
+
+NON_BLANK = r"[^ \t\r\n]"
+"""What a text holds that is not empty, as a regular expression."""
+
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,12 @@ def decisive_rules(spec: SourceSpec) -> tuple[Rule, ...]:
     return tuple(rule for rule in contract_of(spec) if not rule.is_implied)
 
 
+def titles_in_sql(spec: SourceSpec, *columns: SourceColumn) -> str:
+    """Return the titles that no text may equal, of all columns or of some, as a list of texts."""
+    titles = (column.title for column in columns or spec.columns)
+    return ", ".join(f"'{title}'" for title in titles if title.replace(" ", "").isalnum())
+
+
 def _key_is_present(spec: SourceSpec) -> Iterator[Rule]:
     keys = [column for column in spec.columns if column.name in spec.key]
     texts = [column for column in keys if _is_text(column)]
@@ -70,7 +81,7 @@ def _key_is_present(spec: SourceSpec) -> Iterator[Rule]:
     for column in texts:
         # A registered table may well have an empty text in its key.
         if spec.is_vendor_report:
-            is_written = f"REGEXP_LIKE(`{column.name}`, '{_NON_SPACE}')"
+            is_written = f"REGEXP_LIKE(`{column.name}`, '{NON_BLANK}')"
             yield Rule(f"{column.title} is empty", is_written, _is_asin(spec, column))
         room = _KEY_BYTES // len(texts)
         yield Rule(
@@ -90,12 +101,11 @@ def _texts_are_texts(spec: SourceSpec) -> Iterator[Rule]:
             is_of_nul=True,
         )
         # In BigQuery a title in double quotes is a text, which once filled a whole table.
-        titles = [other.title for other in spec.columns if spec.is_vendor_report or other is column]
-        plain = [f"'{title}'" for title in titles if title.replace(" ", "").isalnum()]
-        if plain:
+        titles = titles_in_sql(spec) if spec.is_vendor_report else titles_in_sql(spec, column)
+        if titles:
             yield Rule(
                 f"{column.title} is the name of a column",
-                f"`{column.name}` NOT IN ({', '.join(plain)})",
+                f"`{column.name}` NOT IN ({titles})",
                 _is_asin(spec, column),
             )
 

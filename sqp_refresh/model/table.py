@@ -82,6 +82,15 @@ class SourceSpec:
         """Return whether it is Amazon's report as the vendor exports it, not a registered table."""
         return self.name is None
 
+    def is_missing_when_blank(self, column: SourceColumn) -> bool:
+        """Return whether a text without a letter in a column is as missing as a null.
+
+        It is where the vendor names things. A text of the key that is blank breaks the contract,
+        unless another column stands in for it, as that of the parent does for an ASIN.
+        """
+        is_text = self.is_vendor_report and column.type == TEXT
+        return is_text and (column.name not in self.key or column.name == "asin")
+
 
 @dataclass(frozen=True, slots=True)
 class Table:

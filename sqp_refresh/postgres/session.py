@@ -45,6 +45,14 @@ DEADLINES = {
     "idle_in_transaction_session_timeout": "1h",
 }
 _TIMES = {"TimeZone": "UTC", "DateStyle": "ISO"}
+# A server, a database or a role may have other defaults for what statements and values mean.
+_MEANING = _TIMES | {
+    "IntervalStyle": "postgres",
+    "array_nulls": "on",
+    "bytea_output": "hex",
+    "extra_float_digits": "1",
+    "standard_conforming_strings": "on",
+}
 # The week of a large agency is compared in memory. No statement runs often enough to be worth the
 # time that compiling it takes.
 _PLANNING = {"work_mem": "64MB", "jit": "off"}
@@ -128,7 +136,7 @@ class Session:
                 crash of the server may lose the last transactions, but never one of them without
                 those that came after it.
         """
-        settings = DEADLINES | _PLANNING
+        settings = DEADLINES | _PLANNING | _MEANING
         if not synchronous_commit:
             settings = settings | {"synchronous_commit": "off"}
         self._set_local(settings)
@@ -177,6 +185,8 @@ def connect(database_url: str, *, connect_timeout_s: int = CONNECT_TIMEOUT_S) ->
         connection = psycopg.connect(**address, prepare_threshold=None)
     except psycopg.OperationalError as error:
         raise unreachable(server_message(error), address) from None
+    # As the statements are written: each sees what others have committed before it.
+    connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
     try:
         _set_times_to_utc(connection)
         yield Session(connection)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sqp_refresh.model.contract import BLANKS
 from sqp_refresh.model.tables import CHILD_ASIN_TITLE, PARENT_ASIN_TITLE, SourceColumn, SourceSpec
 from sqp_refresh.model.types import logical_type, nulls, try_cast
 
@@ -59,6 +60,11 @@ def _default(column: SourceColumn, constants: Mapping[str, str], rows: int) -> p
 
 def _sent(spec: SourceSpec, column: SourceColumn, sent: dict[str, pa.Array]) -> pa.Array | None:
     array = sent.get(column.title.lower())
-    if array is not None and spec.is_vendor_report and column.title == CHILD_ASIN_TITLE:
-        return pc.call_function("coalesce", [array, sent[PARENT_ASIN_TITLE.lower()]])
-    return array
+    if array is None or not spec.is_missing_when_blank(column):
+        return array
+    is_asin = column.title == CHILD_ASIN_TITLE
+    instead = sent[PARENT_ASIN_TITLE.lower()] if is_asin else pa.scalar(None, array.type)
+    trimmed = pc.call_function("ascii_trim", [array], pc.TrimOptions(BLANKS))
+    is_blank = pc.call_function("equal", [trimmed, pa.scalar("", array.type)])
+    # Of a null, it is not known whether it is blank.
+    return pc.call_function("if_else", [is_blank.fill_null(True), instead, array])

@@ -279,19 +279,24 @@ class Read:
 
 def read(row: Row, default_marketplace: str) -> Read:
     day = row["Date"].date() if isinstance(row["Date"], datetime) else row["Date"]
-    child = row.get("Child ASIN")
+    child = written(row.get("Child ASIN"))
     return Read(
         day=day,
         week=day - timedelta(days=(day.weekday() + 1) % 7),
         marketplace=row.get("Marketplace", default_marketplace),
         asin=row["Parent ASIN"] if child is None else child,
         search_query=row["Search Query"],
-        parent_asin=row.get("Parent ASIN"),
-        brand=row.get("Client Name"),
-        product_title=row.get("Product Name"),
-        category=row.get("Category"),
+        parent_asin=written(row.get("Parent ASIN")),
+        brand=written(row.get("Client Name")),
+        product_title=written(row.get("Product Name")),
+        category=written(row.get("Category")),
         numbers={name: exact(row.get(title)) for name, title, _ in MEASURES},
     )
+
+
+def written(text: str | None) -> str | None:
+    """Return a text that says something; None for one of blanks alone, as for none at all."""
+    return text if text and text.strip(" \t\r\n") else None
 
 
 def winners(rows: list[Read], by: str) -> dict[Key, Read]:

@@ -260,10 +260,13 @@ def test_a_source_without_any_row_is_a_warning_not_a_success(nights, environment
     }
 
 
-def test_a_title_that_is_missing_never_overwrites_a_known_one(nights):
+def test_a_title_that_is_missing_or_empty_never_overwrites_a_known_one(nights):
     nights.after(three_weeks())
+    missing = {FIRST: None, MIDDLE: "", LAST: " \t\r\n"}
+    titles = ("Client Name", "Product Name", "Category")
 
-    counts = nights.after(three_weeks(title=None, brand=None, category=None), force=True)
+    rows = [line | dict.fromkeys(titles, missing[line["Date"]]) for line in three_weeks()]
+    counts = nights.after(rows, force=True)
 
     assert counts["asin_performance_data"].unchanged == 6
     assert all(line["product_title"] for line in nights.expected["asin_performance_data"].values())
@@ -277,6 +280,16 @@ def test_a_row_that_does_not_count_may_know_the_title(nights):
 
     assert counts["search_query_performance"].superseded == 4
     assert all(line["product_title"] for line in nights.expected["asin_performance_data"].values())
+
+
+def test_an_empty_text_of_a_later_day_hides_no_title_and_no_parent(nights):
+    thursday = date(2025, 8, 7)
+    empty = {"Date": thursday, "Product Name": "", "Client Name": " ", "Parent ASIN": ""}
+
+    nights.after(three_weeks() + [line | empty for line in three_weeks()[4:8]])
+
+    for line in nights.expected["asin_performance_data"].values():
+        assert line["product_title"] and line["brand"] and line["parent_asin"]
 
 
 def test_a_title_that_changed_is_taken(nights):
@@ -299,10 +312,14 @@ def test_nothing_is_null_where_it_is_known_nor_zero_where_it_is_not(nights):
     assert line["asin_click_count"] == 0
 
 
-def test_the_parent_stands_in_for_a_missing_child(nights):
-    nights.after([*three_weeks(), row(asin=None, parent_asin="B00PARENT1", query="green widget")])
+def test_the_parent_stands_in_for_a_missing_or_empty_child(nights):
+    missing = {"green widget": None, "pink widget": "", "grey widget": " "}
+    orphans = [row(asin=child, query=query) for query, child in missing.items()]
 
-    assert "B00PARENT1" in {key[3] for key in nights.expected["asin_performance_data"]}
+    nights.after([*three_weeks(), *orphans])
+
+    held = {key[3:] for key in nights.expected["search_query_performance"]}
+    assert {("B00PARENT1", query) for query in missing} <= held
 
 
 def test_optional_columns_may_be_missing(nights, environment, monkeypatch):

@@ -1,0 +1,259 @@
+"""Every query is held against Google's own SQL: what it accepts, and what it answers."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from random import Random
+from typing import Any
+
+import pytest
+from zetasql.core import ServerError
+
+from sqp_refresh.extract.bigquery_table import BigQueryTable
+from sqp_refresh.extract.casts import keeps_contract
+from sqp_refresh.extract.source_version import state_query, undated_query
+from sqp_refresh.extract.sql import (
+    aggregate_query,
+    aggregated_columns,
+    count_query,
+    query_parameters,
+    rows_query,
+    typed_rows,
+    week_restriction,
+)
+from sqp_refresh.model.periods import Period, weeks_between
+from sqp_refresh.model.rows import SourceBatches
+from sqp_refresh.model.tables import (
+    SEARCH_QUERY_PERFORMANCE,
+    SQP_REPORT,
+    TABLES,
+    SourceColumn,
+    SourceSpec,
+    aggregated_from,
+)
+from sqp_refresh.model.types import ACCEPTED, LogicalType, logical_type
+from sqp_refresh.validate.row_validator import RowValidator
+from sqp_refresh_tests.helpers import oracle
+from sqp_refresh_tests.helpers.google_sql import GoogleSql
+from sqp_refresh_tests.helpers.rows import Row, row
+from sqp_refresh_tests.helpers.weeks import FIRST, LAST, WEEKS, three_weeks
+from sqp_refresh_tests.validate.dirty import (
+    DELIVERIES,
+    NUMBER,
+    bad_row,
+    delivered,
+    good_row,
+    kinds_of,
+)
+
+ZONES = ("UTC", "America/Los_Angeles", "Asia/Tokyo")
+OPTIONAL = [column.title for column in SQP_REPORT.columns if column.optional]
+PARAMETERS = query_parameters(WEEKS, "US")
+
+
+def report(
+    numbers: str = "usual", day: str = "TIMESTAMP", *, optional: bool = True, view: bool = False
+) -> BigQueryTable:
+    """The vendor's report, with its numbers in one type and its dates in another."""
+    types = {}
+    for column in SQP_REPORT.columns:
+        match logical_type(column.type):
+            case LogicalType.TEXT:
+                types[column.title] = "STRING"
+            case LogicalType.DATE:
+                types[column.title] = day
+            case LogicalType.WHOLE:
+                types[column.title] = "INTEGER" if numbers == "usual" else numbers
+            case _:
+                usual = "NUMERIC" if "Price" in column.title else "FLOAT"
+                types[column.title] = usual if numbers == "usual" else numbers
+    types = {title: of for title, of in types.items() if optional or title not in OPTIONAL}
+    return BigQueryTable(
+        "project.dataset.seller-search_query_performance",
+        SQP_REPORT,
+        types,
+        None if view else datetime(2025, 8, 20, 2, tzinfo=UTC),
+    )
+
+
+REPORTS = {
+    **{f"all {type_}": report(type_) for type_ in sorted(ACCEPTED[LogicalType.WHOLE])},
+    **{f"Date as {type_}": report(day=type_) for type_ in sorted(ACCEPTED[LogicalType.DATE])},
+    "without what is optional": report(optional=False),
+    "a view": report(view=True),
+}
+_POSTGRES = {
+    LogicalType.TEXT: "text",
+    LogicalType.DATE: "date",
+    LogicalType.WHOLE: "integer",
+    LogicalType.NUMBER: "real",
+    LogicalType.FLAG: "boolean",
+    LogicalType.INSTANT: "timestamp with time zone",
+}
+
+
+def registered(week: str | None) -> BigQueryTable:
+    """A table that an operator registered, with a column of every type for each that it becomes."""
+    columns, types = [], {}
+    for to, accepted in ACCEPTED.items():
+        for type_ in sorted(accepted - {"BOOL"}):
+            title = f"{to.name} of {type_}"
+            columns.append(SourceColumn(title, title.lower(), _POSTGRES[to], ""))
+            types[title] = type_
+    title = f"DATE of {week}" if week else None
+    spec = SourceSpec(tuple(columns), title, ("text of string", "date of date"), "other")
+    return BigQueryTable("project.dataset.other", spec, types, datetime.now(UTC))
+
+
+REGISTERED = {
+    f"registered by {week}": registered(week)
+    for week in [None, *sorted(ACCEPTED[LogicalType.DATE])]
+}
+# Each under a name of its own, so that one catalog has them all.
+SOURCES = {
+    name: replace(source, name=f"{source.name}-{number}")
+    for number, (name, source) in enumerate((REPORTS | REGISTERED).items())
+}
+
+
+@pytest.fixture(scope="module")
+def google(pytestconfig: pytest.Config) -> GoogleSql:
+    return GoogleSql(SOURCES.values(), pytestconfig.cache.mkdir("google_sql"))
+
+
+def queries(source: BigQueryTable) -> Iterator[str]:
+    yield from (rows_query(source), state_query(source), count_query(source.name))
+    if source.spec.week_title:
+        yield undated_query(source)
+        restriction = week_restriction(source, WEEKS[0])
+        yield f"SELECT * FROM `{source.name}` WHERE {restriction}"
+    if source.spec.is_vendor_report:
+        yield aggregate_query(source, aggregated_from(SQP_REPORT))
+        yield from (aggregate_query(source, [table]) for table in aggregated_from(SQP_REPORT))
+
+
+@pytest.mark.parametrize("source", SOURCES.values(), ids=SOURCES)
+def test_every_query_is_accepted(google, source):
+    for query in queries(source):
+        google.analyse(query, PARAMETERS if source.spec.week_title else [])
+
+
+@pytest.mark.parametrize(
+    "wrong", ["SELECT NO_SUCH(`Date`) FROM {}", 'SELECT "Date" + 1 FROM {}', "SELECT `Day` FROM {}"]
+)
+def test_a_wrong_query_is_not_accepted(google, wrong):
+    with pytest.raises(ServerError):
+        google.analyse(wrong.format(f"`{SOURCES['all INTEGER'].name}`"), PARAMETERS)
+
+
+@pytest.mark.parametrize("source", REPORTS.values(), ids=REPORTS)
+def test_the_state_query_is_small(source):
+    assert len(state_query(source)) < 12_000
+
+
+def with_odd_days() -> list[Row]:
+    """Three weeks with a contradiction, a later day, unknown values, empty texts, and bad rows."""
+    rows = three_weeks()
+    later = {**rows[-1], "Date": LAST + timedelta(days=6), "Product Name": ""}
+    contradiction = rows[0] | {"Search Query Volume": 9_000}
+    unknown = row(day=FIRST, query="grey", asin="", brand=None, clicks=(0, 0), price="1.01")
+    return [*rows, later, contradiction, unknown]
+
+
+BAD = [row(day=LAST, asin="no ASIN"), row(day=FIRST, query=" "), row(day=LAST, clicks=(1, 2))]
+
+
+@pytest.mark.parametrize("zone", ZONES)
+@pytest.mark.parametrize("day", sorted(ACCEPTED[LogicalType.DATE]))
+def test_weeks_are_those_of_utc_whatever_the_project_s_time_zone_is(google, zone, day):
+    source, rows = SOURCES[f"Date as {day}"], with_odd_days()
+
+    state = google.run(state_query(source), source, rows + BAD, PARAMETERS, zone)
+    aggregates = google.run(
+        aggregate_query(source, aggregated_from(SQP_REPORT)), source, rows + BAD, PARAMETERS, zone
+    )
+
+    expected = oracle.expected_tables(rows)
+    queries_held = expected["search_query_performance"]
+    for found in state:
+        week = found["week_start"]
+        held = [line for key, line in queries_held.items() if key[0] == week]
+        assert found["landing"] == len(held)
+        assert found["week_asin_click_count"] == sum(line["asin_click_count"] for line in held)
+        assert found["broken"] == sum(line["Date"] == week for line in BAD)
+    assert {found["week_start"] for found in state} == {week.start for week in WEEKS}
+    for table in aggregated_from(SQP_REPORT):
+        of_table = [found for found in aggregates if found["table_name"] == table.name]
+        assert comparable(of_table, table.name) == comparable_rows(expected[table.name], table.name)
+
+
+def comparable(aggregates: list[dict[str, Any]], table: str) -> list[tuple[Any, ...]]:
+    """What of an aggregated table's rows is compared: its key, its texts, counts and sums."""
+    names = TABLES[table].group_key
+    compared = [*texts(table), "search_query_count", *TABLES[table].sums]
+    return sorted(tuple(found[name] for name in [*names, *compared]) for found in aggregates)
+
+
+def comparable_rows(rows: oracle.Rows, table: str) -> list[tuple[Any, ...]]:
+    compared = [*texts(table), "search_query_count", *TABLES[table].sums]
+    key = [oracle.KEYS[table].index(name) for name in TABLES[table].group_key]
+    return sorted(
+        (*(of[place] for place in key), *(line[name] for name in compared))
+        for of, line in rows.items()
+    )
+
+
+def texts(table: str) -> list[str]:
+    return [name for name in ("product_title", "brand", "category") if name in oracle.COLUMNS[table]]
+
+
+def test_a_digest_is_the_same_in_every_time_zone(google):
+    source, rows = SOURCES["Date as TIMESTAMP"], three_weeks()
+    digests = {
+        tuple(sorted(tuple(found[f"digest_{n}"] for n in (1, 9, 17)) for found in state))
+        for zone in ZONES
+        for state in [google.run(state_query(source), source, rows, PARAMETERS, zone)]
+    }
+    assert len(digests) == 1
+
+
+@pytest.mark.parametrize("zone", ZONES[:2])
+def test_a_registered_table_s_days_are_those_of_utc(google, zone):
+    source = SOURCES["registered by TIMESTAMP"]
+    instant = datetime(2025, 8, 10, 0, 0, tzinfo=UTC)
+    line = dict.fromkeys(source.types) | {
+        title: instant if type_ == "TIMESTAMP" else FIRST
+        for title, type_ in source.types.items()
+        if type_ in ("TIMESTAMP", "DATE", "DATETIME")
+    }
+    line |= {"TEXT of STRING": "a"}
+
+    query = f"SELECT * FROM ({typed_rows(source)})"
+    (found,) = google.run(query, source, [line], PARAMETERS, zone)
+
+    assert found["week_start"] == found["date of timestamp"] == LAST
+    assert found["date of datetime"] == FIRST
+
+
+@pytest.mark.parametrize("delivery", DELIVERIES)
+def test_google_and_polars_refuse_the_same_rows(google, delivery):
+    random = Random(20250810)
+    kinds = 3 * kinds_of(delivery, in_bigquery=True)
+    rows = [bad_row(kind, number, random, LAST)[0] for number, kind in enumerate(kinds)]
+    rows += [good_row(len(rows) + place, random, day=LAST) for place in range(10)]
+    batch = delivered(rows, delivery)
+    sources = {"numbers": "Date as TIMESTAMP", "floats": "all FLOAT", "texts": "all STRING"}
+    source = SOURCES[sources[delivery]]
+    with_number = replace(source, types=source.types | {NUMBER: "INTEGER"})
+
+    query = f"""
+    WITH source AS ({typed_rows(source, number=f"`{NUMBER}`")})
+    SELECT number FROM source WHERE NOT ({keeps_contract(source)})"""
+    found = google.run(query, with_number, batch.to_pylist(), PARAMETERS)
+
+    validator = RowValidator(SEARCH_QUERY_PERFORMANCE, SourceBatches(batch.schema, [batch], {}))
+    validator.batches().read_all()
+    refused = {raw[NUMBER] for raw, _ in validator.invalid_rows}
+    differ = {number: rows[number] for number in refused ^ {line["number"] for line in found}}
+    assert not differ
+    assert len(refused) == len(kinds)
