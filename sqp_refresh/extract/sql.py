@@ -194,19 +194,21 @@ def in_weeks(source: BigQueryTable) -> str:
     title = source.spec.week_title
     if title is None:
         return "TRUE"
-    kind = source.types[title]
-    first, after = (
-        f"@{bound}" if kind == "DATE" else f"{kind}({day})"
-        for bound, day in (
-            (FIRST_PARAMETER, f"@{FIRST_PARAMETER}"),
-            (AFTER_PARAMETER, f"@{AFTER_PARAMETER}"),
-        )
-    )
     date = quoted(title)
+    first, after = bounds(source)
     return (
         f"{date} >= {first} AND {date} < {after}\n"
         f"        AND {week_of(source)} IN UNNEST(@{WEEKS_PARAMETER})"
     )
+
+
+def bounds(source: BigQueryTable) -> tuple[str, str]:
+    """Return the first day of the weeks and the day after them, in the type of the column."""
+    assert source.spec.week_title, "a table without weeks is read whole"
+    kind = source.types[source.spec.week_title]
+    days = f"@{FIRST_PARAMETER}", f"@{AFTER_PARAMETER}"
+    first, after = days if kind == "DATE" else (f"{kind}({day})" for day in days)
+    return first, after
 
 
 def _winner_first(source: BigQueryTable) -> str:
