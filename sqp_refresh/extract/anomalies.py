@@ -1,7 +1,7 @@
 """Compose the SQL that finds what is odd about a source's rows although they keep their contract.
 
     several clients   rows of one key that differ in Client Name, and the table shows one of them
-    a time of day     a `Date` that is no midnight in UTC: midnight elsewhere is another day there
+    a time of day     a `Date` that is no midnight in UTC: midnight elsewhere is on another day
 
 These are columns of the state query, which has a row for each week.
 """

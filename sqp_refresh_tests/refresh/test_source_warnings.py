@@ -38,9 +38,9 @@ def verdict(settings: Settings, check: str, table: str = QUERIES) -> Verdict:
 
 def failing(settings: Settings, check: str, table: str = QUERIES) -> dict[str, object]:
     """What a check finds wrong, by its period; it never does more than warn."""
-    found = verdict(settings, check, table)
-    assert not found.is_error
-    return {measurement.period: measurement.value for measurement in found.failing}
+    judged = verdict(settings, check, table)
+    assert not judged.is_error
+    return {measurement.period: measurement.value for measurement in judged.failing}
 
 
 @pytest.fixture
@@ -75,8 +75,8 @@ def test_rows_dated_where_no_refresh_looks_are_news_once_and_fail_a_check_for_ev
         out_of_reach = audit(environment)[-1]["out_of_reach"]
         assert (out_of_reach["misdated"], out_of_reach["undated"]) == (4, 1)
         assert (out_of_reach["first"], out_of_reach["last"]) == ("1970-01-01", "2206-01-03")
-        found = failing(environment, "no_rows_out_of_reach")
-        assert found == {"1970-01-01 to 2206-01-03": 5}
+        failures = failing(environment, "no_rows_out_of_reach")
+        assert failures == {"1970-01-01 to 2206-01-03": 5}
         assert refreshed(environment) == ("success", "")
 
     source.write([row(day=date(2019, 7, 7))], date_type=kind)
@@ -172,8 +172,8 @@ def test_a_date_that_is_midnight_in_another_zone_is_told_with_its_hours(environm
         assert status == "warning"
         assert message.startswith("3 rows are not dated at midnight UTC but at 05:30, 22:00, 23:00")
         assert audit(environment, table)[-1]["off_midnight"] == 3
-        found = failing(environment, "dates_are_midnight_utc", table)
-        assert found == {str(MIDDLE): 2, str(LAST): 1}
+        failures = failing(environment, "dates_are_midnight_utc", table)
+        assert failures == {str(MIDDLE): 2, str(LAST): 1}
     weeks = rows(
         environment.database_url,
         f"SELECT start_date FROM sqp.{QUERIES} WHERE search_query LIKE 'query%' ORDER BY 1",
