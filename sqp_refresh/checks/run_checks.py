@@ -15,7 +15,7 @@ from sqp_refresh.control.audit_log import Run
 from sqp_refresh.errors import NotFound
 from sqp_refresh.ledger.ledger import read_entries, row_counts
 from sqp_refresh.model.periods import Grain, Period, periods_touched, weeks_between
-from sqp_refresh.model.tables import SCHEMA, Table
+from sqp_refresh.model.tables import SCHEMA, SourceSpec, Table
 from sqp_refresh.model.versions import SourceVersion, Version
 from sqp_refresh.postgres.session import Session
 from sqp_refresh.registry import refresh_config
@@ -30,12 +30,20 @@ def metrics_of(table: Table) -> list[Metric]:
     """List the metrics that make sense for a table."""
     names = metric_sql.metric_names(table) | {"rerun_changes"}
     if table.source:
-        names.add("quarantined_ratio")
+        names |= {"quarantined_ratio", *_metrics_of_source(table.source)}
     if table.grain is not Grain.TABLE:
         names.add("missing_weeks")
     if table.grain.published is Grain.WEEK:
         names |= {"volume_ratio", "freshness_days"}
     return [metric for metric in METRICS.values() if metric.name in names]
+
+
+def _metrics_of_source(source: SourceSpec) -> Iterator[str]:
+    """Name what is odd about the rows of a source, where it can be."""
+    if source.is_vendor_report:
+        yield "shared_keys"
+    if source.week_title:
+        yield from ("off_midnight", "out_of_reach")
 
 
 def run_checks(
@@ -104,7 +112,7 @@ def _measurements(
     counts = row_counts(session, table)
     for period, of_period in values.items():
         of_period["volume_ratio"] = _volume_ratio(counts, period)
-        of_period["quarantined_ratio"] = _rejected_ratio(versions[period])
+        of_period |= _of_version(versions[period])
     measurements: dict[str, list[Measurement]] = {name: [] for name in METRICS}
     for period, of_period in values.items():
         for name, value in of_period.items():
@@ -112,11 +120,27 @@ def _measurements(
             measurements[name].append(Measurement(name, str(period), value, should))
     for name, value in _of_table(table, counts, run, today):
         measurements[name].append(Measurement(name, "the whole table", value))
+    measurements["out_of_reach"] += _out_of_reach(run)
     return measurements
 
 
-def _rejected_ratio(version: Version | None) -> float:
-    return version.rejected_ratio if isinstance(version, SourceVersion) else 0.0
+def _of_version(version: Version | None) -> dict[str, float | int | None]:
+    """Return what was counted of a period's rows in BigQuery when it was last loaded."""
+    if not isinstance(version, SourceVersion):
+        return {"quarantined_ratio": 0.0}
+    return {
+        "quarantined_ratio": version.rejected_ratio,
+        "shared_keys": version.shared_keys,
+        "off_midnight": version.off_midnight,
+    }
+
+
+def _out_of_reach(run: Run) -> Iterator[Measurement]:
+    """Measure the rows that no refresh will look at, in a period that goes from first to last."""
+    if reach := run.metadata.get("out_of_reach"):
+        dates = [reach["first"], reach["last"]]
+        period = f"{dates[0]} to {dates[1]}" if reach["misdated"] else "the whole table"
+        yield Measurement("out_of_reach", period, reach["undated"] + reach["misdated"])
 
 
 def _volume_ratio(counts: Mapping[Period, int], period: Period) -> float | None:

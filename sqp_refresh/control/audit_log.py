@@ -56,8 +56,8 @@ SELECT id, sync_metadata AS metadata FROM sqp.refresh_audit_log
 WHERE table_schema = %(schema)s AND table_name = %(table)s AND refresh_completed_at IS NOT NULL
 ORDER BY id DESC LIMIT 1
 """
-_LATEST_SOURCE_SCHEMA = """
-SELECT sync_metadata->'source_schema' FROM sqp.refresh_audit_log
+_LATEST_LOOK_AT_SOURCE = """
+SELECT sync_metadata FROM sqp.refresh_audit_log
 WHERE table_schema = %(schema)s AND table_name = %(table)s AND sync_metadata ? 'source_schema'
     AND status <> 'failed'
 ORDER BY id DESC LIMIT 1
@@ -87,11 +87,11 @@ def find_latest_run(session: Session, table: Table) -> Run | None:
     return next(iter(session.fetch_all(_LATEST_RUN, params, row_factory=class_row(Run))), None)
 
 
-def find_source_schema(session: Session, table: Table) -> dict[str, str]:
-    """Return the source's types by column, as the latest run that did not fail saw them."""
+def find_look_at_source(session: Session, table: Table) -> dict[str, Any]:
+    """Return the sync_metadata of the latest run that saw the source's columns and did not fail."""
     params = {"schema": SCHEMA, "table": table.name}
-    for (schema,) in session.fetch_all(_LATEST_SOURCE_SCHEMA, params):
-        return schema
+    for (metadata,) in session.fetch_all(_LATEST_LOOK_AT_SOURCE, params):
+        return metadata
     return {}
 
 

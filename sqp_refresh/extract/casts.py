@@ -105,7 +105,7 @@ def _column(source: BigQueryTable, column: SourceColumn) -> str:
         return f"IF(REGEXP_CONTAINS({name}, r'{NON_BLANK}'), {name}, {instead})"
     type_ = source.types[column.title]
     match to, type_:
-        case (LogicalType.WHOLE | LogicalType.NUMBER), "STRING":
+        case ((LogicalType.WHOLE | LogicalType.NUMBER), "STRING"):
             return f"SAFE_CAST(TRIM({name}) AS {_TYPES[to]})"
         case LogicalType.WHOLE, ("FLOAT" | "NUMERIC" | "BIGNUMERIC"):
             return f"SAFE_CAST({name} AS INT64)"

@@ -113,7 +113,7 @@ class BigQuerySource:
             return {}
         query = start_state_query(self.queries, self.settings, self._looked_up(), periods)
         state = self._result_of(query)
-        self.stats.undated = state.undated
+        self.stats.out_of_reach = state.out_of_reach
         marketplace = self.settings.SQP_MARKETPLACE
         return {week: version_of(self.table, week, state, marketplace) for week in periods}
 

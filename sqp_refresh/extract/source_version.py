@@ -6,16 +6,32 @@ Equal versions make equal rows, so a week whose version is that of its last load
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 
+from sqp_refresh.extract.anomalies import (
+    anomalies_of,
+    anomaly_columns,
+    anomaly_counts,
+    clients_of_keys,
+)
 from sqp_refresh.extract.bigquery_table import BigQueryTable
 from sqp_refresh.extract.casts import keeps_contract, quoted
 from sqp_refresh.extract.client import call_deadline, rest_client, translated_errors
 from sqp_refresh.extract.jobs import run_query
 from sqp_refresh.extract.query_cache import PendingQuery, QueryResult, RunQueries
-from sqp_refresh.extract.sql import WEEK, as_of, key_count, key_counts, listed, place, typed_rows
+from sqp_refresh.extract.sql import (
+    WEEK,
+    as_of,
+    bounds,
+    key_count,
+    key_counts,
+    listed,
+    place,
+    typed_rows,
+)
 from sqp_refresh.model.periods import Grain, Period
+from sqp_refresh.model.rows import OutOfReach
 from sqp_refresh.model.tables import MEASURES, OWN_COUNTS, SHARES, Origin, SourceSpec, Table
 from sqp_refresh.model.versions import ROW_COUNT, SourceVersion
 from sqp_refresh.settings import Settings
@@ -33,11 +49,11 @@ class SourceState:
 
     Attributes:
         by_week: The row of the state query for every week that has rows, by its Sunday.
-        undated: Rows without a date, which no week can claim (count).
+        out_of_reach: Rows that no refresh will look at; None where there are no weeks to be out of.
     """
 
     by_week: Mapping[date, Mapping[str, Any]]
-    undated: int
+    out_of_reach: OutOfReach | None
 
 
 def start_state_query(
@@ -67,6 +83,7 @@ def version_of(table: Table, week: Period, state: SourceState, marketplace: str)
         digest=" ".join(str(row[name]) for name in _DIGESTS if name in row),
         marketplace=marketplace,
         has_fractions=row.get("fractions", 0) > row.get("percents", 0),
+        **anomalies_of(table, row),
     )
 
 
@@ -91,14 +108,14 @@ def _query_state(
     with translated_errors(source.name), rest_client(settings) as client:
         jobs = [run_query(client, settings, state_query(source), source, weeks, purpose="state")]
         if source.spec.week_title:
-            query = undated_query(source)
-            jobs.append(run_query(client, settings, query, source, weeks, purpose="undated"))
-        weekly, *undated = [
+            query, reach = undated_query(source), _weeks_in_reach(settings, source, weeks)
+            jobs.append(run_query(client, settings, query, source, reach, purpose="undated"))
+        weekly, *outside = [
             [dict(row.items()) for row in job.result(**call_deadline())] for job in jobs
         ]
     state = SourceState(
         by_week={row.pop(WEEK): row for row in weekly},
-        undated=sum(row["undated"] for (row,) in undated),
+        out_of_reach=_out_of_reach(outside[0][0]) if outside else None,
     )
     return QueryResult(state, sum(job.total_bytes_billed or 0 for job in jobs))
 
@@ -111,13 +128,16 @@ def state_query(source: BigQueryTable) -> str:
     sums are over the rows that land: those that keep their contract and are not superseded.
     """
     whole = listed([column.title for column in source.columns])
-    rows = typed_rows(source, digest=f"TO_HEX(MD5(TO_JSON_STRING(STRUCT({whole}))))")
+    digest = f"TO_HEX(MD5(TO_JSON_STRING(STRUCT({whole}))))"
+    rows = typed_rows(source, digest=digest, **anomaly_columns(source))
     key = [WEEK, "kept", *source.spec.key]
     if source.spec.is_vendor_report:
         ranked = f"""{place([*key, "report_date"], source)} AS day_place,
         MAX(`report_date`) OVER (PARTITION BY {listed(key)}) = `report_date` AS is_latest"""
     else:
         ranked = f"{place(key, source)} AS day_place, TRUE AS is_latest"
+    for name, value in clients_of_keys(source).items():
+        ranked += f",\n        {value} AS {quoted(name)}"
     counts = ",\n    ".join(f"{e} AS {quoted(name)}" for name, e in _counted(source).items())
     query = f"""
 WITH source AS (
@@ -148,10 +168,36 @@ def _with_short_names(spec: SourceSpec, query: str) -> str:
 
 
 def undated_query(source: BigQueryTable) -> str:
-    """Compose the count of rows without a date: no week claims them, so they would be lost."""
+    """Compose the count of the rows outside the weeks that any refresh may look at.
+
+    It reads nothing but the dates, and those of no partition that lies within these weeks.
+    """
     assert source.spec.week_title, "a table without weeks is read whole"
     title = quoted(source.spec.week_title)
-    return f"SELECT COUNT(*) AS undated FROM {as_of(source)} WHERE {title} IS NULL"
+    first, after = bounds(source)
+    return f"""
+SELECT COUNTIF({title} IS NULL) AS undated, COUNT({title}) AS misdated,
+    MIN({title}) AS first_date, MAX({title}) AS last_date
+FROM {as_of(source)}
+WHERE {title} IS NULL OR {title} < {first} OR {title} >= {after}"""
+
+
+def _weeks_in_reach(
+    settings: Settings, source: BigQueryTable, weeks: Sequence[Period]
+) -> list[Period]:
+    """Return the first and the last of the weeks that a refresh looks at, now or once it ended."""
+    today = (source.instant or datetime.now(UTC)).date()
+    first, last = Period.week_of(settings.REFRESH_START_DATE), Period.week_of(today)
+    return [min(first, *weeks), max(last, *weeks)]
+
+
+def _out_of_reach(row: Mapping[str, Any]) -> OutOfReach:
+    # A moment comes in UTC.
+    first, last = (
+        day.date() if isinstance(day, datetime) else day
+        for day in (row["first_date"], row["last_date"])
+    )
+    return OutOfReach(row["undated"], row["misdated"], first, last)
 
 
 _DIGESTS = {f"digest_{1 + 8 * part}": 1 + 8 * part for part in range(DIGEST_PARTS)}
@@ -168,6 +214,7 @@ def _counted(source: BigQueryTable) -> dict[str, str]:
         "broken": "COUNTIF(NOT kept)",
         "landing": f"COUNTIF({LANDS})",
     }
+    counted |= anomaly_counts(source)
     return counted | (_report_totals(source.spec) if source.spec.is_vendor_report else {})
 
 

@@ -205,10 +205,8 @@ def in_weeks(source: BigQueryTable) -> str:
     title = source.spec.week_title
     if title is None:
         return "TRUE"
-    # The midnight that a day begins with is one of UTC, whatever the project's default is.
-    bound = {"DATE": "@{}", "DATETIME": "DATETIME(@{})", "TIMESTAMP": "TIMESTAMP(@{}, 'UTC')"}
-    first, after = map(bound[source.types[title]].format, (FIRST_PARAMETER, AFTER_PARAMETER))
     date = quoted(title)
+    first, after = bounds(source)
     return (
         f"{date} >= {first} AND {date} < {after}\n"
         f"        AND {week_of(source)} IN UNNEST(@{WEEKS_PARAMETER})"
@@ -229,6 +227,15 @@ def week_restriction(source: BigQueryTable, week: Period) -> str:
     return f"{date} >= {kind} '{first}{midnight}' AND {date} < {kind} '{after}{midnight}'"
 
 
+def bounds(source: BigQueryTable) -> tuple[str, str]:
+    """Return the first day of the weeks and the day after them, in the type of the column."""
+    assert source.spec.week_title, "a table without weeks is read whole"
+    # The midnight that a day begins with is one of UTC, whatever the project's default is.
+    bound = {"DATE": "@{}", "DATETIME": "DATETIME(@{})", "TIMESTAMP": "TIMESTAMP(@{}, 'UTC')"}
+    kind = bound[source.types[source.spec.week_title]]
+    return kind.format(FIRST_PARAMETER), kind.format(AFTER_PARAMETER)
+
+
 def _winner_first(source: BigQueryTable, key: Sequence[str]) -> str:
     """Return the order of contradicting rows of one key: the latest date, then the greatest values.
 
@@ -238,7 +245,9 @@ def _winner_first(source: BigQueryTable, key: Sequence[str]) -> str:
     names = [column.name for column in source.columns if column.name not in key]
     latest = ["report_date"] if "report_date" in names else []
     values = measures_first(tuple(column.target for column in source.columns))
-    others = [column.name for column in values if column.name in names and column.name not in latest]
+    others = [
+        column.name for column in values if column.name in names and column.name not in latest
+    ]
     return ", ".join(f"{quoted(name)} DESC" for name in [*latest, *others]) or "1"
 
 

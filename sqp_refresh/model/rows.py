@@ -7,7 +7,7 @@ Postgres already; `load` writes either.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 
@@ -63,6 +63,34 @@ class PeriodRows:
     rows: "SourceBatches | pa.RecordBatchReader | SqlRows"
 
 
+@dataclass(frozen=True, slots=True)
+class OutOfReach:
+    """The rows of a source that no refresh will look at, whichever weeks it is for.
+
+    Attributes:
+        undated: Those without a date, which no week can claim (count).
+        misdated: Those dated before the first week, or after the one that goes on (count).
+        first: The first of their dates; None where there is none.
+        last: The last of their dates.
+    """
+
+    undated: int = 0
+    misdated: int = 0
+    first: date | None = None
+    last: date | None = None
+
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+        return self.undated + self.misdated
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what sync_metadata keeps."""
+        days = {"first": self.first, "last": self.last}
+        dates = {name: str(day) if day else None for name, day in days.items()}
+        return {"undated": self.undated, "misdated": self.misdated, **dates}
+
+
 @dataclass(slots=True)
 class ReadStats:
     """How a source read its rows, filled in while it does; goes to the audit log.
@@ -72,14 +100,14 @@ class ReadStats:
         job_id: The BigQuery job, where there was one.
         bytes_billed: What BigQuery charged for; None where nothing was billed by the query.
         schema: The source's columns and their types, by title; empty where there is no such thing.
-        undated: Rows of the source that belong to no week, because they have no date (count).
+        out_of_reach: Rows that no refresh will look at; None where nobody has looked for them.
     """
 
     method: str = ""
     job_id: str | None = None
     bytes_billed: int | None = None
     schema: dict[str, str] = field(default_factory=dict)
-    undated: int = 0
+    out_of_reach: OutOfReach | None = None
 
     def add_bytes_billed(self, more: int | None) -> None:
         """Add what another job was charged for."""

@@ -25,6 +25,7 @@ from sqp_refresh.model.table import (
 )
 from sqp_refresh.model.vendor_report import (
     CHILD_ASIN_TITLE,
+    CLIENT_TITLE,
     DATE_TITLE,
     MARKETPLACE_TITLE,
     MEASURES,
@@ -40,6 +41,7 @@ from sqp_refresh.model.vendor_report import (
 __all__ = [
     "ASIN_PERFORMANCE_DATA",
     "CHILD_ASIN_TITLE",
+    "CLIENT_TITLE",
     "COUNT",
     "DAILY_SQP_DATA",
     "DATE",

@@ -14,6 +14,7 @@ DATE_TITLE = "Date"
 CHILD_ASIN_TITLE = "Child ASIN"
 PARENT_ASIN_TITLE = "Parent ASIN"
 MARKETPLACE_TITLE = "Marketplace"
+CLIENT_TITLE = "Client Name"
 
 
 def _stage_columns(title: str, name: str) -> tuple[SourceColumn, ...]:
@@ -56,7 +57,7 @@ IDENTITY = (
     SourceColumn(PARENT_ASIN_TITLE, "parent_asin", TEXT, "variation parent of the ASIN"),
 )
 TITLES = (
-    SourceColumn("Client Name", "brand", TEXT, "the agency's client", optional=True),
+    SourceColumn(CLIENT_TITLE, "brand", TEXT, "the agency's client", optional=True),
     SourceColumn("Product Name", "product_title", TEXT, "product title", optional=True),
     SourceColumn("Category", "category", TEXT, "product category", optional=True),
 )

@@ -29,6 +29,11 @@ class SourceVersion:
         marketplace: The marketplace that rows get where the source has no such column.
         has_fractions: Whether the shares go from 0 to 1, told from the counts beside them. It
             follows from the rows, so that it is neither compared nor kept.
+        shared_keys: Keys of the table that rows of several clients have (count); None where that
+            is not known. Like what follows, it is not compared, because the digest tells it.
+        clients: The names of those clients; not kept.
+        off_midnight: Rows whose date has a time of day, in UTC (count); None where it has none.
+        times: The earliest and the latest such time, as 22:00; not kept.
     """
 
     rows: int
@@ -38,6 +43,10 @@ class SourceVersion:
     digest: str
     marketplace: str
     has_fractions: bool = field(default=False, compare=False)
+    shared_keys: int | None = field(default=None, compare=False)
+    clients: tuple[str, ...] = field(default=(), compare=False)
+    off_midnight: int | None = field(default=None, compare=False)
+    times: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def rejected_ratio(self) -> float:
@@ -62,6 +71,8 @@ class SourceVersion:
             "expected": dict(self.expected),
             "digest": self.digest,
             "marketplace": self.marketplace,
+            "shared_keys": self.shared_keys,
+            "off_midnight": self.off_midnight,
         }
 
     @classmethod

@@ -182,6 +182,7 @@ def _load(session: Session, state: RefreshState, period: PreparedPeriod) -> Peri
         differences,
         broken_rules=period.validator.reasons if period.validator else {},
         rejected_at_source=_rejected_at_source(period),
+        version=period.decision.version,
     )
 
 

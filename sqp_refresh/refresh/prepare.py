@@ -16,6 +16,7 @@ from sqp_refresh.model.versions import SourceVersion
 from sqp_refresh.postgres.session import Session
 from sqp_refresh.refresh.lookback import weeks_of_table
 from sqp_refresh.refresh.request import RefreshRequest
+from sqp_refresh.refresh.source_warnings import warn_of_out_of_reach
 from sqp_refresh.refresh.sources import Source
 from sqp_refresh.registry import refresh_config
 from sqp_refresh.registry.sync_params import SyncParams
@@ -31,6 +32,7 @@ class RefreshPlan:
         target: What of the table decides how periods are loaded.
         max_rejected_ratio: The part of a week's rows that may break their contract, from 0 to 1.
         drift: What has changed about the source's columns.
+        new_out_of_reach: Warnings of rows that no refresh will look at, and that are news.
         failed_parents: Soft parents whose own last refresh failed.
     """
 
@@ -39,6 +41,7 @@ class RefreshPlan:
     target: TargetTable
     max_rejected_ratio: float
     drift: Drift
+    new_out_of_reach: Sequence[str]
     failed_parents: Sequence[str]
 
     @property
@@ -68,7 +71,9 @@ def prepare(session: Session, source: Source, request: RefreshRequest) -> Refres
         interrupted = None
     resumed = interrupted.published if interrupted else []
     periods = _periods(session, source, request, params)
-    decisions, changes = _decide(session, source, periods, request, resumed)
+    before = audit_log.find_look_at_source(session, source.table) if source.table.source else {}
+    schema = before.get("source_schema", {})
+    decisions, changes = _decide(session, source, periods, request, resumed, schema)
     to_load = {period: decision for period, decision in decisions.items() if decision.reason.loads}
     checkpoint = checkpoints.begin(
         session,
@@ -85,6 +90,9 @@ def prepare(session: Session, source: Source, request: RefreshRequest) -> Refres
         target=inspect_target(session, table, list(to_load)),
         max_rejected_ratio=_max_rejected_ratio(params),
         drift=changes,
+        new_out_of_reach=warn_of_out_of_reach(
+            source.stats.out_of_reach, before.get("out_of_reach") or {}
+        ),
         failed_parents=audit_log.list_last_failed(session, _soft_parents(table)),
     )
 
@@ -105,10 +113,10 @@ def _decide(
     periods: Sequence[Period],
     request: RefreshRequest,
     resumed: Sequence[str],
+    schema: Mapping[str, str],
 ) -> tuple[Mapping[Period, Decision], Drift]:
     """Compare the source with the ledger; what has changed about its columns is told, too."""
     table = source.table
-    schema = audit_log.find_source_schema(session, table) if table.source else {}
     try:
         versions = source.versions(session, periods)
     except SchemaMismatch as mismatch:

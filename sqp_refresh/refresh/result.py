@@ -15,8 +15,10 @@ from sqp_refresh.model.periods import Period
 from sqp_refresh.model.rows import ReadStats
 from sqp_refresh.model.tables import Table
 from sqp_refresh.model.text import LISTED, listing
+from sqp_refresh.model.versions import Version
 from sqp_refresh.refresh.prepare import RefreshPlan
 from sqp_refresh.refresh.request import RefreshRequest
+from sqp_refresh.refresh.source_warnings import counts_of_versions, warn_of_versions
 from sqp_refresh.refresh.sources import Source
 
 
@@ -30,12 +32,14 @@ class PeriodResult:
         broken_rules: How many rows broke each rule, of those that went into quarantine (count).
         rejected_at_source: Rows of the source that break their contract, and are in no sum of this
             table (count).
+        version: What it was made from.
     """
 
     counts: Counts
     differences: Sequence[Difference] = ()
     broken_rules: Mapping[str, int] = field(default_factory=dict)
     rejected_at_source: int = 0
+    version: Version | None = None
 
 
 @dataclass(slots=True)
@@ -118,6 +122,7 @@ class RefreshState:
             rejected=self.rejected,
             reloaded=self.reloaded,
             drift=plan.drift if plan else Drift(),
+            new_out_of_reach=plan.new_out_of_reach if plan else (),
             rows_left=sum(decision.rows or 0 for decision in left.values()),
             resumes=plan.checkpoint.resumes if plan else None,
             failed_parents=plan.failed_parents if plan else (),
@@ -139,6 +144,7 @@ class RefreshResult:
         rejected: The weeks that were not loaded, because of too many bad rows.
         reloaded: The periods that were read again, and merged.
         drift: What has changed about the source's columns.
+        new_out_of_reach: Warnings of rows that no refresh will look at, and that are news.
         rows_left: Rows of the periods that were left as they were (count).
         resumes: The run that was interrupted, which this one went on from.
         failed_parents: Soft parents whose own last refresh failed.
@@ -154,6 +160,7 @@ class RefreshResult:
     rejected: Mapping[Period, Rejected]
     reloaded: Sequence[Period]
     drift: Drift
+    new_out_of_reach: Sequence[str]
     rows_left: int
     resumes: str | None
     failed_parents: Sequence[str]
@@ -177,6 +184,10 @@ class RefreshResult:
     def rejected_at_source(self) -> int:
         """Rows of the source that break their contract, and are in no sum of this table (count)."""
         return sum(result.rejected_at_source for result in self.loaded.values())
+
+    @property
+    def _versions(self) -> list[Version | None]:
+        return [result.version for result in self.loaded.values()]
 
     @property
     def differences(self) -> list[Difference]:
@@ -234,8 +245,8 @@ class RefreshResult:
         if self.rejected_at_source:
             rows = f"{self.rejected_at_source:,} rows of the source"
             yield f"{rows} break their contract and are left out"
-        if self.stats.undated:
-            yield f"{self.stats.undated:,} rows of the source have no date, and reach no week"
+        yield from self.new_out_of_reach
+        yield from warn_of_versions(self._versions)
         if self.differences:
             yield f"it does not equal its source: {listing(self.differences, '; ')}"
 
@@ -274,7 +285,7 @@ class RefreshResult:
     @property
     def metadata(self) -> dict[str, Any]:
         """Everything else, as in sync_metadata."""
-        counts = self.counts
+        counts, reach = self.counts, self.stats.out_of_reach
         return {
             "weeks": [str(period) for period in self.periods],
             "skipped": [str(period) for period in self.skipped],
@@ -283,7 +294,9 @@ class RefreshResult:
             "unchanged": counts.unchanged,
             "quarantined": counts.quarantined,
             "left_out": self.rejected_at_source,
-            "undated": self.stats.undated,
+            "undated": reach.undated if reach else 0,
+            "out_of_reach": reach.to_json() if reach else None,
+            **counts_of_versions(self._versions),
             "read_twice": [str(period) for period in self.reloaded],
             "rejected": [str(week) for week in self.rejected],
             "rerun_changes": sum(

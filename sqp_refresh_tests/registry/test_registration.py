@@ -5,7 +5,7 @@ import os
 import re
 import subprocess
 import sys
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 
 import dagster as dg
@@ -90,6 +90,23 @@ def refreshed(settings, name: str, *, force: bool = False):
     table = read_catalog(settings).table(name)
     source = source_for(settings, table, list(weeks_between(FIRST, LAST)))
     return refresh(settings.database_url, source, RefreshRequest("r", force=force))
+
+
+def test_days_that_are_midnights_elsewhere_are_told_and_instants_are_not(
+    environment, emulator, dataset, url
+):
+    enter(url, "ad_spend", {**ADS, "source_table": "ad_spend"})
+    made = ads((FIRST, "A", "1"), (FIRST, "B", "2"))
+
+    def warnings_at(*times: time) -> list[str]:
+        days = [datetime.combine(FIRST, at, UTC) for at in times]
+        dated = made.set_column(0, "Day", pa.array(days, pa.timestamp("us", "UTC")))
+        deliver(emulator, dataset, "ad_spend", dated)
+        return refreshed(environment, "ad_spend").warnings
+
+    assert warnings_at(time(14, 35), time(22)) == []
+    (warning,) = warnings_at(time(22), time(22))
+    assert warning.startswith("2 rows are not dated at midnight UTC but at 22:00")
 
 
 def test_a_table_by_weeks_is_refreshed_with_every_guarantee(environment, emulator, dataset, url):
