@@ -214,9 +214,7 @@ def _not_refreshed(tables: Sequence[str], outcomes: Sequence[TableOutcome]) -> l
     return [table for table in tables if table not in logged]
 
 
-def outcome_as_json(
-    database_url: str, run_ids: Sequence[str], failures: Mapping[str, str]
-) -> str:
+def outcome_as_json(database_url: str, run_ids: Sequence[str], failures: Mapping[str, str]) -> str:
     """Return what runs did to each table, and the error of each failed step, as JSON."""
     tables = [asdict(outcome) for outcome in _read_outcomes(database_url, run_ids)]
     outcome = {"run_ids": list(run_ids), "tables": tables, "failures": dict(failures)}

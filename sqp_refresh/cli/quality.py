@@ -203,8 +203,8 @@ def _refresh_weeks_of(waiting: Waiting, settings: Settings, catalog: Catalog) ->
 def _weeks_of(waiting: Waiting, table: str, grain: Grain, settings: Settings) -> list[Period]:
     newest = finished_weeks(settings.REFRESH_START_DATE, datetime.now(UTC).date())[-1:]
     days = [day for waiting_table, day in waiting if waiting_table == table]
-    # A table without weeks is read as a whole, whichever week is refreshed. One that was so when its
-    # rows were refused has none of their weeks on record, and any refresh settles them.
+    # A table without weeks is read as a whole, whichever week is refreshed. Of one that was so when
+    # its rows were refused, no week is on record, and any refresh settles them.
     if grain is Grain.TABLE:
         return newest
     weeks = [Period.week_of(day) for day in days if day != ALL_TIME.start]

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime
+from typing import Any
 
 import dagster as dg
 
@@ -39,7 +40,8 @@ class DagsterOrchestrator(Orchestrator):
             raise
         except Exception as error:
             raise SettingsError(f"the code location does not load: {one_line(error)}") from error
-        self._registry_problems = list(definitions.metadata[REGISTRY_PROBLEMS].value)
+        problems: Any = definitions.metadata[REGISTRY_PROBLEMS].value
+        self._registry_problems = list(problems)
         schedules, sensors = definitions.schedules or (), definitions.sensors or ()
         return [instigator.name for instigator in (*schedules, *sensors)]
 

@@ -87,9 +87,7 @@ _KEY = Reason(AccessDenied, "check GOOGLE_APPLICATION_CREDENTIALS_JSON")
 _BILLING = Reason(AccessDenied, "switch on billing for the project in Google Cloud")
 _NO_API = Reason(AccessDenied, "switch on the BigQuery API and the BigQuery Storage API")
 _PROXY = Reason(AccessDenied, "put the proxy's user and password into HTTPS_PROXY")
-_NO_SUCH = Reason(
-    NotFound, "check BIGQUERY_PROJECT_ID, BIGQUERY_DATASET and BIGQUERY_SOURCE_TABLE"
-)
+_NO_SUCH = Reason(NotFound, "check BIGQUERY_PROJECT_ID, BIGQUERY_DATASET and BIGQUERY_SOURCE_TABLE")
 _TOO_LARGE = Reason(LimitExceeded, "refresh fewer weeks at once with --from and --to")
 _QUERY = Reason(SchemaMismatch, "run `sqp-refresh doctor`, which compares the source's columns")
 _VALUE = Reason(DataError, "check the value in the source")
@@ -343,16 +341,14 @@ REFUSALS = (
     Words("autenticação … falhou", _LOGIN),
     Words('role "…" does not exist', _LOGIN),
     Words("Rolle … existiert nicht", _LOGIN),
-    Words("rôle … n'existe pas", _LOGIN),
-    Words("rôle … n’existe pas", _LOGIN),
+    Words("rôle … n…existe pas", _LOGIN),
     Words("no existe el rol", _LOGIN),
     Words("ruolo … non esiste", _LOGIN),
     Words("role … não existe", _LOGIN),
     Words("is not permitted to log in", _LOGIN),
     Words("hat keine Berechtigung zum Login", _LOGIN),
     Words("hat keine Berechtigung zum Einloggen", _LOGIN),
-    Words("n'est pas autorisé à se connecter", _LOGIN),
-    Words("n’est pas autorisé à se connecter", _LOGIN),
+    Words("n…est pas autorisé à se connecter", _LOGIN),
     Words("no se le permite conectarse", _LOGIN),
     Words("non è consentito", _LOGIN),
     Words("não tem permissão", _LOGIN),
@@ -364,8 +360,7 @@ REFUSALS = (
     Words("permissão negada para", _LOGIN),
     Words('database "…" does not exist', _DATABASE),
     Words("Datenbank … existiert nicht", _DATABASE),
-    Words("base de données … n'existe pas", _DATABASE),
-    Words("base de données … n’existe pas", _DATABASE),
+    Words("base de données … n…existe pas", _DATABASE),
     Words("no existe la base de datos", _DATABASE),
     Words("database … non esiste", _DATABASE),
     Words("banco de dados … não existe", _DATABASE),

@@ -199,8 +199,8 @@ def _connect_tables(tables: dict[str, Table], edges: Edges, problems: list[str])
             )
         elif how not in list(Dependency):
             problems.append(
-                f"sqp.refresh_dependencies has {parent} -> {dependent} as {how!r}, which is neither "
-                "hard nor soft; the graph goes without it"
+                f"sqp.refresh_dependencies has {parent} -> {dependent} as {how!r}, which is "
+                "neither hard nor soft; the graph goes without it"
             )
         elif _closes_a_circle(parents, parent, dependent):
             problems.append(

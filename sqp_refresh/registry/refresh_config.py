@@ -46,7 +46,7 @@ class Registration:
 
     @property
     def sync_params_if_readable(self) -> SyncParams:
-        """What it does differently: nothing where that is malformed, as its own refresh will say."""
+        """What it does differently; nothing where that is malformed, which its own refresh says."""
         try:
             return self.sync_params
         except SettingsError:

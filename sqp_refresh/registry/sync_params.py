@@ -1,12 +1,11 @@
 """Read `custom_sync_params` of `sqp.refresh_config`: what an operator set for one table."""
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from sqp_refresh.errors import SettingsError
 from sqp_refresh.model.tables import SCHEMA
-
 
 MOST_ROWS = 10**9
 """The most rows that a batch may have."""

@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import dagster as dg
 import psycopg
@@ -9,11 +10,9 @@ import pytest
 from psycopg import sql
 
 from sqp_refresh import definitions
-from sqp_refresh.control import audit_log
+from sqp_refresh.definitions import defs
 from sqp_refresh.defs.dagster_orchestrator import DagsterOrchestrator
 from sqp_refresh.defs.run_requests.scheduled import request_scheduled_run
-from sqp_refresh.definitions import build_definitions, defs
-from sqp_refresh.errors import SettingsError
 from sqp_refresh.model.tables import DAILY_SQP_DATA, TABLES
 from sqp_refresh.monitoring.doctor.postgres_checks import check_first_refreshes
 from sqp_refresh.monitoring.status.report import report_status
@@ -23,7 +22,7 @@ from sqp_refresh.registry import registration
 from sqp_refresh.registry.catalog import read_catalog
 from sqp_refresh.registry.refresh_config import mark_refreshed, read_registrations
 from sqp_refresh_tests.helpers.commands import one_line, sqp_refresh
-from sqp_refresh_tests.helpers.database import execute, rows
+from sqp_refresh_tests.helpers.database import execute
 
 NAMES = [
     "ad-spend",
@@ -161,7 +160,8 @@ def test_an_instant_that_python_does_not_have_ends_no_other_table(environment, d
         "2147483647 WHERE table_name = 'daily_sqp_data'",
     )
 
-    request = request_scheduled_run(environment, read_catalog(environment), datetime.now(UTC))
+    tick = datetime.now(UTC) + timedelta(days=2)
+    request = request_scheduled_run(environment, read_catalog(environment), tick)
 
     assert isinstance(request, dg.RunRequest)
     names = {key.path[-1] for key in request.asset_selection or ()}
@@ -209,7 +209,8 @@ def test_names_that_collide_only_in_dagster_leave_one_of_them_out(environment):
     definitions = loaded()
 
     assert len(selected(definitions)) == len(TABLES) + 1
-    (problem,) = definitions.metadata["sqp/registry_differs"].value
+    problems: Any = definitions.metadata["sqp/registry_differs"].value
+    (problem,) = problems
     assert "is left out, because it cannot be defined (Dagster" in problem
 
 
