@@ -26,7 +26,7 @@ from sqp_refresh.model.error_reasons import (
     BIGQUERY_REASONS,
     BIGQUERY_WORDS,
     GRPC_STATUSES,
-    Reason,
+    ErrorReason,
     reason_in,
     reason_of_http,
 )
@@ -175,7 +175,7 @@ def as_refresh_error(error: Exception, subject: str) -> RefreshError:
     return _out_of_reach(error, subject)
 
 
-def reason_of(error: "GoogleAPICallError") -> Reason:
+def reason_of(error: "GoogleAPICallError") -> ErrorReason:
     """Return what an answer of BigQuery means: by its words, its reason, or else its status."""
     by_words = reason_in(str(getattr(error, "message", error)), BIGQUERY_WORDS)
     known = [BIGQUERY_REASONS[name] for name in _reasons(error) if name in BIGQUERY_REASONS]
@@ -186,7 +186,7 @@ def reason_of(error: "GoogleAPICallError") -> Reason:
     return by_status or reason_of_http(error.code)
 
 
-def _error(reason: Reason, subject: str, message: str) -> RefreshError:
+def _error(reason: ErrorReason, subject: str, message: str) -> RefreshError:
     if reason.error is NotFound:
         return NotFound(f"BigQuery has no {subject}; {reason.remedy}")
     refused = next(

@@ -33,7 +33,7 @@ ELLIPSIS = "…"
 
 
 @dataclass(frozen=True, slots=True)
-class Reason:
+class ErrorReason:
     """What a reason means.
 
     Attributes:
@@ -60,7 +60,7 @@ class Words:
     """
 
     words: str
-    reason: Reason
+    reason: ErrorReason
 
     def are_in(self, message: str) -> bool:
         """Return whether a message has these words, in their order."""
@@ -68,43 +68,49 @@ class Words:
         return re.search(".*".join(parts), message, re.IGNORECASE) is not None
 
 
-def reason_in(message: str, known: Iterable[Words]) -> Reason | None:
+def reason_in(message: str, known: Iterable[Words]) -> ErrorReason | None:
     """Return what the first known words in a message mean; None where it has none of them."""
     return next((words.reason for words in known if words.are_in(message)), None)
 
 
 # BigQuery ---------------------------------------------------------------------------------------
 
-_AGAIN = Reason(Unavailable, "try again later")
-_NOW = Reason(TooEarly, "the next attempt reads it as it is then")
-_QUOTA = Reason(QuotaExceeded, "wait a bit")
-_RIGHTS = Reason(
+_AGAIN = ErrorReason(Unavailable, "try again later")
+_NOW = ErrorReason(TooEarly, "the next attempt reads it as it is then")
+_QUOTA = ErrorReason(QuotaExceeded, "wait a bit")
+_RIGHTS = ErrorReason(
     AccessDenied,
     "grant the service account roles/bigquery.dataViewer, roles/bigquery.jobUser and "
     "roles/bigquery.readSessionUser",
 )
-_KEY = Reason(AccessDenied, "check GOOGLE_APPLICATION_CREDENTIALS_JSON")
-_BILLING = Reason(AccessDenied, "switch on billing for the project in Google Cloud")
-_NO_API = Reason(AccessDenied, "switch on the BigQuery API and the BigQuery Storage API")
-_PROXY = Reason(AccessDenied, "put the proxy's user and password into HTTPS_PROXY")
-_NO_SUCH = Reason(NotFound, "check BIGQUERY_PROJECT_ID, BIGQUERY_DATASET and BIGQUERY_SOURCE_TABLE")
-_TOO_LARGE = Reason(LimitExceeded, "refresh fewer weeks at once with --from and --to")
-_QUERY = Reason(SchemaMismatch, "run `sqp-refresh doctor`, which compares the source's columns")
-_VALUE = Reason(DataError, "check the value in the source")
-_REFUSED = Reason(DataError, "run `sqp-refresh doctor`, which reads the source as a refresh does")
-_DEFECT = Reason(RefreshError, "it is a defect of sqp_refresh; report it")
+_KEY = ErrorReason(AccessDenied, "check GOOGLE_APPLICATION_CREDENTIALS_JSON")
+_BILLING = ErrorReason(AccessDenied, "switch on billing for the project in Google Cloud")
+_NO_API = ErrorReason(AccessDenied, "switch on the BigQuery API and the BigQuery Storage API")
+_PROXY = ErrorReason(AccessDenied, "put the proxy's user and password into HTTPS_PROXY")
+_NO_SUCH = ErrorReason(
+    NotFound, "check BIGQUERY_PROJECT_ID, BIGQUERY_DATASET and BIGQUERY_SOURCE_TABLE"
+)
+_TOO_LARGE = ErrorReason(LimitExceeded, "refresh fewer weeks at once with --from and --to")
+_QUERY = ErrorReason(
+    SchemaMismatch, "run `sqp-refresh doctor`, which compares the source's columns"
+)
+_VALUE = ErrorReason(DataError, "check the value in the source")
+_REFUSED = ErrorReason(
+    DataError, "run `sqp-refresh doctor`, which reads the source as a refresh does"
+)
+_DEFECT = ErrorReason(RefreshError, "it is a defect of sqp_refresh; report it")
 
-BIGQUERY_REASONS: Mapping[str, Reason] = {
+BIGQUERY_REASONS: Mapping[str, ErrorReason] = {
     # Those of BigQuery's own table of errors.
     "accessDenied": _RIGHTS,
     "attributeError": _DEFECT,
     "backendError": _AGAIN,
     "badRequest": _REFUSED,
     "billingNotEnabled": _BILLING,
-    "billingTierLimitExceeded": Reason(
+    "billingTierLimitExceeded": ErrorReason(
         LimitExceeded, "allow the project's queries a higher billing tier"
     ),
-    "blocked": Reason(Unavailable, "try again later; if it stays, ask Google's support"),
+    "blocked": ErrorReason(Unavailable, "try again later; if it stays, ask Google's support"),
     "duplicate": _AGAIN,
     "internalError": _AGAIN,
     "invalid": _REFUSED,
@@ -121,7 +127,7 @@ BIGQUERY_REASONS: Mapping[str, Reason] = {
     "resourceInUse": _AGAIN,
     "resourcesExceeded": _TOO_LARGE,
     "responseTooLarge": _TOO_LARGE,
-    "stopped": Reason(Unavailable, "somebody cancelled the job in BigQuery; try again"),
+    "stopped": ErrorReason(Unavailable, "somebody cancelled the job in BigQuery; try again"),
     "tableUnavailable": _AGAIN,
     "timeout": _AGAIN,
     "unavailable": _AGAIN,
@@ -129,7 +135,7 @@ BIGQUERY_REASONS: Mapping[str, Reason] = {
     "accessNotConfigured": _NO_API,
     "authError": _KEY,
     "badGateway": _AGAIN,
-    "bytesBilledLimitExceeded": Reason(
+    "bytesBilledLimitExceeded": ErrorReason(
         LimitExceeded, "raise BIGQUERY_MAX_BYTES_BILLED, or refresh fewer weeks at once"
     ),
     "concurrentLimitExceeded": _QUOTA,
@@ -141,7 +147,7 @@ BIGQUERY_REASONS: Mapping[str, Reason] = {
     "insufficientPermissions": _RIGHTS,
     "outOfRange": _VALUE,
     "parseError": _DEFECT,
-    "policyViolation": Reason(
+    "policyViolation": ErrorReason(
         AccessDenied, "ask the administrator of the organization for an exception"
     ),
     "required": _DEFECT,
@@ -159,7 +165,7 @@ BIGQUERY_REASONS: Mapping[str, Reason] = {
 }
 """By `reason` of an error of BigQuery."""
 
-GRPC_STATUSES: Mapping[str, Reason] = {
+GRPC_STATUSES: Mapping[str, ErrorReason] = {
     "ABORTED": _AGAIN,
     "ALREADY_EXISTS": _AGAIN,
     "CANCELLED": _AGAIN,
@@ -179,7 +185,7 @@ GRPC_STATUSES: Mapping[str, Reason] = {
 }
 """By status of gRPC, over which rows are read."""
 
-HTTP_STATUSES: Mapping[str, Reason] = {
+HTTP_STATUSES: Mapping[str, ErrorReason] = {
     "401": _KEY,
     "403": _RIGHTS,
     "404": _NO_SUCH,
@@ -213,7 +219,7 @@ BIGQUERY_WORDS = (
     Words("division by zero", _VALUE),
     Words("overflow", _VALUE),
     Words("out of range", _VALUE),
-    Words("certificate verify failed", Reason(SettingsError, "set REQUESTS_CA_BUNDLE")),
+    Words("certificate verify failed", ErrorReason(SettingsError, "set REQUESTS_CA_BUNDLE")),
     Words("407 Proxy Authentication Required", _PROXY),
 )
 """By words of BigQuery's message; these go before its reason."""
@@ -221,65 +227,69 @@ BIGQUERY_WORDS = (
 # Postgres ---------------------------------------------------------------------------------------
 
 _MIGRATE = "run `sqp-refresh migrate`"
-_LOGIN = Reason(AccessDenied, "check the user and password in DATABASE_URL")
-_DATABASE = Reason(NotFound, "create it, or check its name in DATABASE_URL")
+_LOGIN = ErrorReason(AccessDenied, "check the user and password in DATABASE_URL")
+_DATABASE = ErrorReason(NotFound, "create it, or check its name in DATABASE_URL")
 _FULL = "free or enlarge the server's disk"
-_CONNECTIONS = Reason(
+_CONNECTIONS = ErrorReason(
     Unavailable, "close connections, or raise max_connections or the pooler's pool size"
 )
 
 READ_ONLY_SQLSTATE = "25006"
-SQLSTATES: Mapping[str, Reason] = {
-    "08": Reason(Unavailable, "check that Postgres is up"),
-    "0A": Reason(RefreshError, "check that the server is Postgres 15 or newer"),
+SQLSTATES: Mapping[str, ErrorReason] = {
+    "08": ErrorReason(Unavailable, "check that Postgres is up"),
+    "0A": ErrorReason(RefreshError, "check that the server is Postgres 15 or newer"),
     "21": _VALUE,
     "22": _VALUE,
-    "23": Reason(DataError, "check the row in the source"),
-    READ_ONLY_SQLSTATE: Reason(
+    "23": ErrorReason(DataError, "check the row in the source"),
+    READ_ONLY_SQLSTATE: ErrorReason(
         ReadOnly,
         "enlarge the disk, which a provider keeps read-only while it is full; or point "
         "DATABASE_URL at the primary; or take default_transaction_read_only back",
     ),
-    "25P03": Reason(Unavailable, "the server closed a transaction that stood idle; try again"),
-    "25P04": Reason(Unavailable, "the server's transaction_timeout ended it; try again"),
+    "25P03": ErrorReason(Unavailable, "the server closed a transaction that stood idle; try again"),
+    "25P04": ErrorReason(Unavailable, "the server's transaction_timeout ended it; try again"),
     "28": _LOGIN,
-    "3D": Reason(NotFound, "check the database name in DATABASE_URL"),
-    "3F": Reason(NotFound, _MIGRATE),
-    "40": Reason(Transient, "try again"),
-    "42501": Reason(AccessDenied, "grant the user of DATABASE_URL this right"),
-    "42703": Reason(SchemaMismatch, _MIGRATE),
-    "42804": Reason(SchemaMismatch, _MIGRATE),
-    "42883": Reason(NotFound, _MIGRATE),
-    "42P01": Reason(NotFound, _MIGRATE),
-    "44": Reason(DataError, "check the row in the source"),
-    "53": Reason(Unavailable, "check the server's memory, disk and connections"),
-    "53100": Reason(Unavailable, _FULL),
-    "53200": Reason(Unavailable, "give the server more memory, or lower REFRESH_BATCH_SIZE"),
+    "3D": ErrorReason(NotFound, "check the database name in DATABASE_URL"),
+    "3F": ErrorReason(NotFound, _MIGRATE),
+    "40": ErrorReason(Transient, "try again"),
+    "42501": ErrorReason(AccessDenied, "grant the user of DATABASE_URL this right"),
+    "42703": ErrorReason(SchemaMismatch, _MIGRATE),
+    "42804": ErrorReason(SchemaMismatch, _MIGRATE),
+    "42883": ErrorReason(NotFound, _MIGRATE),
+    "42P01": ErrorReason(NotFound, _MIGRATE),
+    "44": ErrorReason(DataError, "check the row in the source"),
+    "53": ErrorReason(Unavailable, "check the server's memory, disk and connections"),
+    "53100": ErrorReason(Unavailable, _FULL),
+    "53200": ErrorReason(Unavailable, "give the server more memory, or lower REFRESH_BATCH_SIZE"),
     "53300": _CONNECTIONS,
-    "53400": Reason(Unavailable, "raise the server's limit, e.g. temp_file_limit"),
-    "54": Reason(DataError, "check the value in the source: it is larger than Postgres can index"),
-    "55": Reason(Transient, "another session holds a lock; try again"),
-    "57": Reason(Unavailable, "the server ended the statement; try again"),
-    "57P04": Reason(NotFound, "check the database name in DATABASE_URL"),
-    "58": Reason(Unavailable, "check the server's disk and its log"),
-    "F0": Reason(Unavailable, "check the server's configuration files"),
-    "P0": Reason(DataError, "check the triggers of the table: one of them refused the row"),
-    "XX": Reason(Transient, "try again; if it stays, see the server's log"),
-    "XX001": Reason(DataError, "restore the table: its data is damaged on the server's disk"),
-    "XX002": Reason(DataError, "REINDEX the table: an index is damaged on the server's disk"),
+    "53400": ErrorReason(Unavailable, "raise the server's limit, e.g. temp_file_limit"),
+    "54": ErrorReason(
+        DataError, "check the value in the source: it is larger than Postgres can index"
+    ),
+    "55": ErrorReason(Transient, "another session holds a lock; try again"),
+    "57": ErrorReason(Unavailable, "the server ended the statement; try again"),
+    "57P04": ErrorReason(NotFound, "check the database name in DATABASE_URL"),
+    "58": ErrorReason(Unavailable, "check the server's disk and its log"),
+    "F0": ErrorReason(Unavailable, "check the server's configuration files"),
+    "P0": ErrorReason(DataError, "check the triggers of the table: one of them refused the row"),
+    "XX": ErrorReason(Transient, "try again; if it stays, see the server's log"),
+    "XX001": ErrorReason(DataError, "restore the table: its data is damaged on the server's disk"),
+    "XX002": ErrorReason(DataError, "REINDEX the table: an index is damaged on the server's disk"),
 }
 """By SQLSTATE, or by its class, which is the first two characters."""
 
-_POOLER_USER = Reason(
+_POOLER_USER = ErrorReason(
     AccessDenied,
     "check the user in DATABASE_URL: Supabase's pooler wants postgres.PROJECT at the host of the "
     "project's region",
 )
-_ADDRESS = Reason(AccessDenied, "allow this machine's address in the provider's network settings")
-_SSL = Reason(SettingsError, "add sslmode=require to DATABASE_URL")
-_NO_SSL = Reason(SettingsError, "the server offers no SSL: change sslmode in DATABASE_URL")
-_CERTIFICATE = Reason(SettingsError, "check sslmode and sslrootcert in DATABASE_URL")
-_OPTIONS = Reason(SettingsError, "take that parameter out of DATABASE_URL")
+_ADDRESS = ErrorReason(
+    AccessDenied, "allow this machine's address in the provider's network settings"
+)
+_SSL = ErrorReason(SettingsError, "add sslmode=require to DATABASE_URL")
+_NO_SSL = ErrorReason(SettingsError, "the server offers no SSL: change sslmode in DATABASE_URL")
+_CERTIFICATE = ErrorReason(SettingsError, "check sslmode and sslrootcert in DATABASE_URL")
+_OPTIONS = ErrorReason(SettingsError, "take that parameter out of DATABASE_URL")
 
 POOLER_WORDS = (
     # Supavisor, the pooler of Supabase.
@@ -305,7 +315,7 @@ POOLER_WORDS = (
     Words("No pool configured for database", _DATABASE),
     Words("has no credentials for the role", _LOGIN),
     Words("Endpoint ID is not specified", _OPTIONS),
-    Words("has exceeded the … quota", Reason(LimitExceeded, "raise the provider's quota")),
+    Words("has exceeded the … quota", ErrorReason(LimitExceeded, "raise the provider's quota")),
     # All of them.
     Words("requires TLS", _SSL),
     Words("SSL connection is required", _SSL),
@@ -314,7 +324,7 @@ POOLER_WORDS = (
 )
 """By words of a pooler, which has no SQLSTATE, or one of Postgres that means nothing."""
 
-_REFUSED_ADDRESS = Reason(
+_REFUSED_ADDRESS = ErrorReason(
     AccessDenied,
     "check the user and password in DATABASE_URL, and add sslmode=require where it wants "
     "encryption",
@@ -371,13 +381,13 @@ A pooler's words go before them. Whatever is not among them may pass, e.g. a ser
 """
 
 
-def reason_of_http(status: object) -> Reason:
+def reason_of_http(status: object) -> ErrorReason:
     """Return what an answer of BigQuery without a reason means, by its HTTP status."""
     text = str(status)
     return HTTP_STATUSES.get(text) or HTTP_STATUSES.get(text[:1]) or _REFUSED
 
 
-def reason_of_sqlstate(sqlstate: str) -> Reason:
+def reason_of_sqlstate(sqlstate: str) -> ErrorReason:
     """Return what a SQLSTATE means; of one that is not known, that it is a defect."""
-    unknown = Reason(RefreshError, "")
+    unknown = ErrorReason(RefreshError, "")
     return SQLSTATES.get(sqlstate) or SQLSTATES.get(sqlstate[:2]) or unknown

@@ -15,7 +15,7 @@ from sqp_refresh.model.error_reasons import (
     POOLER_WORDS,
     REFUSALS,
     SQLSTATES,
-    Reason,
+    ErrorReason,
     Words,
     reason_in,
 )
@@ -29,7 +29,7 @@ LISTED = {
 }
 
 
-def known() -> Iterator[tuple[str, Reason]]:
+def known() -> Iterator[tuple[str, ErrorReason]]:
     """List every reason by the name that the runbook has for it."""
     yield from BIGQUERY_REASONS.items()
     yield from GRPC_STATUSES.items()
@@ -60,7 +60,7 @@ def test_the_runbook_lists_every_reason_and_no_other():
     ],
 )
 def test_words_are_looked_for_in_any_case_and_in_order(message, words, are_in):
-    reason = Reason(DataError, "")
+    reason = ErrorReason(DataError, "")
 
     assert Words(words, reason).are_in(message) is are_in
     assert reason_in(message, [Words("y", reason), Words(words, reason)]) == (

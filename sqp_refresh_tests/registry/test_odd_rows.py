@@ -123,9 +123,9 @@ def test_parameters_that_do_not_fit_are_a_problem_of_their_table_alone(
     definitions = loaded()
 
     assert selected(definitions) == set(TABLES)
-    (said,) = read_catalog(environment).problems
-    assert problem in said
-    assert "spend" in said
+    (message,) = read_catalog(environment).problems
+    assert problem in message
+    assert "spend" in message
     request = request_scheduled_run(environment, read_catalog(environment), datetime.now(UTC))
     assert isinstance(request, dg.RunRequest | dg.SkipReason)
 

@@ -66,8 +66,8 @@ def _check_deployment(
         problems.append(str(error))
     # The registry can be read only where the schema is there.
     if not problems:
-        found = [*read_catalog(settings).problems, *orchestrator.registry_problems()]
-        problems = list(dict.fromkeys(found))
+        differences = [*read_catalog(settings).problems, *orchestrator.registry_problems()]
+        problems = list(dict.fromkeys(differences))
     schema = f"schema sqp is at {newest_revision()}"
     message = f"{schema}, the code location loads, its graph is the registry's"
     broken = [Problem(Severity.BROKEN, problem) for problem in problems]

@@ -61,8 +61,11 @@ def check_schedule(snapshot: Snapshot, daemon: Diagnosis) -> Criterion:
         snapshot: What the views show.
         daemon: Whether the orchestrator's daemon lives.
     """
-    diagnoses = (daemon, snapshot.writes)
-    problems = [Problem(Severity.BROKEN, found.message) for found in diagnoses if not found.is_ok]
+    problems = [
+        Problem(Severity.BROKEN, diagnosis.message)
+        for diagnosis in (daemon, snapshot.writes)
+        if not diagnosis.is_ok
+    ]
     if not snapshot.enabled:
         message = "every table is disabled; `sqp-refresh enable --all` to go on"
         problems.append(Problem(Severity.BROKEN, message))
