@@ -3,6 +3,7 @@
 RefreshError
 ├── Transient            another attempt may succeed
 │   ├── Unavailable      BigQuery or Postgres cannot be reached, or took too long to answer
+│   │   └── TooEarly     the source had no state yet at the instant of the run
 │   ├── QuotaExceeded    BigQuery accepts no more for now
 │   ├── Busy             another refresh of the table is running
 │   └── ProcessLost      the process of a refresh ended without reporting an outcome
@@ -13,6 +14,8 @@ RefreshError
     ├── SchemaMismatch   a column is missing, or its type does not convert
     ├── DataError        a value breaks a rule that holds for every row
     │   └── Rejected     too many rows of a week break their contract, so none is published
+    ├── LimitExceeded    a query needs more than BigQuery, or a setting, allows a single one
+    ├── ReadOnly         the database takes no writes
     └── Stopped          an operator disabled the table, or expired its checkpoint
 
 Every message is one line that names the thing and the remedy, and contains no secret. Any other
@@ -32,6 +35,7 @@ class Kind(StrEnum):
     CREDENTIALS = "credentials"
     SCHEMA = "schema"
     DATA = "data"
+    READ_ONLY = "read-only"
     OPERATOR = "operator"
     CODE = "code"
 
@@ -65,6 +69,10 @@ class Transient(RefreshError):
 
 class Unavailable(Transient):
     """BigQuery or Postgres cannot be reached, or took too long to answer."""
+
+
+class TooEarly(Unavailable):
+    """The source had no state yet at the instant of the run: it was made, or made anew, since."""
 
 
 class QuotaExceeded(Transient):
@@ -117,6 +125,18 @@ class DataError(Permanent):
 
 class Rejected(DataError):
     """Too many rows of a week break their contract, so none of it is published."""
+
+
+class LimitExceeded(Permanent):
+    """A query needs more than BigQuery, or a setting, allows a single one."""
+
+    kind = Kind.QUOTA
+
+
+class ReadOnly(Permanent):
+    """The database takes no writes: its disk is full, or it is a standby."""
+
+    kind = Kind.READ_ONLY
 
 
 class Stopped(Permanent):

@@ -53,7 +53,9 @@ WITH RECURSIVE alerted AS (
     JOIN alerted ON alerted.id = parent_config_id
     WHERE dependency_type = 'hard'
 )
-SELECT table_name, next_refresh_at, last_refresh_at FROM sqp.refresh_config
+SELECT table_name, greatest(next_refresh_at, '1970-01-01 00:00Z') AS next_refresh_at,
+    CASE WHEN isfinite(last_refresh_at) THEN last_refresh_at END AS last_refresh_at
+FROM sqp.refresh_config
 WHERE table_schema = %(schema)s AND is_enabled AND next_refresh_at <= %(tick)s
     AND id NOT IN (SELECT id FROM alerted)
     AND NOT EXISTS (SELECT FROM sqp.refresh_audit_log WHERE refresh_completed_at IS NULL)

@@ -154,7 +154,7 @@ def run_refresh(
             force=force,
         )
     if json:
-        typer.echo(outcome_as_json(database_url, run_ids))
+        typer.echo(outcome_as_json(database_url, run_ids, failures))
     else:
         changed = show_outcome(console, database_url, run_ids, names, failures)
         console.print(f"{changed:,} rows changed in weeks {weeks[0]} to {weeks[-1]}")

@@ -22,6 +22,7 @@ from rich.progress import (
 from rich.table import Table as Grid
 
 from sqp_refresh.errors import RefreshError
+from sqp_refresh.model.tables import SCHEMA
 from sqp_refresh.postgres.session import Session, connect
 from sqp_refresh.refresh.dry_run import PlannedPeriod
 
@@ -162,7 +163,7 @@ def show_outcome(
         database_url: Where the audit log is.
         run_ids: The runs.
         tables: Names of the tables that the runs were to refresh.
-        failures: The error of each failed step, for tables that have no row in the audit log.
+        failures: The error of each failed step.
     """
     outcomes = _read_outcomes(database_url, run_ids)
     console.print(_outcome_grid(outcomes))
@@ -171,11 +172,23 @@ def show_outcome(
             message = outcome.message or "its run ended without an error message"
             line = f"{outcome.table} {outcome.status}: {message}"
             console.print(line, style=STYLES[outcome.status], markup=False, soft_wrap=True)
+    failed = {outcome.table for outcome in outcomes if outcome.status == "failed"}
     for table in _not_refreshed(tables, outcomes):
-        reasons = (error for step, error in failures.items() if step.endswith(table))
-        reason = next(reasons, "a table that it depends on was not refreshed")
-        console.print(f"{table} not refreshed: {reason}", style="red", markup=False)
+        reason = failures.get(_step_of(table), "a table that it depends on was not refreshed")
+        line = f"{table} not refreshed: {reason}"
+        console.print(line, style="red", markup=False, soft_wrap=True)
+        failed.add(table)
+    # What failed beside the refresh of a table, e.g. its checks, has no row in the audit log.
+    for step, error in failures.items():
+        if step not in map(_step_of, failed):
+            line = f"{step or 'the run'} failed: {error}"
+            console.print(line, style="red", markup=False, soft_wrap=True)
     return sum(outcome.changed for outcome in outcomes)
+
+
+def _step_of(table: str) -> str:
+    """Return the key of the step that refreshes a table."""
+    return f"{SCHEMA}__{table}"
 
 
 def _outcome_grid(outcomes: Sequence[TableOutcome]) -> Grid:
@@ -201,10 +214,11 @@ def _not_refreshed(tables: Sequence[str], outcomes: Sequence[TableOutcome]) -> l
     return [table for table in tables if table not in logged]
 
 
-def outcome_as_json(database_url: str, run_ids: Sequence[str]) -> str:
-    """Return what runs did to each table, as JSON for programs."""
+def outcome_as_json(database_url: str, run_ids: Sequence[str], failures: Mapping[str, str]) -> str:
+    """Return what runs did to each table, and the error of each failed step, as JSON."""
     tables = [asdict(outcome) for outcome in _read_outcomes(database_url, run_ids)]
-    return json.dumps({"run_ids": list(run_ids), "tables": tables}, indent=2)
+    outcome = {"run_ids": list(run_ids), "tables": tables, "failures": dict(failures)}
+    return json.dumps(outcome, indent=2)
 
 
 def _read_outcomes(database_url: str, run_ids: Sequence[str]) -> list[TableOutcome]:

@@ -22,8 +22,8 @@ from sqp_refresh.cli.common import (
 )
 from sqp_refresh.cli.console import grid_of
 from sqp_refresh.control import quarantine
-from sqp_refresh.errors import NotFound, Stopped
-from sqp_refresh.model.periods import Grain, Period, finished_weeks, stretches
+from sqp_refresh.errors import NotFound, Permanent, Stopped
+from sqp_refresh.model.periods import ALL_TIME, Grain, Period, finished_weeks, stretches
 from sqp_refresh.postgres.session import connect
 from sqp_refresh.registry.catalog import Catalog
 from sqp_refresh.settings import Settings
@@ -46,16 +46,20 @@ def check(
     settings, catalog = load_settings_and_catalog()
     weeks = requested_weeks(settings, first, last) if first or last else None
     # A table that was never refreshed has nothing to check; it is an error only if it was named.
-    verdicts = _run_checks(settings, catalog, _table_names(catalog, table), weeks, bool(table))
+    names, errors = _table_names(catalog, table), dict[str, str]()
+    verdicts = _run_checks(settings, catalog, names, weeks, errors, is_named=bool(table))
     if json:
         rows = [
             {"table": name} | verdict.as_json() for name in verdicts for verdict in verdicts[name]
         ]
+        rows += [{"table": name, "error": error} for name, error in errors.items()]
         typer.echo(json_format.dumps(rows, indent=2))
     else:
         for name, verdicts_of_table in verdicts.items():
             _print_verdicts(name, verdicts_of_table)
-    if any(
+        for name, error in errors.items():
+            console.print(f"{name}: {error}", style="red", markup=False, soft_wrap=True)
+    if errors or any(
         verdict.ok is False and verdict.is_error
         for verdicts_of_table in verdicts.values()
         for verdict in verdicts_of_table
@@ -68,8 +72,11 @@ def _run_checks(
     catalog: Catalog,
     tables: Iterable[str],
     weeks: Sequence[Period] | None,
-    require_refreshed: bool,
+    errors: dict[str, str],
+    *,
+    is_named: bool,
 ) -> dict[str, "list[Verdict]"]:
+    """Check tables, and keep what goes wrong with one of them from ending the checks of others."""
     # Pandera takes a while to import.
     from sqp_refresh.checks.run_checks import run_checks
 
@@ -79,9 +86,11 @@ def _run_checks(
             with connect(settings.database_url) as session, session.transaction():
                 table = catalog.tables[name]
                 verdicts[name] = run_checks(session, table, weeks, today=today)
-        except NotFound:
-            if require_refreshed:
+        except Permanent as error:
+            if is_named:
                 raise
+            if not isinstance(error, NotFound):
+                errors[name] = str(error)
     return verdicts
 
 
@@ -192,10 +201,14 @@ def _refresh_weeks_of(waiting: Waiting, settings: Settings, catalog: Catalog) ->
 
 
 def _weeks_of(waiting: Waiting, table: str, grain: Grain, settings: Settings) -> list[Period]:
-    # A table without weeks is read as a whole, whichever week is refreshed.
+    newest = finished_weeks(settings.REFRESH_START_DATE, datetime.now(UTC).date())[-1:]
+    days = [day for waiting_table, day in waiting if waiting_table == table]
+    # A table without weeks is read as a whole, whichever week is refreshed. Of one that was so when
+    # its rows were refused, no week is on record, and any refresh settles them.
     if grain is Grain.TABLE:
-        return finished_weeks(settings.REFRESH_START_DATE, datetime.now(UTC).date())[-1:]
-    return [Period.week_of(day) for waiting_table, day in waiting if waiting_table == table]
+        return newest
+    weeks = [Period.week_of(day) for day in days if day != ALL_TIME.start]
+    return weeks or newest
 
 
 def _tables_of(waiting: Waiting) -> Iterable[str]:

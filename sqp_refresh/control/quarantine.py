@@ -13,7 +13,7 @@ from typing import Any
 from psycopg.rows import class_row
 
 from sqp_refresh.errors import SettingsError
-from sqp_refresh.model.periods import Period
+from sqp_refresh.model.periods import ALL_TIME, Grain, Period
 from sqp_refresh.model.tables import SCHEMA, Table
 from sqp_refresh.postgres.session import Session
 
@@ -97,6 +97,14 @@ class QuarantinedRow:
 def settle(session: Session, table: Table, period: Period) -> None:
     """Mark the rows of a week that wait as judged again, in the transaction that publishes it."""
     session.execute(_SETTLE, {"table": table.name, "period_start": period.start})
+
+
+def settle_other_grains(session: Session, table: Table) -> None:
+    """Mark rows as judged again that wait for a period of a grain that the table had before."""
+    is_whole = table.grain is Grain.TABLE
+    for _, first_day in count_waiting(session, [table.name]):
+        if (first_day == ALL_TIME.start) is not is_whole:
+            session.execute(_SETTLE, {"table": table.name, "period_start": first_day})
 
 
 def add(

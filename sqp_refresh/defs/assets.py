@@ -7,7 +7,14 @@ from typing import Any
 import dagster as dg
 
 from sqp_refresh.defs.io_managers import SourceHandle
-from sqp_refresh.defs.metadata import OWNERS, column_lineage, dashboard_link, freshness, with_unit
+from sqp_refresh.defs.metadata import (
+    OWNERS,
+    REGISTRY_PROBLEMS,
+    column_lineage,
+    dashboard_link,
+    freshness,
+    with_unit,
+)
 from sqp_refresh.defs.partitions import decide_as_of, weekly_partitions, weeks_of_run
 from sqp_refresh.ledger.ledger import definition_hash
 from sqp_refresh.model.periods import Grain
@@ -42,6 +49,21 @@ def source_assets(settings: Settings, catalog: Catalog) -> list[dg.AssetSpec]:
             },
         )
         for key, spec in specs.items()
+    ]
+
+
+def left_out_assets(catalog: Catalog) -> list[dg.AssetSpec]:
+    """Define the registered tables that cannot be refreshed, so that the UI shows why."""
+    return [
+        dg.AssetSpec(
+            dg.AssetKey([SCHEMA, name]),
+            description=f"It is not refreshed. {problem}",
+            kinds={"postgres"},
+            group_name="left_out",
+            owners=OWNERS,
+            metadata={REGISTRY_PROBLEMS: problem},
+        )
+        for name, problem in catalog.left_out.items()
     ]
 
 
@@ -131,7 +153,7 @@ def _metadata(table: Table, settings: Settings, catalog: Catalog) -> dict[str, A
         ),
         "dagster/column_lineage": column_lineage(table, source),
         "sqp/dashboard": dashboard_link(settings),
-    } | ({"sqp/registry_differs": "; ".join(problems)} if problems else {})
+    } | ({REGISTRY_PROBLEMS: "; ".join(problems)} if problems else {})
 
 
 def _column_schema(columns: Iterable[tuple[str, str, str]]) -> dg.TableSchema:

@@ -3,11 +3,13 @@
 import os
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime
+from typing import Any
 
 import dagster as dg
 
 from sqp_refresh.defs.cron import ticks_between
 from sqp_refresh.defs.dagster_internals import InstigatorStatus
+from sqp_refresh.defs.metadata import REGISTRY_PROBLEMS
 from sqp_refresh.errors import RefreshError, SettingsError, Unavailable, one_line
 from sqp_refresh.model.text import utc_minute
 from sqp_refresh.monitoring.orchestrator import Orchestrator
@@ -23,6 +25,7 @@ class DagsterOrchestrator(Orchestrator):
 
     def __init__(self, defs: Callable[[], dg.Definitions]) -> None:
         self._defs = defs
+        self._registry_problems: list[str] = []
 
     def load_code_location(self) -> list[str]:
         """Load the code location and return the names of its schedules and sensors.
@@ -37,8 +40,14 @@ class DagsterOrchestrator(Orchestrator):
             raise
         except Exception as error:
             raise SettingsError(f"the code location does not load: {one_line(error)}") from error
+        problems: Any = definitions.metadata[REGISTRY_PROBLEMS].value
+        self._registry_problems = list(problems)
         schedules, sensors = definitions.schedules or (), definitions.sensors or ()
         return [instigator.name for instigator in (*schedules, *sensors)]
+
+    def registry_problems(self) -> list[str]:
+        """Return where the code location that was loaded could not follow the registry."""
+        return self._registry_problems
 
     def check_daemon(self, names: Collection[str]) -> str:
         """Return a message that the daemon lives; without DAGSTER_HOME it cannot be asked.

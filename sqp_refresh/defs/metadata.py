@@ -9,6 +9,9 @@ from sqp_refresh.model.lineage import origins
 from sqp_refresh.model.tables import PERCENT, PRICE, SCHEMA, Column, Table
 from sqp_refresh.settings import Settings
 
+REGISTRY_PROBLEMS = "sqp/registry_differs"
+"""Where the registry cannot be followed: of one asset, or of the whole code location."""
+
 OWNERS = ["team:data-engineering"]
 
 # A night may take this long before a table counts as late, and this long before it counts as lost.

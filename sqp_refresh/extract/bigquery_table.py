@@ -1,7 +1,7 @@
 """Look up the source table, and compare its columns with those that are needed."""
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from sqp_refresh.errors import SchemaMismatch
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 # BigQuery's names for one type, old and new.
 _ALIASES = {"INT64": "INTEGER", "FLOAT64": "FLOAT"}
+MILLISECOND = timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +86,9 @@ def describe(
 def _instant(table: "Table", as_of: datetime) -> datetime | None:
     if table.table_type != "TABLE":
         return None
-    # A table that was made anew since has no state before that.
-    return max(as_of, table.created) if table.created else as_of
+    # A table that was made anew since has no state before that, nor in the millisecond that it was
+    # made in, which its time of creation is cut off to.
+    return max(as_of, table.created + MILLISECOND) if table.created else as_of
 
 
 def _schema_of(client: "Client", table: "Table") -> "list[SchemaField]":

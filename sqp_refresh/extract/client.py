@@ -5,6 +5,7 @@ the libraries' own would wait for ten minutes.
 """
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -12,24 +13,48 @@ from typing import TYPE_CHECKING, Any
 from sqp_refresh.errors import (
     AccessDenied,
     DataError,
+    LimitExceeded,
     NotFound,
     QuotaExceeded,
     RefreshError,
+    SchemaMismatch,
     SettingsError,
     Unavailable,
     one_line,
+)
+from sqp_refresh.model.error_reasons import (
+    BIGQUERY_REASONS,
+    BIGQUERY_WORDS,
+    GRPC_STATUSES,
+    ErrorReason,
+    reason_in,
+    reason_of_http,
 )
 from sqp_refresh.settings import Settings
 
 if TYPE_CHECKING:
     from google.api_core.exceptions import GoogleAPICallError
     from google.auth.credentials import Credentials
+    from google.auth.exceptions import GoogleAuthError
     from google.cloud.bigquery import Client, QueryJob, QueryJobConfig
     from google.cloud.bigquery_storage_v1.services.big_query_read import BigQueryReadClient
 
 CALL_DEADLINE_S = 60
 QUERY_DEADLINE_S = 600
-QUOTA_REASONS = {"rateLimitExceeded", "quotaExceeded"}
+
+_REFUSALS: tuple[tuple[type[RefreshError], str], ...] = (
+    (QuotaExceeded, "accepts no more requests for"),
+    (LimitExceeded, "does not allow a query of this size of"),
+    (AccessDenied, "refused access to"),
+    (SettingsError, "cannot be reached as it is set for"),
+    (Unavailable, "could not serve"),
+    (SchemaMismatch, "refused the query of"),
+    (DataError, "refused to read"),
+)
+"""How a message begins, by the class of the error."""
+
+# What the library itself has to say about the credentials, as against what an endpoint answered.
+_ABOUT_CREDENTIALS = re.compile("authenticat|credential|refresh|scope|token", re.IGNORECASE)
 
 
 def call_deadline() -> dict[str, Any]:
@@ -119,52 +144,119 @@ def translated_errors(subject: str) -> Iterator[None]:
 
     try:
         yield
-    except exceptions.GoogleAPICallError as error:
-        raise _translated(error, subject) from error
-    except exceptions.RetryError as error:
-        raise _translated(error.cause or error, subject) from error
-    except GoogleAuthError as error:
-        raise AccessDenied(
-            f"BigQuery refused the credentials: {one_line(error)}; "
-            "check GOOGLE_APPLICATION_CREDENTIALS_JSON"
-        ) from error
-    except (requests.RequestException, ConnectionError, TimeoutError) as error:
-        raise _out_of_reach(error, subject) from error
+    except (
+        exceptions.GoogleAPICallError,
+        exceptions.RetryError,
+        GoogleAuthError,
+        requests.RequestException,
+        ConnectionError,
+        TimeoutError,
+    ) as error:
+        raise as_refresh_error(error, subject) from error
 
 
-def _translated(error: Exception, subject: str) -> RefreshError:
+def as_refresh_error(error: Exception, subject: str) -> RefreshError:
+    """Return the error that one of the libraries' means.
+
+    Args:
+        error: An error of a client of BigQuery, of its credentials, or of the connection.
+        subject: What was being read.
+    """
     from google.api_core import exceptions
+    from google.auth.exceptions import GoogleAuthError
 
-    if not isinstance(error, exceptions.GoogleAPICallError):
-        return _out_of_reach(error, subject)
-    message = one_line(Exception(getattr(error, "message", None) or str(error)))
-    if isinstance(error, exceptions.NotFound):
-        return NotFound(
-            f"BigQuery has no {subject}; check BIGQUERY_PROJECT_ID, BIGQUERY_DATASET and "
-            "BIGQUERY_SOURCE_TABLE"
-        )
-    if isinstance(error, exceptions.TooManyRequests) or QUOTA_REASONS & _reasons(error):
-        return QuotaExceeded(
-            f"BigQuery accepts no more requests for {subject}: {message}; wait a bit"
-        )
-    if isinstance(error, (exceptions.Forbidden, exceptions.Unauthorized)):
-        return AccessDenied(
-            f"BigQuery refused access to {subject}: {message}; grant the service account "
-            "roles/bigquery.dataViewer, roles/bigquery.jobUser and roles/bigquery.readSessionUser"
-        )
-    if isinstance(error, exceptions.ServerError):
-        return Unavailable(f"BigQuery could not serve {subject}: {message}; try again later")
-    return DataError(f"BigQuery refused to read {subject}: {message}")
+    if isinstance(error, exceptions.RetryError):
+        return as_refresh_error(error.cause or TimeoutError(), subject)
+    if isinstance(error, GoogleAuthError):
+        return _refused_credentials(error, subject)
+    if isinstance(error, exceptions.GoogleAPICallError):
+        message = one_line(Exception(getattr(error, "message", None) or str(error)))
+        return _error(reason_of(error), subject, message)
+    return _out_of_reach(error, subject)
 
 
-def _reasons(error: "GoogleAPICallError") -> set[str]:
+def reason_of(error: "GoogleAPICallError") -> ErrorReason:
+    """Return what an answer of BigQuery means: by its words, its reason, or else its status."""
+    by_words = reason_in(str(getattr(error, "message", error)), BIGQUERY_WORDS)
+    known = [BIGQUERY_REASONS[name] for name in _reasons(error) if name in BIGQUERY_REASONS]
+    if by_words or known:
+        return by_words or known[0]
+    status = error.grpc_status_code
+    by_status = GRPC_STATUSES.get(status.name) if status is not None else None
+    return by_status or reason_of_http(error.code)
+
+
+def _error(reason: ErrorReason, subject: str, message: str) -> RefreshError:
+    if reason.error is NotFound:
+        return NotFound(f"BigQuery has no {subject}; {reason.remedy}")
+    refused = next(
+        (text for error, text in _REFUSALS if issubclass(reason.error, error)), "failed to read"
+    )
+    return reason.error(f"BigQuery {refused} {subject}: {message}; {reason.remedy}")
+
+
+def _reasons(error: "GoogleAPICallError") -> list[str]:
     """Return BigQuery's reasons; a quota that is used up comes as 403, as a missing right does."""
     # Those of gRPC are not JSON, and have a code of their own for it.
     details = [detail for detail in error.errors if isinstance(detail, dict)]
-    return {detail["reason"] for detail in details if "reason" in detail}
+    reasons = [str(detail["reason"]) for detail in details if "reason" in detail]
+    return [*reasons, error.reason] if error.reason else reasons
 
 
-def _out_of_reach(error: Exception, subject: str) -> Unavailable:
+def _refused_credentials(error: "GoogleAuthError", subject: str) -> RefreshError:
+    message = one_line(Exception(error.args[0] if error.args else ""))
+    by_words = reason_in(str(error), BIGQUERY_WORDS)
+    if by_words and by_words.error is not AccessDenied:
+        return _error(by_words, subject, "its certificate is not trusted")
+    if _may_pass(error):
+        return Unavailable(
+            f"Google gave no access token for {subject} ({type(error).__name__}); try again later"
+        )
+    return AccessDenied(
+        f"BigQuery refused the credentials: {message}; check GOOGLE_APPLICATION_CREDENTIALS_JSON"
+    )
+
+
+def _may_pass(error: "GoogleAuthError") -> bool:
+    """Return whether credentials were not judged at all: their endpoint did not answer as one.
+
+    The library calls an error retryable by the endpoint's status, but not every status that a
+    proxy before it answers with. An endpoint that refuses credentials says so in JSON.
+    """
+    from google.auth.exceptions import (
+        OAuthError,
+        RefreshError,
+        ResponseError,
+        TimeoutError,
+        TransportError,
+    )
+
+    unanswered = (ResponseError, TimeoutError, TransportError)
+    if error.retryable or isinstance(error, unanswered) or isinstance(error.__cause__, unanswered):
+        return True
+    return isinstance(error, (OAuthError, RefreshError)) and _is_no_refusal(error.args)
+
+
+def _is_no_refusal(args: tuple[object, ...]) -> bool:
+    """Return whether what an endpoint answered, by the arguments of the error, is no refusal."""
+    answer = args[-1] if args else ""
+    if isinstance(answer, str) and len(args) > 1:
+        try:
+            answer = json.loads(answer)
+        except ValueError:
+            return True
+    if not isinstance(answer, dict):
+        return str(answer).lstrip().startswith("<") or not _ABOUT_CREDENTIALS.search(str(answer))
+    problem = answer.get("error")
+    if isinstance(problem, dict):
+        return reason_of_http(problem.get("code")).is_transient
+    return problem is None
+
+
+def _out_of_reach(error: Exception, subject: str) -> RefreshError:
+    by_words = reason_in(str(error), BIGQUERY_WORDS)
+    if by_words:
+        return _error(by_words, subject, type(error).__name__)
     return Unavailable(
         f"BigQuery cannot be reached for {subject} ({type(error).__name__}); try again later"
     )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import pyarrow as pa
 
+from sqp_refresh.errors import TooEarly
 from sqp_refresh.extract import emulator
 from sqp_refresh.extract.aggregate_result import Excerpt, conform_result
 from sqp_refresh.extract.bigquery_table import BigQueryTable, describe
@@ -112,7 +113,12 @@ class BigQuerySource:
         if not periods:
             return {}
         query = start_state_query(self.queries, self.settings, self._looked_up(), periods)
-        state = self._result_of(query)
+        try:
+            state = self._result_of(query)
+        except TooEarly:
+            # The next attempt looks the source up again, and reads it as it is then.
+            self.as_of, self._bigquery_table = None, None
+            raise
         self.stats.out_of_reach = state.out_of_reach
         marketplace = self.settings.SQP_MARKETPLACE
         return {week: version_of(self.table, week, state, marketplace) for week in periods}

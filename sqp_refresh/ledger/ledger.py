@@ -17,7 +17,7 @@ from psycopg.types.json import Jsonb
 from sqp_refresh import __version__
 from sqp_refresh.ledger.target_version import TargetVersion
 from sqp_refresh.model.contract import contract_of
-from sqp_refresh.model.periods import Period
+from sqp_refresh.model.periods import Period, is_of_grain
 from sqp_refresh.model.tables import SCHEMA, Table
 from sqp_refresh.model.versions import Version, version_from_json
 from sqp_refresh.postgres.period_sql import period_params, requested_params
@@ -49,6 +49,17 @@ SET period_end = excluded.period_end, source_state = excluded.source_state,
 _NEWEST = """
 SELECT max(period_start) FROM sqp.refresh_periods
 WHERE table_schema = %(schema)s AND table_name = %(table)s
+"""
+_PERIODS = """
+SELECT period_start, period_end FROM sqp.refresh_periods
+WHERE table_schema = %(schema)s AND table_name = %(table)s
+ORDER BY period_start
+"""
+_DROP = """
+DELETE FROM sqp.refresh_periods
+WHERE table_schema = %(schema)s AND table_name = %(table)s AND (period_start, period_end) IN (
+    SELECT * FROM unnest(%(first_days)s::date[], %(last_days)s::date[])
+)
 """
 _ROW_COUNTS = """
 SELECT period_start, period_end, row_count FROM sqp.refresh_periods
@@ -193,10 +204,16 @@ def record(
 
 
 def row_counts(session: Session, table: Table) -> dict[Period, int]:
-    """Read how many rows every period has that has some, in order of time."""
-    return {
+    """Read how many rows every period has that has some, in order of time.
+
+    A period of another grain, which the table had before, is none of its periods any more.
+    """
+    rows_by_period = {
         Period(first, last): rows
         for first, last, rows in session.fetch_all(_ROW_COUNTS, _name(table))
+    }
+    return {
+        period: rows for period, rows in rows_by_period.items() if is_of_grain(period, table.grain)
     }
 
 
@@ -209,6 +226,21 @@ def newest_period(session: Session, table: Table) -> date | None:
     """Read the first day of the newest period that was ever loaded; None where none was."""
     (first_day,) = session.fetch_one(_NEWEST, _name(table))
     return first_day
+
+
+def drop_other_grains(session: Session, table: Table) -> None:
+    """Forget the periods of a grain that the table had before, e.g. while it was loaded whole.
+
+    Its rows are those of its periods of today, so that what the ledger has of others says nothing.
+
+    Args:
+        session: The session whose transaction loads the first of today's periods.
+        table: The table.
+    """
+    periods = [Period(*days) for days in session.fetch_all(_PERIODS, _name(table))]
+    others = [period for period in periods if not is_of_grain(period, table.grain)]
+    if others:
+        session.execute(_DROP, _name(table) | requested_params(others))
 
 
 def _name(table: Table) -> dict[str, Any]:

@@ -75,6 +75,13 @@ ALL_TIME = Period(date.min, date.max)
 """The one period of a table that no column divides into weeks."""
 
 
+def is_of_grain(period: Period, grain: Grain) -> bool:
+    """Return whether a period is one of those that a table of this grain is loaded by."""
+    if period == ALL_TIME or grain is Grain.TABLE:
+        return period == ALL_TIME and grain is Grain.TABLE
+    return period == Period.containing(period.start, grain)
+
+
 def weeks_between(first: date, last: date) -> Iterator[Period]:
     """List the weeks from the one that contains `first` to the one that contains `last`."""
     week = Period.week_of(first)

@@ -22,6 +22,10 @@ class Orchestrator(Protocol):
         """
         ...
 
+    def registry_problems(self) -> list[str]:
+        """Return where the code location that was loaded could not follow the registry."""
+        ...
+
     def check_daemon(self, names: Collection[str]) -> str:
         """Return a message that the daemon lives, as far as this machine can see.
 

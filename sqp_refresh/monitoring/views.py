@@ -28,7 +28,9 @@ VIEWS = (
 
 _FRESHNESS = """
 SELECT table_name, is_enabled, newest_period_start, newest_period_end, days_behind, row_count,
-    last_refresh_at, next_refresh_at, refresh_frequency_hours, last_started_at, last_status,
+    CASE WHEN isfinite(last_refresh_at) THEN last_refresh_at END AS last_refresh_at,
+    least(greatest(next_refresh_at, '1970-01-01 00:00Z'), '9000-01-01 00:00Z') AS next_refresh_at,
+    least(refresh_frequency_hours, 876000) AS refresh_frequency_hours, last_started_at, last_status,
     last_message,
     (
         SELECT max(tick) FROM sqp.refresh_runs AS run WHERE run.table_name = fresh.table_name

@@ -28,7 +28,7 @@ from sqp_refresh.errors import (
 )
 from sqp_refresh.model.tables import SCHEMA
 from sqp_refresh.postgres.session import address_of
-from sqp_refresh.postgres.sqlstate import unreachable
+from sqp_refresh.postgres.sqlstate import as_refresh_error, unreachable
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -238,6 +238,8 @@ def _translated(error: BaseException) -> RefreshError:
                 f"{message}; schema {SCHEMA} holds something of another origin: move it "
                 "elsewhere, then migrate again"
             )
+        case psycopg.errors.ReadOnlySqlTransaction() | psycopg.errors.DiskFull():
+            return as_refresh_error(error)
         case psycopg.OperationalError():
             return Transient(f"{message}; nothing was changed: try again")
         case _:

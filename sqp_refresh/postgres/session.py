@@ -43,6 +43,8 @@ DEADLINES = {
     "statement_timeout": "30min",
     "lock_timeout": "60s",
     "idle_in_transaction_session_timeout": "1h",
+    # The others bound all that a transaction does; a provider's own limit would end a large week.
+    "transaction_timeout": "0",
 }
 _TIMES = {"TimeZone": "UTC", "DateStyle": "ISO"}
 # A server, a database or a role may have other defaults for what statements and values mean.
@@ -148,11 +150,12 @@ class Session:
         self.commit()
 
     def _set_local(self, settings: Mapping[str, str]) -> None:
-        """Set parameters of the server for this transaction only."""
+        """Set parameters of the server for this transaction only, those that its version has."""
         names, values = list(settings), list(settings.values())
         self.fetch_all(
             "SELECT set_config(name, value, true)"
-            " FROM unnest(%(names)s::text[], %(values)s::text[]) AS _ (name, value)",
+            " FROM unnest(%(names)s::text[], %(values)s::text[]) AS _ (name, value)"
+            " WHERE current_setting(name, true) IS NOT NULL",
             {"names": names, "values": values},
         )
 

@@ -1,54 +1,26 @@
-"""Translate psycopg's errors into `RefreshError`s, by SQLSTATE or by libpq's message.
+"""Translate psycopg's errors into `RefreshError`s, by SQLSTATE, or by words of the message.
+
+What each means is in `model/error_reasons`.
 
 Every message is one line with the remedy. None quotes the query, a value or the password.
 """
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import psycopg
 
-from sqp_refresh.errors import (
-    AccessDenied,
-    DataError,
-    NotFound,
-    RefreshError,
-    SchemaMismatch,
-    SettingsError,
-    Transient,
-    Unavailable,
-    one_line,
+from sqp_refresh.errors import RefreshError, SettingsError, Unavailable, one_line
+from sqp_refresh.model.error_reasons import (
+    POOLER_WORDS,
+    REFUSALS,
+    reason_in,
+    reason_of_sqlstate,
 )
 
-# By SQLSTATE, or by its class, which is the first two characters: the error, and the remedy.
-_MEANING: dict[str, tuple[type[RefreshError], str]] = {
-    "08": (Unavailable, "check that Postgres is up"),
-    "22": (DataError, "check the value in the source"),
-    "23": (DataError, "check the row in the source"),
-    "25P03": (Unavailable, "the server closed a transaction that stood idle; try again"),
-    "28": (AccessDenied, "check the user and password in DATABASE_URL"),
-    "40": (Transient, "try again"),
-    "53": (Unavailable, "check the server's memory, disk and connections"),
-    "55": (Transient, "another session holds a lock; try again"),
-    "54": (DataError, "check the value in the source: it is larger than Postgres can index"),
-    "57": (Unavailable, "the server ended the statement; try again"),
-    "3D": (NotFound, "check the database name in DATABASE_URL"),
-    "3F": (NotFound, "run `sqp-refresh migrate`"),
-    "42501": (AccessDenied, "grant the user of DATABASE_URL this right"),
-    "42P01": (NotFound, "run `sqp-refresh migrate`"),
-    "42703": (SchemaMismatch, "run `sqp-refresh migrate`"),
-}
-# libpq reports a refused connection without a SQLSTATE, so its message has to tell.
-_REFUSALS = (
-    "authentication failed",
-    "no password supplied",
-    "pg_hba.conf",
-    "is not permitted to log in",
-    "permission denied for database",
-    "does not exist",
-)
+# The SQLSTATEs that poolers answer with, too, whatever has gone wrong.
+_OF_POOLERS = ("08", "XX000")
 
 
 @contextmanager
@@ -57,15 +29,17 @@ def translated_errors() -> Iterator[None]:
     try:
         yield
     except psycopg.Error as error:
-        raise _translated(error) from error
+        raise as_refresh_error(error) from error
 
 
-def _translated(error: psycopg.Error) -> RefreshError:
+def as_refresh_error(error: psycopg.Error) -> RefreshError:
+    """Return the error that one of psycopg's means, in a session that was open."""
     # The error of a connection that breaks has no SQLSTATE; 08 is the class of such errors.
-    sqlstate = error.sqlstate or "08"
-    kind, remedy = _MEANING.get(sqlstate) or _MEANING.get(sqlstate[:2]) or (RefreshError, "")
-    message = f"Postgres: {server_message(error)}"
-    return kind(f"{message}; {remedy}" if remedy else message)
+    sqlstate, message = error.sqlstate or "08", server_message(error)
+    reason = reason_in(message, POOLER_WORDS) if sqlstate.startswith(_OF_POOLERS) else None
+    reason = reason or reason_of_sqlstate(sqlstate)
+    text = f"Postgres: {message}"
+    return reason.error(f"{text}; {reason.remedy}" if reason.remedy else text)
 
 
 def server_message(error: psycopg.Error) -> str:
@@ -85,10 +59,9 @@ def unreachable(message: str, address: dict[str, Any]) -> RefreshError:
     # password ends up in these parameters, and libpq's message would show it.
     if any("@" in str(address.get(part, "")) for part in ("host", "port", "dbname")):
         return malformed_url()
-    if re.search('database ".*" does not exist', message):
-        return NotFound(f"Postgres: {message}; create it, or check its name in DATABASE_URL")
-    if any(words in message for words in _REFUSALS):
-        return AccessDenied(f"Postgres: {message}; check the user and password in DATABASE_URL")
+    reason = reason_in(message, POOLER_WORDS) or reason_in(message, REFUSALS)
+    if reason:
+        return reason.error(f"Postgres: {message}; {reason.remedy}")
     return Unavailable(f"Postgres: {message}; check that it is up, and the address in DATABASE_URL")
 
 

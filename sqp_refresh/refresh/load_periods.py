@@ -20,7 +20,7 @@ from sqp_refresh.load.strategy import Strategy
 from sqp_refresh.load.target import TargetPeriod
 from sqp_refresh.model.periods import Period
 from sqp_refresh.model.rows import PeriodRows, SourceBatches, SqlRows
-from sqp_refresh.model.tables import SCHEMA, Origin
+from sqp_refresh.model.tables import SCHEMA, Origin, Table
 from sqp_refresh.model.versions import SourceVersion
 from sqp_refresh.postgres.session import Session
 from sqp_refresh.refresh.prefetch import prefetch
@@ -157,6 +157,8 @@ def _load(session: Session, state: RefreshState, period: PreparedPeriod) -> Peri
     # The transaction that closes the checkpoint is the one that waits for the disk.
     with session.transaction(synchronous_commit=False):
         lock_and_require_enabled(session, state.table)
+        if not state.loaded:
+            _forget_other_grains(session, state.table)
         baseline = loading.baseline_of(session, period.strategy, period.target, period.decision)
         loaded = loading.load(session, period.strategy, period.target, period.rows, baseline)
         if period.validator:
@@ -184,6 +186,12 @@ def _load(session: Session, state: RefreshState, period: PreparedPeriod) -> Peri
         rejected_at_source=_rejected_at_source(period),
         version=period.decision.version,
     )
+
+
+def _forget_other_grains(session: Session, table: Table) -> None:
+    """Drop what is on record of periods by which the table was loaded before, by another grain."""
+    ledger.drop_other_grains(session, table)
+    quarantine.settle_other_grains(session, table)
 
 
 def _settle_invalid(

@@ -85,9 +85,9 @@ def prefetch_versions(
         as_of: When they will read BigQuery as of.
         queries: The queries of the run that will refresh them.
     """
-    # What goes wrong does so for the refresh too, which puts it on record.
-    with suppress(Exception):
-        for table in {table.source: table for table in tables}.values():
+    for table in {table.source: table for table in tables}.values():
+        # What goes wrong does so for the refresh too, which puts it on record.
+        with suppress(Exception):
             source = source_for(settings, table, weeks, as_of, queries=queries)
             if isinstance(source, BigQuerySource):
                 source.prefetch_versions()

@@ -9,12 +9,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from graphlib import CycleError, TopologicalSorter
 
-from sqp_refresh.errors import RefreshError, SettingsError
+from sqp_refresh.errors import RefreshError, SettingsError, one_line
 from sqp_refresh.model.tables import SCHEMA, TABLES, Dependency, SourceSpec, Table
 from sqp_refresh.postgres.session import connect
 from sqp_refresh.registry import refresh_config
 from sqp_refresh.registry.refresh_config import Registration
-from sqp_refresh.registry.registration import build_table
+from sqp_refresh.registry.registration import build_table, require_name
 from sqp_refresh.registry.table_description import TableDescription, describe_tables
 from sqp_refresh.settings import Settings
 
@@ -34,10 +34,12 @@ class Catalog:
     Attributes:
         tables: The tables by name.
         problems: One line each; empty where the code and the registry agree.
+        left_out: The problem of each registered table that cannot be an asset, by its name.
     """
 
     tables: dict[str, Table]
     problems: list[str] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
 
     def table(self, name: str) -> Table:
         """Return a table by its name.
@@ -48,6 +50,22 @@ class Catalog:
         if name not in self.tables:
             raise SettingsError(f"there is no table {name!r}; choose from {', '.join(self.tables)}")
         return self.tables[name]
+
+    def without(self, name: str, problem: str) -> "Catalog":
+        """Return the same without one table, and with the problem that keeps it out."""
+        tables = {
+            other: replace(
+                table, parents={up: how for up, how in table.parents.items() if up != name}
+            )
+            for other, table in self.tables.items()
+            if other != name
+        }
+        return Catalog(tables, [*self.problems, problem], self.left_out | {name: problem})
+
+    @property
+    def registered(self) -> list[str]:
+        """The names of the tables that operators registered, parents first."""
+        return [name for name in self.tables if name not in TABLES]
 
     def filled_from(self, spec: SourceSpec | None) -> list[str]:
         """List the tables that are filled from a source, and those derived from them."""
@@ -99,19 +117,20 @@ def merge_with_registry(
         edges: The rows of refresh_dependencies.
         descriptions: How Postgres describes the tables that operators registered, by name.
     """
-    problems: list[str] = []
+    left_out: dict[str, str] = {}
     tables = dict(TABLES)
     for name, registration in registrations.items():
         if name in TABLES:
             tables[name] = _with_schedule(TABLES[name], registration)
-        elif table := _build_registered(registration, descriptions, problems):
+        elif table := _build_registered(registration, descriptions, left_out):
             tables[name] = _with_schedule(table, registration)
+    problems = list(left_out.values())
     problems += [
         f"{SCHEMA}.{name} is not in sqp.refresh_config; run `sqp-refresh migrate`"
         for name in TABLES
         if name not in registrations
     ]
-    return _connect_tables(tables, edges, problems)
+    return replace(_connect_tables(tables, edges, problems), left_out=left_out)
 
 
 def _with_schedule(table: Table, registration: Registration) -> Table:
@@ -121,24 +140,44 @@ def _with_schedule(table: Table, registration: Registration) -> Table:
 
 
 def _build_registered(
-    registration: Registration, descriptions: Mapping[str, TableDescription], problems: list[str]
+    registration: Registration,
+    descriptions: Mapping[str, TableDescription],
+    left_out: dict[str, str],
 ) -> Table | None:
     """Build a registered table; None where that is not possible, with a problem that says why."""
+    name, entered = registration.table, registration.custom_sync_params
     # A table that registered itself says nothing yet of where its rows come from.
-    if "source_table" not in registration.custom_sync_params:
-        if registration.is_enabled:
-            problems.append(
-                f"{SCHEMA}.{registration.table} is enabled, but nothing says where its rows come "
-                f"from; run `sqp-refresh register {registration.table}`, or disable it"
-            )
+    is_unsaid = isinstance(entered, dict) and "source_table" not in entered
+    if is_unsaid and not registration.is_enabled:
         return None
     try:
+        require_name(name)
+        if is_unsaid:
+            raise SettingsError(
+                f"{SCHEMA}.{name} is enabled, but nothing says where its rows come from; run "
+                f"`sqp-refresh register {name}`, or disable it"
+            )
         params = registration.sync_params
-        description = descriptions.get(registration.table)
-        return build_table(registration.table, params, description, registration.priority)
-    except SettingsError as error:
-        problems.append(str(error))
+        return build_table(name, params, descriptions.get(name), registration.priority)
+    except Exception as error:
+        # Whatever one row holds, it must not end the refreshes of all other tables.
+        left_out[name] = problem_of(name, error)
         return None
+
+
+def problem_of(table: str, error: BaseException) -> str:
+    """Return what keeps a registered table from being an asset.
+
+    Args:
+        table: Name of the table.
+        error: What went wrong as it was made into one.
+    """
+    if isinstance(error, SettingsError):
+        return str(error)
+    return (
+        f"{SCHEMA}.{table} is left out, because it cannot be defined ({type(error).__name__}: "
+        f"{one_line(error)}); correct its row in sqp.refresh_config, or disable it"
+    )
 
 
 def _connect_tables(tables: dict[str, Table], edges: Edges, problems: list[str]) -> Catalog:
@@ -157,6 +196,11 @@ def _connect_tables(tables: dict[str, Table], edges: Edges, problems: list[str])
             problems.append(
                 f"sqp.refresh_dependencies has {parent} -> {dependent}, of which the graph does "
                 "not know both"
+            )
+        elif how not in list(Dependency):
+            problems.append(
+                f"sqp.refresh_dependencies has {parent} -> {dependent} as {how!r}, which is "
+                "neither hard nor soft; the graph goes without it"
             )
         elif _closes_a_circle(parents, parent, dependent):
             problems.append(

@@ -1,13 +1,14 @@
 """Read and write `sqp.refresh_config`: which tables are refreshed, and when each is due."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from psycopg.rows import class_row
+from psycopg.rows import dict_row
 
-from sqp_refresh.errors import NotFound, Stopped
+from sqp_refresh.errors import NotFound, SettingsError, Stopped
 from sqp_refresh.model.tables import SCHEMA, Table
 from sqp_refresh.postgres.session import Session
 from sqp_refresh.registry.sync_params import SyncParams
@@ -22,7 +23,8 @@ class Registration:
         is_enabled: Whether it may be refreshed at all.
         priority: Higher is refreshed first among tables that are ready.
         next_refresh_at: When it is due.
-        custom_sync_params: What it does differently, as it was entered.
+        custom_sync_params: What it does differently, as it was entered; None where it is too large
+            or too deep to be read.
         frequency_hours: Hours between two refreshes.
     """
 
@@ -30,7 +32,7 @@ class Registration:
     is_enabled: bool
     priority: int
     next_refresh_at: datetime
-    custom_sync_params: dict[str, Any]
+    custom_sync_params: dict[str, Any] | None
     frequency_hours: int = 24
 
     @property
@@ -42,10 +44,21 @@ class Registration:
         """
         return SyncParams.read(self.table, self.custom_sync_params)
 
+    @property
+    def sync_params_if_readable(self) -> SyncParams:
+        """What it does differently; nothing where that is malformed, which its own refresh says."""
+        try:
+            return self.sync_params
+        except SettingsError:
+            return SyncParams()
 
+
+# Whatever a row holds, the others can be read: Postgres has instants and numbers that Python has
+# not, e.g. infinity, which says that a table is due at once, or never.
 _REGISTRATIONS = """
-SELECT table_name AS table, is_enabled, priority, next_refresh_at, custom_sync_params,
-    refresh_frequency_hours AS frequency_hours
+SELECT table_name AS table, is_enabled, priority, custom_sync_params::text AS custom_sync_params,
+    least(greatest(next_refresh_at, '1970-01-01 00:00Z'), '9000-01-01 00:00Z') AS next_refresh_at,
+    least(refresh_frequency_hours, 876000) AS frequency_hours
 FROM sqp.refresh_config WHERE table_schema = %(schema)s ORDER BY priority DESC, table_name
 """
 _DEPENDENCIES = """
@@ -70,11 +83,13 @@ SET last_refresh_at = now(),
     next_refresh_at = CASE
         WHEN NOT %(is_newest)s OR next_refresh_at > coalesce(%(tick)s::timestamptz, now())
             THEN next_refresh_at
-        ELSE coalesce(%(tick)s, next_refresh_at) + make_interval(
+        ELSE coalesce(%(tick)s, greatest(next_refresh_at, '1970-01-01 00:00Z')) + make_interval(
             hours => refresh_frequency_hours * (
                 1 + floor(
-                    extract(epoch FROM now() - coalesce(%(tick)s, next_refresh_at))
-                    / (3600 * refresh_frequency_hours)
+                    extract(
+                        epoch FROM now()
+                            - coalesce(%(tick)s, greatest(next_refresh_at, '1970-01-01 00:00Z'))
+                    ) / (3600.0 * refresh_frequency_hours)
                 )::integer
             )
         )
@@ -85,10 +100,16 @@ WHERE table_schema = %(schema)s AND table_name = %(table)s
 
 def read_registrations(session: Session) -> dict[str, Registration]:
     """Read every registration of the schema, by table, the highest priority first."""
-    rows = session.fetch_all(
-        _REGISTRATIONS, {"schema": SCHEMA}, row_factory=class_row(Registration)
-    )
-    return {registration.table: registration for registration in rows}
+    rows = session.fetch_all(_REGISTRATIONS, {"schema": SCHEMA}, row_factory=dict_row)
+    return {row["table"]: Registration(**row | _parsed(row)) for row in rows}
+
+
+def _parsed(row: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        return {"custom_sync_params": json.loads(row["custom_sync_params"])}
+    except (ValueError, RecursionError):
+        # A number of thousands of digits, or arrays in arrays, which Python does not read.
+        return {"custom_sync_params": None}
 
 
 def due_tables(session: Session, at: datetime) -> list[Registration]:

@@ -1,5 +1,6 @@
 """Register a table without code, and turn its row in the registry into a `Table`."""
 
+import re
 from collections.abc import Mapping
 from contextlib import closing
 
@@ -25,6 +26,10 @@ from sqp_refresh.registry.table_description import TableDescription, describe_ta
 from sqp_refresh.settings import Settings
 
 UPDATED_AT = "updated_at"
+
+# Dagster names an asset's steps by the table.
+_NAME = re.compile(r"[A-Za-z0-9_]+")
+_CONTROL_TABLE = re.compile(r"refresh_|webhook_|alembic_version$")
 
 _INSERT_OR_UPDATE = """
 INSERT INTO sqp.refresh_config AS config
@@ -68,11 +73,11 @@ def register(
     Raises:
         SettingsError: a parent is not registered.
     """
-    entry = {
-        "enabled": enabled,
-        "priority": priority,
-        "sync_params": Jsonb(sync_params.model_dump(exclude_defaults=True)),
-    }
+    changed = sync_params.model_dump(exclude_defaults=True)
+    if sync_params.source_table:
+        # A source is registered with all that says how it is read, its lack of weeks included.
+        changed["week_column"] = sync_params.week_column
+    entry = {"enabled": enabled, "priority": priority, "sync_params": Jsonb(changed)}
     names = {"schema": SCHEMA, "table": table}
     session.execute(_INSERT_OR_UPDATE, names | entry)
     for parent, dependency in parents.items():
@@ -107,6 +112,7 @@ def check_registration(
     """
     if table in TABLES:
         raise SettingsError(f"{SCHEMA}.{table} is one of the eight tables, and registered already")
+    require_name(table)
     params = SyncParams(source_table=source, key=key, columns=columns, week_column=week_column)
     description = describe_tables(session, [table]).get(table)
     if description is None:
@@ -135,6 +141,7 @@ def build_table(
     Raises:
         SettingsError: the registration and the table in Postgres do not fit; the line says where.
     """
+    require_name(name)
     if description is None:
         raise _malformed(name, "there is no such table in Postgres; create it first")
     _check_columns(name, params, description)
@@ -160,6 +167,22 @@ def build_table(
     )
 
 
+def require_name(name: str) -> None:
+    """Require that a table can be an asset by its name, and is none of those that keep the records.
+
+    Raises:
+        SettingsError: it is not; the line says what to do.
+    """
+    if _CONTROL_TABLE.match(name):
+        raise _malformed(name, "it is one of the control tables, which are never refreshed")
+    if not _NAME.fullmatch(name):
+        raise _malformed(
+            name,
+            "Dagster takes only names of the letters A to Z and a to z, digits and underscores; "
+            "rename the table",
+        )
+
+
 def _check_columns(name: str, params: SyncParams, description: TableDescription) -> None:
     """Check what fills the table, and that it may be written."""
     targets = list(params.columns.values())
@@ -180,6 +203,8 @@ def _check_columns(name: str, params: SyncParams, description: TableDescription)
 def _check_key(name: str, params: SyncParams, description: TableDescription) -> None:
     """Check that the key identifies a row, in the way that a merge needs it to."""
     targets = params.columns.values()
+    if len(set(params.key)) < len(params.key):
+        raise _malformed(name, "key names one column twice")
     unfilled = [column for column in params.key if column not in targets]
     if unfilled:
         raise _malformed(name, f"columns does not fill {', '.join(unfilled)} of the key")

@@ -1,11 +1,14 @@
 """Read `custom_sync_params` of `sqp.refresh_config`: what an operator set for one table."""
 
-from typing import Any, Self
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from sqp_refresh.errors import SettingsError
 from sqp_refresh.model.tables import SCHEMA
+
+MOST_ROWS = 10**9
+"""The most rows that a batch may have."""
 
 
 class Threshold(BaseModel):
@@ -34,7 +37,7 @@ class SyncParams(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
-    batch_size: PositiveInt | None = None
+    batch_size: Annotated[PositiveInt, Field(le=MOST_ROWS)] | None = None
     lookback_weeks: PositiveInt | None = None
     quality: dict[str, Threshold] = {}
     source_table: str | None = None
@@ -47,7 +50,7 @@ class SyncParams(BaseModel):
         return {metric: self.quality[metric]} if metric in self.quality else {}
 
     @classmethod
-    def read(cls, table: str, params: dict[str, Any]) -> Self:
+    def read(cls, table: str, params: object) -> Self:
         """Validate the parameters of a table.
 
         Args:
@@ -61,7 +64,7 @@ class SyncParams(BaseModel):
             return cls.model_validate(params)
         except ValidationError as error:
             problems = (
-                f"{'.'.join(map(str, problem['loc']))} ({problem['msg']})"
+                f"{'.'.join(map(str, problem['loc']))} ({problem['msg']})".lstrip()
                 for problem in error.errors(include_input=False, include_url=False)
             )
             raise SettingsError(

@@ -4,6 +4,7 @@ Each table that is filled from BigQuery is compared with its own ledger, in the 
 look-back; the tables derived from it are requested with it.
 """
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -12,16 +13,20 @@ import dagster as dg
 
 from sqp_refresh.defs.partitions import range_tags
 from sqp_refresh.defs.run_requests.scheduled import asset_keys
+from sqp_refresh.errors import Permanent
 from sqp_refresh.extract.query_cache import RunQueries
 from sqp_refresh.ledger.decide import restated
 from sqp_refresh.model.periods import Grain, Period, stretches
 from sqp_refresh.model.tables import SourceSpec, Table
+from sqp_refresh.model.text import listing
 from sqp_refresh.postgres.session import Session
 from sqp_refresh.refresh.lookback import weeks_behind
 from sqp_refresh.refresh.sources import source_for
 from sqp_refresh.registry import refresh_config
 from sqp_refresh.registry.catalog import Catalog
 from sqp_refresh.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 Restated = Mapping[Period, str]
 """Weeks that were restated, each with a hash of what the source holds of it now."""
@@ -47,10 +52,17 @@ def request_restated_weeks(
     for name, table in catalog.tables.items():
         # A table without weeks is compared as a whole every night.
         if name in enabled and table.source and table.grain is not Grain.TABLE:
-            params = registrations[name].sync_params
+            params = registrations[name].sync_params_if_readable
             behind[table.source][name] = weeks_behind(settings, params, now.date())
-    for weeks_by_table in behind.values():
-        by_table = _restated_by_table(session, settings, catalog.tables, weeks_by_table)
+    for spec, weeks_by_table in behind.items():
+        try:
+            by_table = _restated_by_table(session, settings, catalog.tables, weeks_by_table)
+        except Permanent as error:
+            if spec.is_vendor_report:
+                raise
+            # A registered table whose source is gone keeps none of the others from being compared.
+            logger.warning("%s was not compared: %s", listing(weeks_by_table), error)
+            continue
         for names, stretch in _stretches_by_tables(by_table):
             selected = [name for name in catalog.with_derived(names) if name in enabled]
             yield _request(names, selected, stretch, by_table[names[0]])

@@ -36,7 +36,8 @@ def request_scheduled_run(
     due = [registration for registration in registrations if registration.table in catalog.tables]
     if not due:
         return dg.SkipReason(f"no enabled table is due at {utc_minute(tick)}")
-    weeks = weeks_of_night(settings, [registration.sync_params for registration in due], tick)
+    params = [registration.sync_params_if_readable for registration in due]
+    weeks = weeks_of_night(settings, params, tick)
     if not weeks:
         return dg.SkipReason(f"no week since {settings.REFRESH_START_DATE} has ended yet")
     return dg.RunRequest(

@@ -22,12 +22,14 @@ def run_checkup(orchestrator: Orchestrator) -> list[Diagnosis]:
         settings = Settings.read()
     except RefreshError as error:
         return [Diagnosis("settings", False, str(error))]
-    return [
+    diagnoses = [
         Diagnosis("settings", True, "every setting is well formed"),
         *_check_postgres(settings),
         *_check_bigquery(settings),
         *_check_orchestrator(orchestrator),
     ]
+    # What the registry and the code location both have to say is said once.
+    return list(dict.fromkeys(diagnoses))
 
 
 def _check_postgres(settings: Settings) -> Iterator[Diagnosis]:
@@ -39,6 +41,7 @@ def _check_postgres(settings: Settings) -> Iterator[Diagnosis]:
     yield from _check_registry(catalog)
     with connect(url) as session:
         tables = list(catalog.tables)
+        yield diagnose("writes", lambda: postgres_checks.check_writable(session))
         yield diagnose("privileges", lambda: postgres_checks.check_privileges(session, tables))
         yield diagnose("pooler", lambda: postgres_checks.check_pooler(url))
         yield diagnose("timeouts", lambda: postgres_checks.check_timeouts(session))
@@ -76,4 +79,6 @@ def _check_orchestrator(orchestrator: Orchestrator) -> Iterator[Diagnosis]:
         yield Diagnosis("code location", False, str(error))
         return
     yield Diagnosis("code location", True, f"it loads, with {', '.join(names)}")
+    for problem in orchestrator.registry_problems():
+        yield Diagnosis("registry", False, problem)
     yield diagnose("daemon", lambda: orchestrator.check_daemon(names))

@@ -12,7 +12,8 @@ from pathlib import Path
 from psycopg.rows import class_row
 
 from sqp_refresh.control.table_lock import try_lock
-from sqp_refresh.errors import AccessDenied, NotFound, RefreshError, SettingsError, Unavailable
+from sqp_refresh.errors import AccessDenied, NotFound, ReadOnly, RefreshError, Unavailable
+from sqp_refresh.model.error_reasons import READ_ONLY_SQLSTATE, reason_of_sqlstate
 from sqp_refresh.model.text import listing
 from sqp_refresh.monitoring.views import read_freshness
 from sqp_refresh.postgres.session import DEADLINES, Session, connect
@@ -41,6 +42,7 @@ ORDER BY relname
 """
 _USER = "SELECT current_user, has_database_privilege(current_database(), 'TEMP')"
 _SERVER_PROCESS = "SELECT pg_backend_pid()"
+_READ_ONLY = "SELECT current_setting('transaction_read_only')::boolean, pg_is_in_recovery()"
 _TIMEOUTS = """
 SELECT name, setting::bigint FROM pg_settings
 WHERE name IN ('statement_timeout', 'transaction_timeout') ORDER BY name
@@ -137,27 +139,37 @@ def check_pooler(database_url: str) -> str:
     return "a connection keeps its server process: no pooler, or one that pools by session"
 
 
-def check_timeouts(session: Session) -> str:
-    """Return a message that nothing ends a refresh before its own deadlines do.
+def check_writable(session: Session) -> str:
+    """Return a message that the database takes writes.
 
     Raises:
-        SettingsError: the user's `transaction_timeout` does.
+        ReadOnly: it does not, so that no refresh can write, nor be on record.
     """
+    is_read_only, is_standby = session.fetch_one(_READ_ONLY)
+    session.rollback()
+    if is_read_only:
+        what = "the server is a standby" if is_standby else "the database is read-only"
+        raise ReadOnly(
+            f"{what}, so that nothing is refreshed and no run is on record; "
+            f"{reason_of_sqlstate(READ_ONLY_SQLSTATE).remedy}"
+        )
+    return "the database takes writes"
+
+
+def check_timeouts(session: Session) -> str:
+    """Return a message that nothing ends a refresh before its own deadlines do."""
     limits: dict[str, int] = dict(session.fetch_all(_TIMEOUTS))
     session.rollback()
-    # Postgres has had a transaction_timeout since version 17.
-    transaction_ms = limits.get("transaction_timeout", 0)
-    if transaction_ms:
-        raise SettingsError(
-            f"transaction_timeout of the user is {transaction_ms:,} ms, which ends a week that "
-            "takes longer; ALTER ROLE … SET transaction_timeout = 0"
-        )
-    statement_ms = limits["statement_timeout"]
+    statement_ms, transaction_ms = limits["statement_timeout"], limits.get("transaction_timeout")
     usual = f"{statement_ms:,} ms" if statement_ms else "not set"
-    return (
+    message = (
         f"statement_timeout of the user is {usual}; each transaction of a refresh sets its own, "
         f"{DEADLINES['statement_timeout']}"
     )
+    # Postgres has had a transaction_timeout since version 17.
+    if transaction_ms:
+        message += f", and lifts the user's transaction_timeout of {transaction_ms:,} ms"
+    return message
 
 
 def check_disk(session: Session) -> str:

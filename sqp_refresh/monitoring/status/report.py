@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from sqp_refresh.errors import RefreshError
 from sqp_refresh.monitoring import views
 from sqp_refresh.monitoring.doctor.diagnosis import diagnose
+from sqp_refresh.monitoring.doctor.postgres_checks import check_writable
 from sqp_refresh.monitoring.lateness import GRACE
 from sqp_refresh.monitoring.orchestrator import Orchestrator
 from sqp_refresh.monitoring.status import success_criteria
@@ -64,7 +65,9 @@ def _check_deployment(
     except RefreshError as error:
         problems.append(str(error))
     # The registry can be read only where the schema is there.
-    problems = problems or read_catalog(settings).problems
+    if not problems:
+        differences = [*read_catalog(settings).problems, *orchestrator.registry_problems()]
+        problems = list(dict.fromkeys(differences))
     schema = f"schema sqp is at {newest_revision()}"
     message = f"{schema}, the code location loads, its graph is the registry's"
     broken = [Problem(Severity.BROKEN, problem) for problem in problems]
@@ -80,4 +83,5 @@ def _take_snapshot(settings: Settings, orchestrator: Orchestrator) -> Snapshot:
             metrics=views.read_last_metrics(session),
             view_rows=views.count_rows(session),
             ticks=orchestrator.ticks_between(settings, last - WINDOW, last),
+            writes=diagnose("writes", lambda: check_writable(session)),
         )

@@ -32,6 +32,7 @@ class Snapshot:
         metrics: The metrics of each table's last judged run.
         view_rows: Rows that each view shows (count).
         ticks: The schedule's ticks of the last seven days that are `GRACE` ago, in order.
+        writes: Whether the database takes writes.
     """
 
     tables: Sequence[TableFreshness]
@@ -39,6 +40,7 @@ class Snapshot:
     metrics: Sequence[MetricResult]
     view_rows: Mapping[str, int]
     ticks: Sequence[datetime]
+    writes: Diagnosis
 
     @property
     def enabled(self) -> list[TableFreshness]:
@@ -59,7 +61,11 @@ def check_schedule(snapshot: Snapshot, daemon: Diagnosis) -> Criterion:
         snapshot: What the views show.
         daemon: Whether the orchestrator's daemon lives.
     """
-    problems = [] if daemon.is_ok else [Problem(Severity.BROKEN, daemon.message)]
+    problems = [
+        Problem(Severity.BROKEN, diagnosis.message)
+        for diagnosis in (daemon, snapshot.writes)
+        if not diagnosis.is_ok
+    ]
     if not snapshot.enabled:
         message = "every table is disabled; `sqp-refresh enable --all` to go on"
         problems.append(Problem(Severity.BROKEN, message))
@@ -100,6 +106,10 @@ def check_refreshes(snapshot: Snapshot) -> Criterion:
     if never:
         message = f"{listing(never)} not refreshed in the last 90 days; run `sqp-refresh refresh`"
         problems.append(Problem(Severity.BROKEN, message))
+    if not snapshot.writes.is_ok:
+        # The log ends where the database became read-only, and would say that all is well.
+        message = f"what has run since is not on record: {snapshot.writes.message}"
+        problems.append(Problem(Severity.UNANSWERED, message))
     good = sum(table.last_status in ("success", "warning") for table in tables)
     message = f"the last run of {good} of {len(tables)} tables went through"
     return Criterion("succeeding", message, problems)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import dagster as dg
 import pytest
@@ -155,6 +156,19 @@ def test_a_daemon_without_a_heartbeat_is_dead(url, home):
     assert {name for name, yes in answered.items() if not yes} == {"on_schedule"}
     assert "the Dagster daemon is dead since" in wrong["on_schedule"]
     assert "dagster-daemon run" in wrong["on_schedule"]
+
+
+def test_a_database_that_takes_no_writes_has_nothing_on_record_since(url, home):
+    name = urlsplit(url).path.removeprefix("/")
+    execute(url, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+
+    code, answered, wrong = answers()
+
+    assert code == 2
+    assert (answered["on_schedule"], answered["succeeding"]) == (False, None)
+    assert "the database is read-only, so that nothing is refreshed" in wrong["on_schedule"]
+    assert "what has run since is not on record" in wrong["succeeding"]
+    assert "!!  writes: the database is read-only" in sqp_refresh("doctor").stdout
 
 
 def test_a_night_that_a_person_mended_was_not_hands_off(url, ticks):
