@@ -13,9 +13,7 @@ from sqp_refresh_tests.helpers.commands import output, sqp_refresh
 from sqp_refresh_tests.helpers.database import execute, rows
 from sqp_refresh_tests.migrations.servers import VERSIONS
 
-TABLES = (
-    "SELECT relname FROM pg_class WHERE relnamespace = to_regnamespace('sqp') AND relkind = 'r'"
-)
+TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = 'sqp'"
 
 
 @pytest.fixture

@@ -70,7 +70,7 @@ def test_the_path_is_the_user_s_own(migrated_database, writer):
             "sqp.refresh_success_rate uses function public.planted(timestamp with time zone)",
         ),
         (
-            "ALTER TABLE sqp.refresh_config ALTER next_refresh_at SET DEFAULT public.planted(now())",
+            "ALTER TABLE sqp.refresh_config ALTER created_at SET DEFAULT public.planted(now())",
             "sqp.refresh_config uses function public.planted(timestamp with time zone)",
         ),
         (
