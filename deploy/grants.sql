@@ -3,6 +3,7 @@
 --   psql "$OWNER_URL" --set role=sqp_refresher --file deploy/grants.sql
 -- The role exists already: CREATE ROLE sqp_refresher LOGIN PASSWORD '…';
 BEGIN;
+SET LOCAL search_path TO pg_catalog, pg_temp;
 
 -- A week is staged in a temporary table, which the end of its transaction drops.
 SELECT current_database() AS target \gset

@@ -1,3 +1,7 @@
+-- Until the end of the transaction, a name without a schema means what Postgres itself has: what others
+-- put into a schema of the path, such as public, would run with the rights of whoever migrates.
+SET LOCAL search_path TO pg_catalog, pg_temp;
+
 -- Of two migrations at once the second waits here, then finds nothing left to do.
 SELECT pg_advisory_xact_lock(hashtextextended('sqp.alembic_version', 0));
 

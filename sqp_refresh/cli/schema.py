@@ -1,10 +1,14 @@
 """Define the commands that create, change and remove schema `sqp`."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sqp_refresh.model.tables import SCHEMA
 from sqp_refresh.settings import Settings
+
+if TYPE_CHECKING:
+    from sqp_refresh.postgres.downgrade_plan import DowngradePlan
 
 
 def migrate(
@@ -23,14 +27,38 @@ def migrate(
 
 
 def downgrade(
-    revision: Annotated[str, typer.Argument(help="Revision to go back to.")] = "base",
+    revision: Annotated[
+        str,
+        typer.Argument(
+            metavar="REVISION",
+            help="Revision to go back to, e.g. 0007; base removes the whole schema.",
+        ),
+    ],
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
 ) -> None:
-    """Undo migrations, and delete their tables with the rows; by default the whole schema."""
+    """Undo migrations, and delete the tables that they created, with their rows."""
     from sqp_refresh.postgres import migrate as migrations
+    from sqp_refresh.postgres.downgrade_plan import plan_downgrade, target_revisions
 
+    known = target_revisions()
+    if revision not in known:
+        message = f"there is no revision {revision!r}; choose from {', '.join(known)}"
+        typer.secho(f"sqp-refresh: {message}", err=True, fg=typer.colors.RED)
+        raise typer.Exit(2)
     database_url = Settings.read().database_url
     if not yes:
-        typer.confirm("This deletes tables in schema sqp and the rows in them. Go on?", abort=True)
+        _confirm(plan_downgrade(database_url, revision))
     removed = migrations.downgrade(database_url, revision)
     typer.echo(f"removed {', '.join(removed)}" if removed else "nothing to do")
+
+
+def _confirm(plan: "DowngradePlan") -> None:
+    """Ask whether to go on, unless there is nothing to do; end the command if not."""
+    if not plan.revisions:
+        return
+    place = f"database {plan.database} at {plan.host}"
+    loss = "deletes tables with their rows:" if plan.rows_by_table else "deletes no table."
+    typer.echo(f"This takes back {', '.join(plan.revisions)} in {place}. It {loss}")
+    for table, rows in plan.rows_by_table.items():
+        typer.echo(f"  {SCHEMA}.{table}: {rows:,} rows")
+    typer.confirm("Go on?", abort=True)

@@ -231,8 +231,12 @@ def _comparison(table: Table, read: ReadRows) -> dict[str, sql.Composable]:
             sql.SQL("{} AS {}").format(_new_value(table, column), identifier(column.name))
             for column in table.values
         ),
-        "new_values": _listed(_new_value(table, column) for column in table.values),
-        "present_values": _listed(identifier("present", column.name) for column in table.values),
+        "new_values": _listed(
+            _comparable(column, _new_value(table, column)) for column in table.values
+        ),
+        "present_values": _listed(
+            _comparable(column, identifier("present", column.name)) for column in table.values
+        ),
         "assignments": _listed(_assignments(table)),
         "is_same_tuple": _IS_SAME_TUPLE,
     }
@@ -277,6 +281,15 @@ def _new_value(table: Table, column: Column) -> sql.Composable:
         return incoming
     known = sql.SQL("nullif({}, '')").format(identifier("present", column.name))
     return sql.SQL("coalesce({}, {})").format(incoming, known)
+
+
+def _comparable(column: Column, value: sql.Composable) -> sql.Composable:
+    """Compose a value as it is compared: one of an extension's type as the text that it is.
+
+    The operators of such a type are in a schema that a session does not search, and so the schema
+    of the type itself is part of its name.
+    """
+    return sql.SQL("CAST({} AS text)").format(value) if "." in column.type else value
 
 
 def _names(columns: Iterable[Column]) -> sql.Composed:

@@ -27,7 +27,7 @@ from sqp_refresh.errors import (
     one_line,
 )
 from sqp_refresh.model.tables import SCHEMA
-from sqp_refresh.postgres.session import address_of
+from sqp_refresh.postgres.session import SET_SEARCH_PATH, address_of
 from sqp_refresh.postgres.sqlstate import as_refresh_error, unreachable
 
 if TYPE_CHECKING:
@@ -199,11 +199,12 @@ def _transaction(database_url: str) -> Iterator[Connection]:
         "postgresql+psycopg://",
         creator=lambda: _connect(database_url),
         poolclass=NullPool,
-        # A migration that waited for another one must see what that one did.
-        isolation_level="READ COMMITTED",
+        # No migration needs the type, which would be looked for in the catalog each time.
+        use_native_hstore=False,
     )
     try:
         with engine.begin() as connection:
+            connection.exec_driver_sql(SET_SEARCH_PATH)
             yield connection
     except DBAPIError as error:
         raise _translated(error.orig or error) from error
@@ -217,6 +218,10 @@ def _connect(database_url: str) -> psycopg.Connection:
     except psycopg.Error as error:
         raise unreachable(one_line(error), address) from None
     connection.add_notice_handler(lambda notice: _log.warning(notice.message_primary))
+    # A migration that waited for another one must see what that one did.
+    connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+    # SQLAlchemy asks the server for its version and more, in a transaction that is begun here.
+    connection.execute(SET_SEARCH_PATH)
     return connection
 
 

@@ -14,6 +14,7 @@ from typing import Any, LiteralString, TypeVar, cast, overload
 
 import psycopg
 from psycopg import conninfo, sql
+from psycopg.pq import TransactionStatus
 from psycopg.rows import RowFactory, tuple_row
 
 from sqp_refresh.errors import RefreshError
@@ -37,6 +38,14 @@ _KEEPALIVE = {
     "keepalives_count": 3,
     "tcp_user_timeout": 60_000,
 }
+# A name without a schema means what Postgres itself has, never what somebody put into a schema of
+# the user's own path: a function or operator there may fit a call better, and would run as this
+# user. Temporary tables come last; without being named they would come first.
+SET_SEARCH_PATH = "SET LOCAL search_path TO pg_catalog, pg_temp"
+"""The first statement of every transaction; it looks up no function or operator itself."""
+
+_BEGIN = "BEGIN; " + SET_SEARCH_PATH
+
 # Nothing waits for ever. These are set in each transaction, not once for the session, because a
 # connection pooler may run each transaction on another connection.
 DEADLINES = {
@@ -61,10 +70,23 @@ _PLANNING = {"work_mem": "64MB", "jit": "off"}
 
 
 class Session:
-    """One connection to the target, open until the `with` block that `connect` opened ends."""
+    """One connection to the target, open until the `with` block that `connect` opened ends.
+
+    A statement outside of a transaction begins one, which `commit` or `rollback` ends.
+    """
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self._connection = connection
+
+    @property
+    def host(self) -> str:
+        """Return the server of this connection: a host, or the directory of a socket."""
+        return self._connection.info.host
+
+    @property
+    def database(self) -> str:
+        """Return the name of the database of this connection."""
+        return self._connection.info.dbname
 
     @overload
     def fetch_all(
@@ -92,6 +114,7 @@ class Session:
                 column of the query. Rows are tuples by default.
         """
         with translated_errors(), self._connection.cursor(row_factory=row_factory) as cursor:
+            self._begin_unless_begun()
             return cursor.execute(query, params).fetchall()
 
     def fetch_one(self, query: Statement, params: Parameters | None = None) -> tuple[Any, ...]:
@@ -102,6 +125,7 @@ class Session:
     def execute(self, statement: Statement, params: Parameters | None = None) -> int:
         """Run one statement, and return the number of rows that it wrote."""
         with translated_errors():
+            self._begin_unless_begun()
             return self._connection.execute(statement, params).rowcount
 
     def copy(self, statement: Statement, data: Iterable[bytes | memoryview]) -> int:
@@ -114,6 +138,7 @@ class Session:
             data: Pieces of the data, in the format that the statement names.
         """
         with translated_errors(), self._connection.cursor() as cursor:
+            self._begin_unless_begun()
             with cursor.copy(statement) as to_server:
                 for piece in data:
                     to_server.write(piece)
@@ -148,6 +173,14 @@ class Session:
             self._rollback_quietly()
             raise
         self.commit()
+
+    def _begin_unless_begun(self) -> None:
+        """Begin a transaction that looks for names in Postgres itself only.
+
+        Both statements are sent as one, so that no pooler and no other statement comes between.
+        """
+        if self._connection.info.transaction_status is TransactionStatus.IDLE:
+            self._connection.execute(_BEGIN)
 
     def _set_local(self, settings: Mapping[str, str]) -> None:
         """Set parameters of the server for this transaction only, those that its version has."""
@@ -184,8 +217,8 @@ def connect(database_url: str, *, connect_timeout_s: int = CONNECT_TIMEOUT_S) ->
     address = address_of(database_url, connect_timeout_s)
     try:
         # A pooler may run each transaction on another connection, which does not have the prepared
-        # statements of the one before.
-        connection = psycopg.connect(**address, prepare_threshold=None)
+        # statements of the one before. The session itself begins transactions, by `_BEGIN`.
+        connection = psycopg.connect(**address, autocommit=True, prepare_threshold=None)
     except psycopg.OperationalError as error:
         raise unreachable(server_message(error), address) from None
     # As the statements are written: each sees what others have committed before it.
@@ -204,7 +237,6 @@ def _set_times_to_utc(connection: psycopg.Connection[Any]) -> None:
             if value not in (connection.info.parameter_status(name) or ""):
                 setting = sql.SQL("SET {} TO {}").format(sql.Identifier(name), sql.Literal(value))
                 connection.execute(setting)
-        connection.commit()
 
 
 def address_of(database_url: str, connect_timeout_s: int = CONNECT_TIMEOUT_S) -> dict[str, Any]:

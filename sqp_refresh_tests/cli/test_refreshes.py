@@ -46,18 +46,6 @@ def test_migrate_prints_sql_without_any_setting():
     assert "CREATE TABLE sqp.search_query_performance" in done.stdout
 
 
-def test_downgrade_asks_first(migrated_database):
-    variables = {"DATABASE_URL": migrated_database}
-
-    refused = sqp_refresh("downgrade", variables=variables)
-    done = sqp_refresh("downgrade", "--yes", variables=variables)
-
-    assert refused.returncode == 1
-    assert "deletes tables" in refused.stdout
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("removed ")
-
-
 def test_refresh_shows_what_it_did(environment, source):
     rows = three_weeks()
     source.write(rows)

@@ -80,10 +80,10 @@ def test_a_percent_sign_in_a_name_is_no_parameter(migrated_database):
 def test_a_transaction_commits_all_of_it_or_nothing(migrated_database):
     with connect(migrated_database) as session:
         with session.transaction():
-            session.execute("CREATE TABLE numbers AS SELECT 1 AS number")
+            session.execute("CREATE TABLE public.numbers AS SELECT 1 AS number")
         with pytest.raises(ZeroDivisionError), session.transaction(synchronous_commit=False):
             assert session.fetch_one("SHOW synchronous_commit") == ("off",)
-            assert session.execute("INSERT INTO numbers SELECT generate_series(2, 4)") == 3
+            assert session.execute("INSERT INTO public.numbers SELECT generate_series(2, 4)") == 3
             raise ZeroDivisionError
 
-        assert session.fetch_all("SELECT number FROM numbers") == [(1,)]
+        assert session.fetch_all("SELECT number FROM public.numbers") == [(1,)]

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from sqp_refresh.errors import RefreshError
-from sqp_refresh.monitoring.doctor import bigquery_checks, postgres_checks
+from sqp_refresh.monitoring.doctor import bigquery_checks, foreign_code, postgres_checks
 from sqp_refresh.monitoring.doctor.diagnosis import Diagnosis, diagnose
 from sqp_refresh.monitoring.orchestrator import Orchestrator
 from sqp_refresh.postgres.migrate import newest_revision, require_newest_revision
@@ -43,6 +43,7 @@ def _check_postgres(settings: Settings) -> Iterator[Diagnosis]:
         tables = list(catalog.tables)
         yield diagnose("writes", lambda: postgres_checks.check_writable(session))
         yield diagnose("privileges", lambda: postgres_checks.check_privileges(session, tables))
+        yield diagnose("search path", lambda: foreign_code.check_search_path(session))
         yield diagnose("pooler", lambda: postgres_checks.check_pooler(url))
         yield diagnose("timeouts", lambda: postgres_checks.check_timeouts(session))
         yield diagnose("disk", lambda: postgres_checks.check_disk(session))
