@@ -16,7 +16,7 @@ from sqp_refresh.model.versions import SourceVersion
 from sqp_refresh.postgres.session import Session
 from sqp_refresh.refresh.lookback import weeks_of_table
 from sqp_refresh.refresh.request import RefreshRequest
-from sqp_refresh.refresh.sources import Source
+from sqp_refresh.refresh.sources import Source, versions_to_compare
 from sqp_refresh.registry import refresh_config
 from sqp_refresh.registry.sync_params import SyncParams
 
@@ -110,7 +110,7 @@ def _decide(
     table = source.table
     schema = audit_log.find_source_schema(session, table) if table.source else {}
     try:
-        versions = source.versions(session, periods)
+        versions = versions_to_compare(session, source, periods)
     except SchemaMismatch as mismatch:
         raise explained(mismatch, table.source, schema) from None
     require_percentages(
