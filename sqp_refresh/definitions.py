@@ -8,6 +8,7 @@ from sqp_refresh import gc_tuning
 from sqp_refresh.defs.asset_checks import table_checks
 from sqp_refresh.defs.assets import left_out_assets, source_assets, table_assets
 from sqp_refresh.defs.io_managers import PostgresIOManager, bigquery_io_manager
+from sqp_refresh.defs.jobs.check_job import check_every_period, weekly_check_schedule
 from sqp_refresh.defs.jobs.daily_refresh import daily_refresh
 from sqp_refresh.defs.jobs.dashboard_job import dashboard_asset, dashboard_sensor, draw_dashboard
 from sqp_refresh.defs.jobs.maintenance_job import maintenance, maintenance_schedules
@@ -85,8 +86,12 @@ def _assemble(settings: Settings, catalog: Catalog, queries: RunQueries | None) 
             dashboard_asset(settings, catalog),
         ],
         asset_checks=table_checks(settings, catalog),
-        jobs=[daily_refresh, draw_dashboard, maintenance],
-        schedules=[daily_refresh_schedule(settings, catalog), *maintenance_schedules()],
+        jobs=[daily_refresh, draw_dashboard, check_every_period, maintenance],
+        schedules=[
+            daily_refresh_schedule(settings, catalog),
+            weekly_check_schedule,
+            *maintenance_schedules(),
+        ],
         sensors=[*sensors(settings, catalog), dashboard_sensor()],
         resources={"bigquery": bigquery_io_manager(queries), "postgres": PostgresIOManager()},
         executor=_EXECUTORS[settings.REFRESH_EXECUTOR],

@@ -42,6 +42,15 @@ class Verdict:
     ok: bool | None
     is_error: bool
 
+    @property
+    def judged(self) -> list[Measurement]:
+        """The measurements that there is something to judge by."""
+        return [
+            measurement
+            for measurement in self.measurements
+            if _can_evaluate(self.metric, measurement)
+        ]
+
     def of(self, measurement: Measurement) -> str:
         """Return the verdict on one period."""
         if not _can_evaluate(self.metric, measurement):

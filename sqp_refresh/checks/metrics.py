@@ -42,6 +42,7 @@ class Metric:
         fails_above: Above this a warning becomes an error.
         is_compared: Whether it must equal what the source says, instead.
         is_added: Whether a run's weeks are added up; of the others the worst is recorded.
+        is_of_table: Whether it is measured of the table, and not of each period.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Metric:
     fails_above: float | None = None
     is_compared: bool = False
     is_added: bool = False
+    is_of_table: bool = False
 
 
 def _compared(name: str, check: str, description: str) -> Metric:
@@ -99,6 +101,7 @@ METRICS = {
             CheckSeverity.WARNS,
             maximum=0,
             is_added=True,
+            is_of_table=True,
         ),
         Metric(
             "null_ratio",
@@ -122,6 +125,7 @@ METRICS = {
             CheckSeverity.WARNS,
             maximum=10,
             fails_above=28,
+            is_of_table=True,
         ),
         Metric(
             "missing_weeks",
@@ -130,6 +134,7 @@ METRICS = {
             CheckSeverity.FAILS,
             maximum=0,
             is_added=True,
+            is_of_table=True,
         ),
         Metric(
             "funnel_violations",
@@ -170,6 +175,7 @@ METRICS = {
             CheckSeverity.WARNS,
             maximum=0,
             is_added=True,
+            is_of_table=True,
         ),
     )
 }

@@ -1,29 +1,24 @@
 """Check a table: measure it, compare it with what it should be, and record every metric."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime
-from statistics import median
 
 from sqp_refresh.alerts import rules
 from sqp_refresh.checks import data_quality, metric_sql
 from sqp_refresh.checks.data_quality import Recorded
-from sqp_refresh.checks.evaluate import Measurement, Verdict, evaluate
+from sqp_refresh.checks.evaluate import Verdict, evaluate
+from sqp_refresh.checks.failed_periods import keep_failed, mark_edited
+from sqp_refresh.checks.measure_table import measure_table
 from sqp_refresh.checks.metrics import METRICS, Metric, with_thresholds
-from sqp_refresh.checks.reconcile import expected_totals
 from sqp_refresh.control import audit_log
 from sqp_refresh.control.audit_log import Run
 from sqp_refresh.errors import NotFound
-from sqp_refresh.ledger.ledger import read_entries, row_counts
-from sqp_refresh.model.periods import Grain, Period, periods_touched, weeks_between
+from sqp_refresh.ledger.ledger import row_counts
+from sqp_refresh.ledger.verdicts import failed_periods
+from sqp_refresh.model.periods import Grain, Period, periods_touched
 from sqp_refresh.model.tables import SCHEMA, SourceSpec, Table
-from sqp_refresh.model.versions import SourceVersion, Version
 from sqp_refresh.postgres.session import Session
 from sqp_refresh.registry import refresh_config
-
-WEEKS_BEFORE = 8
-"""The weeks whose median a week's volume is compared with."""
-
-_FEWEST_WEEKS = 4  # a median of fewer weeks says nothing
 
 
 def metrics_of(table: Table) -> list[Metric]:
@@ -53,19 +48,23 @@ def run_checks(
     *,
     today: date,
     only: Collection[str] = (),
+    and_failed: bool = False,
 ) -> list[Verdict]:
     """Check a table's periods, and record what every metric says of them for its latest refresh.
 
-    Where one says that there is an error, receivers of alerts are told so.
+    Where one says that there is an error, receivers of alerts are told so. Periods that failed when
+    they were last judged are judged again with any others: what is recorded is true of them, too.
 
         run_checks(session, TABLES["monthly_summary"], None, today=date.today())
 
     Args:
         session: A session in a transaction.
         table: The table.
-        weeks: The weeks whose periods are checked; None is all that the table has rows of.
+        weeks: The weeks whose periods are checked; None is all that the table has rows of, and then
+            every period is looked at for rows that somebody else has written, too.
         today: The day that freshness is counted from.
         only: Names of the checks to make; none is all of them.
+        and_failed: Whether to return also what is said of the periods that failed before.
 
     Raises:
         NotFound: the table was never refreshed, so there is nothing to check.
@@ -76,11 +75,24 @@ def run_checks(
         raise NotFound(f"{SCHEMA}.{table.name} was never refreshed, so there is nothing to check")
     thresholds = refresh_config.require_registered(session, table).sync_params.quality
     metrics = with_thresholds(metrics_of(table), thresholds)
-    periods = row_counts(session, table) if weeks is None else periods_touched(weeks, table.grain)
-    measured = _measurements(session, table, list(periods), run, today)
-    verdicts = evaluate(
-        {metric: measured[metric.name] for metric in metrics if not only or metric.check in only}
+    metrics = [metric for metric in metrics if not only or metric.check in only]
+    asked = list(
+        row_counts(session, table) if weeks is None else periods_touched(weeks, table.grain)
     )
+    failed = [period for period in failed_periods(session, table) if period not in asked]
+    measured = measure_table(session, table, sorted([*asked, *failed]), run, today)
+    verdicts = evaluate({metric: measured.measurements[metric.name] for metric in metrics})
+    _record(session, table, run, verdicts)
+    keep_failed(session, table, measured, verdicts)
+    if weeks is None:
+        mark_edited(session, table)
+    if and_failed or not failed:
+        return verdicts
+    return evaluate({metric: measured.of(metric.name, without=failed) for metric in metrics})
+
+
+def _record(session: Session, table: Table, run: Run, verdicts: Sequence[Verdict]) -> None:
+    """Record the verdicts for a run, and alert receivers of errors."""
     data_quality.record(session, run.id, map(_recorded, verdicts))
     rules.alert_failed_checks(
         session,
@@ -90,7 +102,6 @@ def run_checks(
         metadata=run.metadata,
         at=datetime.now(UTC),
     )
-    return verdicts
 
 
 def _recorded(verdict: Verdict) -> Recorded:
@@ -98,68 +109,3 @@ def _recorded(verdict: Verdict) -> Recorded:
     return Recorded(
         metric.name, verdict.value, verdict.expected, metric.minimum, metric.maximum, verdict.ok
     )
-
-
-def _measurements(
-    session: Session, table: Table, periods: Sequence[Period], run: Run, today: date
-) -> dict[str, list[Measurement]]:
-    """Measure everything of each period, and of the table; by the name of the metric."""
-    versions = {
-        period: entry.version for period, entry in read_entries(session, table, periods).items()
-    }
-    values = metric_sql.measure(session, table, versions)
-    expected = expected_totals(session, table, versions)
-    counts = row_counts(session, table)
-    for period, of_period in values.items():
-        of_period["volume_ratio"] = _volume_ratio(counts, period)
-        of_period |= _of_version(versions[period])
-    measurements: dict[str, list[Measurement]] = {name: [] for name in METRICS}
-    for period, of_period in values.items():
-        for name, value in of_period.items():
-            should = expected.get(period, {}).get(name)
-            measurements[name].append(Measurement(name, str(period), value, should))
-    for name, value in _of_table(table, counts, run, today):
-        measurements[name].append(Measurement(name, "the whole table", value))
-    measurements["out_of_reach"] += _out_of_reach(run)
-    return measurements
-
-
-def _of_version(version: Version | None) -> dict[str, float | int | None]:
-    """Return what was counted of a period's rows in BigQuery when it was last loaded."""
-    if not isinstance(version, SourceVersion):
-        return {"quarantined_ratio": 0.0}
-    return {
-        "quarantined_ratio": version.rejected_ratio,
-        "shared_keys": version.shared_keys,
-        "off_midnight": version.off_midnight,
-    }
-
-
-def _out_of_reach(run: Run) -> Iterator[Measurement]:
-    """Measure the rows that no refresh will look at, in a period that goes from first to last."""
-    if reach := run.metadata.get("out_of_reach"):
-        dates = [reach["first"], reach["last"]]
-        period = f"{dates[0]} to {dates[1]}" if reach["misdated"] else "the whole table"
-        yield Measurement("out_of_reach", period, reach["undated"] + reach["misdated"])
-
-
-def _volume_ratio(counts: Mapping[Period, int], period: Period) -> float | None:
-    """Compare the rows of a week with the median of the weeks before it."""
-    before = [rows for week, rows in counts.items() if week < period][-WEEKS_BEFORE:]
-    usual = median(before) if len(before) >= _FEWEST_WEEKS else 0
-    return counts.get(period, 0) / usual if usual else None
-
-
-def _of_table(
-    table: Table, counts: Mapping[Period, int], run: Run, today: date
-) -> Iterator[tuple[str, int]]:
-    """Measure what no single period tells."""
-    yield "rerun_changes", run.metadata.get("rerun_changes") or 0
-    if not counts or table.grain is Grain.TABLE:
-        return
-    first, last = min(counts), max(counts)
-    yield "freshness_days", max(0, (today - last.end).days)
-    # The first day of a month is not that of a week: the week that holds it began before.
-    weeks = [week for week in weeks_between(first.start, last.end) if week.start >= first.start]
-    between = periods_touched(weeks, table.grain)
-    yield "missing_weeks", len(set(between) - counts.keys())

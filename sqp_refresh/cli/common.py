@@ -12,7 +12,8 @@ from rich.console import Console
 from sqp_refresh.errors import SettingsError
 from sqp_refresh.extract.query_cache import RunQueries
 from sqp_refresh.model.periods import Period, finished_weeks, weeks_between
-from sqp_refresh.refresh.lookback import default_weeks
+from sqp_refresh.model.text import listing
+from sqp_refresh.refresh.lookback import default_weeks, periods_outside, weeks_of_periods
 from sqp_refresh.refresh.sources import prefetch_versions
 from sqp_refresh.registry.catalog import Catalog, read_catalog
 from sqp_refresh.settings import Settings
@@ -34,7 +35,13 @@ LastDay = Annotated[
     datetime | None,
     typer.Option("--to", formats=["%Y-%m-%d"], help="Any day of the last week."),
 ]
-Force = Annotated[bool, typer.Option("--force", help="Copy unchanged weeks too.")]
+Force = Annotated[
+    bool,
+    typer.Option(
+        "--force",
+        help="Copy unchanged weeks too; without --from and --to, every week that was published.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
@@ -83,6 +90,43 @@ def requested_weeks(
             f"weeks from {start} to {end} are not all between {finished[0]} and {finished[-1]}; "
             "choose finished weeks, or set REFRESH_START_DATE"
         )
+    return weeks
+
+
+def weeks_to_refresh(
+    settings: Settings,
+    catalog: Catalog,
+    tables: Sequence[str] | None,
+    first: datetime | None,
+    last: datetime | None,
+    *,
+    force: bool,
+) -> list[Period]:
+    """Return the weeks from one day to another; if neither is given, the look-back.
+
+    With `force`, they are all weeks since the oldest that one of the tables has published, and what
+    that leaves out is printed.
+
+    Raises:
+        SettingsError: not all of them are finished weeks since REFRESH_START_DATE.
+    """
+    if not force or first or last:
+        return requested_weeks(settings, first, last)
+    from sqp_refresh.ledger.verdicts import published_periods
+    from sqp_refresh.postgres.session import connect
+
+    names = requested_tables(catalog, tables or [], enabled_tables(settings, catalog))
+    with connect(settings.database_url) as session:
+        published = {name: published_periods(session, catalog.table(name)) for name in names}
+    every = [period for periods in published.values() for period in periods]
+    weeks = weeks_of_periods(settings, every, datetime.now(UTC).date())
+    for name, periods in published.items():
+        if outside := periods_outside(weeks, periods, catalog.table(name).grain):
+            typer.echo(
+                f"{name}: {listing(outside)} left out, which lies before REFRESH_START_DATE "
+                f"{settings.REFRESH_START_DATE}",
+                err=True,
+            )
     return weeks
 
 

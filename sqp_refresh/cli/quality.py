@@ -23,7 +23,10 @@ from sqp_refresh.cli.common import (
 from sqp_refresh.cli.console import grid_of
 from sqp_refresh.control import quarantine
 from sqp_refresh.errors import NotFound, Permanent, Stopped
+from sqp_refresh.ledger.verdicts import periods_to_reload
 from sqp_refresh.model.periods import ALL_TIME, Grain, Period, finished_weeks, stretches
+from sqp_refresh.model.text import listing
+from sqp_refresh.model.versions import ROW_COUNT
 from sqp_refresh.postgres.session import connect
 from sqp_refresh.registry.catalog import Catalog
 from sqp_refresh.settings import Settings
@@ -55,8 +58,10 @@ def check(
         rows += [{"table": name, "error": error} for name, error in errors.items()]
         typer.echo(json_format.dumps(rows, indent=2))
     else:
+        to_reload = _read_periods_to_reload(settings, catalog, verdicts)
         for name, verdicts_of_table in verdicts.items():
             _print_verdicts(name, verdicts_of_table)
+            _print_periods(verdicts_of_table, to_reload.get(name, ()))
         for name, error in errors.items():
             console.print(f"{name}: {error}", style="red", markup=False, soft_wrap=True)
     if errors or any(
@@ -103,6 +108,32 @@ def _print_verdicts(table: str, verdicts: "Sequence[Verdict]") -> None:
         line = f"  {verdict.metric.check}: {verdict}"
         style = "red" if verdict.is_error else "yellow"
         console.print(line, style=style, markup=False, soft_wrap=True)
+
+
+def _read_periods_to_reload(
+    settings: Settings, catalog: Catalog, names: Iterable[str]
+) -> Mapping[str, Sequence[Period]]:
+    with connect(settings.database_url) as session:
+        return periods_to_reload(session, [catalog.tables[name] for name in names])
+
+
+def _print_periods(verdicts: "Sequence[Verdict]", to_reload: Sequence[Period]) -> None:
+    """Print which periods could not be judged, and which the next refresh makes again."""
+    unjudged = [
+        measurement.period
+        for verdict in verdicts
+        if verdict.metric.name == ROW_COUNT
+        for measurement in verdict.measurements
+        if verdict.of(measurement) == "not judged"
+    ]
+    lines = {
+        "not compared, as what it was made from has changed since or is gone": unjudged,
+        "the next refresh makes it again": to_reload,
+    }
+    for reason, periods in lines.items():
+        if periods:
+            line = f"  {listing(periods)}: {reason}"
+            console.print(line, style="yellow", markup=False, soft_wrap=True)
 
 
 @quarantine_app.command("list")

@@ -16,8 +16,8 @@ from sqp_refresh.cli.common import (
     enabled_tables,
     load_settings_and_catalog,
     requested_tables,
-    requested_weeks,
     run_refresh,
+    weeks_to_refresh,
 )
 from sqp_refresh.registry.catalog import read_catalog
 
@@ -31,7 +31,7 @@ def refresh(
 ) -> None:
     """Refresh tables now, through the job that the schedule runs; the look-back by default."""
     settings, catalog = load_settings_and_catalog()
-    weeks = requested_weeks(settings, first, last)
+    weeks = weeks_to_refresh(settings, catalog, table, first, last, force=force)
     if not run_refresh(settings, catalog, weeks, table or [], force, json):
         raise typer.Exit(1)
 
@@ -49,7 +49,7 @@ def plan(
 
     settings, catalog = load_settings_and_catalog()
     tables = requested_tables(catalog, table or [], enabled_tables(settings, catalog))
-    weeks = requested_weeks(settings, first, last)
+    weeks = weeks_to_refresh(settings, catalog, table, first, last, force=force)
     periods = dry_run.plan(settings, catalog, tables, weeks, force=force)
     if json:
         typer.echo(plan_as_json(list(periods)))

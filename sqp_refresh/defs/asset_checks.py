@@ -1,7 +1,7 @@
 """Define the asset checks, which run with every refresh of their table, or alone."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
@@ -49,7 +49,7 @@ def _checks(table: Table, settings: Settings) -> dg.AssetChecksDefinition:
     @dg.multi_asset_check(name=f"{table.name}_checks", specs=specs, can_subset=True)
     def checks(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         selected = {key.name for key in context.selected_asset_check_keys}
-        verdicts = _evaluate(table, weeks_of_run(context.op_execution_context), selected)
+        verdicts = evaluate_checks(table, weeks_of_run(context.op_execution_context), selected)
         for name, of_check in groupby(verdicts, key=lambda verdict: verdict.metric.check):
             yield _result(name, list(of_check))
 
@@ -69,13 +69,25 @@ def _spec(
     )
 
 
-def _evaluate(table: Table, weeks: Sequence[Period] | None, checks: set[str]) -> list[Verdict]:
-    """Evaluate some of a table's checks, and again where the database could not be reached."""
+def evaluate_checks(
+    table: Table, weeks: Sequence[Period] | None, checks: Collection[str] = ()
+) -> list[Verdict]:
+    """Evaluate a table's checks, and again where the database could not be reached.
+
+    Args:
+        table: The table.
+        weeks: The weeks whose periods are checked; None is all that the table has rows of.
+        checks: Names of the checks to evaluate; none is all of them.
+
+    Raises:
+        NotFound: the table was never refreshed, so there is nothing to check.
+        RefreshError: see `errors`.
+    """
 
     def evaluate() -> list[Verdict]:
         today = datetime.now(UTC).date()
         with connect(Settings.read().database_url) as session, session.transaction():
-            return run_checks(session, table, weeks, today=today, only=checks)
+            return run_checks(session, table, weeks, today=today, only=checks, and_failed=True)
 
     return retrying()(evaluate)
 

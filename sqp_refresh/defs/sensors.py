@@ -1,4 +1,4 @@
-"""Define the sensors, which see to late nights, failed runs, restated weeks and alerts.
+"""Define the sensors, which see to late nights, failed runs, wrong or restated weeks, and alerts.
 
 All but the last only request runs of the nightly job; a run that turns out to have nothing to do
 costs a query. While Postgres cannot be reached they do nothing, and make up for it afterwards.
@@ -15,6 +15,7 @@ from sqp_refresh.defs.cron import last_tick
 from sqp_refresh.defs.jobs.daily_refresh import daily_refresh
 from sqp_refresh.defs.partitions import TICK_TAG
 from sqp_refresh.defs.run_requests.code_location import is_of, location_of
+from sqp_refresh.defs.run_requests.doubted import request_doubted_periods
 from sqp_refresh.defs.run_requests.failed import request_reruns
 from sqp_refresh.defs.run_requests.restated import request_restated_weeks
 from sqp_refresh.defs.run_requests.scheduled import request_scheduled_run
@@ -31,6 +32,7 @@ GRACE = timedelta(minutes=3)
 
 OFTEN_S = 30
 EVERY_MINUTE_S = 60
+HOURLY_S = 3600
 TWICE_A_DAY_S = 12 * 3600
 
 
@@ -56,6 +58,12 @@ def sensors(settings: Settings, catalog: Catalog) -> list[dg.SensorDefinition]:
             "Requests weeks that the source has restated behind the look-back of their table.",
             TWICE_A_DAY_S,
             lambda context: _request_restated_weeks(context, settings, catalog),
+        ),
+        _sensor(
+            "doubted_periods",
+            "Requests periods of any age that a check has found to differ from their source.",
+            HOURLY_S,
+            lambda context: _request_doubted_periods(settings, catalog),
         ),
         _sensor(
             "alert_delivery",
@@ -131,6 +139,12 @@ def _request_restated_weeks(
     with connect(settings.database_url) as session:
         requests = list(request_restated_weeks(session, settings, catalog, now))
     yield from requests or [dg.SkipReason("no week behind the look-back of its table was restated")]
+
+
+def _request_doubted_periods(settings: Settings, catalog: Catalog) -> Evaluation:
+    with connect(settings.database_url) as session:
+        requests = list(request_doubted_periods(session, settings, catalog, datetime.now(UTC)))
+    yield from requests or [dg.SkipReason("no period is known to differ from its source")]
 
 
 def _deliver_alerts(context: dg.SensorEvaluationContext, settings: Settings) -> Evaluation:

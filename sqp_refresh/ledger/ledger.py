@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 from psycopg.rows import dict_row
@@ -25,7 +25,7 @@ from sqp_refresh.postgres.session import Session
 
 _ENTRIES = """
 SELECT period_start, period_end, source_state, definition_hash, needs_reload, target_state,
-    row_count, row_fingerprints IS NOT NULL AS has_row_hashes
+    row_count, row_fingerprints IS NOT NULL AS has_row_hashes, failed_metrics, published_at
 FROM sqp.refresh_periods
 WHERE table_schema = %(schema)s AND table_name = %(table)s
     AND period_start BETWEEN %(first)s AND %(last)s
@@ -40,6 +40,9 @@ VALUES (%(schema)s, %(table)s, %(period_start)s, %(period_end)s, %(version)s, %(
 ON CONFLICT (table_schema, table_name, period_start) DO UPDATE
 SET period_end = excluded.period_end, source_state = excluded.source_state,
     definition_hash = excluded.definition_hash, needs_reload = false,
+    failed_metrics = CASE WHEN excluded.source_state IS NULL THEN entry.failed_metrics
+        ELSE array(SELECT unnest(entry.failed_metrics) EXCEPT SELECT unnest(%(judged)s::text[]))
+        END,
     target_state = excluded.target_state, row_count = excluded.row_count,
     row_fingerprints = CASE WHEN %(keeps_hashes)s THEN entry.row_fingerprints
         ELSE excluded.row_fingerprints END,
@@ -72,7 +75,9 @@ WHERE table_schema = %(schema)s AND table_name = %(table)s
     AND period_start = %(period_start)s AND period_end = %(period_end)s
 """
 _REQUIRE_RELOAD = """
-UPDATE sqp.refresh_periods SET needs_reload = true
+UPDATE sqp.refresh_periods SET needs_reload = true, failed_metrics = array(
+    SELECT unnest(failed_metrics) UNION SELECT unnest(%(metrics)s::text[])
+)
 WHERE table_schema = %(schema)s AND table_name = %(table)s AND (period_start, period_end) IN (
     SELECT * FROM unnest(%(first_days)s::date[], %(last_days)s::date[])
 )
@@ -89,6 +94,8 @@ class LedgerEntry:
         needs_reload: Whether it did not equal its source, so that it must be made again.
         target: What the table held of it then.
         has_row_hashes: Whether a hash of each of its rows is kept.
+        failed_metrics: The metrics that failed when it was last judged by them.
+        published_at: When it was loaded.
     """
 
     version: Version | None
@@ -96,6 +103,8 @@ class LedgerEntry:
     needs_reload: bool
     target: TargetVersion
     has_row_hashes: bool = False
+    failed_metrics: frozenset[str] = frozenset()
+    published_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +161,8 @@ def _entry(table: Table, row: dict[str, Any]) -> LedgerEntry:
         needs_reload=row["needs_reload"],
         target=TargetVersion.from_text(row["row_count"], row["target_state"]),
         has_row_hashes=row["has_row_hashes"],
+        failed_metrics=frozenset(row["failed_metrics"]),
+        published_at=row["published_at"],
     )
 
 
@@ -174,6 +185,7 @@ def record(
     is_changed: bool,
     row_hashes: bytes | None = None,
     baseline: Baseline | None = None,
+    judged: Iterable[str] = (),
 ) -> None:
     """Enter a period as loaded, in the transaction that loads it.
 
@@ -187,6 +199,8 @@ def record(
         is_changed: Whether that changed a row.
         row_hashes: A hash of each of its rows; None where they would not tell the rows apart.
         baseline: What the ledger has of it so far; None where that was not looked up.
+        judged: Names of the metrics that the transaction compares with the source; what a period
+            without rows in the source failed in is kept.
     """
     # They are large, so that those which are kept already are not written once more.
     keeps_hashes = baseline is not None and baseline.row_hashes == row_hashes
@@ -199,6 +213,7 @@ def record(
         "keeps_hashes": keeps_hashes,
         "audit_log_id": audit_log_id,
         "is_changed": is_changed,
+        "judged": list(judged),
     }
     session.execute(_RECORD, _name(table) | period_params(period) | params)
 
@@ -217,9 +232,19 @@ def row_counts(session: Session, table: Table) -> dict[Period, int]:
     }
 
 
-def require_reload(session: Session, table: Table, periods: Iterable[Period]) -> None:
-    """Have the next refresh load these periods again: they do not hold what their source says."""
-    session.execute(_REQUIRE_RELOAD, _name(table) | requested_params(periods))
+def require_reload(
+    session: Session, table: Table, periods: Iterable[Period], metrics: Iterable[str]
+) -> None:
+    """Have the next refresh load these periods again: they do not hold what their source says.
+
+    Args:
+        session: A session in a transaction.
+        table: The table.
+        periods: The periods.
+        metrics: Names of the metrics by which they differ.
+    """
+    params = _name(table) | requested_params(periods) | {"metrics": sorted(set(metrics))}
+    session.execute(_REQUIRE_RELOAD, params)
 
 
 def newest_period(session: Session, table: Table) -> date | None:

@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 from sqp_refresh.extract.query_cache import RunQueries
 from sqp_refresh.extract.source import BigQuerySource
 from sqp_refresh.ledger.decide import Decision, ReloadReason, decide
+from sqp_refresh.ledger.verdicts import published_periods
 from sqp_refresh.model.periods import Period
 from sqp_refresh.model.tables import Table
-from sqp_refresh.postgres.session import connect
-from sqp_refresh.refresh.sources import Source, source_for
+from sqp_refresh.postgres.session import Session, connect
+from sqp_refresh.refresh.sources import Source, source_for, versions_to_compare
 from sqp_refresh.registry.catalog import Catalog
 from sqp_refresh.settings import Settings
 
@@ -59,12 +60,26 @@ def plan(
             if table.name not in requested:
                 continue
             source = source_for(settings, table, weeks, as_of, queries=queries)
-            versions = source.versions(session, source.periods(session))
+            periods = _periods(session, source, to_load)
+            versions = versions_to_compare(session, source, periods)
             decisions = decide(session, table, versions, force=force)
             session.rollback()
             planned = list(_planned(source, decisions, to_load))
             to_load[table.name] = [entry.period for entry in planned if entry.reason.loads]
             yield from planned
+
+
+def _periods(session: Session, source: Source, to_load: ToLoad) -> list[Period]:
+    """List the periods asked for, and those above any other weeks that would be loaded."""
+    asked, table = list(source.periods(session)), source.table
+    if table.source is not None or not any(to_load.get(parent) for parent in table.parents):
+        return asked
+    above = [
+        period
+        for period in published_periods(session, table)
+        if period not in asked and _is_touched(table, period, to_load)
+    ]
+    return sorted([*asked, *above])
 
 
 def _planned(

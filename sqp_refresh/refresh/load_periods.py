@@ -175,6 +175,7 @@ def _load(session: Session, state: RefreshState, period: PreparedPeriod) -> Peri
             is_changed=counts.changed > 0,
             row_hashes=loaded.row_hashes,
             baseline=baseline,
+            judged=loaded.totals.totals,
         )
         differences = _reconcile(session, state, period, loaded.totals)
         checkpoints.save(session, state.plan.checkpoint, period.target.period, rows=counts.read)
@@ -239,7 +240,8 @@ def _reconcile(
     if differences and period.strategy is Strategy.INCREMENTAL:
         raise NeedsMerge
     if differences:
-        ledger.require_reload(session, state.table, [week])
+        metrics = [difference.metric for difference in differences]
+        ledger.require_reload(session, state.table, [week], metrics)
     return differences
 
 

@@ -17,7 +17,7 @@ look-back of a table without one of its own, the night and the sensor both look 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime
 
-from sqp_refresh.model.periods import Period, finished_weeks
+from sqp_refresh.model.periods import ALL_TIME, Grain, Period, finished_weeks, periods_touched
 from sqp_refresh.registry.sync_params import SyncParams
 from sqp_refresh.settings import Settings
 
@@ -70,6 +70,31 @@ def default_weeks(settings: Settings, today: date) -> list[Period]:
         today: The day before which a week has ended, in UTC.
     """
     return finished_weeks(settings.REFRESH_START_DATE, today)[-settings.REFRESH_LOOKBACK_WEEKS :]
+
+
+def weeks_of_periods(settings: Settings, periods: Iterable[Period], today: date) -> list[Period]:
+    """List the weeks up to now that touch each of some periods; the usual ones if there is none.
+
+    Args:
+        settings: The usual look-back, and the first week.
+        periods: Weeks or longer periods; of a table without weeks, all time.
+        today: The day before which a week has ended, in UTC.
+    """
+    finished = finished_weeks(settings.REFRESH_START_DATE, today)
+    # The last week that begins in a period touches it, so that no older one is needed for it.
+    newest_weeks = [Period.week_of(period.end) for period in periods if period != ALL_TIME]
+    if not newest_weeks or not finished:
+        return default_weeks(settings, today)
+    oldest = min(*newest_weeks, finished[-1])
+    return [week for week in finished if week >= oldest]
+
+
+def periods_outside(
+    weeks: Iterable[Period], periods: Iterable[Period], grain: Grain
+) -> list[Period]:
+    """List those of a table's periods that no refresh of these weeks touches."""
+    touched = set(periods_touched(weeks, grain))
+    return [period for period in periods if period not in touched]
 
 
 def _lookback(settings: Settings, params: SyncParams) -> int:

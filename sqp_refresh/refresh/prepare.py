@@ -17,7 +17,7 @@ from sqp_refresh.postgres.session import Session
 from sqp_refresh.refresh.lookback import weeks_of_table
 from sqp_refresh.refresh.request import RefreshRequest
 from sqp_refresh.refresh.source_warnings import warn_of_out_of_reach
-from sqp_refresh.refresh.sources import Source
+from sqp_refresh.refresh.sources import Source, versions_to_compare
 from sqp_refresh.registry import refresh_config
 from sqp_refresh.registry.sync_params import SyncParams
 
@@ -118,7 +118,7 @@ def _decide(
     """Compare the source with the ledger; what has changed about its columns is told, too."""
     table = source.table
     try:
-        versions = source.versions(session, periods)
+        versions = versions_to_compare(session, source, periods)
     except SchemaMismatch as mismatch:
         raise explained(mismatch, table.source, schema) from None
     require_percentages(

@@ -10,6 +10,7 @@ from sqp_refresh.model.tables import TABLES
 from sqp_refresh.settings import Settings
 from sqp_refresh_tests.faults.outcome import log, refreshed
 from sqp_refresh_tests.faults.sources import DisturbedAfterAWeek
+from sqp_refresh_tests.helpers import oracle
 from sqp_refresh_tests.helpers.commands import one_line, output, sqp_refresh
 from sqp_refresh_tests.helpers.database import execute, rows
 from sqp_refresh_tests.helpers.nights import read_tables, refresh_all
@@ -70,6 +71,30 @@ def test_force_copies_what_has_not_changed(environment, source):
     assert (left["status"], left["copied"], left["skipped"], left["rows"]) == ("success", 0, 3, 0)
     assert (copied["copied"], copied["rows"], copied["unchanged"]) == (3, 12, 12)
     assert log()[-1][0] == forced["run_ids"][0]
+
+
+def test_force_without_weeks_takes_every_published_period_and_names_what_it_leaves_out(
+    environment, source, monkeypatch
+):
+    source.write(three_weeks())
+    refresh_all(environment)
+    execute(environment.database_url, "UPDATE sqp.monthly_summary SET ctr = 99")
+    planned = json.loads(output("plan", "--table", "monthly_summary", "--force", "--json"))
+
+    done = sqp_refresh("refresh", "--table", "monthly_summary", "--force")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {"2025-07-01", "2025-08-01"} <= {period["period"] for period in planned}
+    expected = oracle.expected_tables(three_weeks())["monthly_summary"]
+    oracle.assert_equal(read_tables(environment)["monthly_summary"], expected)
+
+    monkeypatch.setenv("REFRESH_START_DATE", str(MIDDLE))
+    later = sqp_refresh("plan", "--table", "monthly_summary", "--force")
+
+    assert later.stderr == (
+        "monthly_summary: 2025-07-01 left out, which lies before REFRESH_START_DATE 2025-08-03\n"
+    )
+    assert "2025-07-01" not in later.stdout
 
 
 # -- the kill switch -------------------------------------------------------------------------------

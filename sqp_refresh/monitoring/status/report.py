@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 from sqp_refresh.errors import RefreshError
+from sqp_refresh.ledger.verdicts import read_failed_metrics
 from sqp_refresh.monitoring import views
 from sqp_refresh.monitoring.doctor.diagnosis import diagnose
 from sqp_refresh.monitoring.doctor.postgres_checks import check_writable
@@ -81,6 +82,7 @@ def _take_snapshot(settings: Settings, orchestrator: Orchestrator) -> Snapshot:
             tables=views.read_freshness(session),
             served_ticks=views.read_served_ticks(session),
             metrics=views.read_last_metrics(session),
+            failed_metrics=read_failed_metrics(session),
             view_rows=views.count_rows(session),
             ticks=orchestrator.ticks_between(settings, last - WINDOW, last),
             writes=diagnose("writes", lambda: check_writable(session)),

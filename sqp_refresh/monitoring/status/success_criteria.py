@@ -10,6 +10,8 @@ from datetime import datetime, timedelta
 from itertools import groupby
 
 from sqp_refresh.checks.metrics import METRICS, CheckSeverity
+from sqp_refresh.ledger.verdicts import FailedMetric
+from sqp_refresh.model.periods import Period
 from sqp_refresh.model.text import listing, utc_minute
 from sqp_refresh.monitoring.doctor.diagnosis import Diagnosis
 from sqp_refresh.monitoring.lateness import is_overdue
@@ -30,6 +32,7 @@ class Snapshot:
         tables: Every registered table.
         served_ticks: What became of each tick that a run served.
         metrics: The metrics of each table's last judged run.
+        failed_metrics: The metrics that periods of any age failed when they were last judged.
         view_rows: Rows that each view shows (count).
         ticks: The schedule's ticks of the last seven days that are `GRACE` ago, in order.
         writes: Whether the database takes writes.
@@ -38,6 +41,7 @@ class Snapshot:
     tables: Sequence[TableFreshness]
     served_ticks: ServedTicks
     metrics: Sequence[MetricResult]
+    failed_metrics: Sequence[FailedMetric]
     view_rows: Mapping[str, int]
     ticks: Sequence[datetime]
     writes: Diagnosis
@@ -135,12 +139,25 @@ def check_quality(snapshot: Snapshot) -> Criterion:
         _metric_problem(name, list(of_name))
         for name, of_name in groupby(failing, key=lambda metric: metric.name)
     ]
+    known = {(metric.table_name, metric.name) for metric in failing}
+    standing = [
+        failed
+        for failed in snapshot.failed_metrics
+        if failed.table in enabled and (failed.table, failed.metric) not in known
+    ]
+    problems += [
+        _standing_problem(metric, table, [failed.period for failed in periods])
+        for (metric, table), periods in groupby(
+            standing, key=lambda failed: (failed.metric, failed.table)
+        )
+    ]
     checked = {metric.table_name for metric in judged}
     unchecked = [table for table in enabled if table not in checked]
     if unchecked:
         message = f"{listing(unchecked)} not checked yet; run `sqp-refresh check`"
         problems.append(Problem(Severity.NOT_YET, message))
-    good = len(judged) - len(failing)
+    bad = known | {(failed.table, failed.metric) for failed in standing}
+    good = sum((metric.table_name, metric.name) not in bad for metric in judged)
     return Criterion("checked", f"{good} of {len(judged)} metrics are as they should be", problems)
 
 
@@ -148,6 +165,17 @@ def _metric_problem(name: str, failing: Sequence[MetricResult]) -> Problem:
     tables = listing(f"{metric.table_name} ({_value_text(metric)})" for metric in failing)
     severity = Severity.BROKEN if any(map(_is_error, failing)) else Severity.LOOK
     return Problem(severity, f"{name} of {tables}; `sqp-refresh check` says in which weeks")
+
+
+def _standing_problem(name: str, table: str, periods: Sequence[Period]) -> Problem:
+    """Return a problem for periods that failed before, and that no run has judged since."""
+    definition = METRICS.get(name)
+    is_warning = definition is not None and definition.severity is CheckSeverity.WARNS
+    message = (
+        f"{name} of {table} failed in {listing(periods)} when that was last judged; "
+        f"`sqp-refresh check --table {table}` judges it again"
+    )
+    return Problem(Severity.LOOK if is_warning else Severity.BROKEN, message)
 
 
 def _is_error(metric: MetricResult) -> bool:
