@@ -25,7 +25,8 @@ from sqp_refresh.postgres.session import Session
 
 _ENTRIES = """
 SELECT period_start, period_end, source_state, definition_hash, needs_reload, target_state,
-    row_count, row_fingerprints IS NOT NULL AS has_row_hashes
+    row_count, row_fingerprints IS NOT NULL AS has_row_hashes,
+    stale_since IS NOT NULL AS is_known_stale
 FROM sqp.refresh_periods
 WHERE table_schema = %(schema)s AND table_name = %(table)s
     AND period_start BETWEEN %(first)s AND %(last)s
@@ -39,7 +40,7 @@ VALUES (%(schema)s, %(table)s, %(period_start)s, %(period_end)s, %(version)s, %(
     false, %(target)s, %(rows)s, %(row_hashes)s, %(audit_log_id)s, %(audit_log_id)s, now())
 ON CONFLICT (table_schema, table_name, period_start) DO UPDATE
 SET period_end = excluded.period_end, source_state = excluded.source_state,
-    definition_hash = excluded.definition_hash, needs_reload = false,
+    definition_hash = excluded.definition_hash, needs_reload = false, stale_since = NULL,
     target_state = excluded.target_state, row_count = excluded.row_count,
     row_fingerprints = CASE WHEN %(keeps_hashes)s THEN entry.row_fingerprints
         ELSE excluded.row_fingerprints END,
@@ -78,6 +79,7 @@ class LedgerEntry:
         needs_reload: Whether it did not equal its source, so that it must be made again.
         target: What the table held of it then.
         has_row_hashes: Whether a hash of each of its rows is kept.
+        is_known_stale: Whether the source was seen to hold something else since.
     """
 
     version: Version | None
@@ -85,6 +87,7 @@ class LedgerEntry:
     needs_reload: bool
     target: TargetVersion
     has_row_hashes: bool = False
+    is_known_stale: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +144,7 @@ def _entry(table: Table, row: dict[str, Any]) -> LedgerEntry:
         needs_reload=row["needs_reload"],
         target=TargetVersion.from_text(row["row_count"], row["target_state"]),
         has_row_hashes=row["has_row_hashes"],
+        is_known_stale=row["is_known_stale"],
     )
 
 

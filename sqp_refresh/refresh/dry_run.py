@@ -61,6 +61,7 @@ def plan(
             source = source_for(settings, table, weeks, as_of, queries=queries)
             versions = source.versions(session, source.periods(session))
             decisions = decide(session, table, versions, force=force)
+            # No transaction stands idle while BigQuery answers.
             session.rollback()
             planned = list(_planned(source, decisions, to_load))
             to_load[table.name] = [entry.period for entry in planned if entry.reason.loads]

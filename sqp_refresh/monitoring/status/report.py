@@ -8,6 +8,7 @@ from sqp_refresh.monitoring.doctor.diagnosis import diagnose
 from sqp_refresh.monitoring.lateness import GRACE
 from sqp_refresh.monitoring.orchestrator import Orchestrator
 from sqp_refresh.monitoring.status import success_criteria
+from sqp_refresh.monitoring.status.stale_periods import read_staleness
 from sqp_refresh.monitoring.status.status_model import (
     QUESTIONS,
     Criterion,
@@ -72,7 +73,7 @@ def _check_deployment(
 
 
 def _take_snapshot(settings: Settings, orchestrator: Orchestrator) -> Snapshot:
-    last = datetime.now(UTC) - GRACE
+    last, tables = datetime.now(UTC) - GRACE, read_catalog(settings).tables.values()
     with connect(settings.database_url) as session:
         return Snapshot(
             tables=views.read_freshness(session),
@@ -80,4 +81,5 @@ def _take_snapshot(settings: Settings, orchestrator: Orchestrator) -> Snapshot:
             metrics=views.read_last_metrics(session),
             view_rows=views.count_rows(session),
             ticks=orchestrator.ticks_between(settings, last - WINDOW, last),
+            staleness=read_staleness(session, tables),
         )
