@@ -65,5 +65,7 @@ def send_test(session: Session, settings: Settings) -> Iterator[tuple[Receiver, 
     """Send a test to every receiver now, past the outbox, and yield the result of each."""
     alert = Alert(Event.TEST, "alerts", "this is a test; nothing is wrong", "", datetime.now(UTC))
     event_id = f"alert_{uuid.uuid4().hex}"
-    for receiver in list_receivers(session, settings):
+    with session.transaction():
+        receivers = list_receivers(session, settings)
+    for receiver in receivers:
         yield receiver, receiver.send(settings, event_id, alert.payload)

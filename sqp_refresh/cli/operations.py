@@ -72,12 +72,13 @@ def register(
     settings = Settings.read()
     parents = dict.fromkeys(after or [], Dependency.HARD)
     parents |= dict.fromkeys(soft_after or [], Dependency.SOFT)
-    with connect(settings.database_url) as session, session.transaction():
+    with connect(settings.database_url) as session:
         params = check_registration(
             settings, session, table, source, key or [], _column_map(column or []), week_column
         )
         enabled = source is not None
-        enter(session, table, params, enabled=enabled, priority=priority, parents=parents)
+        with session.transaction():
+            enter(session, table, params, enabled=enabled, priority=priority, parents=parents)
     state = "becomes an asset when the code location is next loaded" if enabled else "is disabled"
     typer.echo(f"sqp.{table} is registered and {state}")
 

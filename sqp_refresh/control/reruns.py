@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from psycopg.rows import class_row
 
-from sqp_refresh.errors import ProcessLost
+from sqp_refresh.errors import Kind, ProcessLost, Stopped
 from sqp_refresh.model.tables import SCHEMA, Dependency
 from sqp_refresh.postgres.session import Session
 
@@ -20,6 +20,7 @@ SELECT table_name AS table, refresh_completed_at IS NULL AS is_running,
     status = 'failed' AS is_failed,
     sync_metadata->'reconciliation'->>'verdict' IS NOT DISTINCT FROM 'FAIL' AS differs,
     error_details->>'type' AS error_type,
+    coalesce(error_details->>'kind' = %(operator)s, false) AS is_by_operator,
     coalesce(error_details->'retryable' = 'true', false) AS is_retryable
 FROM sqp.refresh_audit_log
 WHERE table_schema = %(schema)s AND sync_metadata->>'run_id' = %(run_id)s
@@ -37,12 +38,15 @@ class Outcome:
             not equal their source.
         running: Tables that it is still refreshing.
         is_lost: Whether its process ended without a word while it refreshed a table.
+        is_interrupted: Whether its process was interrupted while it refreshed a table, as by Ctrl-C
+            or by the end of the machine.
     """
 
     done: frozenset[str] = frozenset()
     given_up: frozenset[str] = frozenset()
     running: frozenset[str] = frozenset()
     is_lost: bool = False
+    is_interrupted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +58,25 @@ class _TableRun:
     is_failed: bool
     differs: bool
     error_type: str | None
+    is_by_operator: bool
     is_retryable: bool
 
     @property
+    def is_interrupted(self) -> bool:
+        # What an operator stops through the database is none: that ends one table, not the process.
+        return self.is_failed and self.is_by_operator and self.error_type != Stopped.__name__
+
+    @property
     def is_given_up(self) -> bool:
+        if self.is_failed:
+            return not self.is_retryable and not self.is_interrupted
         # The checks of a table that differs block what is downstream, whoever asks for it.
-        return not self.is_retryable if self.is_failed else self.differs
+        return self.differs
 
 
 def read_outcome(session: Session, run_id: str) -> Outcome:
     """Read from the audit log what a run has done."""
-    params = {"schema": SCHEMA, "run_id": run_id}
+    params = {"schema": SCHEMA, "run_id": run_id, "operator": Kind.OPERATOR}
     rows = session.fetch_all(_TABLES_OF_RUN, params, row_factory=class_row(_TableRun))
     closed = [row for row in rows if not row.is_running]
     return Outcome(
@@ -72,6 +84,7 @@ def read_outcome(session: Session, run_id: str) -> Outcome:
         given_up=frozenset(row.table for row in closed if row.is_given_up),
         running=frozenset(row.table for row in rows if row.is_running),
         is_lost=any(row.is_failed and row.error_type in _PROCESS_LOST for row in closed),
+        is_interrupted=any(row.is_interrupted for row in closed),
     )
 
 

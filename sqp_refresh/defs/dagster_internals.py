@@ -1,17 +1,21 @@
 """Import what Dagster keeps in private modules, so that its upgrades are checked in one place."""
 
+from dagster._core.events import RunFailureReason
 from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
 from dagster._core.scheduler.instigation import InstigatorStatus
 from dagster._core.storage.dagster_run import FINISHED_STATUSES
 from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
+    HIDDEN_TAG_PREFIX,
     PARENT_RUN_ID_TAG,
     PARTITION_NAME_TAG,
     RETRY_NUMBER_TAG,
     ROOT_RUN_ID_TAG,
     SCHEDULE_NAME_TAG,
     SENSOR_NAME_TAG,
+    SYSTEM_TAG_PREFIX,
+    USER_EDITABLE_SYSTEM_TAGS,
     WILL_RETRY_TAG,
 )
 from dagster._utils.schedules import (
@@ -24,15 +28,19 @@ __all__ = [
     "ASSET_PARTITION_RANGE_END_TAG",
     "ASSET_PARTITION_RANGE_START_TAG",
     "FINISHED_STATUSES",
+    "HIDDEN_TAG_PREFIX",
     "PARENT_RUN_ID_TAG",
     "PARTITION_NAME_TAG",
     "RETRY_NUMBER_TAG",
     "ROOT_RUN_ID_TAG",
     "SCHEDULE_NAME_TAG",
     "SENSOR_NAME_TAG",
+    "SYSTEM_TAG_PREFIX",
+    "USER_EDITABLE_SYSTEM_TAGS",
     "WILL_RETRY_TAG",
     "CheckRunHealthResult",
     "InstigatorStatus",
+    "RunFailureReason",
     "WorkerStatus",
     "cron_string_iterator",
     "is_valid_cron_string",

@@ -10,6 +10,7 @@ import dagster as dg
 from dagster_shared.error import SerializableErrorInfo
 
 from sqp_refresh.control.reruns import read_outcome, tables_skipped_by_soft_parents
+from sqp_refresh.defs.dagster_internals import RunFailureReason
 from sqp_refresh.defs.jobs.daily_refresh import daily_refresh
 from sqp_refresh.defs.partitions import as_of_tags, range_tags
 from sqp_refresh.defs.run_requests.scheduled import asset_keys
@@ -17,6 +18,8 @@ from sqp_refresh.model.periods import Period
 from sqp_refresh.postgres.session import connect
 from sqp_refresh.registry.catalog import Catalog
 from sqp_refresh.settings import Settings
+
+FAILED = dg.DagsterEventType.RUN_FAILURE
 
 
 def run_daily_refresh(
@@ -33,8 +36,8 @@ def run_daily_refresh(
     """Run the job that the schedule runs, and report what failed.
 
     What happened to each table is in its audit row. Ctrl-C ends the run: the table in hand is
-    closed as failed at the last week published, the others are not begun. The run itself is kept
-    where DAGSTER_HOME says, and forgotten where it is not set.
+    closed as failed at the last week published, the others are not begun, and no sensor runs them
+    again. The run itself is kept where DAGSTER_HOME says, and forgotten where it is not set.
 
     Args:
         defs: The code location.
@@ -49,6 +52,9 @@ def run_daily_refresh(
 
     Returns:
         The message of each step that failed, by the step's key; empty where all went well.
+
+    Raises:
+        KeyboardInterrupt: the run was interrupted.
     """
     tags = range_tags(str(weeks[0]), str(weeks[-1]))
     failures = _run(defs, tables, run_ids[0], tags | as_of_tags(run_ids[0], as_of), force)
@@ -85,9 +91,19 @@ def _run(
             },
             raise_on_error=False,
         )
+        if _is_interrupted(result):
+            # To Dagster it has failed; only a run that is canceled is a person's doing.
+            instance.report_run_canceled(result.dagster_run, "it was interrupted at the terminal")
+            raise KeyboardInterrupt
     failures = [event for event in result.all_events if event.is_step_failure]
     messages = {event.step_key or "": _message(event.step_failure_data.error) for event in failures}
     return messages if messages or result.success else {"run": "it failed before its first step"}
+
+
+def _is_interrupted(result: dg.ExecuteInProcessResult) -> bool:
+    ended = [event for event in result.all_events if event.event_type is FAILED]
+    reasons = {event.job_failure_data.failure_reason for event in ended}
+    return RunFailureReason.UNEXPECTED_TERMINATION in reasons
 
 
 def _message(error: SerializableErrorInfo | None) -> str:

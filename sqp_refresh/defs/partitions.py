@@ -11,12 +11,15 @@ import dagster as dg
 from sqp_refresh.defs.dagster_internals import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
+    HIDDEN_TAG_PREFIX,
     PARENT_RUN_ID_TAG,
     PARTITION_NAME_TAG,
     RETRY_NUMBER_TAG,
     ROOT_RUN_ID_TAG,
     SCHEDULE_NAME_TAG,
     SENSOR_NAME_TAG,
+    SYSTEM_TAG_PREFIX,
+    USER_EDITABLE_SYSTEM_TAGS,
 )
 from sqp_refresh.model.periods import Period, weeks_between
 from sqp_refresh.refresh.request import Trigger
@@ -32,6 +35,8 @@ AS_OF_TAG = "sqp_refresh/as_of"
 
 AS_OF_RUN_TAG = "sqp_refresh/as_of_run"
 """The run that AS_OF_TAG was set for; another run that has the tag has copied it."""
+
+_TAGS_OF_ONE_RUN = {RERUN_TAG, AS_OF_TAG, AS_OF_RUN_TAG}
 
 
 def weekly_partitions(first_week: date) -> dg.WeeklyPartitionsDefinition:
@@ -55,13 +60,13 @@ def as_of_tags(run_id: str, as_of: datetime) -> dict[str, str]:
 
 
 def tags_of_work(tags: Mapping[str, str]) -> dict[str, str]:
-    """Return those of a run's tags that its re-runs need: which weeks it covers, for which tick.
+    """Return those of a run's tags that its re-runs need: its weeks, its tick, and people's own.
 
-    Not the instant: a re-run reads BigQuery as it is then.
+    Not the instant: a re-run reads BigQuery as it is then. Nor what Dagster has noted of the run.
     """
     first, last = _bounds(tags)
     work = range_tags(first, last) if first and last else {}
-    return work | ({TICK_TAG: tags[TICK_TAG]} if TICK_TAG in tags else {})
+    return work | {name: value for name, value in tags.items() if _is_of_work(name)}
 
 
 def weeks_of_run(context: dg.OpExecutionContext) -> Sequence[Period] | None:
@@ -121,6 +126,14 @@ def launcher_of_run(tags: Mapping[str, str]) -> Trigger:
     if SENSOR_NAME_TAG in tags:
         return Trigger.SENSOR
     return Trigger.SCHEDULE if SCHEDULE_NAME_TAG in tags else Trigger.PERSON
+
+
+def _is_of_work(tag: str) -> bool:
+    """Return whether a tag says something of a run's work, whoever launches it."""
+    if tag in _TAGS_OF_ONE_RUN:
+        return False
+    is_of_dagster = tag.startswith((SYSTEM_TAG_PREFIX, HIDDEN_TAG_PREFIX))
+    return not is_of_dagster or tag in USER_EDITABLE_SYSTEM_TAGS
 
 
 def _bounds(tags: Mapping[str, str]) -> tuple[str | None, str | None]:

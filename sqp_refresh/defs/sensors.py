@@ -137,8 +137,11 @@ def _request_restated_weeks(
 ) -> Evaluation:
     now = datetime.now(UTC)
     with connect(settings.database_url) as session:
-        requests = list(request_restated_weeks(session, settings, catalog, now))
-    yield from requests or [dg.SkipReason("no week behind the look-back of its table was restated")]
+        requests, problems = request_restated_weeks(session, settings, catalog, now)
+    for problem in problems:
+        context.log.warning(problem)
+    reason = "; ".join(problems) or "no week behind the look-back of its table was restated"
+    yield from requests or [dg.SkipReason(reason)]
 
 
 def _request_doubted_periods(settings: Settings, catalog: Catalog) -> Evaluation:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
 
-from sqp_refresh.ledger.ledger import LedgerEntry, definition_hash, hash_json, read_entries
+from sqp_refresh.ledger.ledger import LedgerEntry, definition_hash, read_entries
 from sqp_refresh.ledger.target_version import TargetVersion, target_versions
 from sqp_refresh.model.periods import Period
 from sqp_refresh.model.tables import Table
@@ -135,26 +135,6 @@ def decide(
             is_forced=force,
         )
     return decisions
-
-
-def restated(
-    session: Session, table: Table, versions: Mapping[Period, Version]
-) -> dict[Period, str]:
-    """Find those of the periods, once loaded, that the source has changed since.
-
-    Returns:
-        For each, a hash of what the source holds of it now.
-    """
-    entries = read_entries(session, table, list(versions))
-    changed = {}
-    for period, entry in entries.items():
-        now = versions[period]
-        # Of a week that came empty, the rows were kept; rows that come again are news.
-        came_back = entry.version is None and _rows_to_read(table, now)
-        is_other = entry.version is not None and entry.version != now
-        if came_back or is_other or entry.needs_reload:
-            changed[period] = hash_json(now.to_json())
-    return changed
 
 
 def _has_same_source(entry: LedgerEntry, version: Version, made_by: str) -> bool:

@@ -25,7 +25,8 @@ from sqp_refresh.postgres.session import Session
 
 _ENTRIES = """
 SELECT period_start, period_end, source_state, definition_hash, needs_reload, target_state,
-    row_count, row_fingerprints IS NOT NULL AS has_row_hashes, failed_metrics, published_at
+    row_count, row_fingerprints IS NOT NULL AS has_row_hashes, failed_metrics, published_at,
+    stale_since IS NOT NULL AS is_known_stale
 FROM sqp.refresh_periods
 WHERE table_schema = %(schema)s AND table_name = %(table)s
     AND period_start BETWEEN %(first)s AND %(last)s
@@ -39,7 +40,7 @@ VALUES (%(schema)s, %(table)s, %(period_start)s, %(period_end)s, %(version)s, %(
     false, %(target)s, %(rows)s, %(row_hashes)s, %(audit_log_id)s, %(audit_log_id)s, now())
 ON CONFLICT (table_schema, table_name, period_start) DO UPDATE
 SET period_end = excluded.period_end, source_state = excluded.source_state,
-    definition_hash = excluded.definition_hash, needs_reload = false,
+    definition_hash = excluded.definition_hash, needs_reload = false, stale_since = NULL,
     failed_metrics = CASE WHEN excluded.source_state IS NULL THEN entry.failed_metrics
         ELSE array(SELECT unnest(entry.failed_metrics) EXCEPT SELECT unnest(%(judged)s::text[]))
         END,
@@ -96,6 +97,7 @@ class LedgerEntry:
         has_row_hashes: Whether a hash of each of its rows is kept.
         failed_metrics: The metrics that failed when it was last judged by them.
         published_at: When it was loaded.
+        is_known_stale: Whether the source was seen to hold something else since.
     """
 
     version: Version | None
@@ -105,6 +107,7 @@ class LedgerEntry:
     has_row_hashes: bool = False
     failed_metrics: frozenset[str] = frozenset()
     published_at: datetime | None = None
+    is_known_stale: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +166,7 @@ def _entry(table: Table, row: dict[str, Any]) -> LedgerEntry:
         has_row_hashes=row["has_row_hashes"],
         failed_metrics=frozenset(row["failed_metrics"]),
         published_at=row["published_at"],
+        is_known_stale=row["is_known_stale"],
     )
 
 

@@ -110,6 +110,19 @@ class ParentVersions:
         is_less_work = new.isdisjoint(old) and len(new) <= len(old)
         return sorted(new) if is_less_work else []
 
+    def changed_since(self, before: "Version | None") -> list[date]:
+        """List the Sundays of the weeks that a period is made from otherwise than before.
+
+        Args:
+            before: What it was made from then; None is nothing at all.
+        """
+        then = before.weeks if isinstance(before, ParentVersions) else {}
+        runs_now = {
+            (name, sunday): run for name in self.weeks for sunday, run in self.weeks[name].items()
+        }
+        runs_then = {(name, sunday): run for name in then for sunday, run in then[name].items()}
+        return sorted({sunday for (_, sunday), _ in runs_now.items() ^ runs_then.items()})
+
     def to_json(self) -> dict[str, Any]:
         """Return what the ledger keeps."""
         return {

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from sqp_refresh.extract.query_cache import RunQueries
 from sqp_refresh.extract.source import BigQuerySource
 from sqp_refresh.ledger.decide import Decision, ReloadReason, decide
-from sqp_refresh.ledger.verdicts import published_periods
+from sqp_refresh.ledger.verdicts import periods_to_repair, published_periods
 from sqp_refresh.model.periods import Period
 from sqp_refresh.model.tables import Table
 from sqp_refresh.postgres.session import Session, connect
@@ -61,7 +61,10 @@ def plan(
                 continue
             source = source_for(settings, table, weeks, as_of, queries=queries)
             periods = _periods(session, source, to_load)
-            versions = versions_to_compare(session, source, periods)
+            to_repair = periods_to_repair(session, table)
+            # No transaction stands idle while BigQuery answers.
+            session.rollback()
+            versions = versions_to_compare(session, source, periods, to_repair)
             decisions = decide(session, table, versions, force=force)
             session.rollback()
             planned = list(_planned(source, decisions, to_load))

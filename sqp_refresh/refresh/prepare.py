@@ -1,18 +1,22 @@
 """Plan an attempt at a refresh: which periods to load and why, and the checkpoint for it."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 from sqp_refresh.checks.metrics import QUARANTINED_RATIO, with_thresholds
 from sqp_refresh.control import audit_log, checkpoints
 from sqp_refresh.control.checkpoints import Checkpoint
 from sqp_refresh.errors import SchemaMismatch
 from sqp_refresh.extract.schema_drift import Drift, drift, explained, require_percentages
+from sqp_refresh.ledger import staleness
 from sqp_refresh.ledger.decide import Decision, decide
+from sqp_refresh.ledger.verdicts import periods_to_repair
 from sqp_refresh.load.target import TargetTable, inspect_target
 from sqp_refresh.model.periods import Period
 from sqp_refresh.model.tables import Dependency, Table
-from sqp_refresh.model.versions import SourceVersion
+from sqp_refresh.model.versions import SourceVersion, Version
 from sqp_refresh.postgres.session import Session
 from sqp_refresh.refresh.lookback import weeks_of_table
 from sqp_refresh.refresh.request import RefreshRequest
@@ -50,11 +54,38 @@ class RefreshPlan:
         return [period for period, decision in self.decisions.items() if decision.reason.loads]
 
 
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """What is known before the source is asked.
+
+    Attributes:
+        params: What the table does differently.
+        interrupted: The checkpoint to go on from; None begins anew.
+        periods: What the source is asked for.
+        to_repair: What it is asked for beside them, as it must be made again in any case.
+        before: What was recorded of the source when it was last looked at.
+    """
+
+    params: SyncParams
+    interrupted: Checkpoint | None
+    periods: Sequence[Period]
+    to_repair: Sequence[Period]
+    before: Mapping[str, Any]
+
+    @property
+    def schema(self) -> Mapping[str, str]:
+        """The source's types by column, as they were."""
+        return self.before.get("source_schema", {})
+
+
 def prepare(session: Session, source: Source, request: RefreshRequest) -> RefreshPlan:
     """Plan an attempt, and open or take over the checkpoint for it.
 
+    BigQuery answers between two transactions: whoever lets a transaction stand idle may lose it,
+    and keeps others waiting.
+
     Args:
-        session: A session with the target, in a transaction.
+        session: A session with the target, in no transaction.
         source: Where the table's rows come from.
         request: How the refresh is to be done.
 
@@ -64,16 +95,44 @@ def prepare(session: Session, source: Source, request: RefreshRequest) -> Refres
         RefreshError: see `errors`.
     """
     table = source.table
+    with session.transaction():
+        start = _read_start(session, source, request)
+    # A derived table's source is Postgres, which answers within a transaction's deadlines.
+    with nullcontext() if table.source else session.transaction():
+        versions = _read_versions(session, source, start)
+    with session.transaction():
+        return _plan(session, source, request, start, versions)
+
+
+def _read_start(session: Session, source: Source, request: RefreshRequest) -> _Start:
+    """Read what there is to know before the source is asked."""
+    table = source.table
     params = refresh_config.require_enabled(session, table).sync_params
     source.batch_size = params.batch_size
     interrupted = checkpoints.find_active(session, table)
     if interrupted and request.force and not interrupted.forced:
         interrupted = None
+    return _Start(
+        params,
+        interrupted,
+        _periods(session, source, request, params),
+        periods_to_repair(session, table),
+        audit_log.find_look_at_source(session, table) if table.source else {},
+    )
+
+
+def _plan(
+    session: Session,
+    source: Source,
+    request: RefreshRequest,
+    start: _Start,
+    versions: Mapping[Period, Version],
+) -> RefreshPlan:
+    """Compare the source with the ledger, and open or take over the checkpoint."""
+    table, interrupted = source.table, start.interrupted
     resumed = interrupted.published if interrupted else []
-    periods = _periods(session, source, request, params)
-    before = audit_log.find_look_at_source(session, source.table) if source.table.source else {}
-    schema = before.get("source_schema", {})
-    decisions, changes = _decide(session, source, periods, request, resumed, schema)
+    decisions = decide(session, table, versions, force=request.force, resumed=resumed)
+    _record_staleness(session, table, decisions)
     to_load = {period: decision for period, decision in decisions.items() if decision.reason.loads}
     checkpoint = checkpoints.begin(
         session,
@@ -88,10 +147,10 @@ def prepare(session: Session, source: Source, request: RefreshRequest) -> Refres
         decisions=decisions,
         checkpoint=checkpoint,
         target=inspect_target(session, table, list(to_load)),
-        max_rejected_ratio=_max_rejected_ratio(params),
-        drift=changes,
+        max_rejected_ratio=_max_rejected_ratio(start.params),
+        drift=drift(table.source, start.schema, source.stats.schema),
         new_out_of_reach=warn_of_out_of_reach(
-            source.stats.out_of_reach, before.get("out_of_reach") or {}
+            source.stats.out_of_reach, start.before.get("out_of_reach") or {}
         ),
         failed_parents=audit_log.list_last_failed(session, _soft_parents(table)),
     )
@@ -107,27 +166,29 @@ def _periods(
     return periods
 
 
-def _decide(
-    session: Session,
-    source: Source,
-    periods: Sequence[Period],
-    request: RefreshRequest,
-    resumed: Sequence[str],
-    schema: Mapping[str, str],
-) -> tuple[Mapping[Period, Decision], Drift]:
-    """Compare the source with the ledger; what has changed about its columns is told, too."""
-    table = source.table
+def _read_versions(session: Session, source: Source, start: _Start) -> Mapping[Period, Version]:
+    """Read what each period is made from now; columns that do not fit are explained."""
     try:
-        versions = versions_to_compare(session, source, periods)
+        versions = versions_to_compare(session, source, start.periods, start.to_repair)
     except SchemaMismatch as mismatch:
-        raise explained(mismatch, table.source, schema) from None
+        raise explained(mismatch, source.table.source, start.schema) from None
     require_percentages(
         period
         for period, version in versions.items()
         if isinstance(version, SourceVersion) and version.has_fractions
     )
-    decisions = decide(session, table, versions, force=request.force, resumed=resumed)
-    return decisions, drift(table.source, schema, source.stats.schema)
+    return versions
+
+
+def _record_staleness(session: Session, table: Table, decisions: Mapping[Period, Decision]) -> None:
+    """Record the periods whose source is ahead of the table, until each of them is loaded."""
+    entries = {period: decision.entry for period, decision in decisions.items() if decision.entry}
+    stale = {
+        period
+        for period, entry in entries.items()
+        if staleness.is_stale(table, entry, decisions[period].version)
+    }
+    staleness.record_staleness(session, table, entries, stale)
 
 
 def _rows_to_read(to_load: Mapping[Period, Decision]) -> int | None:

@@ -68,8 +68,7 @@ def _attempt(database_url: str, lock: TableLock, state: RefreshState) -> Refresh
     with connect(database_url) as session:
         with session.transaction():
             _open_audit_row(session, state)
-        with session.transaction():
-            state.follow(prepare(session, state.source, state.request))
+        state.follow(prepare(session, state.source, state.request))
         if _is_first_load(state.plan):
             indexes.drop_for_bulk_load(session, state.table)
         load_periods(session, state)

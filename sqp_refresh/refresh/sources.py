@@ -7,7 +7,6 @@ from typing import Protocol, runtime_checkable
 
 from sqp_refresh.extract.query_cache import RunQueries
 from sqp_refresh.extract.source import BigQuerySource
-from sqp_refresh.ledger.verdicts import periods_to_repair
 from sqp_refresh.model.periods import ALL_TIME, Grain, Period
 from sqp_refresh.model.rows import PeriodRows, ReadStats
 from sqp_refresh.model.tables import Table
@@ -71,22 +70,21 @@ def source_for(
 
 
 def versions_to_compare(
-    session: Session, source: Source, periods: Sequence[Period]
+    session: Session, source: Source, periods: Sequence[Period], to_repair: Iterable[Period]
 ) -> dict[Period, Version]:
     """Read what periods are made from, and what those are that must be made again in any case.
 
     Args:
-        session: A session with the target.
+        session: A session with the target; where BigQuery is asked, in no transaction.
         source: Where the table's rows come from.
         periods: The periods that were asked for.
+        to_repair: The periods that must be made again, see `ledger.verdicts`.
 
     Returns:
         The version of each period, in order of time.
     """
     versions = dict(source.versions(session, periods))
-    others = [
-        period for period in periods_to_repair(session, source.table) if period not in versions
-    ]
+    others = [period for period in to_repair if period not in versions]
     if others:
         # Asked for apart, so that the tables of a run go on sharing the query for its own weeks.
         versions |= source.versions(session, others)

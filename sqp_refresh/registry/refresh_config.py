@@ -97,6 +97,21 @@ SET last_refresh_at = now(),
 WHERE table_schema = %(schema)s AND table_name = %(table)s
 """
 
+_MARK_COMPARED = """
+UPDATE sqp.refresh_config SET source_compared_at = now()
+WHERE table_schema = %(schema)s AND table_name = %(table)s
+"""
+
+# A table that was never compared could have been so from its first load on.
+_COMPARED_AT = """
+SELECT table_name, coalesce(source_compared_at, (
+    SELECT min(published_at) FROM sqp.refresh_periods AS period
+    WHERE period.table_schema = config.table_schema AND period.table_name = config.table_name
+        AND period_end < date '9999-12-31'
+))
+FROM sqp.refresh_config AS config WHERE table_schema = %(schema)s
+"""
+
 
 def read_registrations(session: Session) -> dict[str, Registration]:
     """Read every registration of the schema, by table, the highest priority first."""
@@ -173,6 +188,20 @@ def mark_refreshed(
         _MARK_REFRESHED,
         {"schema": SCHEMA, "table": table.name, "tick": tick, "is_newest": is_newest},
     )
+
+
+def mark_compared(session: Session, table: Table) -> None:
+    """Record that a table's weeks behind the look-back were compared with the source now."""
+    session.execute(_MARK_COMPARED, {"schema": SCHEMA, "table": table.name})
+
+
+def read_compared_at(session: Session) -> dict[str, datetime | None]:
+    """Read when each table was last compared with its source, or could first have been.
+
+    Returns:
+        By table; None where it has nothing to compare.
+    """
+    return dict(session.fetch_all(_COMPARED_AT, {"schema": SCHEMA}))
 
 
 def set_enabled(session: Session, tables: Sequence[str], *, enabled: bool) -> list[str]:

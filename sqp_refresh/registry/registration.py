@@ -99,7 +99,7 @@ def check_registration(
 
     Args:
         settings: Where BigQuery is.
-        session: A session with Postgres.
+        session: A session with Postgres, in no transaction: BigQuery is asked, too.
         table: Name of the table in schema sqp.
         source: The table in BigQuery; None registers the table without saying where it comes from.
         key: Columns of its primary key.
@@ -114,7 +114,8 @@ def check_registration(
         raise SettingsError(f"{SCHEMA}.{table} is one of the eight tables, and registered already")
     require_name(table)
     params = SyncParams(source_table=source, key=key, columns=columns, week_column=week_column)
-    description = describe_tables(session, [table]).get(table)
+    with session.transaction():
+        description = describe_tables(session, [table]).get(table)
     if description is None:
         raise SettingsError(f"there is no table {SCHEMA}.{table} in Postgres; create it first")
     if source is None:

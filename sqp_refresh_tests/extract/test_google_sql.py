@@ -204,7 +204,9 @@ def comparable_rows(rows: oracle.Rows, table: str) -> list[tuple[Any, ...]]:
 
 
 def texts(table: str) -> list[str]:
-    return [name for name in ("product_title", "brand", "category") if name in oracle.COLUMNS[table]]
+    return [
+        name for name in ("product_title", "brand", "category") if name in oracle.COLUMNS[table]
+    ]
 
 
 def test_a_digest_is_the_same_in_every_time_zone(google):

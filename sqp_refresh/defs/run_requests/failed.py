@@ -1,4 +1,8 @@
-"""Request runs for what failed runs have left: soon at first, then later, and not for ever."""
+"""Request runs for what failed runs have left: soon at first, then later, and not for ever.
+
+What a person ended stays ended: a run that was terminated in the UI, which Dagster calls canceled,
+or interrupted at a terminal.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,7 +10,12 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from sqp_refresh.control.reruns import read_outcome, tables_skipped_by_soft_parents, tables_to_rerun
+from sqp_refresh.control.reruns import (
+    Outcome,
+    read_outcome,
+    tables_skipped_by_soft_parents,
+    tables_to_rerun,
+)
 from sqp_refresh.defs.dagster_internals import (
     PARENT_RUN_ID_TAG,
     ROOT_RUN_ID_TAG,
@@ -23,8 +32,12 @@ from sqp_refresh.registry.catalog import Catalog
 PAUSES = (timedelta(minutes=1), timedelta(minutes=5), timedelta(minutes=25))
 """How long after a failure its first, second and third re-run start; a day has no fourth."""
 
+TOOK_TOO_LONG = "exceeding maximum runtime"
+"""What Dagster notes of a run that it cancels of its own accord."""
+
 DAY = timedelta(days=1)
-UNFINISHED = (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
+CANCELING = dg.DagsterRunStatus.CANCELING
+UNFINISHED = (dg.DagsterRunStatus.STARTED, CANCELING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +101,11 @@ def _rerun(
     failure: _Failure,
     location: str | None,
 ) -> Iterator[dg.RunRequest]:
-    """Request what a failed run has left, if its time has come."""
+    """Request what a failed run has left, if its time has come, and if no person ended it."""
     run, number = failure.run, failure.number
-    requested, outcome = _requested_tables(catalog, run), read_outcome(session, run.run_id)
+    requested, outcome = _requested_tables(catalog, run), _read_outcome(session, run)
+    if _is_ended_by_person(instance, run, outcome):
+        return
     parents = {name: table.parents for name, table in catalog.tables.items()}
     soft = tables_skipped_by_soft_parents(requested, outcome, parents)
     if soft and number not in failure.launched:
@@ -111,8 +126,26 @@ def _request(run: dg.DagsterRun, tables: set[str], number: int) -> dg.RunRequest
     return dg.RunRequest(
         run_key=f"{run.run_id} {number}",
         asset_selection=asset_keys(sorted(tables)),
+        run_config=dict(run.run_config),
         tags=tags_of_work(run.tags) | lineage | {RERUN_TAG: str(number)},
     )
+
+
+def _read_outcome(session: Session, run: dg.DagsterRun) -> Outcome:
+    # Dagster's storage is asked next, for which no transaction stands idle.
+    with session.transaction():
+        return read_outcome(session, run.run_id)
+
+
+def _is_ended_by_person(instance: dg.DagsterInstance, run: dg.DagsterRun, outcome: Outcome) -> bool:
+    """Return whether a person ended a run, rather than a failure or the end of its machine."""
+    # Only a run in the process of a command has no origin: there is a person at the terminal.
+    if outcome.is_interrupted and run.remote_job_origin is None:
+        return True
+    # Dagster fails a run that died while it was being canceled. It also cancels one that took
+    # too long, which is nobody's wish.
+    requests = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.RUN_CANCELING)
+    return any(TOOK_TOO_LONG not in request.message for request in requests)
 
 
 def _requested_tables(catalog: Catalog, run: dg.DagsterRun) -> set[str]:
@@ -133,10 +166,18 @@ def _reruns_today(instance: dg.DagsterInstance, table: str, location: str | None
 
 
 def _report_dead_runs(instance: dg.DagsterInstance, session: Session, now: datetime) -> None:
-    """Tell Dagster of runs whose process is gone, which it would show as running for ever."""
+    """Tell Dagster of runs whose process is gone, which it would show as running for ever.
+
+    One that a person had asked to end is canceled, not failed.
+    """
     for run in instance.get_runs(
         dg.RunsFilter(statuses=UNFINISHED, updated_before=now - PAUSES[0])
     ):
-        outcome = read_outcome(session, run.run_id)
+        outcome = _read_outcome(session, run)
         if outcome.is_lost and not outcome.running:
-            instance.report_run_failed(run, "its process ended without a word")
+            report = (
+                instance.report_run_canceled
+                if run.status is CANCELING
+                else (instance.report_run_failed)
+            )
+            report(run, "its process ended without a word")

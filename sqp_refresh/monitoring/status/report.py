@@ -10,6 +10,7 @@ from sqp_refresh.monitoring.doctor.postgres_checks import check_writable
 from sqp_refresh.monitoring.lateness import GRACE
 from sqp_refresh.monitoring.orchestrator import Orchestrator
 from sqp_refresh.monitoring.status import success_criteria
+from sqp_refresh.monitoring.status.stale_periods import read_staleness
 from sqp_refresh.monitoring.status.status_model import (
     QUESTIONS,
     Criterion,
@@ -76,7 +77,7 @@ def _check_deployment(
 
 
 def _take_snapshot(settings: Settings, orchestrator: Orchestrator) -> Snapshot:
-    last = datetime.now(UTC) - GRACE
+    last, tables = datetime.now(UTC) - GRACE, read_catalog(settings).tables.values()
     with connect(settings.database_url) as session:
         return Snapshot(
             tables=views.read_freshness(session),
@@ -86,4 +87,5 @@ def _take_snapshot(settings: Settings, orchestrator: Orchestrator) -> Snapshot:
             view_rows=views.count_rows(session),
             ticks=orchestrator.ticks_between(settings, last - WINDOW, last),
             writes=diagnose("writes", lambda: check_writable(session)),
+            staleness=read_staleness(session, tables),
         )

@@ -5,8 +5,8 @@ through for it, with or without a warning.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
 from sqp_refresh.checks.metrics import METRICS, CheckSeverity
@@ -16,6 +16,7 @@ from sqp_refresh.model.text import listing, utc_minute
 from sqp_refresh.monitoring.doctor.diagnosis import Diagnosis
 from sqp_refresh.monitoring.lateness import is_overdue
 from sqp_refresh.monitoring.status.missed_nights import find_missed_nights
+from sqp_refresh.monitoring.status.stale_periods import Staleness, stale_problems
 from sqp_refresh.monitoring.status.status_model import Criterion, Problem, Severity
 from sqp_refresh.monitoring.views import MetricResult, ServedTicks, TableFreshness
 
@@ -36,6 +37,7 @@ class Snapshot:
         view_rows: Rows that each view shows (count).
         ticks: The schedule's ticks of the last seven days that are `GRACE` ago, in order.
         writes: Whether the database takes writes.
+        staleness: What is known of the weeks that no night looks at any more.
     """
 
     tables: Sequence[TableFreshness]
@@ -45,6 +47,7 @@ class Snapshot:
     view_rows: Mapping[str, int]
     ticks: Sequence[datetime]
     writes: Diagnosis
+    staleness: Staleness = field(default_factory=Staleness)
 
     @property
     def enabled(self) -> list[TableFreshness]:
@@ -127,7 +130,10 @@ def _refresh_problem(table: TableFreshness) -> Problem:
 
 
 def check_quality(snapshot: Snapshot) -> Criterion:
-    """Return whether each metric of every enabled table was within its thresholds when judged."""
+    """Return whether each metric of every enabled table was within its thresholds when judged.
+
+    A table that is behind its source is none that it should be, whatever was judged of it.
+    """
     enabled = [table.table_name for table in snapshot.enabled]
     judged = [
         metric
@@ -157,6 +163,8 @@ def check_quality(snapshot: Snapshot) -> Criterion:
         message = f"{listing(unchecked)} not checked yet; run `sqp-refresh check`"
         problems.append(Problem(Severity.NOT_YET, message))
     bad = known | {(failed.table, failed.metric) for failed in standing}
+    settled = [table.table_name for table in snapshot.enabled if not table.is_running]
+    problems += stale_problems(snapshot.staleness, settled, datetime.now(UTC))
     good = sum((metric.table_name, metric.name) not in bad for metric in judged)
     return Criterion("checked", f"{good} of {len(judged)} metrics are as they should be", problems)
 

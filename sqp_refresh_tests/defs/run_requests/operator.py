@@ -1,7 +1,8 @@
 """Launch runs, and evaluate the schedule and the sensors, at times of a test's own choosing."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -15,6 +16,9 @@ from sqp_refresh.extract import client
 from sqp_refresh_tests.helpers.weeks import FIRST, LAST
 
 NOWHERE = "http://127.0.0.1:1"
+FORCED = {"resources": {"postgres": {"config": {"force": True}}}}
+
+Config = Mapping[str, Any]
 
 
 class Operator:
@@ -28,28 +32,31 @@ class Operator:
         self.instance = instance
         self._monkeypatch = monkeypatch
 
-    def run(self, tables: Collection[str] | None = None, **tags: str) -> dg.ExecuteInProcessResult:
+    def run(
+        self, tables: Collection[str] | None = None, config: Config | None = None, **tags: str
+    ) -> dg.ExecuteInProcessResult:
         """Run the nightly job; over the three weeks, unless the tags name others."""
         job = defs().resolve_job_def("daily_refresh")
         return job.execute_in_process(
             instance=self.instance,
+            run_config=config,
             tags=range_tags(str(FIRST), str(LAST)) | tags,
             asset_selection=None if tables is None else asset_keys(tables),
             raise_on_error=False,
         )
 
     def run_without_bigquery(
-        self, tables: Collection[str] | None = None, **tags: str
+        self, tables: Collection[str] | None = None, config: Config | None = None, **tags: str
     ) -> dg.ExecuteInProcessResult:
         """Run the nightly job while BigQuery cannot be reached."""
         with self._monkeypatch.context() as unreachable:
             unreachable.setenv("BIGQUERY_EMULATOR_HOST", NOWHERE)
             unreachable.setattr(client, "CALL_DEADLINE_S", 0.3)
-            return self.run(tables, **tags)
+            return self.run(tables, config, **tags)
 
     def launch(self, request: dg.RunRequest) -> dg.ExecuteInProcessResult:
         """Run what a schedule or a sensor requested."""
-        return self.run(requested_tables(request), **request.tags)
+        return self.run(requested_tables(request), request.run_config, **request.tags)
 
     def tick(self, at: datetime) -> dg.RunRequest:
         """Evaluate the schedule, which requests a run."""

@@ -1,19 +1,32 @@
 """What the sensor requests after runs that failed, or whose process died."""
 
+import json
+import os
+import signal
+import threading
+import time
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import dagster as dg
 from dagster._core.remote_origin import GrpcServerCodeLocationOrigin as CodeLocation
 from dagster._core.remote_origin import RemoteJobOrigin, RemoteRepositoryOrigin
 
+from sqp_refresh.control import audit_log
 from sqp_refresh.definitions import defs
 from sqp_refresh.defs import sensors
-from sqp_refresh.defs.partitions import range_tags
+from sqp_refresh.defs.partitions import AS_OF_TAG, range_tags
 from sqp_refresh.defs.run_requests.code_location import is_of
-from sqp_refresh.model.tables import TABLES
-from sqp_refresh_tests.defs.run_requests.operator import requested_tables
+from sqp_refresh.extract.source import BigQuerySource
+from sqp_refresh.model.tables import DAILY_SQP_DATA, TABLES
+from sqp_refresh.postgres.session import connect
+from sqp_refresh.refresh.prepare import prepare
+from sqp_refresh.refresh.request import RefreshRequest
+from sqp_refresh_tests.defs.run_requests.operator import FORCED, requested_tables
+from sqp_refresh_tests.helpers.commands import sqp_refresh
 from sqp_refresh_tests.helpers.database import execute, rows
-from sqp_refresh_tests.helpers.weeks import FIRST, LAST
+from sqp_refresh_tests.helpers.nights import refresh_all
+from sqp_refresh_tests.helpers.weeks import FIRST, LAST, MIDDLE, WEEKS
 
 SUMMARIES = {table for table in TABLES if table.endswith("_summary")}
 
@@ -116,6 +129,156 @@ def test_a_run_that_died_is_closed_and_run_again(operator, environment, own_inst
     closed = own_instance.get_run_by_id(run.run_id)
     assert closed
     assert closed.status == dg.DagsterRunStatus.FAILURE
+
+
+def test_a_re_run_has_the_whole_configuration_of_its_run_and_the_tags_of_people(operator):
+    operator.run_without_bigquery(
+        ["daily_sqp_data"],
+        FORCED,
+        **{"team": "ads", "dagster/priority": "3", "dagster/schedule_name": "nightly"},
+    )
+
+    (request,) = operator.sense(after=minutes(1.5))
+
+    assert request.run_config == FORCED
+    assert (request.tags["team"], request.tags["dagster/priority"]) == ("ads", "3")
+    assert not request.tags.keys() & {"dagster/schedule_name", AS_OF_TAG}
+    operator.run_without_bigquery(requested_tables(request), request.run_config, **request.tags)
+    (again,) = operator.sense(after=minutes(5.5))
+    assert (again.run_config, again.tags["team"]) == (FORCED, "ads")
+    assert operator.launch(again).success
+
+
+def test_a_forced_run_that_died_after_a_week_is_run_again_forced_for_what_is_left(
+    operator, environment, own_instance
+):
+    url = environment.database_url
+    refresh_all(environment)
+    run = started_run(own_instance, run_config=FORCED)
+    source = BigQuerySource(environment, DAILY_SQP_DATA, WEEKS)
+    with connect(url) as session:
+        # It has refreshed one table, and has published one week of three of another.
+        for table in ("search_query_performance", "asin_performance_data"):
+            execute(url, done_row(table, run.run_id))
+        prepare(session, source, RefreshRequest(run.run_id, force=True))
+    execute(
+        url,
+        "UPDATE sqp.refresh_checkpoints SET checkpoint_data = checkpoint_data"
+        f""" || '{{"published": ["{FIRST}"]}}' WHERE status = 'active'""",
+    )
+    execute(url, open_row("daily_sqp_data", run.run_id))
+    assert operator.sense() == []
+
+    (request,) = operator.sense(after=minutes(1.5))
+
+    assert requested_tables(request) == TABLES.keys() - {
+        "search_query_performance",
+        "asin_performance_data",
+    }
+    assert operator.launch(request).success
+    last = "SELECT sync_metadata FROM sqp.refresh_audit_log WHERE table_name = 'daily_sqp_data'"
+    ((metadata,),) = rows(url, f"{last} ORDER BY id DESC LIMIT 1")
+    assert metadata["forced"] is True
+    assert metadata["weeks"] == [str(MIDDLE), str(LAST)]
+
+
+def test_what_a_person_has_interrupted_at_the_terminal_stays_interrupted(
+    operator, environment, own_instance, monkeypatch
+):
+    monkeypatch.setenv("DAGSTER_HOME", own_instance.root_directory)
+    running = "SELECT FROM sqp.refresh_audit_log WHERE status = 'running'"
+
+    def press_ctrl_c() -> None:
+        while not rows(environment.database_url, running):
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    terminal = threading.Thread(target=press_ctrl_c)
+    terminal.start()
+    done = sqp_refresh("refresh", "--from", str(FIRST), "--to", str(LAST))
+    terminal.join()
+
+    assert (done.returncode, done.stderr) == (130, "sqp-refresh: interrupted\n")
+    (run,) = own_instance.get_runs()
+    assert run.status == dg.DagsterRunStatus.CANCELED
+    assert rows(environment.database_url, running) == []
+    assert operator.sense(after=minutes(1.5)) == operator.sense(after=minutes(30)) == []
+
+
+def test_an_interruption_that_dagster_takes_for_a_failure_stays_too(
+    operator, environment, own_instance
+):
+    run = started_run(own_instance)
+    execute(environment.database_url, interrupted_row("daily_sqp_data", run.run_id))
+    own_instance.report_run_failed(run)
+
+    assert operator.sense(after=minutes(1.5)) == []
+
+
+def test_a_run_that_died_while_a_person_had_it_canceled_stays_canceled(
+    operator, environment, own_instance
+):
+    url = environment.database_url
+    hangs, failed = started_run(own_instance), started_run(own_instance)
+    for run in (hangs, failed):
+        execute(url, open_row("daily_sqp_data", run.run_id))
+        own_instance.report_run_canceling(run)
+    own_instance.report_run_failed(failed)
+
+    assert operator.sense(after=minutes(1.5)) == operator.sense(after=minutes(3)) == []
+
+    closed = own_instance.get_run_by_id(hangs.run_id)
+    assert closed
+    assert closed.status == dg.DagsterRunStatus.CANCELED
+
+
+def test_a_run_that_ended_with_its_machine_or_took_too_long_is_run_again(
+    operator, environment, own_instance
+):
+    elsewhere = RemoteRepositoryOrigin(CodeLocation("127.0.0.1", 4000), "__repository__")
+    origin = RemoteJobOrigin(elsewhere, "daily_refresh")
+    run = started_run(own_instance, remote_job_origin=origin)
+    execute(environment.database_url, interrupted_row("daily_sqp_data", run.run_id))
+    own_instance.report_run_canceling(
+        run, "Canceling due to exceeding maximum runtime of 9 seconds"
+    )
+    own_instance.report_run_failed(run)
+
+    (request,) = operator.sense(after=minutes(1.5))
+
+    assert requested_tables(request) == set(TABLES)
+
+
+def started_run(instance: dg.DagsterInstance, **others: Any) -> dg.DagsterRun:
+    """Return a run of the three weeks that has started, and of which nothing more is heard."""
+    job, tags = defs().resolve_job_def("daily_refresh"), range_tags(str(FIRST), str(LAST))
+    return instance.create_run_for_job(job, tags=tags, status=dg.DagsterRunStatus.STARTED, **others)
+
+
+def open_row(table: str, run_id: str) -> str:
+    metadata = json.dumps({"run_id": run_id})
+    return (
+        "INSERT INTO sqp.refresh_audit_log (table_name, sync_metadata)"
+        f" VALUES ('{table}', '{metadata}')"
+    )
+
+
+def done_row(table: str, run_id: str) -> str:
+    return closed_row(table, run_id, "success", {})
+
+
+def interrupted_row(table: str, run_id: str) -> str:
+    failure = audit_log.describe_failure(dg.DagsterExecutionInterruptedError())
+    return closed_row(table, run_id, failure["status"], failure["error_details"].obj)
+
+
+def closed_row(table: str, run_id: str, status: str, details: dict[str, Any]) -> str:
+    return (
+        "INSERT INTO sqp.refresh_audit_log"
+        " (table_name, status, refresh_completed_at, error_details, sync_metadata) VALUES"
+        f" ('{table}', '{status}', now(), '{json.dumps(details)}',"
+        f""" '{{"run_id": "{run_id}"}}')"""
+    )
 
 
 def test_the_runs_of_another_agency_s_code_location_are_left_to_it(own_instance):
