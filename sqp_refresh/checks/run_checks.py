@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
-from statistics import median
 
 from sqp_refresh.alerts import rules
 from sqp_refresh.checks import data_quality, metric_sql
@@ -10,6 +9,7 @@ from sqp_refresh.checks.data_quality import Recorded
 from sqp_refresh.checks.evaluate import Measurement, Verdict, evaluate
 from sqp_refresh.checks.metrics import METRICS, Metric, with_thresholds
 from sqp_refresh.checks.reconcile import expected_totals
+from sqp_refresh.checks.volume import VOLUME_RATIO, measure_volume
 from sqp_refresh.control import audit_log
 from sqp_refresh.control.audit_log import Run
 from sqp_refresh.errors import NotFound
@@ -19,11 +19,6 @@ from sqp_refresh.model.tables import SCHEMA, Table
 from sqp_refresh.model.versions import SourceVersion, Version
 from sqp_refresh.postgres.session import Session
 from sqp_refresh.registry import refresh_config
-
-WEEKS_BEFORE = 8
-"""The weeks whose median a week's volume is compared with."""
-
-_FEWEST_WEEKS = 4  # a median of fewer weeks says nothing
 
 
 def metrics_of(table: Table) -> list[Metric]:
@@ -103,13 +98,14 @@ def _measurements(
     expected = expected_totals(session, table, versions)
     counts = row_counts(session, table)
     for period, of_period in values.items():
-        of_period["volume_ratio"] = _volume_ratio(counts, period)
         of_period["quarantined_ratio"] = _rejected_ratio(versions[period])
     measurements: dict[str, list[Measurement]] = {name: [] for name in METRICS}
     for period, of_period in values.items():
         for name, value in of_period.items():
             should = expected.get(period, {}).get(name)
             measurements[name].append(Measurement(name, str(period), value, should))
+    if table.grain.published is Grain.WEEK:
+        measurements[VOLUME_RATIO] += measure_volume(session, table, counts, versions)
     for name, value in _of_table(table, counts, run, today):
         measurements[name].append(Measurement(name, "the whole table", value))
     return measurements
@@ -117,13 +113,6 @@ def _measurements(
 
 def _rejected_ratio(version: Version | None) -> float:
     return version.rejected_ratio if isinstance(version, SourceVersion) else 0.0
-
-
-def _volume_ratio(counts: Mapping[Period, int], period: Period) -> float | None:
-    """Compare the rows of a week with the median of the weeks before it."""
-    before = [rows for week, rows in counts.items() if week < period][-WEEKS_BEFORE:]
-    usual = median(before) if len(before) >= _FEWEST_WEEKS else 0
-    return counts.get(period, 0) / usual if usual else None
 
 
 def _of_table(
