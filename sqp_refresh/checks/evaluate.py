@@ -12,12 +12,26 @@ NAMED = 3
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """One metric of one period: what the table has, and what it should have where that is known."""
+    """One metric of one period: what the table has, and what it should have where that is known.
+
+    Attributes:
+        metric: Name of the metric.
+        period: The period.
+        value: What the table has.
+        expected: What it should have; None where that is not known.
+        marketplace: The only marketplace whose rows were measured; None for those of all.
+    """
 
     metric: str
     period: str
     value: float | int | None
     expected: int | None = None
+    marketplace: str | None = None
+
+    @property
+    def place(self) -> str:
+        """What was measured: a period, or one marketplace in it."""
+        return f"{self.period} of {self.marketplace}" if self.marketplace else self.period
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +82,19 @@ class Verdict:
             "threshold_max": self.metric.maximum,
             "ok": self.ok,
             "is_error": self.ok is False and self.is_error,
-            "failing": [measurement.period for measurement in self.failing],
+            "failing": list(dict.fromkeys(measurement.period for measurement in self.failing)),
+            "failing_marketplaces": [
+                [measurement.period, measurement.marketplace]
+                for measurement in self.failing
+                if measurement.marketplace
+            ],
         }
 
     def __str__(self) -> str:
         """Say in words what is wrong."""
         named = self.failing[:NAMED]
         values = ", ".join(
-            f"{_number(failing.value)} in {failing.period}{_should(self.metric, failing)}"
+            f"{_number(failing.value)} in {failing.place}{_should(self.metric, failing)}"
             for failing in named
         )
         more = len(self.failing) - len(named)

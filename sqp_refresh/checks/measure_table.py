@@ -3,12 +3,12 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from statistics import median
 
 from sqp_refresh.checks import metric_sql
 from sqp_refresh.checks.evaluate import Measurement
 from sqp_refresh.checks.metrics import METRICS
 from sqp_refresh.checks.reconcile import expected_totals
+from sqp_refresh.checks.volume import VOLUME_RATIO, measure_volume
 from sqp_refresh.control.audit_log import Run
 from sqp_refresh.ledger.ledger import LedgerEntry, read_entries, row_counts
 from sqp_refresh.ledger.parent_versions import read_parent_versions
@@ -16,11 +16,6 @@ from sqp_refresh.model.periods import Grain, Period, periods_touched, weeks_betw
 from sqp_refresh.model.tables import Table
 from sqp_refresh.model.versions import SourceVersion, Version
 from sqp_refresh.postgres.session import Session
-
-WEEKS_BEFORE = 8
-"""The weeks whose median a week's volume is compared with."""
-
-_FEWEST_WEEKS = 4  # a median of fewer weeks says nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +62,12 @@ def measure_table(
     counts = row_counts(session, table)
     measurements: dict[str, list[Measurement]] = {name: [] for name in METRICS}
     for period, of_period in values.items():
-        of_period["volume_ratio"] = _volume_ratio(counts, period)
         of_period |= _of_version(versions[period])
         should = expected.get(period, {}) if period in current else {}
         for name, value in of_period.items():
             measurements[name].append(Measurement(name, str(period), value, should.get(name)))
+    if table.grain.published is Grain.WEEK:
+        measurements[VOLUME_RATIO] += measure_volume(session, table, counts, entries)
     for name, value in _of_table(table, counts, run, today):
         measurements[name].append(Measurement(name, "the whole table", value))
     measurements["out_of_reach"] += _out_of_reach(run)
@@ -112,13 +108,6 @@ def _out_of_reach(run: Run) -> Iterator[Measurement]:
         dates = [reach["first"], reach["last"]]
         period = f"{dates[0]} to {dates[1]}" if reach["misdated"] else "the whole table"
         yield Measurement("out_of_reach", period, reach["undated"] + reach["misdated"])
-
-
-def _volume_ratio(counts: Mapping[Period, int], period: Period) -> float | None:
-    """Compare the rows of a week with the median of the weeks before it."""
-    before = [rows for week, rows in counts.items() if week < period][-WEEKS_BEFORE:]
-    usual = median(before) if len(before) >= _FEWEST_WEEKS else 0
-    return counts.get(period, 0) / usual if usual else None
 
 
 def _of_table(

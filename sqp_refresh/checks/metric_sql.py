@@ -125,7 +125,8 @@ def _query(
         metrics=sql.SQL(", ").join(
             sql.SQL("({})::{} AS {}").format(
                 metric,
-                sql.SQL("float8") if name in _RATIOS else sql.SQL("bigint"),
+                # The sum of a few great counts is beyond bigint.
+                sql.SQL("float8") if name in _RATIOS else sql.SQL("numeric"),
                 identifier(name),
             )
             for name, metric in metrics.items()
@@ -134,9 +135,13 @@ def _query(
         in_period=between_days(table, *REQUESTED_DAYS),
     )
     return {
-        Period(first, last): dict(zip(metrics, values, strict=True))
+        Period(first, last): dict(zip(metrics, map(_whole, values), strict=True))
         for first, last, *values in session.fetch_all(query, params)
     }
+
+
+def _whole(value: Decimal | float | None) -> int | float | None:
+    return int(value) if isinstance(value, Decimal) else value
 
 
 def _count_distinct(table: Table, columns: Sequence[str]) -> sql.Composed:

@@ -53,9 +53,9 @@ def _is_within(data: "PolarsData") -> pl.LazyFrame:
     )
 
 
-# Sums of counts are exact as whole numbers, and not as floating point.
+# Sums of counts are exact as whole numbers, and not as floating point; they may take 128 bits.
 _COMPARED = pa.DataFrameSchema(checks=[pa.Check(_is_as_expected, name="equals the source")])
-_COMPARED_COLUMNS = pl.Schema({"place": pl.Int64, "value": pl.Int64, "expected": pl.Int64})
+_COMPARED_COLUMNS = pl.Schema({"place": pl.Int64, "value": pl.Int128, "expected": pl.Int128})
 _BOUNDED = pa.DataFrameSchema(checks=[pa.Check(_is_within, name="is within its thresholds")])
 _BOUNDED_COLUMNS = pl.Schema(
     {"place": pl.Int64, "value": pl.Float64, "minimum": pl.Float64, "maximum": pl.Float64}

@@ -51,7 +51,7 @@ def measure_period(session: Session, table: Table, period: Period) -> PeriodTota
     sums = {ROW_COUNT: sql.SQL("count(*)"), **reconciled_sums(table)}
     query = _TOTALS.format(
         totals=sql.SQL(", ").join(
-            sql.SQL("coalesce(sum({}), 0)::bigint").format(sql.Identifier(name)) for name in sums
+            sql.SQL("coalesce(sum({}), 0)::numeric").format(sql.Identifier(name)) for name in sums
         ),
         tuple_hash=sum_of_hashes(sql.Identifier("tuple_hash")),
         columns_hash=columns_hash(table),
@@ -64,7 +64,7 @@ def measure_period(session: Session, table: Table, period: Period) -> PeriodTota
         asin=sql.Identifier("asin") if counts_asins else sql.SQL("()"),
     )
     *values, tuple_hash, columns, asins = session.fetch_one(query, period_params(period))
-    totals = dict(zip(sums, values, strict=True))
+    totals = dict(zip(sums, map(int, values), strict=True))
     if counts_asins:
         totals[DISTINCT_ASIN_COUNT] = asins
     return PeriodTotals(TargetVersion(totals[ROW_COUNT], int(tuple_hash), columns), totals)

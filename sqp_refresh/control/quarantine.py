@@ -5,7 +5,7 @@ from the source, or invalid once more and then waits anew.
 """
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -15,6 +15,7 @@ from psycopg.rows import class_row
 from sqp_refresh.errors import SettingsError
 from sqp_refresh.model.periods import ALL_TIME, Grain, Period
 from sqp_refresh.model.tables import SCHEMA, Table
+from sqp_refresh.postgres.period_sql import requested_params
 from sqp_refresh.postgres.session import Session
 
 # Characters of JSON in one INSERT. A raw row is one or two kB, and may be as large as BigQuery
@@ -42,6 +43,13 @@ _COUNT_WAITING = """
 SELECT table_name, period_start, count(*) FROM sqp.refresh_quarantine
 WHERE replayed_at IS NULL AND table_name = ANY(%(tables)s) AND period_start IS NOT NULL
 GROUP BY table_name, period_start ORDER BY table_name, period_start
+"""
+_READ_WAITING = """
+SELECT period_start, raw_row, reasons
+FROM unnest(%(first_days)s::date[], %(last_days)s::date[]) AS requested (first, last)
+JOIN sqp.refresh_quarantine ON period_start BETWEEN requested.first AND requested.last
+WHERE table_name = %(table)s AND replayed_at IS NULL
+ORDER BY id
 """
 _ROW = """
 SELECT id, table_name AS table, period_start AS week, audit_log_id, created_at, replayed_at,
@@ -153,6 +161,13 @@ def count_waiting(session: Session, tables: Collection[str]) -> dict[tuple[str, 
     """Count the rows that wait, of each table and week that has some."""
     counts = session.fetch_all(_COUNT_WAITING, {"tables": list(tables)})
     return {(table, week): rows for table, week, rows in counts}
+
+
+def read_waiting(
+    session: Session, table: Table, periods: Iterable[Period]
+) -> list[tuple[date, dict[str, Any], list[str]]]:
+    """Read the rows of a table that wait: first day of the week, values by title, and reasons."""
+    return session.fetch_all(_READ_WAITING, {"table": table.name, **requested_params(periods)})
 
 
 def read_row(session: Session, number: int) -> QuarantinedRow:

@@ -21,7 +21,9 @@ from sqp_refresh.settings import Settings
 
 _BY_PERIOD = dg.TableSchema(
     [
-        dg.TableColumn("period", description="First day of the week or period"),
+        dg.TableColumn(
+            "period", description="First day, and the marketplace where one is measured alone"
+        ),
         dg.TableColumn("metric", description="As in sqp.refresh_data_quality"),
         dg.TableColumn("value", description="What the table holds"),
         dg.TableColumn("expected", description="What the source says"),
@@ -115,7 +117,7 @@ def _records(verdict: Verdict) -> Iterator[dg.TableRecord]:
     for measurement in verdict.measurements:
         yield dg.TableRecord(
             {
-                "period": measurement.period,
+                "period": measurement.place,
                 "metric": measurement.metric,
                 "value": measurement.value,
                 "expected": measurement.expected,

@@ -123,6 +123,7 @@ def _metadata(result: RefreshResult) -> dict[str, Any]:
         "sqp/rows_inserted": counts.inserted,
         "sqp/rows_updated": counts.updated,
         "sqp/rows_deleted": counts.deleted,
+        "sqp/rows_withdrawn": result.withdrawn,
         "sqp/rows_unchanged": counts.unchanged,
         "sqp/rows_superseded": counts.superseded,
         "sqp/rows_quarantined": counts.quarantined,

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sqp_refresh.extract.casts import READABLE
 from sqp_refresh.extract.sql import TABLE, WEEK, aggregated_columns
-from sqp_refresh.model.tables import PRICE, Table
+from sqp_refresh.model.tables import PRICE, SourceSpec, Table
 from sqp_refresh.model.types import cast
 
 
@@ -66,3 +67,17 @@ def conform_result(
 
     empty = pa.RecordBatch.from_pylist([], schema)
     return pa.RecordBatchReader.from_batches(cast_batch(empty).schema, map(cast_batch, batches))
+
+
+def conform_bad_rows(spec: SourceSpec, batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Return the result of `bad_rows_query` with its columns cast to the types that staging has.
+
+    Raises:
+        DataError: a value is not what its column is.
+    """
+    columns = {
+        column.name: cast(batch.column(column.name), column.type, column.title)
+        for column in spec.columns
+    }
+    others = {name: batch.column(name) for name in (WEEK, READABLE)}
+    return pa.RecordBatch.from_pydict(columns | others)

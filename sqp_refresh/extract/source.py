@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from sqp_refresh.errors import TooEarly
 from sqp_refresh.extract import emulator
-from sqp_refresh.extract.aggregate_result import Excerpt, conform_result
+from sqp_refresh.extract.aggregate_result import Excerpt, conform_bad_rows, conform_result
 from sqp_refresh.extract.bigquery_table import BigQueryTable, describe
 from sqp_refresh.extract.client import (
     call_deadline,
@@ -28,7 +28,13 @@ from sqp_refresh.extract.jobs import bytes_read, start_result_query
 from sqp_refresh.extract.query_cache import PendingQuery, RunQueries
 from sqp_refresh.extract.source_version import start_state_query, version_of
 from sqp_refresh.extract.split_weeks import by_week, in_batches_of
-from sqp_refresh.extract.sql import WEEK, aggregate_query, rows_query, week_restriction
+from sqp_refresh.extract.sql import (
+    WEEK,
+    aggregate_query,
+    bad_rows_query,
+    rows_query,
+    week_restriction,
+)
 from sqp_refresh.extract.storage_read import open_session, session_batches, session_schema
 from sqp_refresh.model.periods import Period
 from sqp_refresh.model.rows import PeriodRows, ReadStats, SourceBatches
@@ -139,6 +145,30 @@ class BigQuerySource:
                 yield from self._read_result(client, bigquery_table, periods)
             else:
                 yield from self._read_table(bigquery_table, periods)
+
+    def read_bad(self, weeks: Sequence[Period]) -> Generator[pa.RecordBatch]:
+        """Read the rows of these weeks that break their contract, by our names and in our types.
+
+        Beside the columns of the contract, a batch has the week of each row, and whether every
+        value of it could be cast.
+
+        Raises:
+            AccessDenied, NotFound, SchemaMismatch, Unavailable, DataError: see `errors`.
+        """
+        with self._client() as client:
+            table = self._described(client)
+            query = start_result_query(
+                self.queries,
+                self.settings,
+                bad_rows_query(table),
+                table,
+                weeks,
+                purpose="bad rows",
+            )
+            finished = self._result_of(query)
+            with self._result(finished.fetch(client), Excerpt()) as (_, batches):
+                for batch in batches:
+                    yield conform_bad_rows(table.spec, batch)
 
     def bytes_to_read(self, periods: Sequence[Period]) -> int:
         """Return the bytes that reading these weeks would bill, by a dry run.

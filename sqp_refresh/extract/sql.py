@@ -104,6 +104,19 @@ GROUP BY {listed(group)}
 ORDER BY {TABLE}, {WEEK}"""
 
 
+def bad_rows_query(source: BigQueryTable) -> str:
+    """Return the query for the rows that break their contract, under our names and in our types.
+
+    What cannot be cast is null in them; the column `readable` tells whether there is any of that.
+    """
+    return f"""
+WITH source AS (
+    {typed_rows(source)}
+)
+SELECT * FROM source
+WHERE NOT ({keeps_contract(source)})"""
+
+
 def aggregated_columns(table: Table) -> list[str]:
     """Name the columns of what `aggregate_query` yields that are a table's; it may have others."""
     middles = (name for median in table.medians for name in middle_columns(median))

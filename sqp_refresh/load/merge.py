@@ -47,10 +47,11 @@ def load(
     params = period_params(target.period)
     (has_rows,) = session.fetch_one(has_rows_query(target.table), params)
     statement = merge_statement if has_rows else insert_statement
-    counts = Counts(*session.fetch_one(statement(target.table, read), params))
+    *numbers, deleted = session.fetch_one(statement(target.table, read), params)
+    counts = Counts(*numbers)
     totals = measure_period(session, target.table, target.period)
     counts.check_nothing_lost()
-    return LoadResult(counts, totals, row_hashes)
+    return LoadResult(counts, totals, row_hashes, tuple(map(tuple, deleted)))
 
 
 def _staged(

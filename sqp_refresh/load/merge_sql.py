@@ -11,7 +11,8 @@ nothing was read, nothing is deleted: an empty week is more often a late one tha
 took back. A period that the target has no row of is not compared, only inserted.
 
 Every statement takes the parameters of `period_params`, and returns the numbers of `Counts` in
-their order. Columns of its own begin with two underscores, lest a table has one of the same name.
+their order. Behind them, those that compare all rows return the keys of the rows that they deleted.
+Columns of its own begin with two underscores, lest a table has one of the same name.
 """
 
 from collections.abc import Iterable, Iterator
@@ -31,7 +32,7 @@ WITH {read}inserted AS (
     SELECT {expressions} FROM {source} WHERE {counts} RETURNING 1
 )
 SELECT (SELECT count(*) FROM {source}), (SELECT count(*) FROM {source} WHERE NOT {counts}),
-       (SELECT count(*) FROM inserted), 0::bigint, 0::bigint, 0::bigint, 0::bigint
+       (SELECT count(*) FROM inserted), 0::bigint, 0::bigint, 0::bigint, 0::bigint, '[]'::jsonb
 """)
 # `compared` is computed once (MATERIALIZED), because three statements read it, and they must agree.
 # `present` is not: it would be copied to disk for a comparison that reads it once.
@@ -53,7 +54,7 @@ WITH {read}incoming AS (
 ), deleted AS (
     DELETE FROM {target} AS target USING compared
     WHERE __verdict = 'vanished' AND EXISTS (SELECT FROM {source}) AND {is_same_tuple}
-    RETURNING 1
+    RETURNING jsonb_build_array({deleted_key}) AS key
 ), updated AS (
     UPDATE {target} AS target SET {assignments} FROM compared
     WHERE __verdict = 'differs' AND {is_same_tuple} RETURNING 1
@@ -69,7 +70,8 @@ SELECT (SELECT count(*) FROM {source}),
            - (SELECT count(*) FROM compared WHERE __verdict IN ('differs', 'vanished')),
        (SELECT count(*) FROM deleted),
        (SELECT count(*) FROM compared
-           WHERE __verdict = 'vanished' AND NOT EXISTS (SELECT FROM {source}))
+           WHERE __verdict = 'vanished' AND NOT EXISTS (SELECT FROM {source})),
+       (SELECT coalesce(jsonb_agg(key), '[]') FROM (TABLE deleted LIMIT 100000) AS deleted)
 """)
 # As above, of rows that are only a part of the period's: what they do not meet stays as it is. Each
 # looks for its own row by the key; OFFSET keeps Postgres from reading all of the period for that.
@@ -165,6 +167,7 @@ def merge_statement(table: Table, read: ReadRows) -> sql.Composed:
         **_comparison(table, read),
         # No key column is ever null, so one of them tells whether there is an incoming row.
         any_key=identifier(table.key[0].name),
+        deleted_key=_listed(identifier("target", name) for name in table.group_key),
     )
 
 

@@ -1,7 +1,8 @@
 """Define what loading a period comes to: exact counts, and what the table holds afterwards."""
 
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass
-from typing import Self
+from typing import Any, Self
 
 from sqp_refresh.checks.period_totals import PeriodTotals
 from sqp_refresh.errors import DataError
@@ -73,11 +74,14 @@ class LoadResult:
         totals: What the table holds of the period now.
         row_hashes: A hash of each row, to be kept; None where they would not tell the rows apart,
             and for rows that Postgres has computed.
+        deleted: The key of each row that was deleted: the values of `Table.group_key`, as JSON has
+            them.
     """
 
     counts: Counts
     totals: PeriodTotals
     row_hashes: bytes | None = None
+    deleted: Sequence[tuple[Any, ...]] = ()
 
 
 class NeedsMerge(Exception):

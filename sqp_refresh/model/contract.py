@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sqp_refresh.model.tables import SHARES, STAGES, TEXT, SourceColumn, SourceSpec
+from sqp_refresh.model.tables import SHARES, STAGES, TABLES, TEXT, SourceColumn, SourceSpec
 
 SHARE_TOLERANCE = 0.01
 """Percentage points that a share may be off; Amazon rounds to two decimals, half away from zero."""
@@ -134,6 +134,7 @@ def _figures_are_amazons(spec: SourceSpec) -> Iterator[Rule]:
         # As floating point, which a sum of impossible counts cannot overflow.
         fast = " + ".join(f"1e0 * COALESCE(`{speed}`, 0)" for speed in speeds)
         yield Rule(f"the shipping counts under {title[total]} exceed it", f"{fast} <= `{total}`")
+    yield from _ratios(title)
 
 
 def _share(title: dict[str, str], share: str, own: str, total: str) -> Iterator[Rule]:
@@ -150,6 +151,32 @@ def _share(title: dict[str, str], share: str, own: str, total: str) -> Iterator[
     )
 
 
+def _ratios(title: dict[str, str]) -> Iterator[Rule]:
+    """Return what a row must keep so that a table has room for the ratios that it is made of.
+
+    A ratio of sums is never above the greatest of its rows', as long as each row has both counts.
+    Shares have rules of their own, by which they are never above 100.
+    """
+    ratios = {
+        (*(table.sums.get(count, count) for count in counts), column.type): None
+        for table in TABLES.values()
+        for column in table.values
+        if (counts := table.ratios.get(column.name))
+    }
+    market = dict(SHARES.values())
+    for dividend, divisor, type_ in ratios:
+        is_share = market.get(dividend) == divisor
+        most = _greatest(type_)
+        if most is None or is_share or not {dividend, divisor} <= title.keys():
+            continue
+        fits = f"1e2 * `{dividend}` / NULLIF(`{divisor}`, 0) <= {most}"
+        if dividend in market:
+            # Of an own count above the market's, that is what is wrong.
+            fits += f" OR COALESCE(`{dividend}` > `{market[dividend]}`, FALSE)"
+        name = f"100 * {title[dividend]} / {title[divisor]}"
+        yield Rule(f"{name} does not fit into {type_}", fits)
+
+
 def _values_fit(spec: SourceSpec) -> Iterator[Rule]:
     """Return what Postgres would refuse otherwise, and with it the whole week."""
     for column in spec.columns:
@@ -161,13 +188,9 @@ def _values_fit(spec: SourceSpec) -> Iterator[Rule]:
 
 def _fits(name: str, type_: str) -> str | None:
     """Return the condition that a value fits into a column of a type; None where all values do."""
-    base = type_.partition("(")[0]
-    sizes = [int(size) for size in re.findall(r"-?\d+", type_)]
-    if base == "numeric" and sizes:
-        scale = sum(sizes[1:])
-        nines = min(sizes[0], _DIGITS)
-        most = f"{'9' * nines}e{sizes[0] - nines - scale}"
+    if most := _greatest(type_):
         return f"{name} BETWEEN -{most} AND {most}"
+    base, sizes = _base_and_sizes(type_)
     if base in _INTEGERS:
         return f"{name} BETWEEN {-_INTEGERS[base]} AND {_INTEGERS[base] - 1}"
     if base.startswith("character") and sizes:
@@ -175,6 +198,20 @@ def _fits(name: str, type_: str) -> str | None:
     if base == "real":
         return f"{name} = 0 OR ABS({name}) BETWEEN 1.2e-38 AND 3.4e38"
     return None
+
+
+def _greatest(type_: str) -> str | None:
+    """Return the greatest number that a column of a numeric type has room for, if there is one."""
+    base, sizes = _base_and_sizes(type_)
+    if base != "numeric" or not sizes:
+        return None
+    nines = min(sizes[0], _DIGITS)
+    return f"{'9' * nines}e{sizes[0] - nines - sum(sizes[1:])}"
+
+
+def _base_and_sizes(type_: str) -> tuple[str, list[int]]:
+    """Split a type, e.g. "numeric(10,4)" into "numeric" and [10, 4]."""
+    return type_.partition("(")[0], [int(size) for size in re.findall(r"-?\d+", type_)]
 
 
 def _is_asin(spec: SourceSpec, column: SourceColumn) -> bool:

@@ -11,7 +11,7 @@ from sqp_refresh.checks.period_totals import PeriodTotals
 from sqp_refresh.checks.reconcile import Difference, find_differences
 from sqp_refresh.control import audit_log, checkpoints, quarantine
 from sqp_refresh.control.table_lock import lock_and_require_enabled
-from sqp_refresh.errors import Rejected, Transient
+from sqp_refresh.errors import DataError, Rejected, Transient, one_line
 from sqp_refresh.ledger import ledger
 from sqp_refresh.ledger.decide import Decision
 from sqp_refresh.load import strategy as loading
@@ -25,6 +25,7 @@ from sqp_refresh.model.versions import SourceVersion
 from sqp_refresh.postgres.session import Session
 from sqp_refresh.refresh.prefetch import prefetch
 from sqp_refresh.refresh.result import PeriodResult, RefreshState
+from sqp_refresh.refresh.withdrawn import note_withdrawn
 from sqp_refresh.validate.row_validator import (
     InvalidRow,
     RowValidator,
@@ -82,11 +83,13 @@ class PreparedPeriod:
 def load_periods(session: Session, state: RefreshState) -> None:
     """Load what the plan says; what a strategy could not tell is read again, and merged.
 
-    A week with too many bad rows is left as it was, and the others are loaded.
+    A week with too many bad rows is left as it was, and the others are loaded. So is a period of
+    which a value can be neither read, computed nor stored.
     """
     reloaded = len(state.reloaded)
     _load_each(session, state, _within_contract(state))
     _load_each(session, state, state.reloaded[reloaded:])
+    note_withdrawn(session, state)
 
 
 def _within_contract(state: RefreshState) -> list[Period]:
@@ -102,17 +105,27 @@ def _within_contract(state: RefreshState) -> list[Period]:
 
 
 def _load_each(session: Session, state: RefreshState, periods: Sequence[Period]) -> None:
+    """Load periods that are read together, or each alone where the reading of one of them fails."""
+    left = list(periods)
+    try:
+        for period in _read_each(state, periods):
+            _load_or_reject(session, state, period)
+            left.remove(period.target.period)
+    except DataError as error:
+        if len(periods) == 1:
+            state.rejected[periods[0]] = _unpublished(state, periods[0], error)
+            return
+        for period in left:
+            _load_each(session, state, [period])
+
+
+def _read_each(state: RefreshState, periods: Sequence[Period]) -> Iterator[PreparedPeriod]:
     if not periods:
         return
     with closing(state.source.read(periods)) as rows_of_periods:
         prepared = (_prepared(state, rows) for rows in rows_of_periods)
         with closing(prefetch(prepared)) as coming:
-            for period in coming:
-                try:
-                    _load_or_reject(session, state, period)
-                except NeedsMerge:
-                    logger.info("%s: %s needs a merge", period.target.period, period.strategy)
-                    state.reloaded.append(period.target.period)
+            yield from coming
 
 
 def _prepared(state: RefreshState, period_rows: PeriodRows) -> PreparedPeriod:
@@ -138,18 +151,32 @@ def _most_invalid(max_rejected_ratio: float, decision: Decision) -> int | None:
 
 
 def _load_or_reject(session: Session, state: RefreshState, period: PreparedPeriod) -> None:
+    week = period.target.period
     try:
         result = _load(session, state, period)
     except Rejected as rejected:
-        state.rejected[period.target.period] = rejected
+        state.rejected[week] = rejected
         assert period.validator, "only a validator rejects"
         with session.transaction():
             _quarantine(session, state, period, period.validator.invalid_rows[:SAMPLE])
-        return
-    # Only what is committed is counted.
-    state.loaded[period.target.period] = result
-    name = f"{SCHEMA}.{state.table.name}"
-    logger.info("%s %s: %s %s", name, period.target.period, period.strategy, result.counts)
+    except (NeedsMerge, DataError) as error:
+        # A merge does without all that might be wrong in the ledger or in the table's own rows.
+        if isinstance(error, DataError) and period.strategy is Strategy.MERGE:
+            state.rejected[week] = _unpublished(state, week, error)
+        else:
+            logger.info("%s: %s needs a merge: %s", week, period.strategy, one_line(error))
+            state.reloaded.append(week)
+    else:
+        # Only what is committed is counted.
+        state.loaded[week] = result
+        name = f"{SCHEMA}.{state.table.name}"
+        logger.info("%s %s: %s %s", name, week, period.strategy, result.counts)
+
+
+def _unpublished(state: RefreshState, period: Period, error: DataError) -> Rejected:
+    """Return the error for a period that cannot be read, computed or stored, with its name."""
+    name = period if state.table.scope is None else f"the {state.table.grain.published} of {period}"
+    return Rejected(f"{name} is rejected in {state.table.name}: {error}")
 
 
 def _load(session: Session, state: RefreshState, period: PreparedPeriod) -> PeriodResult:
@@ -186,6 +213,7 @@ def _load(session: Session, state: RefreshState, period: PreparedPeriod) -> Peri
         broken_rules=period.validator.reasons if period.validator else {},
         rejected_at_source=_rejected_at_source(period),
         version=period.decision.version,
+        deleted=loaded.deleted,
     )
 
 

@@ -30,8 +30,8 @@ P = TypeVar("P", bound=Batched)
 def prefetch(periods: Iterable[P]) -> Generator[P]:
     """Return the same periods, in order, read by a thread one batch ahead of what is used up.
 
-    What reading them raises is raised here, in its place. What a period leaves unread is passed
-    over.
+    What reading them raises is raised here, in its place: to whoever takes the batches of that
+    period, and again in place of the next period. What a period leaves unread is passed over.
     """
     queue: PrefetchQueue[P] = PrefetchQueue()
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="prefetch") as reader:
@@ -93,5 +93,7 @@ class PrefetchQueue(Generic[P]):
     def _take(self) -> Any:  # noqa: ANN401, a period or one of its batches, as the place has it
         item = self._items.get()
         if isinstance(item, BaseException):
+            # Nothing comes after it, so that whoever asks once more gets it again.
+            self._items.put(item)
             raise item
         return item

@@ -33,6 +33,9 @@ class PeriodResult:
         rejected_at_source: Rows of the source that break their contract, and are in no sum of this
             table (count).
         version: What it was made from.
+        deleted: The key of each row that was deleted.
+        withdrawn: Those rows that were deleted because their source breaks its contract (count).
+        withdrawn_for: How many of these there are for each rule that is broken (count).
     """
 
     counts: Counts
@@ -40,6 +43,9 @@ class PeriodResult:
     broken_rules: Mapping[str, int] = field(default_factory=dict)
     rejected_at_source: int = 0
     version: Version | None = None
+    deleted: Sequence[tuple[Any, ...]] = ()
+    withdrawn: int = 0
+    withdrawn_for: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -181,6 +187,19 @@ class RefreshResult:
         return broken
 
     @property
+    def withdrawn(self) -> int:
+        """Rows that were deleted because their source breaks its contract (count)."""
+        return sum(result.withdrawn for result in self.loaded.values())
+
+    @property
+    def withdrawn_for(self) -> Counter[str]:
+        """How many rows were withdrawn for each rule that is broken (count)."""
+        broken: Counter[str] = Counter()
+        for result in self.loaded.values():
+            broken += Counter(result.withdrawn_for)
+        return broken
+
+    @property
     def rejected_at_source(self) -> int:
         """Rows of the source that break their contract, and are in no sum of this table (count)."""
         return sum(result.rejected_at_source for result in self.loaded.values())
@@ -236,11 +255,15 @@ class RefreshResult:
 
     def _quality_warnings(self) -> Iterator[str]:
         if self.counts.quarantined:
-            commonest = self.broken_rules.most_common(LISTED)
-            often = ", ".join(f"{reason} ({rows})" for reason, rows in commonest)
             yield (
-                f"{self.counts.quarantined:,} rows are in quarantine: {often}; "
+                f"{self.counts.quarantined:,} rows are in quarantine: "
+                f"{_commonest(self.broken_rules)}; "
                 f"see `sqp-refresh quarantine list --table {self.table.name}`"
+            )
+        if self.withdrawn:
+            yield (
+                f"{self.withdrawn:,} published rows were withdrawn, because their source breaks "
+                f"its contract now: {_commonest(self.withdrawn_for)}"
             )
         if self.rejected_at_source:
             rows = f"{self.rejected_at_source:,} rows of the source"
@@ -256,10 +279,10 @@ class RefreshResult:
         if not self.rejected:
             return None
         first = next(iter(self.rejected.values()))
-        others = len(self.rejected) - 1
+        others, grain = len(self.rejected) - 1, self.table.grain.published
         return Rejected(
-            f"{first}{f', and {others} more weeks' if others else ''}; what was published before "
-            "stays as it is",
+            f"{first}{f', and {others} more {grain}s' if others else ''}; what was published "
+            "before stays as it is",
             rejected={str(week): error.details for week, error in self.rejected.items()},
         )
 
@@ -294,6 +317,7 @@ class RefreshResult:
             "unchanged": counts.unchanged,
             "quarantined": counts.quarantined,
             "left_out": self.rejected_at_source,
+            "withdrawn": self.withdrawn,
             "undated": reach.undated if reach else 0,
             "out_of_reach": reach.to_json() if reach else None,
             **counts_of_versions(self._versions),
@@ -326,6 +350,10 @@ class RefreshResult:
             },
             "differences": list(map(str, self.differences)),
         }
+
+
+def _commonest(broken_rules: Counter[str]) -> str:
+    return ", ".join(f"{reason} ({rows})" for reason, rows in broken_rules.most_common(LISTED))
 
 
 def _budget_warning(budget_ms: int | None) -> str:

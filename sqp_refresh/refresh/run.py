@@ -97,8 +97,8 @@ def _finish(session: Session, state: RefreshState) -> RefreshResult:
     result = state.fold()
     checkpoints.complete(session, state.plan.checkpoint)
     if result.rejected:
-        metric = _quarantined_ratio(result, state.plan.max_rejected_ratio)
-        data_quality.record(session, state.audit_log_id, [metric])
+        metrics = _quarantined_ratio(result, state.plan.max_rejected_ratio)
+        data_quality.record(session, state.audit_log_id, metrics)
         return result
     newest = ledger.newest_period(session, state.table)
     refresh_config.mark_refreshed(
@@ -111,10 +111,11 @@ def _finish(session: Session, state: RefreshState) -> RefreshResult:
     return result
 
 
-def _quarantined_ratio(result: RefreshResult, limit: float) -> Recorded:
+def _quarantined_ratio(result: RefreshResult, limit: float) -> list[Recorded]:
     """Return the metric that rejected a week: no check runs after a refresh that fails."""
-    worst = max(week.details["bad"] / week.details["read"] for week in result.rejected.values())
-    return Recorded(QUARANTINED_RATIO.name, worst, None, None, limit, False)
+    weeks = [week.details for week in result.rejected.values() if "bad" in week.details]
+    worst = sorted(week["bad"] / week["read"] for week in weeks)[-1:]
+    return [Recorded(QUARANTINED_RATIO.name, part, None, None, limit, False) for part in worst]
 
 
 def _close_as_failed(database_url: str, state: RefreshState, error: BaseException) -> None:

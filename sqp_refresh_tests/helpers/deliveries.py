@@ -59,20 +59,23 @@ class Delivery:
             yield PeriodRows(week, SourceBatches(schema, batches, {"Marketplace": "US"}))
 
 
-def deliver(url: str, rows: Sequence[Row], *weeks: Period) -> RefreshResult:
+def deliver(url: str, rows: Sequence[Row], *weeks: Period, **shape: Any) -> RefreshResult:
     """Refresh search_query_performance from rows as `rows.row` makes them.
 
     Args:
         url: The database.
         rows: All of them.
         weeks: The weeks that are read, also those without a row; by default those of the rows.
+        shape: As for `rows.source_table`.
     """
     rows_of_week = {
         week: [row for row in rows if Period.week_of(row["Date"]) == week] for week in weeks
     }
     for row in [] if weeks else rows:
         rows_of_week.setdefault(Period.week_of(row["Date"]), []).append(row)
-    batches = {week: source_table(of_week).to_batches() for week, of_week in rows_of_week.items()}
+    batches = {
+        week: source_table(of_week, **shape).to_batches() for week, of_week in rows_of_week.items()
+    }
     return refresh(url, Delivery(batches), RefreshRequest("delivery"))
 
 

@@ -129,6 +129,28 @@ def _shipping(row: Row, random: Random) -> Spoiled:
     return changes, {f"the shipping counts under {total} exceed it"}
 
 
+def _rate_too_great(_: Row, random: Random) -> Spoiled:
+    """More clicks than can be held for one impression, or cart adds or purchases for one click."""
+    before, stage = random.choice(
+        [("Impression", "Click"), ("Click", "Cart Add"), ("Click", "Purchase")]
+    )
+    of_market = f"Total {'Query ' if before == 'Impression' else ''}{before} Count"
+    units = random.randint(1, 4)
+    more = units * random.choice([10_000, 20_000, 10**9])
+    own = {f"ASIN {before} Count": units, f"ASIN {stage} Count": more}
+    total = {"Total Query Impression Count": 10**11, of_market: 10**11}
+    total[f"Total {stage} Count"] = more
+    shares = dict.fromkeys(("ASIN Impression Share", f"ASIN {before} Share", f"ASIN {stage} Share"))
+    if random.random() < 0.5:
+        reason = f"100 * ASIN {stage} Count / ASIN {before} Count"
+    else:
+        own = {f"ASIN {before} Count": 0, f"ASIN {stage} Count": 0}
+        total[of_market] = units
+        shares |= {speed: 0 for speed, whole in SHIPPING.items() if whole == of_market}
+        reason = f"100 * Total {stage} Count / {of_market}"
+    return own | total | shares, {f"{reason} does not fit into numeric(10,4)"}
+
+
 def _title_as_asin(_: Row, random: Random) -> Spoiled:
     title = random.choice([column.title for column in SOURCE_COLUMNS])
     return {CHILD_ASIN_TITLE: title}, {
@@ -226,6 +248,7 @@ KINDS: dict[str, Kind] = {
     "a share out of range": Kind(_out_of_range),
     "a share of nothing": Kind(_of_nothing),
     "more shipped than sold": Kind(_shipping),
+    "a rate of its counts that no column has room for": Kind(_rate_too_great),
     "a price of 0": _any_of(PRICES, [Decimal(0), Decimal("0.001")], "is not above 0"),
     "a negative price": _any_of(PRICES, [Decimal("-0.01"), Decimal(-(10**6))], "is not above 0"),
     "a price that Postgres has no room for": _any_of(

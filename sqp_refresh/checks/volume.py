@@ -1,0 +1,94 @@
+"""Compare a week's rows with those of the weeks before: all together, and of each marketplace."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import chain
+from statistics import median
+
+from psycopg import sql
+
+from sqp_refresh.checks.evaluate import Measurement
+from sqp_refresh.model.periods import Period
+from sqp_refresh.model.tables import Table
+from sqp_refresh.postgres.period_sql import between_days, target_name
+from sqp_refresh.postgres.session import Session, identifier
+
+VOLUME_RATIO = "volume_ratio"
+MARKETPLACE = "marketplace"
+
+WEEKS_BEFORE = 8
+"""The weeks whose median a week's volume is compared with."""
+
+_FEWEST_WEEKS = 4  # a median of fewer weeks says nothing
+# A marketplace with fewer rows comes and goes; one with not many more may well halve or double.
+_FEWEST_ROWS, _FEW_ROWS = 3, 24
+
+_ROWS = sql.SQL("""
+SELECT {day}, marketplace, count(*) FROM {table} WHERE {within} GROUP BY 1, 2 ORDER BY 2
+""")
+
+
+def measure_volume(
+    session: Session, table: Table, counts: Mapping[Period, int], periods: Collection[Period]
+) -> Iterator[Measurement]:
+    """Measure the rows of weeks as a multiple of those that the weeks before usually have.
+
+    Where a week has several marketplaces, so is each of them that has been there for long enough.
+
+    Args:
+        session: A session with the target.
+        table: The table.
+        counts: The rows of each of its periods, in order of time.
+        periods: The periods that are measured.
+    """
+    before = {
+        week: [earlier for earlier in counts if earlier < week][-WEEKS_BEFORE:] for week in periods
+    }
+    by_marketplace = _rows_by_marketplace(session, table, {*periods, *chain(*before.values())})
+    for week in sorted(periods):
+        usual = [counts[earlier] for earlier in before[week]]
+        yield Measurement(VOLUME_RATIO, str(week), _ratio(counts.get(week, 0), usual))
+        # The only marketplace has all rows.
+        for name, rows in by_marketplace.items() if len(by_marketplace) > 1 else ():
+            usual = [rows.get(earlier, 0) for earlier in before[week]]
+            ratio = _ratio_of_marketplace(rows.get(week, 0), usual)
+            if ratio is not None:
+                yield Measurement(VOLUME_RATIO, str(week), ratio, marketplace=name)
+
+
+def _ratio(rows: int, before: Sequence[int]) -> float | None:
+    """Compare the rows of a week with the median of the weeks before it."""
+    usual = median(before) if len(before) >= _FEWEST_WEEKS else 0
+    return rows / usual if usual else None
+
+
+def _ratio_of_marketplace(rows: int, before: Sequence[int]) -> float | None:
+    """Compare the rows of a marketplace with those before; None where these are too few to tell."""
+    first = next((place for place, there in enumerate(before) if there), len(before))
+    since_first = before[first:]
+    ratio = _ratio(rows, since_first)
+    if ratio is None or median(since_first) < _FEWEST_ROWS:
+        return None
+    if median(since_first) < _FEW_ROWS:
+        # What it has had in any week before is as usual.
+        nearest = min(max(rows, min(since_first)), max(since_first))
+        return rows / nearest if nearest else 1.0
+    return ratio
+
+
+def _rows_by_marketplace(
+    session: Session, table: Table, weeks: Collection[Period]
+) -> dict[str, dict[Period, int]]:
+    """Count the rows of each marketplace in these weeks; none in a table without marketplaces."""
+    if not weeks or table.scope is None or MARKETPLACE not in table.names:
+        return {}
+    query = _ROWS.format(
+        day=identifier(table.scope),
+        table=target_name(table),
+        within=between_days(table, sql.Placeholder("first"), sql.Placeholder("last")),
+    )
+    days = {"first": min(weeks).start, "last": max(weeks).end}
+    rows: dict[str, dict[Period, int]] = defaultdict(lambda: defaultdict(int))
+    for day, marketplace, count in session.fetch_all(query, days):
+        rows[marketplace][Period.containing(day, table.grain)] += count
+    return rows
