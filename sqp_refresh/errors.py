@@ -5,6 +5,7 @@ RefreshError
 │   ├── Unavailable      BigQuery or Postgres cannot be reached, or took too long to answer
 │   ├── QuotaExceeded    BigQuery accepts no more for now
 │   ├── Busy             another refresh of the table is running
+│   ├── WriteConflict    somebody else has written to the same rows meanwhile
 │   └── ProcessLost      the process of a refresh ended without reporting an outcome
 └── Permanent            another attempt fails in the same way; somebody has to act
     ├── SettingsError    a setting, or a table's registration, is missing or malformed
@@ -12,6 +13,7 @@ RefreshError
     ├── NotFound         a project, dataset, table or schema does not exist
     ├── SchemaMismatch   a column is missing, or its type does not convert
     ├── DataError        a value breaks a rule that holds for every row
+    │   ├── DuplicateKey the target has a row of the same key
     │   └── Rejected     too many rows of a week break their contract, so none is published
     └── Stopped          an operator disabled the table, or expired its checkpoint
 
@@ -77,6 +79,10 @@ class Busy(Transient):
     """Another refresh of the table is running."""
 
 
+class WriteConflict(Transient):
+    """Somebody else has written to a row since the transaction took its snapshot of it."""
+
+
 class ProcessLost(Transient):
     """The process of a refresh ended without reporting an outcome, e.g. because it was killed."""
 
@@ -113,6 +119,10 @@ class DataError(Permanent):
     """A value breaks a rule that holds for every row."""
 
     kind = Kind.DATA
+
+
+class DuplicateKey(DataError):
+    """The target has a row of the same key, which somebody else may just have written."""
 
 
 class Rejected(DataError):

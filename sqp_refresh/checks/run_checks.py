@@ -13,7 +13,7 @@ from sqp_refresh.checks.reconcile import expected_totals
 from sqp_refresh.control import audit_log
 from sqp_refresh.control.audit_log import Run
 from sqp_refresh.errors import NotFound
-from sqp_refresh.ledger.ledger import read_entries, row_counts
+from sqp_refresh.ledger.ledger import read_entries, require_reload, row_counts
 from sqp_refresh.model.periods import Grain, Period, periods_touched, weeks_between
 from sqp_refresh.model.tables import SCHEMA, Table
 from sqp_refresh.model.versions import SourceVersion, Version
@@ -48,7 +48,8 @@ def run_checks(
 ) -> list[Verdict]:
     """Check a table's periods, and record what every metric says of them for its latest refresh.
 
-    Where one says that there is an error, receivers of alerts are told so.
+    Where one says that there is an error, receivers of alerts are told so. A period that is not
+    what its source says is compared whole by the next refresh of it.
 
         run_checks(session, TABLES["monthly_summary"], None, today=date.today())
 
@@ -74,6 +75,7 @@ def run_checks(
         {metric: measured[metric.name] for metric in metrics if not only or metric.check in only}
     )
     data_quality.record(session, run.id, map(_recorded, verdicts))
+    _have_reloaded(session, table, periods, verdicts)
     rules.alert_failed_checks(
         session,
         table,
@@ -83,6 +85,20 @@ def run_checks(
         at=datetime.now(UTC),
     )
     return verdicts
+
+
+def _have_reloaded(
+    session: Session, table: Table, periods: Iterable[Period], verdicts: Iterable[Verdict]
+) -> None:
+    """Have the next refresh compare those periods whose numbers are not those of the source."""
+    differing = {
+        measurement.period
+        for verdict in verdicts
+        if verdict.metric.is_compared
+        for measurement in verdict.failing
+    }
+    if differing:
+        require_reload(session, table, [period for period in periods if str(period) in differing])
 
 
 def _recorded(verdict: Verdict) -> Recorded:

@@ -59,8 +59,8 @@ class Counts:
         if self.read != self.landed + self.superseded + self.quarantined:
             raise DataError(
                 f"{self.read} rows were read, but {self.landed} landed, {self.superseded} were "
-                f"superseded and {self.quarantined} quarantined; somebody else changed the target "
-                "meanwhile, run the refresh again"
+                f"superseded and {self.quarantined} quarantined; a trigger or a rule of the table "
+                "keeps rows out, drop or disable it"
             )
 
 
@@ -73,11 +73,13 @@ class LoadResult:
         totals: What the table holds of the period now.
         row_hashes: A hash of each row, to be kept; None where they would not tell the rows apart,
             and for rows that Postgres has computed.
+        altered: Rows that the table holds otherwise than they were written (count).
     """
 
     counts: Counts
     totals: PeriodTotals
     row_hashes: bytes | None = None
+    altered: int = 0
 
 
 class NeedsMerge(Exception):

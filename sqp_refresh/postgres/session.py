@@ -49,6 +49,11 @@ _TIMES = {"TimeZone": "UTC", "DateStyle": "ISO"}
 # time that compiling it takes.
 _PLANNING = {"work_mem": "64MB", "jit": "off"}
 
+_SET_LOCAL = sql.SQL("SET LOCAL {} TO {}")
+_REPEATABLE_READ = sql.SQL("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+# What every INSERT, UPDATE and DELETE takes; it keeps out no reader and no writer.
+_LOCK_DEFINITION = sql.SQL("LOCK TABLE {} IN ROW EXCLUSIVE MODE")
+
 
 class Session:
     """One connection to the target, open until the `with` block that `connect` opened ends."""
@@ -120,33 +125,46 @@ class Session:
             self._connection.rollback()
 
     @contextmanager
-    def transaction(self, *, synchronous_commit: bool = True) -> Iterator[None]:
+    def transaction(
+        self, *, synchronous_commit: bool = True, writes_to: sql.Identifier | None = None
+    ) -> Iterator[None]:
         """Commit what the block did, or nothing of it if it raises; set deadlines for all of it.
 
         Args:
             synchronous_commit: Whether the commit waits until the transaction is on disk. If not, a
                 crash of the server may lose the last transactions, but never one of them without
                 those that came after it.
+            writes_to: A table whose definition (columns, triggers) nobody may change until the
+                transaction ends. All statements of the block then see one snapshot, taken once
+                that is so, beside what they write themselves. To write to a row that somebody else
+                has written since is a `WriteConflict`.
         """
         settings = DEADLINES | _PLANNING
         if not synchronous_commit:
             settings = settings | {"synchronous_commit": "off"}
-        self._set_local(settings)
         try:
+            self._begin(settings, writes_to)
             yield
         except BaseException:
             self._rollback_quietly()
             raise
         self.commit()
 
-    def _set_local(self, settings: Mapping[str, str]) -> None:
-        """Set parameters of the server for this transaction only."""
-        names, values = list(settings), list(settings.values())
-        self.fetch_all(
-            "SELECT set_config(name, value, true)"
-            " FROM unnest(%(names)s::text[], %(values)s::text[]) AS _ (name, value)",
-            {"names": names, "values": values},
-        )
+    def _begin(self, settings: Mapping[str, str], writes_to: sql.Identifier | None) -> None:
+        """Set parameters of the server for this transaction only, and take its snapshot if asked.
+
+        All of it is sent at once. None of it is a query: the first query takes the snapshot, and
+        what was committed before the table's lock was granted has to be in it.
+        """
+        begin = [
+            _SET_LOCAL.format(
+                sql.Identifier(name), sql.SQL(", ").join(map(sql.Literal, value.split(", ")))
+            )
+            for name, value in settings.items()
+        ]
+        if writes_to is not None:
+            begin = [_REPEATABLE_READ, *begin, _LOCK_DEFINITION.format(writes_to)]
+        self.execute(sql.SQL("; ").join(begin))
 
     def _rollback_quietly(self) -> None:
         # A lost connection has rolled back already, and the error to raise is the one that lost it.
@@ -175,6 +193,8 @@ def connect(database_url: str, *, connect_timeout_s: int = CONNECT_TIMEOUT_S) ->
         # A pooler may run each transaction on another connection, which does not have the prepared
         # statements of the one before.
         connection = psycopg.connect(**address, prepare_threshold=None)
+        # Whatever the server's default is: who waits for a lock has to see what was done meanwhile.
+        connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
     except psycopg.OperationalError as error:
         raise unreachable(server_message(error), address) from None
     try:

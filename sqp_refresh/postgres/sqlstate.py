@@ -13,12 +13,14 @@ import psycopg
 from sqp_refresh.errors import (
     AccessDenied,
     DataError,
+    DuplicateKey,
     NotFound,
     RefreshError,
     SchemaMismatch,
     SettingsError,
     Transient,
     Unavailable,
+    WriteConflict,
     one_line,
 )
 
@@ -27,9 +29,10 @@ _MEANING: dict[str, tuple[type[RefreshError], str]] = {
     "08": (Unavailable, "check that Postgres is up"),
     "22": (DataError, "check the value in the source"),
     "23": (DataError, "check the row in the source"),
+    "23505": (DuplicateKey, "check the row in the source"),
     "25P03": (Unavailable, "the server closed a transaction that stood idle; try again"),
     "28": (AccessDenied, "check the user and password in DATABASE_URL"),
-    "40": (Transient, "try again"),
+    "40": (WriteConflict, "somebody else wrote to the same rows; try again"),
     "53": (Unavailable, "check the server's memory, disk and connections"),
     "55": (Transient, "another session holds a lock; try again"),
     "54": (DataError, "check the value in the source: it is larger than Postgres can index"),

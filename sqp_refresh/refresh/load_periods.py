@@ -7,13 +7,13 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from sqp_refresh.checks.period_totals import PeriodTotals
-from sqp_refresh.checks.reconcile import Difference, find_differences
+from sqp_refresh.checks.reconcile import AlteredRows, Difference, find_differences
 from sqp_refresh.control import audit_log, checkpoints, quarantine
-from sqp_refresh.control.table_lock import lock_and_require_enabled
-from sqp_refresh.errors import Rejected, Transient
+from sqp_refresh.control.table_lock import publishing
+from sqp_refresh.errors import DuplicateKey, Rejected, Transient, WriteConflict
 from sqp_refresh.ledger import ledger
 from sqp_refresh.ledger.decide import Decision
+from sqp_refresh.ledger.parent_versions import see_parents
 from sqp_refresh.load import strategy as loading
 from sqp_refresh.load.result import LoadResult, NeedsMerge
 from sqp_refresh.load.strategy import Strategy
@@ -21,7 +21,7 @@ from sqp_refresh.load.target import TargetPeriod
 from sqp_refresh.model.periods import Period
 from sqp_refresh.model.rows import PeriodRows, SourceBatches, SqlRows
 from sqp_refresh.model.tables import SCHEMA, Origin
-from sqp_refresh.model.versions import SourceVersion
+from sqp_refresh.model.versions import ParentVersions, SourceVersion, Version
 from sqp_refresh.postgres.session import Session
 from sqp_refresh.refresh.prefetch import prefetch
 from sqp_refresh.refresh.result import PeriodResult, RefreshState
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+MERGES = 3
+"""How often a period is merged at the most, while somebody else goes on writing to its rows."""
 SAMPLE = 1_000
 """Bad rows of a rejected week that are kept, to see what is wrong with it (count)."""
 
@@ -83,10 +85,25 @@ def load_periods(session: Session, state: RefreshState) -> None:
     """Load what the plan says; what a strategy could not tell is read again, and merged.
 
     A week with too many bad rows is left as it was, and the others are loaded.
+
+    Raises:
+        Transient: somebody else wrote to the same rows of a period whenever it was merged.
+        DuplicateKey: a key of the target that is not its primary key keeps a row out.
     """
-    reloaded = len(state.reloaded)
-    _load_each(session, state, _within_contract(state))
-    _load_each(session, state, state.reloaded[reloaded:])
+    failed = _load_each(session, state, _within_contract(state))
+    for _ in range(MERGES):
+        state.reloaded += [period for period in failed if period not in state.reloaded]
+        failed = _load_each(session, state, list(failed))
+    for period, error in failed.items():
+        raise _lasting(state, period, error)
+
+
+def _lasting(state: RefreshState, period: Period, error: Exception) -> Exception:
+    """Return what to raise for a period that could not be merged; a lasting key is a fault."""
+    if isinstance(error, DuplicateKey):
+        return error
+    name = f"{SCHEMA}.{state.table.name}"
+    return Transient(f"{name} {period}: somebody else keeps writing to its rows; try again")
 
 
 def _within_contract(state: RefreshState) -> list[Period]:
@@ -101,18 +118,25 @@ def _within_contract(state: RefreshState) -> list[Period]:
     return [period for period in state.plan.to_load if period not in state.rejected]
 
 
-def _load_each(session: Session, state: RefreshState, periods: Sequence[Period]) -> None:
+def _load_each(
+    session: Session, state: RefreshState, periods: Sequence[Period]
+) -> dict[Period, Exception]:
+    """Load periods; returns those that have to be read again and merged, and why."""
+    failed: dict[Period, Exception] = {}
     if not periods:
-        return
+        return failed
     with closing(state.source.read(periods)) as rows_of_periods:
         prepared = (_prepared(state, rows) for rows in rows_of_periods)
         with closing(prefetch(prepared)) as coming:
             for period in coming:
                 try:
                     _load_or_reject(session, state, period)
-                except NeedsMerge:
-                    logger.info("%s: %s needs a merge", period.target.period, period.strategy)
-                    state.reloaded.append(period.target.period)
+                except (NeedsMerge, WriteConflict, DuplicateKey) as error:
+                    logger.info(
+                        "%s: %s needs a merge %s", period.target.period, period.strategy, error
+                    )
+                    failed[period.target.period] = error
+    return failed
 
 
 def _prepared(state: RefreshState, period_rows: PeriodRows) -> PreparedPeriod:
@@ -154,9 +178,7 @@ def _load_or_reject(session: Session, state: RefreshState, period: PreparedPerio
 
 def _load(session: Session, state: RefreshState, period: PreparedPeriod) -> PeriodResult:
     """Load one period: its rows, its entry in the ledger and its checkpoint, or nothing of it."""
-    # The transaction that closes the checkpoint is the one that waits for the disk.
-    with session.transaction(synchronous_commit=False):
-        lock_and_require_enabled(session, state.table)
+    with publishing(session, state.table):
         baseline = loading.baseline_of(session, period.strategy, period.target, period.decision)
         loaded = loading.load(session, period.strategy, period.target, period.rows, baseline)
         if period.validator:
@@ -167,14 +189,14 @@ def _load(session: Session, state: RefreshState, period: PreparedPeriod) -> Peri
             state.table,
             period.target.period,
             # Rows that the source no longer has are looked at again every time.
-            None if counts.retained else period.decision.version,
+            None if counts.retained else _made_from(session, period),
             target=loaded.totals.target,
             audit_log_id=state.audit_log_id,
             is_changed=counts.changed > 0,
             row_hashes=loaded.row_hashes,
             baseline=baseline,
         )
-        differences = _reconcile(session, state, period, loaded.totals)
+        differences = _reconcile(session, state, period, loaded)
         checkpoints.save(session, state.plan.checkpoint, period.target.period, rows=counts.read)
         _watch_budget(session, state)
     return PeriodResult(
@@ -217,18 +239,32 @@ def _quarantine(
     quarantine.add(session, state.table, week, rows, audit_log_id=state.audit_log_id)
 
 
+def _made_from(session: Session, period: PreparedPeriod) -> Version:
+    """Return what a period was made from, as the transaction that made it saw it."""
+    version, added = period.decision.version, period.decision.added_weeks
+    if not isinstance(version, ParentVersions):
+        return version
+    if period.strategy is not Strategy.INCREMENTAL:
+        added = []
+    return see_parents(session, period.target.table, period.target.period, version, added)
+
+
 def _reconcile(
-    session: Session, state: RefreshState, period: PreparedPeriod, totals: PeriodTotals
-) -> list[Difference]:
+    session: Session, state: RefreshState, period: PreparedPeriod, loaded: LoadResult
+) -> list[Difference | AlteredRows]:
     """Compare what was loaded with what the source says; where they differ, have it reloaded.
 
     Raises:
         NeedsMerge: they differ, and not all rows of the period were looked at.
     """
-    week = period.target.period
-    differences = find_differences(session, state.table, week, period.decision.version, totals)
-    if differences and period.strategy is Strategy.INCREMENTAL:
+    week, version = period.target.period, period.decision.version
+    differences: list[Difference | AlteredRows] = [
+        *find_differences(session, state.table, week, version, loaded.totals)
+    ]
+    if differences and period.strategy in (Strategy.DELTA, Strategy.INCREMENTAL):
         raise NeedsMerge
+    if loaded.altered:
+        differences.append(AlteredRows(week, loaded.altered, loaded.totals.altered_by))
     if differences:
         ledger.require_reload(session, state.table, [week])
     return differences
