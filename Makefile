@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 BENCH := .venv-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo ui test torture scale redis bench wheel lint format clean
+.PHONY: help install demo ui test torture edits scale redis bench wheel lint format clean
 
 help:  ## List the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## */\t/' | expand -t 10
@@ -34,6 +34,10 @@ test: install  ## Run the tests; they start their own servers
 
 torture: install  ## Kill refreshes of a year at 50 random moments; SEED=n repeats a run
 	@$(BIN)/python -m sqp_refresh_tests.torture $(if $(SEED),--seed $(SEED))
+
+edits: install  ## Edit the tables 300 times during refreshes; SEED=n repeats a run, POSTGRES=15 too
+	@$(BIN)/python -m sqp_refresh_tests.torture.edits $(if $(SEED),--seed $(SEED)) \
+		$(if $(POSTGRES),--postgres $(POSTGRES))
 
 scale: redis install  ## Backfill a year by one and by two Celery workers, one killed; needs Redis
 	@$(BIN)/python -m sqp_refresh_tests.scale

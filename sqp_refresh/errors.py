@@ -6,6 +6,7 @@ RefreshError
 │   │   └── TooEarly     the source had no state yet at the instant of the run
 │   ├── QuotaExceeded    BigQuery accepts no more for now
 │   ├── Busy             another refresh of the table is running
+│   ├── WriteConflict    somebody else has written to the same rows meanwhile
 │   └── ProcessLost      the process of a refresh ended without reporting an outcome
 └── Permanent            another attempt fails in the same way; somebody has to act
     ├── SettingsError    a setting, or a table's registration, is missing or malformed
@@ -13,6 +14,7 @@ RefreshError
     ├── NotFound         a project, dataset, table or schema does not exist
     ├── SchemaMismatch   a column is missing, or its type does not convert
     ├── DataError        a value breaks a rule that holds for every row
+    │   ├── DuplicateKey the target has a row of the same key
     │   └── Rejected     too many rows of a week break their contract, so none is published
     ├── LimitExceeded    a query needs more than BigQuery, or a setting, allows a single one
     ├── ReadOnly         the database takes no writes
@@ -85,6 +87,10 @@ class Busy(Transient):
     """Another refresh of the table is running."""
 
 
+class WriteConflict(Transient):
+    """Somebody else has written to a row since the transaction took its snapshot of it."""
+
+
 class ProcessLost(Transient):
     """The process of a refresh ended without reporting an outcome, e.g. because it was killed."""
 
@@ -121,6 +127,10 @@ class DataError(Permanent):
     """A value breaks a rule that holds for every row."""
 
     kind = Kind.DATA
+
+
+class DuplicateKey(DataError):
+    """The target has a row of the same key, which somebody else may just have written."""
 
 
 class Rejected(DataError):

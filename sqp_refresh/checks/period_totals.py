@@ -1,10 +1,11 @@
 """Measure what a table holds of one period, by a single pass over its rows."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from psycopg import sql
 
+from sqp_refresh.checks.alterations import alterations, alterations_params
 from sqp_refresh.checks.metric_sql import (
     DISTINCT_ASIN_COUNT,
     ROW_COUNT,
@@ -30,15 +31,17 @@ class PeriodTotals:
     Attributes:
         target: Its rows, and where they lie.
         totals: The numbers that are compared with the source, by the names of their metrics.
+        altered_by: The names of what may give the table's rows other values than are written.
     """
 
     target: TargetVersion
     totals: Mapping[str, int]
+    altered_by: Sequence[str] = ()
 
 
 # Added up by ASIN first, so that to count the ASINs takes no pass of its own.
 _TOTALS = sql.SQL("""
-SELECT {totals}, {tuple_hash}, {columns_hash}, count(*)
+SELECT {totals}, {tuple_hash}, {columns_hash}, {alterations}, count(*)
 FROM (
     SELECT sum({row_hash}) AS tuple_hash, {sums} FROM {table} WHERE {in_period} GROUP BY {asin}
 ) AS asins
@@ -55,6 +58,7 @@ def measure_period(session: Session, table: Table, period: Period) -> PeriodTota
         ),
         tuple_hash=sum_of_hashes(sql.Identifier("tuple_hash")),
         columns_hash=columns_hash(table),
+        alterations=alterations(table),
         row_hash=TUPLE_HASH,
         sums=sql.SQL(", ").join(
             sql.SQL("{} AS {}").format(total, sql.Identifier(name)) for name, total in sums.items()
@@ -63,8 +67,10 @@ def measure_period(session: Session, table: Table, period: Period) -> PeriodTota
         in_period=in_period(table),
         asin=sql.Identifier("asin") if counts_asins else sql.SQL("()"),
     )
-    *values, tuple_hash, columns, asins = session.fetch_one(query, period_params(period))
+    params = period_params(period) | alterations_params(table)
+    *values, tuple_hash, columns, altered_by, asins = session.fetch_one(query, params)
     totals = dict(zip(sums, map(int, values), strict=True))
     if counts_asins:
         totals[DISTINCT_ASIN_COUNT] = asins
-    return PeriodTotals(TargetVersion(totals[ROW_COUNT], int(tuple_hash), columns), totals)
+    target = TargetVersion(totals[ROW_COUNT], int(tuple_hash), columns)
+    return PeriodTotals(target, totals, altered_by)

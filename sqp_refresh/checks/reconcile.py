@@ -1,6 +1,6 @@
 """Compare what a table holds with what its source says that it must, to the last unit."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sqp_refresh.checks import metric_sql
@@ -8,6 +8,7 @@ from sqp_refresh.checks.metric_sql import DISTINCT_ASIN_COUNT, ROW_COUNT, SUMS, 
 from sqp_refresh.checks.period_totals import PeriodTotals
 from sqp_refresh.model.periods import Period
 from sqp_refresh.model.tables import Table
+from sqp_refresh.model.text import listing
 from sqp_refresh.model.versions import SourceVersion, Version
 from sqp_refresh.postgres.session import Session
 
@@ -26,6 +27,28 @@ class Difference:
     def __str__(self) -> str:
         """Return it in words."""
         return f"{self.metric} of {self.period} is {self.value:,}, should be {self.expected:,}"
+
+
+@dataclass(frozen=True, slots=True)
+class AlteredRows:
+    """Rows of one period that the table holds otherwise than they were written.
+
+    Attributes:
+        period: The period.
+        rows: How many there are (count).
+        altered_by: The names of what may have altered them.
+    """
+
+    period: Period
+    rows: int
+    altered_by: Sequence[str]
+
+    def __str__(self) -> str:
+        """Return it in words."""
+        return (
+            f"{self.rows:,} rows of {self.period} are not as they were written; what alters them "
+            f"is {listing(self.altered_by)}, drop or disable it"
+        )
 
 
 def find_differences(

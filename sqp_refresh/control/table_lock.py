@@ -5,8 +5,8 @@ Both are advisory locks, under keys of their own:
 - `table_lock` is held for as long as a refresh takes, by an open transaction on a connection of its
   own. Postgres releases it the moment the process or its machine is gone, and a transaction stays
   on one connection behind any pooler. It has no snapshot, so it keeps no dead row alive.
-- `lock_and_require_enabled` is held by a transaction that publishes a period, until that ends. It
-  protects the period even where the connection of the first lock was lost meanwhile.
+- `publishing` is held by a transaction that publishes a period, until that ends. It protects the
+  period even where the connection of the first lock was lost meanwhile.
 
     with table_lock(database_url, table) as lock:
         lock.acquire()
@@ -16,6 +16,7 @@ Both are advisory locks, under keys of their own:
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+from psycopg import sql
 from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from sqp_refresh.control import checkpoints
@@ -112,13 +113,26 @@ def try_lock(session: Session, table: str) -> bool:
     return locked
 
 
-def lock_and_require_enabled(session: Session, table: Table) -> None:
-    """Keep every other publisher of the table out until the transaction ends.
+@contextmanager
+def publishing(session: Session, table: Table) -> Iterator[None]:
+    """Open the transaction that publishes a period of a table; the only one that does.
+
+    It has one snapshot. What it compares, writes and measures is one state of the table, to which a
+    write by anybody else is later; see `Session.transaction`.
 
     Raises:
         Transient: another publisher did not release the lock in time.
         Stopped: an operator disabled the table meanwhile.
     """
-    session.execute(_LOCK, {"key": f"{SCHEMA}.{table.name}"})
-    # Asked once the lock is held: a table that was disabled during the wait is not written.
-    require_enabled(session, table)
+    name, key = sql.Identifier(SCHEMA, table.name), {"key": f"{SCHEMA}.{table.name}"}
+    while True:
+        # The transaction that closes the checkpoint is the one that waits for the disk.
+        with session.transaction(synchronous_commit=False, writes_to=name):
+            (is_locked,) = session.fetch_one(_TRY_LOCK, key)
+            if is_locked:
+                require_enabled(session, table)
+                yield
+                return
+        # A snapshot from before the wait would not show that the table was disabled during it.
+        with session.transaction():
+            session.execute(_LOCK, key)

@@ -80,8 +80,8 @@ def load(
     """COPY rows into the target, which has none of their period.
 
     Raises:
-        NeedsMerge: the target has rows of the period by now, or other types, or a key comes twice;
-            nothing may be committed.
+        NeedsMerge: the target has rows of the period by now, or other types, or something that may
+            alter rows, or a key comes twice; nothing may be committed.
         DataError: a value does not fit its column.
     """
     (has_rows,) = session.fetch_one(has_rows_query(target.table), period_params(target.period))
@@ -102,6 +102,8 @@ def load(
         raise
     counts = Counts(read=hasher.rows, inserted=copied)
     totals = measure_period(session, target.table, target.period)
+    if totals.altered_by or totals.target.rows != copied:
+        raise NeedsMerge
     counts.check_nothing_lost()
     return LoadResult(counts, totals, hasher.to_bytes())
 

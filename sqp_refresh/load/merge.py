@@ -13,13 +13,14 @@ from sqp_refresh.ledger.ledger import Baseline
 from sqp_refresh.load.copy import STAGING, stage
 from sqp_refresh.load.merge_sql import (
     ReadRows,
+    differing_statement,
     has_rows_query,
     insert_statement,
     merge_statement,
     ranked,
     read_key,
 )
-from sqp_refresh.load.result import Counts, LoadResult
+from sqp_refresh.load.result import Counts, LoadResult, NeedsMerge
 from sqp_refresh.load.target import TargetPeriod
 from sqp_refresh.model.rows import SqlRows
 from sqp_refresh.postgres.period_sql import period_params
@@ -37,6 +38,7 @@ def load(
     A period that comes without a row deletes nothing.
 
     Raises:
+        NeedsMerge: the table has other rows than those that were compared.
         DataError: a value does not fit its column, or rows would be lost.
         SchemaMismatch: a column has no exact equal in Postgres.
     """
@@ -51,7 +53,17 @@ def load(
     counts = Counts(*numbers)
     totals = measure_period(session, target.table, target.period)
     counts.check_nothing_lost()
-    return LoadResult(counts, totals, row_hashes, tuple(map(tuple, deleted)))
+    vanished = tuple(map(tuple, deleted))
+    if not totals.altered_by:
+        # The table may be put together from others, of which one was added just now.
+        if totals.target.rows != counts.landed + counts.retained:
+            raise NeedsMerge
+        return LoadResult(counts, totals, row_hashes, vanished)
+    # What a deferred trigger does, it does now, and what it leaves is what is compared.
+    session.execute("SET CONSTRAINTS ALL IMMEDIATE")
+    (altered,) = session.fetch_one(differing_statement(target.table, read), params)
+    totals = measure_period(session, target.table, target.period)
+    return LoadResult(counts, totals, row_hashes, vanished, altered)
 
 
 def _staged(

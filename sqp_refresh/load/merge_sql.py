@@ -36,8 +36,8 @@ SELECT (SELECT count(*) FROM {source}), (SELECT count(*) FROM {source} WHERE NOT
 """)
 # `compared` is computed once (MATERIALIZED), because three statements read it, and they must agree.
 # `present` is not: it would be copied to disk for a comparison that reads it once.
-_MERGE = sql.SQL("""
-WITH {read}incoming AS (
+_COMPARED = sql.SQL("""
+{read}incoming AS (
     SELECT {expressions} FROM {source} WHERE {counts}
 ), present AS NOT MATERIALIZED (
     SELECT target.tableoid AS __tableoid, target.ctid AS __ctid, {columns}
@@ -51,7 +51,10 @@ WITH {read}incoming AS (
     FROM incoming FULL JOIN present USING ({key})
     WHERE present.__ctid IS NULL OR incoming.{any_key} IS NULL
         OR ROW({new_values}) IS DISTINCT FROM ROW({present_values})
-), deleted AS (
+)
+""")
+_MERGE = sql.SQL("""
+WITH {compared}, deleted AS (
     DELETE FROM {target} AS target USING compared
     WHERE __verdict = 'vanished' AND EXISTS (SELECT FROM {source}) AND {is_same_tuple}
     RETURNING jsonb_build_array({deleted_key}) AS key
@@ -72,6 +75,10 @@ SELECT (SELECT count(*) FROM {source}),
        (SELECT count(*) FROM compared
            WHERE __verdict = 'vanished' AND NOT EXISTS (SELECT FROM {source})),
        (SELECT coalesce(jsonb_agg(key), '[]') FROM (TABLE deleted LIMIT 100000) AS deleted)
+""")
+_DIFFERING = sql.SQL("""
+WITH {compared}
+SELECT count(*) FROM compared WHERE __verdict <> 'vanished' OR EXISTS (SELECT FROM {source})
 """)
 # As above, of rows that are only a part of the period's: what they do not meet stays as it is. Each
 # looks for its own row by the key; OFFSET keeps Postgres from reading all of the period for that.
@@ -162,13 +169,13 @@ def insert_statement(table: Table, read: ReadRows) -> sql.Composed:
 
 def merge_statement(table: Table, read: ReadRows) -> sql.Composed:
     """Compose what makes the target's rows of a period equal to those that were read."""
-    return _MERGE.format(
-        **read.fragments(),
-        **_comparison(table, read),
-        # No key column is ever null, so one of them tells whether there is an incoming row.
-        any_key=identifier(table.key[0].name),
-        deleted_key=_listed(identifier("target", name) for name in table.group_key),
-    )
+    deleted_key = _listed(identifier("target", name) for name in table.group_key)
+    return _MERGE.format(**_compared(table, read), deleted_key=deleted_key)
+
+
+def differing_statement(table: Table, read: ReadRows) -> sql.Composed:
+    """Compose what counts the rows of a period that are not as a merge would leave them."""
+    return _DIFFERING.format(**_compared(table, read))
 
 
 def upsert_statement(table: Table, read: ReadRows) -> sql.Composed:
@@ -221,6 +228,12 @@ def _in_byte_order(column: Column) -> sql.Composable:
     if logical_type(column.type) is not LogicalType.TEXT:
         return identifier(column.name)
     return sql.SQL('{} COLLATE "C"').format(identifier(column.name))
+
+
+def _compared(table: Table, read: ReadRows) -> dict[str, sql.Composable]:
+    parts = read.fragments() | _comparison(table, read)
+    # No key column is ever null, so one of them tells whether there is an incoming row.
+    return parts | {"compared": _COMPARED.format(**parts, any_key=identifier(table.key[0].name))}
 
 
 def _comparison(table: Table, read: ReadRows) -> dict[str, sql.Composable]:

@@ -60,8 +60,8 @@ class Counts:
         if self.read != self.landed + self.superseded + self.quarantined:
             raise DataError(
                 f"{self.read} rows were read, but {self.landed} landed, {self.superseded} were "
-                f"superseded and {self.quarantined} quarantined; somebody else changed the target "
-                "meanwhile, run the refresh again"
+                f"superseded and {self.quarantined} quarantined; a trigger or a rule of the table "
+                "keeps rows out, drop or disable it"
             )
 
 
@@ -76,12 +76,14 @@ class LoadResult:
             and for rows that Postgres has computed.
         deleted: The key of each row that was deleted: the values of `Table.group_key`, as JSON has
             them.
+        altered: Rows that the table holds otherwise than they were written (count).
     """
 
     counts: Counts
     totals: PeriodTotals
     row_hashes: bytes | None = None
     deleted: Sequence[tuple[Any, ...]] = ()
+    altered: int = 0
 
 
 class NeedsMerge(Exception):

@@ -50,6 +50,8 @@ def choose(
         rows: The rows, of which none has been read: their schema tells whether Postgres has to
             convert a value.
     """
+    if target.is_altered:
+        return Strategy.MERGE
     if isinstance(rows, SqlRows):
         can_add = decision.added_weeks and rows.of_added_weeks
         return Strategy.INCREMENTAL if can_add else Strategy.MERGE

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
+from sqp_refresh.checks.alterations import read_alterations
 from sqp_refresh.load.copy import catalog_types
 from sqp_refresh.model.periods import Period
 from sqp_refresh.model.tables import SCHEMA, Table
@@ -41,10 +42,12 @@ class TargetTable:
         accepts_copy: Whether COPY may put rows into it: its types are what we made them, and no row
             security binds the user.
         periods_with_rows: Those of the periods to load that it has a row of.
+        is_altered: Whether something may give its rows other values than are written.
     """
 
     accepts_copy: bool
     periods_with_rows: frozenset[Period]
+    is_altered: bool = False
 
 
 def accepts_copy(session: Session, table: Table) -> bool:
@@ -58,11 +61,13 @@ def accepts_copy(session: Session, table: Table) -> bool:
 def inspect_target(session: Session, table: Table, periods: Collection[Period]) -> TargetTable:
     """Look at a table before periods of it are loaded.
 
-    A table that Postgres computes a column of never takes rows by COPY, so nothing is looked at.
+    A table that Postgres computes a column of never takes rows by COPY, so no period of it is
+    looked at; one whose rows may be altered is always compared.
     """
+    is_altered = bool(periods) and bool(read_alterations(session, table))
     is_computed = table.source is None or table.ratios or table.medians
-    if is_computed or not periods:
-        return TargetTable(accepts_copy=False, periods_with_rows=frozenset())
+    if is_computed or is_altered or not periods:
+        return TargetTable(accepts_copy=False, periods_with_rows=frozenset(), is_altered=is_altered)
     query = _WITH_ROWS.format(
         requested=REQUESTED,
         table=target_name(table),

@@ -24,9 +24,10 @@ def confirm(session: Session, target: TargetPeriod, expected: TargetVersion) -> 
     """Measure a period, and require that nobody else has written to it.
 
     Raises:
-        NeedsMerge: somebody has, or the period did not hold what the ledger says.
+        NeedsMerge: somebody has, or something may have altered rows, or the period did not hold
+            what the ledger says.
     """
     totals = measure_period(session, target.table, target.period)
-    if totals.target != expected:
+    if totals.target != expected or totals.altered_by:
         raise NeedsMerge
     return totals

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from sqp_refresh.errors import (
     AccessDenied,
     DataError,
+    DuplicateKey,
     LimitExceeded,
     NotFound,
     QuotaExceeded,
@@ -26,6 +27,7 @@ from sqp_refresh.errors import (
     TooEarly,
     Transient,
     Unavailable,
+    WriteConflict,
 )
 
 ELLIPSIS = "…"
@@ -241,6 +243,7 @@ SQLSTATES: Mapping[str, ErrorReason] = {
     "21": _VALUE,
     "22": _VALUE,
     "23": ErrorReason(DataError, "check the row in the source"),
+    "23505": ErrorReason(DuplicateKey, "check the row in the source"),
     READ_ONLY_SQLSTATE: ErrorReason(
         ReadOnly,
         "enlarge the disk, which a provider keeps read-only while it is full; or point "
@@ -251,7 +254,7 @@ SQLSTATES: Mapping[str, ErrorReason] = {
     "28": _LOGIN,
     "3D": ErrorReason(NotFound, "check the database name in DATABASE_URL"),
     "3F": ErrorReason(NotFound, _MIGRATE),
-    "40": ErrorReason(Transient, "try again"),
+    "40": ErrorReason(WriteConflict, "somebody else wrote to the same rows; try again"),
     "42501": ErrorReason(AccessDenied, "grant the user of DATABASE_URL this right"),
     "42703": ErrorReason(SchemaMismatch, _MIGRATE),
     "42804": ErrorReason(SchemaMismatch, _MIGRATE),

@@ -90,8 +90,8 @@ class ParentVersions:
     """What a period of a derived table is made from.
 
     Attributes:
-        weeks: By parent table and Sunday, the run that last changed the week there, by its id in
-            the audit log. A week without rows is not in it.
+        weeks: By parent table and Sunday, a hash of where the rows of the week lie there; see
+            `TargetVersion`. A week without rows is not in it.
     """
 
     weeks: Mapping[str, Mapping[date, int]]
@@ -127,7 +127,7 @@ class ParentVersions:
         """Return what the ledger keeps."""
         return {
             "weeks": {
-                parent: {str(sunday): run for sunday, run in weeks.items()}
+                parent: {str(sunday): state for sunday, state in weeks.items()}
                 for parent, weeks in self.weeks.items()
             }
         }
@@ -143,7 +143,7 @@ class ParentVersions:
             raise TypeError(f"not the versions of parents: {', '.join(value)}")
         return cls(
             {
-                parent: {date.fromisoformat(sunday): run for sunday, run in weeks.items()}
+                parent: {date.fromisoformat(sunday): state for sunday, state in weeks.items()}
                 for parent, weeks in value["weeks"].items()
             }
         )

@@ -44,7 +44,8 @@ _KEEPALIVE = {
 SET_SEARCH_PATH = "SET LOCAL search_path TO pg_catalog, pg_temp"
 """The first statement of every transaction; it looks up no function or operator itself."""
 
-_BEGIN = "BEGIN; " + SET_SEARCH_PATH
+# Whatever the server's default is: who waits for a lock has to see what was done meanwhile.
+_BEGIN = sql.SQL("BEGIN ISOLATION LEVEL READ COMMITTED; " + SET_SEARCH_PATH)
 
 # Nothing waits for ever. These are set in each transaction, not once for the session, because a
 # connection pooler may run each transaction on another connection.
@@ -55,6 +56,8 @@ DEADLINES = {
     # The others bound all that a transaction does; a provider's own limit would end a large week.
     "transaction_timeout": "0",
 }
+_SINCE = {"transaction_timeout": 170_000}
+"""The first version of the server that has a parameter, where it is not the oldest."""
 _TIMES = {"TimeZone": "UTC", "DateStyle": "ISO"}
 # A server, a database or a role may have other defaults for what statements and values mean.
 _MEANING = _TIMES | {
@@ -67,6 +70,11 @@ _MEANING = _TIMES | {
 # The week of a large agency is compared in memory. No statement runs often enough to be worth the
 # time that compiling it takes.
 _PLANNING = {"work_mem": "64MB", "jit": "off"}
+
+_SET_LOCAL = sql.SQL("SET LOCAL {} TO {}")
+_REPEATABLE_READ = sql.SQL("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+# What every INSERT, UPDATE and DELETE takes; it keeps out no reader and no writer.
+_LOCK_DEFINITION = sql.SQL("LOCK TABLE {} IN ROW EXCLUSIVE MODE")
 
 
 class Session:
@@ -155,42 +163,57 @@ class Session:
             self._connection.rollback()
 
     @contextmanager
-    def transaction(self, *, synchronous_commit: bool = True) -> Iterator[None]:
+    def transaction(
+        self, *, synchronous_commit: bool = True, writes_to: sql.Identifier | None = None
+    ) -> Iterator[None]:
         """Commit what the block did, or nothing of it if it raises; set deadlines for all of it.
 
         Args:
             synchronous_commit: Whether the commit waits until the transaction is on disk. If not, a
                 crash of the server may lose the last transactions, but never one of them without
                 those that came after it.
+            writes_to: A table whose definition (columns, triggers) nobody may change until the
+                transaction ends. All statements of the block then see one snapshot, taken once
+                that is so, beside what they write themselves. To write to a row that somebody else
+                has written since is a `WriteConflict`.
         """
         settings = DEADLINES | _PLANNING | _MEANING
         if not synchronous_commit:
             settings = settings | {"synchronous_commit": "off"}
-        self._set_local(settings)
         try:
+            self._begin(settings, writes_to)
             yield
         except BaseException:
             self._rollback_quietly()
             raise
         self.commit()
 
-    def _begin_unless_begun(self) -> None:
-        """Begin a transaction that looks for names in Postgres itself only.
+    def _begin(self, settings: Mapping[str, str], writes_to: sql.Identifier | None) -> None:
+        """Begin a transaction with these parameters of the server, and take its snapshot if asked.
 
-        Both statements are sent as one, so that no pooler and no other statement comes between.
+        All of it is sent as one, so that no pooler and no other statement comes between. None of it
+        is a query: the first query takes the snapshot, and what was committed before the table's
+        lock was granted has to be in it.
         """
+        connection = self._connection
+        is_begun = connection.info.transaction_status is not TransactionStatus.IDLE
+        begin: list[sql.Composable] = [] if is_begun else [_BEGIN]
+        if writes_to is not None:
+            begin.append(_REPEATABLE_READ)
+        begin += [
+            _SET_LOCAL.format(sql.Identifier(name), sql.Literal(value))
+            for name, value in settings.items()
+            if connection.info.server_version >= _SINCE.get(name, 0)
+        ]
+        if writes_to is not None:
+            begin.append(_LOCK_DEFINITION.format(writes_to))
+        with translated_errors():
+            connection.execute(sql.SQL("; ").join(begin))
+
+    def _begin_unless_begun(self) -> None:
+        """Begin a transaction that looks for names in Postgres itself only."""
         if self._connection.info.transaction_status is TransactionStatus.IDLE:
             self._connection.execute(_BEGIN)
-
-    def _set_local(self, settings: Mapping[str, str]) -> None:
-        """Set parameters of the server for this transaction only, those that its version has."""
-        names, values = list(settings), list(settings.values())
-        self.fetch_all(
-            "SELECT set_config(name, value, true)"
-            " FROM unnest(%(names)s::text[], %(values)s::text[]) AS _ (name, value)"
-            " WHERE current_setting(name, true) IS NOT NULL",
-            {"names": names, "values": values},
-        )
 
     def _rollback_quietly(self) -> None:
         # A lost connection has rolled back already, and the error to raise is the one that lost it.
@@ -221,8 +244,6 @@ def connect(database_url: str, *, connect_timeout_s: int = CONNECT_TIMEOUT_S) ->
         connection = psycopg.connect(**address, autocommit=True, prepare_threshold=None)
     except psycopg.OperationalError as error:
         raise unreachable(server_message(error), address) from None
-    # As the statements are written: each sees what others have committed before it.
-    connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
     try:
         _set_times_to_utc(connection)
         yield Session(connection)

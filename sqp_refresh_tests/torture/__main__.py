@@ -1,6 +1,5 @@
 """Kill a refresh of a year many times, with servers of its own (`make torture`)."""
 
-import os
 import random
 import tempfile
 import time
@@ -11,20 +10,18 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
-import pyarrow.compute as pc
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from sqp_refresh.demo.servers import bigquery_client, embedded_bigquery, embedded_postgres
-from sqp_refresh.demo.source_table import call_deadline
+from sqp_refresh.demo.servers import embedded_bigquery, embedded_postgres
 from sqp_refresh.demo.year import SUNDAYS, year_of_rows
 from sqp_refresh.postgres import migrate
 from sqp_refresh.settings import Settings
 from sqp_refresh_tests.helpers.rows import SourceTable
+from sqp_refresh_tests.torture.dataset import DATASET, rows_of, use_dataset
 from sqp_refresh_tests.torture.rack import Kill, Rack, Survival
 
-DATASET = "torture"
 console = Console()
 
 
@@ -76,20 +73,8 @@ def racked(asins: int) -> Iterator[Rack]:
         embedded_postgres(Path(directory, "postgres")) as server,
         embedded_bigquery(project="torture-project") as emulator,
     ):
-        for name in Settings.model_fields:
-            os.environ.pop(name, None)
-        os.environ |= {
-            "BIGQUERY_PROJECT_ID": emulator.project,
-            "BIGQUERY_DATASET": DATASET,
-            "BIGQUERY_EMULATOR_HOST": emulator.rest_url,
-            "BIGQUERY_STORAGE_EMULATOR_HOST": emulator.storage_host,
-        }
-        with bigquery_client(emulator) as client:
-            client.create_dataset(DATASET, **call_deadline())
-        year = year_of_rows()
-        chosen = pc.call_function("unique", [year["Child ASIN"]]).slice(0, asins)
-        among = pc.call_function("is_in", [year["Child ASIN"]], pc.SetLookupOptions(chosen))
-        delivered = year.filter(among)
+        use_dataset(emulator)
+        delivered = rows_of(year_of_rows(), asins)
         name = Settings.model_fields["BIGQUERY_SOURCE_TABLE"].default
         SourceTable(emulator, DATASET, name).write(delivered)
         rack = Rack(server, "template0", SUNDAYS[0], SUNDAYS[-1])

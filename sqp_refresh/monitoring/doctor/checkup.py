@@ -49,6 +49,8 @@ def _check_postgres(settings: Settings) -> Iterator[Diagnosis]:
         yield diagnose("disk", lambda: postgres_checks.check_disk(session))
         yield diagnose("clock", lambda: postgres_checks.check_clock(session))
         yield diagnose("indexes", lambda: postgres_checks.check_indexes(session))
+        loaded = catalog.tables.values()
+        yield diagnose("triggers", lambda: postgres_checks.check_triggers(session, loaded))
         yield diagnose("tables", lambda: postgres_checks.check_first_refreshes(session))
 
 

@@ -4,16 +4,25 @@ Each check returns a message where all is well, and raises an error that says wh
 """
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from psycopg.rows import class_row
 
+from sqp_refresh.checks.alterations import BEFORE_ROW, read_alterations
 from sqp_refresh.control.table_lock import try_lock
-from sqp_refresh.errors import AccessDenied, NotFound, ReadOnly, RefreshError, Unavailable
+from sqp_refresh.errors import (
+    AccessDenied,
+    DataError,
+    NotFound,
+    ReadOnly,
+    RefreshError,
+    Unavailable,
+)
 from sqp_refresh.model.error_reasons import READ_ONLY_SQLSTATE, reason_of_sqlstate
+from sqp_refresh.model.tables import SCHEMA, Table
 from sqp_refresh.model.text import listing
 from sqp_refresh.monitoring.views import read_freshness
 from sqp_refresh.postgres.session import DEADLINES, Session, connect
@@ -242,6 +251,30 @@ def check_indexes(session: Session) -> str:
             f"--table {next(iter(abandoned))}`, as a user who owns the table, builds them"
         )
     return f"{listing(dropped)} is being filled first" if dropped else "no index is lacking"
+
+
+def check_triggers(session: Session, tables: Iterable[Table]) -> str:
+    """Return a message that nothing changes rows before they are written.
+
+    Args:
+        session: A session of the user.
+        tables: The tables that are refreshed.
+
+    Raises:
+        DataError: a table has a trigger that may; the message names it.
+    """
+    with session.transaction():
+        found = {table.name: read_alterations(session, table) for table in tables}
+    named = [f"{SCHEMA}.{table} has {name}" for table, names in found.items() for name in names]
+    if any(name.startswith(BEFORE_ROW) for names in found.values() for name in names):
+        raise DataError(
+            f"{'; '.join(named)}: what is loaded is compared with its source once more, and a row "
+            "that was altered is loaded again every night; drop or disable what alters values "
+            "that come from the source"
+        )
+    if named:
+        return f"{'; '.join(named)}: what is loaded is compared with its source once more"
+    return "no trigger or rule may alter what is loaded"
 
 
 def check_first_refreshes(session: Session) -> str:

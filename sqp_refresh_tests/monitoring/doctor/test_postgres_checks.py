@@ -7,7 +7,13 @@ import pytest
 from psycopg import conninfo
 
 from sqp_refresh.control.table_lock import table_lock
-from sqp_refresh.errors import AccessDenied, NotFound, RefreshError, Unavailable
+from sqp_refresh.errors import (
+    AccessDenied,
+    DataError,
+    NotFound,
+    RefreshError,
+    Unavailable,
+)
 from sqp_refresh.load.indexes import drop_for_bulk_load
 from sqp_refresh.model.tables import SEARCH_QUERY_PERFORMANCE, TABLES
 from sqp_refresh.monitoring.doctor import postgres_checks
@@ -19,6 +25,7 @@ from sqp_refresh.monitoring.doctor.postgres_checks import (
     check_pooler,
     check_privileges,
     check_timeouts,
+    check_triggers,
 )
 from sqp_refresh.postgres.session import connect
 from sqp_refresh_tests.helpers.database import execute, rows
@@ -157,3 +164,24 @@ def test_a_table_may_wait_for_its_first_refresh_for_as_long_as_between_two(migra
     )
     with connect(migrated_database) as session, pytest.raises(NotFound, match=r"^weekly_summary r"):
         check_first_refreshes(session)
+
+
+def test_a_trigger_that_may_alter_rows_is_named(migrated_database):
+    def triggers() -> str:
+        with connect(migrated_database) as session:
+            return check_triggers(session, TABLES.values())
+
+    assert triggers() == "no trigger or rule may alter what is loaded"
+
+    function = "RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'"
+    execute(migrated_database, f"CREATE FUNCTION public.looks() {function}")
+    on_table = "ON sqp.weekly_summary FOR EACH ROW EXECUTE FUNCTION public.looks()"
+    execute(migrated_database, f"CREATE TRIGGER late AFTER INSERT {on_table}")
+    assert triggers().startswith("sqp.weekly_summary has trigger late: ")
+
+    execute(migrated_database, f"CREATE TRIGGER early BEFORE UPDATE {on_table}")
+    with pytest.raises(DataError, match=r"sqp.weekly_summary has BEFORE ROW trigger early; "):
+        triggers()
+
+    execute(migrated_database, "ALTER TABLE sqp.weekly_summary DISABLE TRIGGER early")
+    assert triggers().startswith("sqp.weekly_summary has trigger late: ")
