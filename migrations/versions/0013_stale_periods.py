@@ -1,10 +1,10 @@
-"""The metrics that failed when a period was last judged."""
+"""Which periods the source is known to be ahead of, and when each table was last compared."""
 
 from alembic import op
 
 from sqp_refresh.postgres.migrate import read_revision_sql
 
-revision = "0016"
+revision = "0013"
 down_revision = "0012"
 
 

@@ -1,11 +1,11 @@
-"""Which periods the source is known to be ahead of, and when each table was last compared."""
+"""The metrics that failed when a period was last judged."""
 
 from alembic import op
 
 from sqp_refresh.postgres.migrate import read_revision_sql
 
-revision = "0015"
-down_revision = "0012"
+revision = "0014"
+down_revision = "0013"
 
 
 def upgrade() -> None:
