@@ -145,7 +145,7 @@ def test_a_table_of_the_same_name_is_refused_and_kept(database_18: Database):
         ("CREATE TABLE sqp.my_targets (asin text)", "table sqp.my_targets"),
         ("CREATE FUNCTION sqp.my_sum() RETURNS int LANGUAGE sql AS 'SELECT 1'", "sqp.my_sum()"),
         ("CREATE TYPE sqp.my_colour AS ENUM ('red')", "type sqp.my_colour"),
-        ("CREATE VIEW public.mine AS SELECT asin FROM sqp.weekly_summary", "view mine"),
+        ("CREATE VIEW public.mine AS SELECT asin FROM sqp.weekly_summary", "view public.mine"),
     ],
 )
 def test_what_is_not_ours_stops_the_way_down(database_18: Database, mine: str, named: str):

@@ -80,7 +80,7 @@ def test_no_command_calls_what_others_planted(planted, source, tmp_path):
     source.replace(restated())
     second = refresh_all(settings)
     forced = refresh_all(settings, force=True)
-    said = {
+    printed = {
         command[0]: sqp_refresh(*(word.format(folder=tmp_path) for word in command))
         for command in COMMANDS
     }
@@ -90,9 +90,9 @@ def test_no_command_calls_what_others_planted(planted, source, tmp_path):
     )
     assert second["search_query_performance"].counts.deleted == 1
     assert {result.counts.changed for result in forced.values()} == {0}
-    for command, done in said.items():
+    for command, done in printed.items():
         assert "planted" not in done.stdout + done.stderr, command
-    assert "REVOKE CREATE ON SCHEMA public FROM planter" in said["doctor"].stdout
+    assert "REVOKE CREATE ON SCHEMA public FROM planter" in printed["doctor"].stdout
     assert (tmp_path / "dashboard.html").exists()
     assert not was_called(planted)
     assert output("downgrade", "base", "--yes").startswith("removed ")

@@ -55,9 +55,9 @@ def test_the_path_is_the_user_s_own(migrated_database, writer):
     path = f'ALTER DATABASE {name} SET search_path TO "Tools", theirs, public'
     execute(migrated_database, path)
 
-    said = problem(migrated_database)
-    assert 'REVOKE CREATE ON SCHEMA "Tools" FROM writer' in said
-    assert "ALTER SCHEMA theirs OWNER TO" in said
+    message = problem(migrated_database)
+    assert 'REVOKE CREATE ON SCHEMA "Tools" FROM writer' in message
+    assert "ALTER SCHEMA theirs OWNER TO" in message
 
 
 @pytest.mark.parametrize(
@@ -92,6 +92,6 @@ def test_a_view_or_table_that_uses_a_function_of_others_is_named(
         (definition,) = session.fetch_one(query)
     execute(migrated_database, statement.format(definition=definition))
 
-    said = problem(migrated_database)
-    assert named in said
-    assert "`sqp-refresh migrate --sql`" in said
+    message = problem(migrated_database)
+    assert named in message
+    assert "`sqp-refresh migrate --sql`" in message
