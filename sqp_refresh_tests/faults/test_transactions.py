@@ -27,6 +27,11 @@ WHERE datname = current_database() AND state LIKE 'idle in transaction%'
 """
 
 
+@pytest.fixture(autouse=True)
+def _impatient() -> None:
+    """Leave the deadlines as they are: here, nothing is to be given up."""
+
+
 class SlowAnswers(Trouble):
     """Lets each request wait, and notes the transactions that stand idle meanwhile."""
 
@@ -49,9 +54,11 @@ def find_restated_weeks(settings: Settings) -> None:
 
 
 def register(settings: Settings) -> None:
-    execute(settings.database_url, "CREATE TABLE sqp.searches (asin text PRIMARY KEY)")
-    source, column = settings.BIGQUERY_SOURCE_TABLE, "Child ASIN=asin"
-    output("register", "searches", "--source", source, "--key", "asin", "--column", column)
+    columns = "asin text PRIMARY KEY, brand text"
+    execute(settings.database_url, f"CREATE TABLE sqp.brands ({columns})")
+    titles = ("--column", "Child ASIN=asin", "--column", "Client Name=brand")
+    source = settings.BIGQUERY_SOURCE_TABLE
+    output("register", "brands", "--source", source, "--key", "asin", *titles)
 
 
 WEEKS = ("--from", str(FIRST), "--to", str(LAST))

@@ -1,7 +1,7 @@
 """Say which periods are behind their source, and which tables nobody compares any more."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import groupby
 
@@ -32,7 +32,7 @@ class Staleness:
     """
 
     periods: Sequence[StalePeriod] = ()
-    compared_at: Mapping[str, datetime | None] = {}
+    compared_at: Mapping[str, datetime | None] = field(default_factory=dict)
 
 
 def read_staleness(session: Session, tables: Iterable[Table]) -> Staleness:

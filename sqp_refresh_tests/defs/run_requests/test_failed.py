@@ -198,7 +198,7 @@ def test_what_a_person_has_interrupted_at_the_terminal_stays_interrupted(
     done = sqp_refresh("refresh", "--from", str(FIRST), "--to", str(LAST))
     terminal.join()
 
-    assert (done.returncode, done.stderr) == (130, "sqp-refresh: interrupted\n")
+    assert done.returncode == 130
     (run,) = own_instance.get_runs()
     assert run.status == dg.DagsterRunStatus.CANCELED
     assert rows(environment.database_url, running) == []
