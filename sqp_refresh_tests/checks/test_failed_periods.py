@@ -6,7 +6,7 @@ from datetime import date
 
 import pytest
 
-from sqp_refresh.checks import measure_table
+from sqp_refresh.checks import metric_sql
 from sqp_refresh.checks.evaluate import Verdict
 from sqp_refresh.checks.run_checks import run_checks
 from sqp_refresh.ledger.verdicts import periods_to_repair
@@ -209,14 +209,14 @@ def test_a_period_is_not_judged_by_weeks_that_another_run_has_published_meanwhil
 
 
 def test_a_week_that_is_published_while_it_is_measured_is_not_judged(loaded, source, monkeypatch):
-    measure = measure_table.metric_sql.measure
+    measure = metric_sql.measure
 
     def publish_and_measure(*arguments):
         source.replace(three_weeks(clicks=(600, 7)))
         refreshed(loaded, QUERIES, LAST)
         return measure(*arguments)
 
-    monkeypatch.setattr(measure_table.metric_sql, "measure", publish_and_measure)
+    monkeypatch.setattr(metric_sql, "measure", publish_and_measure)
     verdict = checked(loaded, QUERIES, MIDDLE, LAST)["sum_asin_click_count"]
 
     assert [verdict.of(measurement) for measurement in verdict.measurements] == [
@@ -224,6 +224,29 @@ def test_a_week_that_is_published_while_it_is_measured_is_not_judged(loaded, sou
         "not judged",
     ]
     assert rows(loaded.database_url, STANDING) == []
+
+
+def test_a_period_is_not_reconciled_with_a_week_that_is_published_while_it_is_loaded(
+    loaded, source, monkeypatch
+):
+    restated = three_weeks(clicks=(600, 7))
+    expected_of_derived = metric_sql.expected_of_derived
+
+    def publish_and_measure(*arguments):
+        source.replace(restated)
+        refreshed(loaded, QUERIES, LAST)
+        return expected_of_derived(*arguments)
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(metric_sql, "expected_of_derived", publish_and_measure)
+        done = refreshed(loaded, MONTHS.name, LAST, force=True)
+
+    assert (len(done.loaded), done.differences, done.warnings) == (1, [], [])
+    assert rows(loaded.database_url, STANDING) == []
+    refreshed(loaded, MONTHS.name, MIDDLE)
+    kept = [row for row in three_weeks() if row["Date"] != LAST]
+    new = [row for row in restated if row["Date"] == LAST]
+    assert_right(loaded, [*kept, *new], MONTHS.name)
 
 
 def test_a_ledger_row_of_another_grain_is_never_made_again(loaded):
