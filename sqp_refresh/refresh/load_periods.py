@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -105,23 +105,30 @@ def _within_contract(state: RefreshState) -> list[Period]:
 
 
 def _load_each(session: Session, state: RefreshState, periods: Sequence[Period]) -> None:
-    """Load periods that are read together, or each alone where the reading of one of them fails."""
-    left = list(periods)
+    left = periods
+    while left:
+        left = _load_until_broken(session, state, left)
+
+
+def _load_until_broken(
+    session: Session, state: RefreshState, periods: Sequence[Period]
+) -> list[Period]:
+    """Load periods that are read together; returns those after one whose rows broke off."""
+    left, failure = list(periods), None
     try:
-        for period in _read_each(state, periods):
-            _load_or_reject(session, state, period)
-            left.remove(period.target.period)
+        with closing(_read_each(state, periods)) as coming:
+            for period in coming:
+                failure = _load_or_reject(session, state, period)
+                left.remove(period.target.period)
     except DataError as error:
-        if len(periods) == 1:
-            state.rejected[periods[0]] = _unpublished(state, periods[0], error)
-            return
-        for period in left:
-            _load_each(session, state, [period])
+        # What a period's rows broke off with is raised in place of the next one, too.
+        if failure is None or str(error) != str(failure):
+            raise
+        return left
+    return []
 
 
-def _read_each(state: RefreshState, periods: Sequence[Period]) -> Iterator[PreparedPeriod]:
-    if not periods:
-        return
+def _read_each(state: RefreshState, periods: Sequence[Period]) -> Generator[PreparedPeriod]:
     with closing(state.source.read(periods)) as rows_of_periods:
         prepared = (_prepared(state, rows) for rows in rows_of_periods)
         with closing(prefetch(prepared)) as coming:
@@ -150,7 +157,10 @@ def _most_invalid(max_rejected_ratio: float, decision: Decision) -> int | None:
     return max(SAMPLE, math.ceil(max_rejected_ratio * decision.rows))
 
 
-def _load_or_reject(session: Session, state: RefreshState, period: PreparedPeriod) -> None:
+def _load_or_reject(
+    session: Session, state: RefreshState, period: PreparedPeriod
+) -> DataError | None:
+    """Load one period, or note why it is not; returns what is wrong with one of its values."""
     week = period.target.period
     try:
         result = _load(session, state, period)
@@ -159,18 +169,21 @@ def _load_or_reject(session: Session, state: RefreshState, period: PreparedPerio
         assert period.validator, "only a validator rejects"
         with session.transaction():
             _quarantine(session, state, period, period.validator.invalid_rows[:SAMPLE])
+        return None
     except (NeedsMerge, DataError) as error:
+        failure = error if isinstance(error, DataError) else None
         # A merge does without all that might be wrong in the ledger or in the table's own rows.
-        if isinstance(error, DataError) and period.strategy is Strategy.MERGE:
-            state.rejected[week] = _unpublished(state, week, error)
+        if failure and period.strategy is Strategy.MERGE:
+            state.rejected[week] = _unpublished(state, week, failure)
         else:
             logger.info("%s: %s needs a merge: %s", week, period.strategy, one_line(error))
             state.reloaded.append(week)
-    else:
-        # Only what is committed is counted.
-        state.loaded[week] = result
-        name = f"{SCHEMA}.{state.table.name}"
-        logger.info("%s %s: %s %s", name, week, period.strategy, result.counts)
+        return failure
+    # Only what is committed is counted.
+    state.loaded[week] = result
+    name = f"{SCHEMA}.{state.table.name}"
+    logger.info("%s %s: %s %s", name, week, period.strategy, result.counts)
+    return None
 
 
 def _unpublished(state: RefreshState, period: Period, error: DataError) -> Rejected:
