@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -125,29 +125,37 @@ def _within_contract(state: RefreshState) -> list[Period]:
 def _load_each(
     session: Session, state: RefreshState, periods: Sequence[Period]
 ) -> dict[Period, Exception]:
-    """Load periods; return those that have to be read again and merged, and why.
-
-    They are read together, or each alone where the reading of one of them fails.
-    """
+    """Load periods; return those that have to be read again and merged, and why."""
     left, to_merge = list(periods), {}
-    try:
-        for period in _read_each(state, periods):
-            error = _load_or_reject(session, state, period)
-            left.remove(period.target.period)
-            if error is not None:
-                to_merge[period.target.period] = error
-    except DataError as error:
-        if len(periods) == 1:
-            state.rejected[periods[0]] = _unpublished(state, periods[0], error)
-            return {}
-        for period in left:
-            to_merge |= _load_each(session, state, [period])
+    while left:
+        left = _load_until_broken(session, state, left, to_merge)
     return to_merge
 
 
-def _read_each(state: RefreshState, periods: Sequence[Period]) -> Iterator[PreparedPeriod]:
-    if not periods:
-        return
+def _load_until_broken(
+    session: Session,
+    state: RefreshState,
+    periods: Sequence[Period],
+    to_merge: dict[Period, Exception],
+) -> list[Period]:
+    """Load periods that are read together; return those after one whose rows broke off."""
+    left, failure = list(periods), None
+    try:
+        with closing(_read_each(state, periods)) as coming:
+            for period in coming:
+                failure, week = _load_or_reject(session, state, period), period.target.period
+                left.remove(week)
+                if failure is not None and week not in state.rejected:
+                    to_merge[week] = failure
+    except DataError as error:
+        # What a period's rows broke off with is raised in place of the next one, too.
+        if failure is None or str(error) != str(failure):
+            raise
+        return left
+    return []
+
+
+def _read_each(state: RefreshState, periods: Sequence[Period]) -> Generator[PreparedPeriod]:
     with closing(state.source.read(periods)) as rows_of_periods:
         prepared = (_prepared(state, rows) for rows in rows_of_periods)
         with closing(prefetch(prepared)) as coming:
@@ -179,7 +187,7 @@ def _most_invalid(max_rejected_ratio: float, decision: Decision) -> int | None:
 def _load_or_reject(
     session: Session, state: RefreshState, period: PreparedPeriod
 ) -> Exception | None:
-    """Load a period, or leave it as it was; return why it has to be merged, if it has to."""
+    """Load a period, or leave it as it was; return what kept it from being loaded or merged."""
     week = period.target.period
     try:
         result = _load(session, state, period)
@@ -188,17 +196,18 @@ def _load_or_reject(
         assert period.validator, "only a validator rejects"
         with session.transaction():
             _quarantine(session, state, period, period.validator.invalid_rows[:SAMPLE])
+        return None
     except (NeedsMerge, WriteConflict, DataError) as error:
         # A merge does without all that might be wrong in the ledger or in the table's own rows.
-        if period.strategy is not Strategy.MERGE or not _is_lasting(error):
+        if period.strategy is Strategy.MERGE and _is_lasting(error):
+            state.rejected[week] = _unpublished(state, week, error)
+        else:
             logger.info("%s: %s needs a merge: %s", week, period.strategy, one_line(error))
-            return error
-        state.rejected[week] = _unpublished(state, week, error)
-    else:
-        # Only what is committed is counted.
-        state.loaded[week] = result
-        name = f"{SCHEMA}.{state.table.name}"
-        logger.info("%s %s: %s %s", name, week, period.strategy, result.counts)
+        return error
+    # Only what is committed is counted.
+    state.loaded[week] = result
+    name = f"{SCHEMA}.{state.table.name}"
+    logger.info("%s %s: %s %s", name, week, period.strategy, result.counts)
     return None
 
 
@@ -222,13 +231,13 @@ def _load(session: Session, state: RefreshState, period: PreparedPeriod) -> Peri
         loaded = loading.load(session, period.strategy, period.target, period.rows, baseline)
         if period.validator:
             loaded = _settle_invalid(session, state, period, loaded)
-        counts = loaded.counts
+        counts, made_from = loaded.counts, _made_from(session, period)
         ledger.record(
             session,
             state.table,
             period.target.period,
             # Rows that the source no longer has are looked at again every time.
-            None if counts.retained else _made_from(session, period),
+            None if counts.retained else made_from,
             target=loaded.totals.target,
             audit_log_id=state.audit_log_id,
             is_changed=counts.changed > 0,
@@ -236,7 +245,7 @@ def _load(session: Session, state: RefreshState, period: PreparedPeriod) -> Peri
             baseline=baseline,
             judged=loaded.totals.totals,
         )
-        differences = _reconcile(session, state, period, loaded)
+        differences = _reconcile(session, state, period, made_from, loaded)
         checkpoints.save(session, state.plan.checkpoint, period.target.period, rows=counts.read)
         _watch_budget(session, state)
     return PeriodResult(
@@ -244,7 +253,7 @@ def _load(session: Session, state: RefreshState, period: PreparedPeriod) -> Peri
         differences,
         broken_rules=period.validator.reasons if period.validator else {},
         rejected_at_source=_rejected_at_source(period),
-        version=period.decision.version,
+        version=made_from,
         deleted=loaded.deleted,
     )
 
@@ -298,15 +307,19 @@ def _made_from(session: Session, period: PreparedPeriod) -> Version:
 
 
 def _reconcile(
-    session: Session, state: RefreshState, period: PreparedPeriod, loaded: LoadResult
+    session: Session,
+    state: RefreshState,
+    period: PreparedPeriod,
+    made_from: Version,
+    loaded: LoadResult,
 ) -> list[Difference | AlteredRows]:
     """Compare what was loaded with what the source says; where they differ, have it reloaded.
 
     Raises:
         NeedsMerge: they differ, and not all rows of the period were looked at.
     """
-    week, version = period.target.period, period.decision.version
-    compared = find_differences(session, state.table, week, version, loaded.totals)
+    week = period.target.period
+    compared = find_differences(session, state.table, week, made_from, loaded.totals)
     if compared and period.strategy in (Strategy.DELTA, Strategy.INCREMENTAL):
         raise NeedsMerge
     differences: list[Difference | AlteredRows] = [*compared]
