@@ -125,8 +125,9 @@ def queries(source: BigQueryTable) -> Iterator[str]:
         yield undated_query(source)
         restriction = week_restriction(source, WEEKS[0])
         yield f"SELECT * FROM `{source.name}` WHERE {restriction}"
-    if source.spec.is_vendor_report:
+    if source.spec.is_vendor_report and source.is_table:
         yield aggregate_query(source, aggregated_from(SQP_REPORT))
+    elif source.spec.is_vendor_report:
         yield from (aggregate_query(source, [table]) for table in aggregated_from(SQP_REPORT))
 
 
