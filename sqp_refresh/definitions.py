@@ -6,7 +6,7 @@ import dagster as dg
 
 from sqp_refresh import gc_tuning
 from sqp_refresh.defs.asset_checks import table_checks
-from sqp_refresh.defs.assets import unusable_assets, source_assets, table_assets
+from sqp_refresh.defs.assets import source_assets, table_assets, unusable_assets
 from sqp_refresh.defs.io_managers import PostgresIOManager, bigquery_io_manager
 from sqp_refresh.defs.jobs.daily_refresh import daily_refresh
 from sqp_refresh.defs.jobs.dashboard_job import dashboard_asset, dashboard_sensor, draw_dashboard
