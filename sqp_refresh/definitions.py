@@ -6,7 +6,7 @@ import dagster as dg
 
 from sqp_refresh import gc_tuning
 from sqp_refresh.defs.asset_checks import table_checks
-from sqp_refresh.defs.assets import left_out_assets, source_assets, table_assets
+from sqp_refresh.defs.assets import source_assets, table_assets, unusable_assets
 from sqp_refresh.defs.io_managers import PostgresIOManager, bigquery_io_manager
 from sqp_refresh.defs.jobs.check_job import check_every_period, weekly_check_schedule
 from sqp_refresh.defs.jobs.daily_refresh import daily_refresh
@@ -67,7 +67,7 @@ def _without_what_does_not_load(settings: Settings, catalog: Catalog) -> Catalog
             _loaded(_assemble(settings, so_far, None))
         except Exception as error:
             catalog = catalog.without(name, problem_of(name, error))
-            logger.warning("%s", catalog.left_out[name])
+            logger.warning("%s", catalog.unusable[name])
     return catalog
 
 
@@ -81,7 +81,7 @@ def _assemble(settings: Settings, catalog: Catalog, queries: RunQueries | None) 
     return dg.Definitions(
         assets=[
             *source_assets(settings, catalog),
-            *left_out_assets(catalog),
+            *unusable_assets(catalog),
             *table_assets(settings, catalog),
             dashboard_asset(settings, catalog),
         ],

@@ -52,18 +52,18 @@ def source_assets(settings: Settings, catalog: Catalog) -> list[dg.AssetSpec]:
     ]
 
 
-def left_out_assets(catalog: Catalog) -> list[dg.AssetSpec]:
+def unusable_assets(catalog: Catalog) -> list[dg.AssetSpec]:
     """Define the registered tables that cannot be refreshed, so that the UI shows why."""
     return [
         dg.AssetSpec(
             dg.AssetKey([SCHEMA, name]),
             description=f"It is not refreshed. {problem}",
             kinds={"postgres"},
-            group_name="left_out",
+            group_name="unusable",
             owners=OWNERS,
             metadata={REGISTRY_PROBLEMS: problem},
         )
-        for name, problem in catalog.left_out.items()
+        for name, problem in catalog.unusable.items()
     ]
 
 

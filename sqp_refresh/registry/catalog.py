@@ -34,12 +34,12 @@ class Catalog:
     Attributes:
         tables: The tables by name.
         problems: One line each; empty where the code and the registry agree.
-        left_out: The problem of each registered table that cannot be an asset, by its name.
+        unusable: The problem of each registered table that cannot be an asset, by its name.
     """
 
     tables: dict[str, Table]
     problems: list[str] = field(default_factory=list)
-    left_out: dict[str, str] = field(default_factory=dict)
+    unusable: dict[str, str] = field(default_factory=dict)
 
     def table(self, name: str) -> Table:
         """Return a table by its name.
@@ -60,7 +60,7 @@ class Catalog:
             for other, table in self.tables.items()
             if other != name
         }
-        return Catalog(tables, [*self.problems, problem], self.left_out | {name: problem})
+        return Catalog(tables, [*self.problems, problem], self.unusable | {name: problem})
 
     @property
     def registered(self) -> list[str]:
@@ -117,20 +117,20 @@ def merge_with_registry(
         edges: The rows of refresh_dependencies.
         descriptions: How Postgres describes the tables that operators registered, by name.
     """
-    left_out: dict[str, str] = {}
+    unusable: dict[str, str] = {}
     tables = dict(TABLES)
     for name, registration in registrations.items():
         if name in TABLES:
             tables[name] = _with_schedule(TABLES[name], registration)
-        elif table := _build_registered(registration, descriptions, left_out):
+        elif table := _build_registered(registration, descriptions, unusable):
             tables[name] = _with_schedule(table, registration)
-    problems = list(left_out.values())
+    problems = list(unusable.values())
     problems += [
         f"{SCHEMA}.{name} is not in sqp.refresh_config; run `sqp-refresh migrate`"
         for name in TABLES
         if name not in registrations
     ]
-    return replace(_connect_tables(tables, edges, problems), left_out=left_out)
+    return replace(_connect_tables(tables, edges, problems), unusable=unusable)
 
 
 def _with_schedule(table: Table, registration: Registration) -> Table:
@@ -142,7 +142,7 @@ def _with_schedule(table: Table, registration: Registration) -> Table:
 def _build_registered(
     registration: Registration,
     descriptions: Mapping[str, TableDescription],
-    left_out: dict[str, str],
+    unusable: dict[str, str],
 ) -> Table | None:
     """Build a registered table; None where that is not possible, with a problem that says why."""
     name, entered = registration.table, registration.custom_sync_params
@@ -161,7 +161,7 @@ def _build_registered(
         return build_table(name, params, descriptions.get(name), registration.priority)
     except Exception as error:
         # Whatever one row holds, it must not end the refreshes of all other tables.
-        left_out[name] = problem_of(name, error)
+        unusable[name] = problem_of(name, error)
         return None
 
 

@@ -78,8 +78,8 @@ def test_names_that_dagster_does_not_take_are_left_out_and_shown(environment, ca
 
     assert selected(definitions) == {*TABLES, "n" * 63}
     graph, catalog = definitions.resolve_asset_graph(), read_catalog(environment)
-    assert set(catalog.left_out) == set(NAMES)
-    for name, problem in catalog.left_out.items():
+    assert set(catalog.unusable) == set(NAMES)
+    for name, problem in catalog.unusable.items():
         assert "Dagster takes only names of the letters" in problem
         node = graph.get(dg.AssetKey(["sqp", name]))
         assert node.description == f"It is not refreshed. {problem}"
