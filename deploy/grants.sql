@@ -26,6 +26,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON
     sqp.refresh_audit_log,
     sqp.refresh_audit_log_archive,
     sqp.refresh_checkpoints,
+    sqp.refresh_comparisons,
     sqp.refresh_data_quality,
     sqp.refresh_indexes,
     sqp.refresh_periods,

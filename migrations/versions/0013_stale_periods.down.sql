@@ -1,2 +1,2 @@
-ALTER TABLE sqp.refresh_config DROP COLUMN source_compared_at;
+DROP TABLE sqp.refresh_comparisons;
 ALTER TABLE sqp.refresh_periods DROP COLUMN stale_since;

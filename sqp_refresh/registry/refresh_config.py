@@ -98,18 +98,20 @@ WHERE table_schema = %(schema)s AND table_name = %(table)s
 """
 
 _MARK_COMPARED = """
-UPDATE sqp.refresh_config SET source_compared_at = now()
-WHERE table_schema = %(schema)s AND table_name = %(table)s
+INSERT INTO sqp.refresh_comparisons (table_schema, table_name) VALUES (%(schema)s, %(table)s)
+ON CONFLICT (table_schema, table_name) DO UPDATE SET compared_at = excluded.compared_at
 """
 
 # A table that was never compared could have been so from its first load on.
 _COMPARED_AT = """
-SELECT table_name, coalesce(source_compared_at, (
+SELECT table_name, coalesce(comparison.compared_at, (
     SELECT min(published_at) FROM sqp.refresh_periods AS period
     WHERE period.table_schema = config.table_schema AND period.table_name = config.table_name
         AND period_end < date '9999-12-31'
 ))
-FROM sqp.refresh_config AS config WHERE table_schema = %(schema)s
+FROM sqp.refresh_config AS config
+LEFT JOIN sqp.refresh_comparisons AS comparison USING (table_schema, table_name)
+WHERE table_schema = %(schema)s
 """
 
 

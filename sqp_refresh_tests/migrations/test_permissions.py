@@ -20,6 +20,7 @@ CONTROL = {
     "refresh_quarantine",
     "refresh_periods",
     "refresh_indexes",
+    "refresh_comparisons",
     "webhook_configs",
     "webhook_deliveries",
     "alembic_version",

@@ -76,6 +76,9 @@ CONTROL: dict[str, LiteralString] = {
         INSERT INTO sqp.refresh_indexes (table_name, index_name, column_names)
         VALUES ('weekly_summary', 'weekly_summary_asin_idx', '{asin,period_start}')
     """,
+    "refresh_comparisons": """
+        INSERT INTO sqp.refresh_comparisons (table_name) VALUES ('weekly_summary')
+    """,
 }
 """A row for each control table, by the columns that it has had since it came."""
 

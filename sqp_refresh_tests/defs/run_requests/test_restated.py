@@ -202,7 +202,7 @@ def test_a_table_that_cannot_be_compared_does_not_keep_the_others_from_it(
     assert requested_tables(request) == TABLES.keys() - {"daily_sqp_data"}
     execute(
         environment.database_url,
-        "UPDATE sqp.refresh_config SET source_compared_at = now() - interval '3 days'",
+        "UPDATE sqp.refresh_comparisons SET compared_at = now() - interval '3 days'",
     )
     (only,) = operator.sense("restated_weeks")
     assert only.run_key == request.run_key
