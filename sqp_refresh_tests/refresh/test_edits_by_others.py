@@ -17,12 +17,11 @@ from sqp_refresh.errors import DuplicateKey, Stopped, Transient
 from sqp_refresh.extract.source import BigQuerySource
 from sqp_refresh.ledger.target_version import target_versions
 from sqp_refresh.load import append, merge, upsert
-from sqp_refresh.model.tables import DAILY_SQP_DATA, SEARCH_QUERY_PERFORMANCE, TABLES
+from sqp_refresh.model.tables import DAILY_SQP_DATA, TABLES
 from sqp_refresh.postgres.session import connect
 from sqp_refresh.refresh.request import RefreshRequest
 from sqp_refresh.refresh.result import RefreshResult
 from sqp_refresh.refresh.run import refresh
-from sqp_refresh.rollup.source import RollupSource
 from sqp_refresh.settings import Settings
 from sqp_refresh_tests.helpers import oracle
 from sqp_refresh_tests.helpers.database import execute, rows
@@ -249,43 +248,6 @@ def test_a_table_that_is_disabled_while_a_publisher_waits_is_not_written(environ
 
     assert "is disabled" in str(raised[0])
     assert rows(url, "SELECT count(*) FROM sqp.daily_sqp_data") == [(0,)]
-
-
-def test_what_a_summary_was_made_of_and_is_gone_again_is_not_kept(environment, url):
-    refresh_all(environment)
-    foreign = (
-        "INSERT INTO sqp.search_query_performance"
-        " (start_date, end_date, marketplace, asin, search_query, asin_click_count)"
-        f" VALUES ('{LAST}', '{WEEKS[-1].end}', 'US', 'B00NOBODYS', 'nobody asks', 7)"
-    )
-    execute(url, foreign)
-    for table in ("search_performance_summary", "weekly_summary", "yearly_summary"):
-        refresh(url, RollupSource(TABLES[table], WEEKS), RefreshRequest("r", force=True))
-    execute(url, "DELETE FROM sqp.search_query_performance WHERE asin = 'B00NOBODYS'")
-
-    refresh_all(environment)
-
-    assert_right(environment)
-    assert not any(result.loaded for result in refresh_all(environment).values())
-
-
-def test_an_added_week_that_somebody_edits_meanwhile_is_added_up_again(environment, source, url):
-    before = [line for line in three_weeks() if line["Date"] != LAST]
-    source.replace(before)
-    refresh_all(environment)
-    source.replace([*before, *(line for line in three_weeks() if line["Date"] == LAST)])
-    edit = f"UPDATE sqp.search_query_performance SET search_query_volume = 5 {{}} '{LAST}'"
-    edit = edit.format("WHERE start_date =")
-    summary = TABLES["yearly_summary"]
-    refresh(url, BigQuerySource(environment, SEARCH_QUERY_PERFORMANCE, WEEKS), RefreshRequest("r"))
-    asins = BigQuerySource(environment, TABLES["asin_performance_data"], WEEKS)
-    refresh(url, asins, RefreshRequest("r"))
-    execute(url, edit)
-    refresh(url, RollupSource(summary, WEEKS), RefreshRequest("r"))
-
-    refresh_all(environment)
-
-    assert_right(environment)
 
 
 def test_a_failed_check_of_sums_has_the_period_compared_whole(environment, url):

@@ -39,6 +39,8 @@ class EditedRack:
         statements: Statements of such a refresh (count).
         reference: What the tables must hold.
         written: The same, row by row.
+        instant: When all refreshes read the source as of.
+        queries: What BigQuery has answered, which stays as it is.
     """
 
     rack: Rack
@@ -48,6 +50,8 @@ class EditedRack:
     statements: dict[str, int] = field(default_factory=dict)
     reference: Fingerprints = field(default_factory=dict)
     written: Written = field(default_factory=dict)
+    instant: datetime = field(default_factory=lambda: datetime.now(UTC))
+    queries: RunQueries = field(default_factory=RunQueries)
 
     def prepare(self, kept: ExitStack, rows: list[Row]) -> None:
         """Load the earlier state, and measure how a refresh goes that nobody disturbs.
@@ -103,14 +107,14 @@ class EditedRack:
         self, url: str, settings: Settings, moments: Moments | None = None
     ) -> Mapping[str, RefreshResult]:
         weeks = list(weeks_between(self.rack.first, self.rack.last))
-        instant, queries, results = datetime.now(UTC), RunQueries(), {}
+        results = {}
         with ExitStack() as observing:
             if moments is not None:
                 observing.enter_context(moments.observed())
             for table in TABLES.values():
                 if moments is not None:
                     moments.table = table
-                source = source_for(settings, table, weeks, instant, queries=queries)
+                source = source_for(settings, table, weeks, self.instant, queries=self.queries)
                 results[table.name] = refresh(url, source, RefreshRequest("edited"))
         return results
 

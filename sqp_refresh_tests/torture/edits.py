@@ -41,17 +41,22 @@ def main(
     console.print(f"Postgres {postgres}, seed {seed}: `make edits SEED={seed}` repeats it")
     chance, done, began = random.Random(seed), Counter[str](), time.monotonic()
     with edited_rack(postgres) as rack:
-        while done["filled tables"] + done["derived tables"] < edits:
+        while edits_of(done) < edits:
             try:
-                done += rack.survive(chance, AT_ONCE)
+                done += (now := rack.survive(chance, AT_ONCE))
+                console.print(f"{edits_of(done):4} edits: {', '.join(now)}")
             except AssertionError as error:
                 console.print(str(error), style="red", markup=False)
                 raise typer.Exit(1) from None
     for name, count in sorted(done.items()):
         console.print(f"{count:5,}  {name}")
-    total = done["filled tables"] + done["derived tables"]
-    seconds = time.monotonic() - began
-    console.print(f"{total} edits, none of which stayed, in {seconds / 60:.1f} minutes")
+    minutes = (time.monotonic() - began) / 60
+    console.print(f"{edits_of(done)} edits, none of which stayed, in {minutes:.1f} minutes")
+
+
+def edits_of(done: Counter[str]) -> int:
+    """Return how many edits were committed, in tables of either kind."""
+    return done["filled tables"] + done["derived tables"]
 
 
 @contextmanager
