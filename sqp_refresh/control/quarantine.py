@@ -45,9 +45,13 @@ WHERE replayed_at IS NULL AND table_name = ANY(%(tables)s) AND period_start IS N
 GROUP BY table_name, period_start ORDER BY table_name, period_start
 """
 _READ_WAITING = """
-SELECT period_start, raw_row, reasons
+SELECT period_start AS week, raw_row AS row, reasons, NOT EXISTS (
+        SELECT FROM sqp.refresh_quarantine AS before
+        WHERE before.table_name = waiting.table_name AND before.period_start = waiting.period_start
+            AND before.raw_row = waiting.raw_row AND before.audit_log_id < waiting.audit_log_id
+    ) AS is_new
 FROM unnest(%(first_days)s::date[], %(last_days)s::date[]) AS requested (first, last)
-JOIN sqp.refresh_quarantine ON period_start BETWEEN requested.first AND requested.last
+JOIN sqp.refresh_quarantine AS waiting ON period_start BETWEEN requested.first AND requested.last
 WHERE table_name = %(table)s AND replayed_at IS NULL
 ORDER BY id
 """
@@ -100,6 +104,23 @@ class QuarantinedRow:
     replayed_at: datetime | None
     reasons: list[str]
     row: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingRow:
+    """One row that waits.
+
+    Attributes:
+        week: First day of its week.
+        row: Its values as the source sent them, by column title.
+        reasons: Every rule that it breaks.
+        is_new: Whether no run before the latest that read its week has found it.
+    """
+
+    week: date
+    row: dict[str, Any]
+    reasons: list[str]
+    is_new: bool
 
 
 def settle(session: Session, table: Table, period: Period) -> None:
@@ -163,11 +184,10 @@ def count_waiting(session: Session, tables: Collection[str]) -> dict[tuple[str, 
     return {(table, week): rows for table, week, rows in counts}
 
 
-def read_waiting(
-    session: Session, table: Table, periods: Iterable[Period]
-) -> list[tuple[date, dict[str, Any], list[str]]]:
-    """Read the rows of a table that wait: first day of the week, values by title, and reasons."""
-    return session.fetch_all(_READ_WAITING, {"table": table.name, **requested_params(periods)})
+def read_waiting(session: Session, table: Table, periods: Iterable[Period]) -> list[WaitingRow]:
+    """Read the rows of a table's periods that wait."""
+    params = {"table": table.name, **requested_params(periods)}
+    return session.fetch_all(_READ_WAITING, params, row_factory=class_row(WaitingRow))
 
 
 def read_row(session: Session, number: int) -> QuarantinedRow:

@@ -4,13 +4,14 @@ A row that vanished and a row that turned bad are both deleted, which keeps the 
 with each other. Of the second kind the source still has the rows, and something is wrong with them.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from sqp_refresh.control import quarantine
+from sqp_refresh.control.quarantine import WaitingRow
 from sqp_refresh.extract.casts import READABLE
 from sqp_refresh.extract.source import BigQuerySource
 from sqp_refresh.extract.sql import WEEK
@@ -33,8 +34,24 @@ if TYPE_CHECKING:
 
 UNREADABLE = "a value cannot be read as what its column is"
 
-BadRow = tuple[date, Mapping[str, Any], Sequence[str]]
-"""First day of a row's week, its values by our names, and what is wrong with it."""
+
+@dataclass(frozen=True, slots=True)
+class BadRow:
+    """A row of the source that breaks its contract.
+
+    Attributes:
+        week: First day of its week.
+        row: Its values by our names.
+        reasons: What is wrong with it.
+        invalid: The columns that are themselves wrong.
+        is_new: Whether it is known to be bad only now.
+    """
+
+    week: date
+    row: Mapping[str, Any]
+    reasons: Sequence[str]
+    invalid: frozenset[str] = frozenset()
+    is_new: bool = False
 
 
 def note_withdrawn(session: Session, state: RefreshState) -> None:
@@ -51,7 +68,7 @@ def note_withdrawn(session: Session, state: RefreshState) -> None:
     else:
         bad_rows = _in_quarantine(session, state.table, list(deleted))
     for period, keys in deleted.items():
-        of_period = [row for row in bad_rows if period.start <= row[0] <= period.end]
+        of_period = [row for row in bad_rows if period.start <= row.week <= period.end]
         reasons = _reasons(state.table, keys, of_period)
         state.loaded[period] = replace(
             state.loaded[period],
@@ -61,18 +78,47 @@ def note_withdrawn(session: Session, state: RefreshState) -> None:
 
 
 def _reasons(
-    table: Table, keys: Iterable[tuple[Any, ...]], bad_rows: Iterable[BadRow]
+    table: Table, keys: Iterable[tuple[Any, ...]], bad_rows: Sequence[BadRow]
 ) -> list[set[str]]:
     """Return what is wrong with the rows of each of these keys that has bad rows."""
+    if not bad_rows:
+        return []
+    # A source without marketplaces has none in its rows, and one in the table.
+    names = tuple(name for name in table.group_key if name in bad_rows[0].row)
     broken: dict[tuple[str, ...], set[str]] = {}
-    compared: Sequence[str] = ()
-    for _, row, reasons in bad_rows:
-        # A source without marketplaces has none in its rows, and one in the table.
-        compared = [name for name in table.group_key if name in row]
-        broken.setdefault(_key(table, compared, row), set()).update(reasons)
-    rows = (dict(zip(table.group_key, key, strict=True)) for key in keys)
-    lost = (_key(table, compared, row) for row in rows)
-    return [broken[key] for key in lost if key in broken]
+    for bad in bad_rows:
+        broken.setdefault(_key(table, names, bad.row), set()).update(bad.reasons)
+    lost = [dict(zip(table.group_key, key, strict=True)) for key in keys]
+    by_key = [broken.get(_key(table, names, row)) for row in lost]
+    others = [row for row, reasons in zip(lost, by_key, strict=True) if reasons is None]
+    return [*filter(None, by_key), *_reasons_by_rest(table, names, others, bad_rows)]
+
+
+def _reasons_by_rest(
+    table: Table,
+    names: Sequence[str],
+    lost: Iterable[Mapping[str, Any]],
+    bad_rows: Iterable[BadRow],
+) -> Iterator[set[str]]:
+    """Return what is wrong with lost rows whose key itself turned bad: the rest of it tells.
+
+    Each row that turned bad stands for one that was lost, and at least two columns have to agree.
+    """
+    by_rest: dict[tuple[str, ...], list[BadRow]] = defaultdict(list)
+    for bad in bad_rows:
+        rest = tuple(name for name in names if name not in bad.invalid)
+        if bad.is_new and 1 < len(rest) < len(names):
+            by_rest[rest].append(bad)
+    left = list(lost)
+    # What tells more of the lost rows apart finds its own.
+    for rest in sorted(by_rest, key=lambda rest: -len({_key(table, rest, row) for row in left})):
+        turned: dict[tuple[str, ...], list[BadRow]] = defaultdict(list)
+        for bad in by_rest[rest]:
+            turned[_key(table, rest, bad.row)].append(bad)
+        for row in list(left):
+            if same := turned[_key(table, rest, row)]:
+                yield set(same.pop().reasons)
+                left.remove(row)
 
 
 def _key(table: Table, names: Sequence[str], row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -87,7 +133,18 @@ def _in_quarantine(session: Session, table: Table, periods: Collection[Period]) 
     assert filled.source, "only rows of a source are in quarantine"
     with session.transaction():
         waiting = quarantine.read_waiting(session, filled, periods)
-    return [(week, _named(filled.source, raw), reasons) for week, raw, reasons in waiting]
+    return [_bad_row(filled.source, row) for row in waiting]
+
+
+def _bad_row(spec: SourceSpec, waiting: WaitingRow) -> BadRow:
+    invalid = frozenset(
+        column.name
+        for column in spec.columns
+        for reason in waiting.reasons
+        if reason.startswith((f"{column.title} is ", f"{column.title} holds "))
+    )
+    row = _named(spec, waiting.row)
+    return BadRow(waiting.week, row, waiting.reasons, invalid, waiting.is_new)
 
 
 def _named(spec: SourceSpec, raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -126,4 +183,4 @@ def _with_reasons(spec: SourceSpec, batch: "pa.RecordBatch") -> Iterator[BadRow]
     rows = batch.select([*names, READABLE]).to_pylist()
     for place, row in enumerate(rows):
         unreadable = [] if row.pop(READABLE) else [UNREADABLE]
-        yield row.pop(WEEK), row, [*unreadable, *reasons.get(place, ())]
+        yield BadRow(row.pop(WEEK), row, [*unreadable, *reasons.get(place, ())])

@@ -67,6 +67,24 @@ def test_rows_that_turn_bad_are_told_from_those_that_vanish(environment, source)
     assert all(done.withdrawn == 0 for done in refresh_all(environment).values())
 
 
+def test_a_row_whose_key_turns_bad_is_found_by_the_rest_of_it(migrated_database):
+    tolerate(migrated_database, 1)
+    good = [row(query=f"query {number}") for number in range(5)]
+    asin = {"Child ASIN": "no ASIN", "Parent ASIN": None}
+    waiting = row(query="query 3") | asin
+    deliver(migrated_database, [*good, waiting])
+
+    # The last two vanish; of the last but one, there was a bad row before.
+    spoiled_key = [good[1] | asin, good[2] | {"Search Query": None}]
+    done = deliver(migrated_database, [good[0], *spoiled_key, waiting])
+
+    assert (done.counts.deleted, done.withdrawn) == (4, 2)
+    assert done.withdrawn_for == {
+        "Child ASIN is not ten capital letters and digits": 1,
+        "Search Query is missing": 1,
+    }
+
+
 @pytest.mark.parametrize("column", ["Child ASIN", "Marketplace"])
 def test_a_row_is_found_by_its_key_as_the_table_has_it(migrated_database, column):
     """The parent stands for a child that is null, and a setting for a marketplace."""
