@@ -3,7 +3,9 @@
     several clients   rows of one key that differ in Client Name, and the table shows one of them
     a time of day     a `Date` that is no midnight in UTC: midnight elsewhere is on another day
 
-These are columns of the state query, which has a row for each week.
+The state query, which every refresh runs, only counts: it has one expression for the clients of
+ASINs, which are few, and three for times of day. Where an ASIN has several clients, a query of its
+own finds the keys that they share, and two names.
 """
 
 import json
@@ -12,12 +14,13 @@ from datetime import timedelta
 from typing import Any
 
 from sqp_refresh.extract.bigquery_table import BigQueryTable
-from sqp_refresh.extract.casts import quoted
-from sqp_refresh.extract.sql import WEEK, listed
+from sqp_refresh.extract.casts import keeps_contract, quoted
+from sqp_refresh.extract.sql import WEEK, listed, typed_rows
 from sqp_refresh.model.tables import CLIENT_TITLE, DATE, Table, aggregated_from
 
-CLIENT = "client"
-SECONDS = "seconds_of_day"
+_CLIENT = "client"
+_SECONDS = "seconds_of_day"
+_SEVERAL_CLIENTS = "several_clients"
 
 _DAY_S = 24 * 60 * 60
 _QUARTER_HOUR_S = 15 * 60  # zones differ by no less
@@ -29,79 +32,104 @@ _EPOCH_SECONDS = {
 
 def anomaly_columns(source: BigQueryTable) -> dict[str, str]:
     """Return what is needed of each row beside its columns, over the source's own columns."""
-    columns = {}
-    if _keys(source):
-        # A missing name is no other client's.
-        columns[CLIENT] = f"NULLIF(TRIM({quoted(CLIENT_TITLE)}), '')"
+    columns = _client(source)
     if _has_times(source):
         title = source.spec.week_title or ""
         seconds = _EPOCH_SECONDS[source.types[title]].format(quoted(title))
-        columns[SECONDS] = f"MOD({seconds}, {_DAY_S})"
-    return columns
-
-
-def clients_of_keys(source: BigQueryTable) -> dict[str, str]:
-    """Return the first and the last client among the rows that share a row's key, for each key.
-
-    The expressions are over rows that have a column `kept`.
-    """
-    columns = {}
-    for name, key in _keys(source).items():
-        window = f"OVER (PARTITION BY {listed([WEEK, 'kept', *key])})"
-        columns[f"first_client_of_{name}"] = f"MIN(`{CLIENT}`) {window}"
-        columns[f"last_client_of_{name}"] = f"MAX(`{CLIENT}`) {window}"
+        columns[_SECONDS] = f"MOD({seconds}, {_DAY_S})"
     return columns
 
 
 def anomaly_counts(source: BigQueryTable) -> dict[str, str]:
-    """Return the aggregates of a week over those columns, which `anomalies_of` reads."""
+    """Return the aggregates of a week over those columns, and a column `kept`."""
     counts = {}
-    for name, key in _keys(source).items():
-        first, last = f"`first_client_of_{name}`", f"`last_client_of_{name}`"
-        shared = f"kept AND {first} < {last}"
-        key_of_row = f"TO_JSON_STRING(STRUCT({listed(key)}))"
-        counts[f"shared_keys_of_{name}"] = f"COUNT(DISTINCT IF({shared}, {key_of_row}, NULL))"
-        clients = f"TO_JSON_STRING([{first}, {last}])"
-        counts[f"clients_of_{name}"] = f"MIN(IF({shared}, {clients}, NULL))"
+    if _client(source):
+        asin = "`marketplace`, ' ', `asin`"
+        each = [f"CONCAT({asin}, ' ', `{_CLIENT}`)", f"CONCAT({asin})"]
+        counts[_SEVERAL_CLIENTS] = " - ".join(
+            f"COUNT(DISTINCT IF(kept AND `{_CLIENT}` IS NOT NULL, {text}, NULL))" for text in each
+        )
     if _has_times(source):
-        counts["off_midnight"] = f"COUNTIF(`{SECONDS}` <> 0)"
-        counts["first_time"] = f"MIN(NULLIF(`{SECONDS}`, 0))"
-        counts["last_time"] = f"MAX(NULLIF(`{SECONDS}`, 0))"
+        counts["off_midnight"] = f"COUNTIF(`{_SECONDS}` <> 0)"
+        counts["first_time"] = f"MIN(NULLIF(`{_SECONDS}`, 0))"
+        counts["last_time"] = f"MAX(NULLIF(`{_SECONDS}`, 0))"
     return counts
 
 
+def has_shared_asins(row: Mapping[str, Any]) -> bool:
+    """Return whether a week has an ASIN of several clients, so that it takes the other query."""
+    return row.get(_SEVERAL_CLIENTS, 0) > 0
+
+
+def clients_query(source: BigQueryTable) -> str:
+    """Compose the count of keys that several clients share, by week, with two names each.
+
+    Where a key has several clients, some row of it has another than the first by name.
+    """
+    keys = _keys(source)
+    first = ",\n        ".join(
+        f"MIN(`{_CLIENT}`) OVER (PARTITION BY {listed([WEEK, *key])}) AS `first_of_{name}`"
+        for name, key in keys.items()
+    )
+    counts = []
+    for name, key in keys.items():
+        is_other = f"`first_of_{name}` < `{_CLIENT}`"
+        for value, column in (
+            (
+                f"COUNT(DISTINCT IF({is_other}, TO_JSON_STRING(STRUCT({listed(key)})), NULL))",
+                "keys",
+            ),
+            (
+                f"MIN(IF({is_other}, TO_JSON_STRING([`first_of_{name}`, `{_CLIENT}`]), NULL))",
+                "names",
+            ),
+        ):
+            counts.append(f"{value} AS `{column}_of_{name}`")
+    return f"""
+WITH source AS (
+    {typed_rows(source, **_client(source))}
+), named AS (
+    SELECT *, {first}
+    FROM source
+    WHERE {keeps_contract(source)} AND `{_CLIENT}` IS NOT NULL
+)
+SELECT {WEEK}, {", ".join(counts)}
+FROM named
+GROUP BY {WEEK}"""
+
+
 def anomalies_of(table: Table, row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a week's row of the state query says, by the names of a version's fields."""
+    """Return what the rows of these queries say of a week, by the names of a version's fields."""
     assert table.source, "only rows of a source are odd"
-    name = _name(_key_of_week(table.group_key))
+    name = _name(table.group_key)
     times = [row[time] for time in ("first_time", "last_time") if row.get(time) is not None]
     off_midnight = row.get("off_midnight")
     if off_midnight and not (table.source.is_vendor_report or _is_midnight_elsewhere(row)):
         off_midnight, times = 0, []
     return {
-        "shared_keys": row.get(f"shared_keys_of_{name}"),
-        "clients": tuple(json.loads(row.get(f"clients_of_{name}") or "[]")),
+        "shared_keys": row.get(f"keys_of_{name}", 0) if _SEVERAL_CLIENTS in row else None,
+        "clients": tuple(json.loads(row.get(f"names_of_{name}") or "[]")),
         "off_midnight": off_midnight,
         "times": tuple(dict.fromkeys(map(_time_of_day, times))),
     }
 
 
-def _keys(source: BigQueryTable) -> dict[str, tuple[str, ...]]:
-    """Return the keys that only one client should have, within a week; each by its name."""
+def _client(source: BigQueryTable) -> dict[str, str]:
+    """Return the client of a row; a missing name is no other client's."""
     if not source.spec.is_vendor_report or CLIENT_TITLE not in source.types:
         return {}
-    aggregated = [_key_of_week(table.group_key) for table in aggregated_from(source.spec)]
+    return {_CLIENT: f"NULLIF(TRIM({quoted(CLIENT_TITLE)}), '')"}
+
+
+def _keys(source: BigQueryTable) -> dict[str, tuple[str, ...]]:
+    """Return the keys of tables that only one client should have, each by its name."""
+    keys = [source.spec.key, *(table.group_key for table in aggregated_from(source.spec))]
     # A table without ASINs is meant to sum up clients.
-    return {_name(key): key for key in [source.spec.key, *aggregated] if "asin" in key}
+    return {_name(key): key for key in keys if "asin" in key}
 
 
 def _name(key: tuple[str, ...]) -> str:
     return "_".join(key)
-
-
-def _key_of_week(key: tuple[str, ...]) -> tuple[str, ...]:
-    """Return a key without the day: a week hardly ever has rows of two days."""
-    return tuple(name for name in key if name != "report_date")
 
 
 def _has_times(source: BigQueryTable) -> bool:

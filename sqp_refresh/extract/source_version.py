@@ -7,13 +7,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqp_refresh.extract.anomalies import (
     anomalies_of,
     anomaly_columns,
     anomaly_counts,
-    clients_of_keys,
+    clients_query,
+    has_shared_asins,
 )
 from sqp_refresh.extract.bigquery_table import BigQueryTable
 from sqp_refresh.extract.casts import keeps_contract, quoted
@@ -35,6 +36,9 @@ from sqp_refresh.model.rows import OutOfReach
 from sqp_refresh.model.tables import MEASURES, OWN_COUNTS, SHARES, Origin, SourceSpec, Table
 from sqp_refresh.model.versions import ROW_COUNT, SourceVersion
 from sqp_refresh.settings import Settings
+
+if TYPE_CHECKING:
+    from google.cloud.bigquery import QueryJob
 
 DIGEST_PARTS = 3
 
@@ -110,14 +114,20 @@ def _query_state(
         if source.spec.week_title:
             query, reach = undated_query(source), _weeks_in_reach(settings, source, weeks)
             jobs.append(run_query(client, settings, query, source, reach, purpose="undated"))
-        weekly, *outside = [
-            [dict(row.items()) for row in job.result(**call_deadline())] for job in jobs
-        ]
-    state = SourceState(
-        by_week={row.pop(WEEK): row for row in weekly},
-        out_of_reach=_out_of_reach(outside[0][0]) if outside else None,
-    )
+        weekly, *outside = map(_rows, jobs)
+        by_week = {row[WEEK]: row for row in weekly}
+        if any(map(has_shared_asins, weekly)):
+            query = clients_query(source)
+            jobs.append(run_query(client, settings, query, source, weeks, purpose="clients"))
+            # A view may have changed meanwhile.
+            shared = {row[WEEK]: row for row in _rows(jobs[-1]) if row[WEEK] in by_week}
+            by_week |= {week: by_week[week] | row for week, row in shared.items()}
+    state = SourceState(by_week, _out_of_reach(outside[0][0]) if outside else None)
     return QueryResult(state, sum(job.total_bytes_billed or 0 for job in jobs))
+
+
+def _rows(job: "QueryJob") -> list[dict[str, Any]]:
+    return [dict(row.items()) for row in job.result(**call_deadline())]
 
 
 def state_query(source: BigQueryTable) -> str:
@@ -136,8 +146,6 @@ def state_query(source: BigQueryTable) -> str:
         MAX(`report_date`) OVER (PARTITION BY {listed(key)}) = `report_date` AS is_latest"""
     else:
         ranked = f"{place(key, source)} AS day_place, TRUE AS is_latest"
-    for name, value in clients_of_keys(source).items():
-        ranked += f",\n        {value} AS {quoted(name)}"
     counts = ",\n    ".join(f"{e} AS {quoted(name)}" for name, e in _counted(source).items())
     query = f"""
 WITH source AS (
