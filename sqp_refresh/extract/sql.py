@@ -238,7 +238,9 @@ def _winner_first(source: BigQueryTable, key: Sequence[str]) -> str:
     names = [column.name for column in source.columns if column.name not in key]
     latest = ["report_date"] if "report_date" in names else []
     values = measures_first(tuple(column.target for column in source.columns))
-    others = [column.name for column in values if column.name in names and column.name not in latest]
+    others = [
+        column.name for column in values if column.name in names and column.name not in latest
+    ]
     return ", ".join(f"{quoted(name)} DESC" for name in [*latest, *others]) or "1"
 
 

@@ -30,7 +30,6 @@ NON_BLANK = r"[^ \t\r\n]"
 """What a text holds that is not empty, as a regular expression."""
 
 
-
 @dataclass(frozen=True, slots=True)
 class Rule:
     """One condition that every row keeps.

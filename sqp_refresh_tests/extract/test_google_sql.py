@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
@@ -14,14 +14,12 @@ from sqp_refresh.extract.casts import keeps_contract
 from sqp_refresh.extract.source_version import state_query, undated_query
 from sqp_refresh.extract.sql import (
     aggregate_query,
-    aggregated_columns,
     count_query,
     query_parameters,
     rows_query,
     typed_rows,
     week_restriction,
 )
-from sqp_refresh.model.periods import Period, weeks_between
 from sqp_refresh.model.rows import SourceBatches
 from sqp_refresh.model.tables import (
     SEARCH_QUERY_PERFORMANCE,
@@ -205,7 +203,9 @@ def comparable_rows(rows: oracle.Rows, table: str) -> list[tuple[Any, ...]]:
 
 
 def texts(table: str) -> list[str]:
-    return [name for name in ("product_title", "brand", "category") if name in oracle.COLUMNS[table]]
+    return [
+        name for name in ("product_title", "brand", "category") if name in oracle.COLUMNS[table]
+    ]
 
 
 def test_a_digest_is_the_same_in_every_time_zone(google):
