@@ -134,8 +134,7 @@ def _all_readable(source: BigQueryTable) -> list[str]:
             conditions.append(_IS_FINITE.format(quoted(column.title)))
         elif kind in _CAN_BE_CAST:
             values.setdefault(_CAN_BE_CAST[kind], []).append(_value(source, column.title))
-    return conditions + [
-        f"(SELECT COUNTIF(({condition}) IS NOT TRUE) FROM UNNEST([{', '.join(of)}]) AS value"
-        " WHERE value IS NOT NULL) = 0"
-        for condition, of in values.items()
-    ]
+    all_of = "(SELECT COUNTIF(({}) IS NOT TRUE) FROM UNNEST([{}]) AS value WHERE value IS NOT NULL)"
+    for condition, of in values.items():
+        conditions.append(f"{all_of.format(condition, ', '.join(of))} = 0")
+    return conditions

@@ -48,7 +48,8 @@ class GoogleSql:
     """
 
     def __init__(self, sources: Iterable[BigQueryTable], cache: Path) -> None:
-        self._service = ZetaSqlLocalService.__new__(ZetaSqlLocalService)
+        # Not its own client, which compiles the program each time; all that it answers is optional.
+        self._service: Any = ZetaSqlLocalService.__new__(ZetaSqlLocalService)
         self._service.wasm_client = _Client(cache)
         self._language = self._service.get_language_options(maximum_features=True)
         self._language.product_mode = zetasql.ProductMode.PRODUCT_EXTERNAL
@@ -70,7 +71,7 @@ class GoogleSql:
         """
         request = zetasql.AnalyzeRequest(
             sql_statement=query,
-            options=self._options([(p.name, _type(p)) for p in parameters], "UTC"),
+            options=self._options([(str(p.name), _type(p)) for p in parameters], "UTC"),
             registered_catalog_id=self._catalog,
         )
         # Its answer is the whole query as a tree, which nobody reads here.
@@ -93,8 +94,8 @@ class GoogleSql:
             parameters: The values that it takes.
             zone: The project's default time zone.
         """
-        values = {parameter.name: _bound(parameter) for parameter in parameters}
-        declared = [(parameter.name, _type(parameter)) for parameter in parameters]
+        values = {str(parameter.name): _bound(parameter) for parameter in parameters}
+        declared = [(str(parameter.name), _type(parameter)) for parameter in parameters]
         # It has no history of its tables, and rows of its own only as a parameter.
         text = _AS_OF.sub("", query).replace(f"`{source.name}`", "UNNEST(@rows)")
         values["rows"] = _rows(source, rows)
@@ -106,10 +107,7 @@ class GoogleSql:
         ).prepared
         result = self._service.evaluate_query(
             prepared_query_id=prepared.prepared_query_id,
-            params=[
-                zetasql.Parameter(name=name, value=value)
-                for name, value in values.items()
-            ],
+            params=[zetasql.Parameter(name=name, value=value) for name, value in values.items()],
         )
         names = [column.name for column in prepared.columns]
         return [
@@ -138,16 +136,17 @@ class _Client(WasmClient):
         config.shared_memory = True
         engine = Engine(config)
         wasi = WasiConfig()
-        wasi.preopen_dir(get_tzinfo_dir(), "/usr/share/zoneinfo")
+        wasi.preopen_dir(str(get_tzinfo_dir()), "/usr/share/zoneinfo")
         self.store = Store(engine)
         self.store.set_wasi(wasi)
         self.module = _compiled(engine, cache / f"{version('zetasql')}-{version('wasmtime')}")
         linker = Linker(engine)
         linker.define_wasi()
         self.instance = linker.instantiate(self.store, self.module)
-        self.exports = self.instance.exports(self.store)
+        # What a program exports has no types.
+        self.exports: Any = self.instance.exports(self.store)
         self.exports["_initialize"](self.store)
-        self.memory = self.exports["memory"]
+        self.memory: Any = self.exports["memory"]
 
     def write_bytes(self, ptr: int, data: bytes) -> None:
         ctypes.memmove(self._address + ptr, data, len(data))

@@ -4,9 +4,12 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from psycopg import sql
 
 from sqp_refresh.errors import DataError, SchemaMismatch
 from sqp_refresh.load import merge
+from sqp_refresh.load.copy import STAGING, stage
+from sqp_refresh.load.merge_sql import ReadRows, ranked
 from sqp_refresh.load.result import Counts
 from sqp_refresh.load.target import TargetPeriod
 from sqp_refresh.model.tables import ASIN_PERFORMANCE_DATA, SUMMED_COUNTS
@@ -70,6 +73,20 @@ def test_a_key_that_comes_twice_counts_once_and_has_no_hashes(session):
     assert result.counts == Counts(read=2, inserted=1, superseded=1)
     assert result.row_hashes is None
     assert rows_in_table(session) == {"A": (2, 2)}
+
+
+def test_of_two_texts_the_greater_counts_as_bigquery_orders_them_in_any_locale(session):
+    contradiction = {"marketplace": ["US"] * 2, "asin": ["A"] * 2, "parent_asin": ["b", "C"]}
+    batch = pa.RecordBatch.from_pydict(contradiction)
+    read = ranked(ASIN_PERFORMANCE_DATA, ReadRows(sql.Identifier(STAGING), tuple(contradiction)))
+    assert read.query
+
+    with session.transaction():
+        stage(session, batch.schema, [batch])
+        first = sql.SQL("SELECT parent_asin FROM ({}) AS read WHERE __rank = 1").format(read.query)
+        assert session.fetch_all(first) == [("b",)]
+    # This Postgres has no locale in which C would be the greater one.
+    assert 'ORDER BY "parent_asin" COLLATE "C" DESC' in read.query.as_string()
 
 
 def test_what_an_error_interrupts_leaves_nothing_behind(session):

@@ -25,7 +25,16 @@ EXPECTED = (date(2025, 3, 4), datetime(2025, 3, 4, 5, 6, 7, tzinfo=UTC))
 def odd(migrated_database) -> str:
     """A database of other settings than most."""
     name = sql.Identifier(urlsplit(migrated_database).path.removeprefix("/"))
-    settings = {"DateStyle": "German, DMY", "TimeZone": "Pacific/Auckland"}
+    settings = {
+        "DateStyle": "German, DMY",
+        "TimeZone": "Pacific/Auckland",
+        "IntervalStyle": "sql_standard",
+        "array_nulls": "off",
+        "bytea_output": "escape",
+        "default_transaction_isolation": "serializable",
+        "extra_float_digits": "-10",
+        "standard_conforming_strings": "off",
+    }
     with psycopg.connect(migrated_database, autocommit=True) as connection:
         for setting, value in settings.items():
             change = sql.SQL("ALTER DATABASE {} SET {} TO {}")
@@ -39,6 +48,29 @@ def test_times_come_in_utc_and_days_are_not_turned_around(odd):
 
     assert (day, instant) == EXPECTED
     assert instant.utcoffset() == EXPECTED[1].utcoffset()
+
+
+def test_statements_and_values_mean_the_same_whatever_the_defaults_are(odd):
+    query = r"""
+        SELECT '\d', %(names)s::text[], 1 / 3::float8, '\x00ff'::bytea::text,
+            ('-1 day -2 hours'::interval)::text, current_setting('transaction_isolation')"""
+    with connect(odd) as session, session.transaction():
+        values = session.fetch_one(query, {"names": ["a", None]})
+
+    assert values == (
+        *(r"\d", ["a", None], 1 / 3, r"\x00ff"),
+        *("-1 days -02:00:00", "read committed"),
+    )
+
+
+def test_a_transaction_behind_a_pooler_has_its_times_in_utc_too(odd):
+    with connect(odd) as session:
+        # As on another connection than the one that the session began with.
+        session.execute("RESET TimeZone")
+        session.execute("RESET DateStyle")
+        session.commit()
+        with session.transaction():
+            assert session.fetch_one(QUERY) == EXPECTED
 
 
 def test_texts_are_what_they_were_whatever_encoding_the_client_is_set_to(odd, monkeypatch):
