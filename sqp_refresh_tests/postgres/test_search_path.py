@@ -22,7 +22,6 @@ from sqp_refresh_tests.migrations.servers import Database
 GRANTS = Path(__file__).parents[2] / "deploy" / "grants.sql"
 PATH = "pg_catalog, pg_temp"
 COMMANDS = (
-    ("refresh", "--table", "weekly_summary", "--from", str(FIRST), "--to", str(LAST)),
     ("plan", "--from", str(FIRST), "--to", str(LAST)),
     ("check",),
     ("status",),
@@ -46,6 +45,7 @@ COMMANDS = (
 def planted(environment, postgres_url, monkeypatch) -> Iterator[str]:
     with planted_database(postgres_url) as url:
         monkeypatch.setenv("DATABASE_URL", url)
+        monkeypatch.setenv("REFRESH_START_DATE", str(FIRST))
         yield url
 
 
