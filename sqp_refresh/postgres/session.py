@@ -65,7 +65,9 @@ _MEANING = _TIMES | {
     "array_nulls": "on",
     "bytea_output": "hex",
     "extra_float_digits": "1",
+    "quote_all_identifiers": "off",
     "standard_conforming_strings": "on",
+    "transform_null_equals": "off",
 }
 # The week of a large agency is compared in memory. No statement runs often enough to be worth the
 # time that compiling it takes.
@@ -245,19 +247,29 @@ def connect(database_url: str, *, connect_timeout_s: int = CONNECT_TIMEOUT_S) ->
     except psycopg.OperationalError as error:
         raise unreachable(server_message(error), address) from None
     try:
-        _set_times_to_utc(connection)
+        _set_up(connection)
         yield Session(connection)
     finally:
         connection.close()
 
 
-def _set_times_to_utc(connection: psycopg.Connection[Any]) -> None:
-    """Make the server send times in UTC and in ISO format, whatever its own settings are."""
+def _set_up(connection: psycopg.Connection[Any]) -> None:
+    """Set what the session needs outside of its transactions, too.
+
+    It receives times in UTC and in ISO format, and may stand idle while BigQuery answers.
+    """
+    settings = {
+        name: value
+        for name, value in _TIMES.items()
+        if value not in (connection.info.parameter_status(name) or "")
+    }
+    settings["idle_session_timeout"] = "0"
+    statements = [
+        sql.SQL("SET {} TO {}").format(sql.Identifier(name), sql.Literal(value))
+        for name, value in settings.items()
+    ]
     with translated_errors():
-        for name, value in _TIMES.items():
-            if value not in (connection.info.parameter_status(name) or ""):
-                setting = sql.SQL("SET {} TO {}").format(sql.Identifier(name), sql.Literal(value))
-                connection.execute(setting)
+        connection.execute(sql.SQL("; ").join(statements))
 
 
 def address_of(database_url: str, connect_timeout_s: int = CONNECT_TIMEOUT_S) -> dict[str, Any]:

@@ -33,7 +33,10 @@ def odd(migrated_database) -> str:
         "bytea_output": "escape",
         "default_transaction_isolation": "serializable",
         "extra_float_digits": "-10",
+        "idle_session_timeout": "300ms",
+        "quote_all_identifiers": "on",
         "standard_conforming_strings": "off",
+        "transform_null_equals": "on",
     }
     with psycopg.connect(migrated_database, autocommit=True) as connection:
         for setting, value in settings.items():
@@ -53,14 +56,22 @@ def test_times_come_in_utc_and_days_are_not_turned_around(odd):
 def test_statements_and_values_mean_the_same_whatever_the_defaults_are(odd):
     query = r"""
         SELECT '\d', %(names)s::text[], 1 / 3::float8, '\x00ff'::bytea::text,
-            ('-1 day -2 hours'::interval)::text, current_setting('transaction_isolation')"""
+            ('-1 day -2 hours'::interval)::text, current_setting('transaction_isolation'),
+            format_type('text'::regtype, NULL), quote_ident('text'), NULL::text = NULL"""
     with connect(odd) as session, session.transaction():
         values = session.fetch_one(query, {"names": ["a", None]})
 
     assert values == (
         *(r"\d", ["a", None], 1 / 3, r"\x00ff"),
-        *("-1 days -02:00:00", "read committed"),
+        *("-1 days -02:00:00", "read committed", "text", "text", None),
     )
+
+
+def test_a_session_may_stand_idle_between_two_transactions(odd):
+    with connect(odd) as session:
+        time.sleep(0.8)
+        with session.transaction():
+            assert session.fetch_one("SELECT 1") == (1,)
 
 
 def test_a_transaction_behind_a_pooler_has_its_times_in_utc_too(odd):
