@@ -39,6 +39,11 @@ _EPOCH = date(1970, 1, 1)
 _AS_OF = re.compile(r" FOR SYSTEM_TIME AS OF TIMESTAMP '[^']*'")
 
 
+def without_instant(query: str) -> str:
+    """Return a query of its source as that is now."""
+    return _AS_OF.sub("", query)
+
+
 class GoogleSql:
     """Google's implementation of its SQL, with the tables that queries are about.
 
@@ -53,6 +58,11 @@ class GoogleSql:
         self._service.wasm_client = _Client(cache)
         self._language = self._service.get_language_options(maximum_features=True)
         self._language.product_mode = zetasql.ProductMode.PRODUCT_EXTERNAL
+        # BigQuery has collations; here they are not yet among all features.
+        self._language.enabled_language_features += [
+            zetasql.LanguageFeature.FEATURE_ANNOTATION_FRAMEWORK,
+            zetasql.LanguageFeature.FEATURE_COLLATION_SUPPORT,
+        ]
         catalog = zetasql.SimpleCatalog(
             name="catalog",
             table=[_table(source) for source in sources],
@@ -97,7 +107,7 @@ class GoogleSql:
         values = {str(parameter.name): _bound(parameter) for parameter in parameters}
         declared = [(str(parameter.name), _type(parameter)) for parameter in parameters]
         # It has no history of its tables, and rows of its own only as a parameter.
-        text = _AS_OF.sub("", query).replace(f"`{source.name}`", "UNNEST(@rows)")
+        text = without_instant(query).replace(f"`{source.name}`", "UNNEST(@rows)")
         values["rows"] = _rows(source, rows)
         declared.append(("rows", TypeFactory.create_array_type(_row_type(source))))
         prepared = self._service.prepare_query(

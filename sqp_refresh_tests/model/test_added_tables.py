@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from sqp_refresh.checks.run_checks import run_checks
+from sqp_refresh.extract.query_cache import RunQueries
 from sqp_refresh.model.lineage import origins
 from sqp_refresh.model.periods import Grain, Period
 from sqp_refresh.model.tables import (
@@ -97,10 +98,12 @@ def random_row(random: Random, sunday: date, marketplace: str, asin: str, query:
 
 def refresh_added(settings: Settings, sundays: Iterable[date]) -> dict[str, RefreshResult]:
     weeks, instant = [Period.week_of(sunday) for sunday in sundays], datetime.now(UTC)
+    # As in one run, the tables share the queries that they have in common.
+    queries = RunQueries()
     return {
         table.name: refresh(
             settings.database_url,
-            source_for(settings, table, weeks, instant),
+            source_for(settings, table, weeks, instant, queries=queries),
             RefreshRequest("added"),
         )
         for table in (SEARCH_QUERY_PERFORMANCE, ASIN_PERFORMANCE_DATA, *ADDED)
