@@ -21,7 +21,7 @@ BEFORE_ROW = "BEFORE ROW trigger "
 _ALTERATIONS = sql.SQL("""
 (
     WITH RECURSIVE part AS (
-        SELECT {table}::regclass::oid AS relid
+        SELECT to_regclass({table})::oid AS relid
         UNION SELECT inhrelid FROM pg_inherits JOIN part ON inhparent = relid
     ), firing AS (
         SELECT CASE current_setting('session_replication_role')
@@ -38,7 +38,7 @@ _ALTERATIONS = sql.SQL("""
         UNION
         SELECT format('the type %%s of column %%s', format_type(atttypid, atttypmod), attname)
         FROM unnest(%(columns)s::text[], %(types)s::text[]) AS made (name, type)
-        JOIN pg_attribute ON attrelid = {table}::regclass AND attname = made.name
+        JOIN pg_attribute ON attrelid = to_regclass({table}) AND attname = made.name
         WHERE format_type(atttypid, atttypmod) <> made.type
     ) AS alteration
 )
