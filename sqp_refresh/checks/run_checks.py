@@ -1,21 +1,21 @@
 """Check a table: measure it, compare it with what it should be, and record every metric."""
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 
 from sqp_refresh.alerts import rules
 from sqp_refresh.checks import data_quality, metric_sql
 from sqp_refresh.checks.data_quality import Recorded
-from sqp_refresh.checks.evaluate import Verdict, evaluate
+from sqp_refresh.checks.evaluate import Measurement, Verdict, evaluate
 from sqp_refresh.checks.failed_periods import keep_failed, mark_edited
-from sqp_refresh.checks.measure_table import measure_table
+from sqp_refresh.checks.measure_periods import measure_periods
 from sqp_refresh.checks.metrics import METRICS, Metric, with_thresholds
 from sqp_refresh.control import audit_log
 from sqp_refresh.control.audit_log import Run
 from sqp_refresh.errors import NotFound
 from sqp_refresh.ledger.ledger import row_counts
 from sqp_refresh.ledger.verdicts import failed_periods
-from sqp_refresh.model.periods import Grain, Period, periods_touched
+from sqp_refresh.model.periods import Grain, Period, periods_touched, weeks_between
 from sqp_refresh.model.tables import SCHEMA, SourceSpec, Table
 from sqp_refresh.postgres.session import Session
 from sqp_refresh.registry import refresh_config
@@ -76,17 +76,19 @@ def run_checks(
     thresholds = refresh_config.require_registered(session, table).sync_params.quality
     metrics = with_thresholds(metrics_of(table), thresholds)
     metrics = [metric for metric in metrics if not only or metric.check in only]
-    asked = list(
-        row_counts(session, table) if weeks is None else periods_touched(weeks, table.grain)
-    )
+    counts = row_counts(session, table)
+    asked = list(counts if weeks is None else periods_touched(weeks, table.grain))
     failed = [period for period in failed_periods(session, table) if period not in asked]
-    measured = measure_table(session, table, sorted([*asked, *failed]), run, today)
+    measured = measure_periods(session, table, sorted([*asked, *failed]))
+    for name, value in _of_table(table, counts, run, today):
+        measured.measurements[name].append(Measurement(name, "the whole table", value))
+    measured.measurements["out_of_reach"].extend(_out_of_reach(run))
     verdicts = evaluate({metric: measured.measurements[metric.name] for metric in metrics})
     _record(session, table, run, verdicts)
     keep_failed(session, table, measured, verdicts)
     if weeks is None:
         mark_edited(session, table)
-    if and_failed or not failed:
+    if and_failed or weeks is None or not failed:
         return verdicts
     return evaluate({metric: measured.of(metric.name, without=failed) for metric in metrics})
 
@@ -109,3 +111,26 @@ def _recorded(verdict: Verdict) -> Recorded:
     return Recorded(
         metric.name, verdict.value, verdict.expected, metric.minimum, metric.maximum, verdict.ok
     )
+
+
+def _of_table(
+    table: Table, counts: Mapping[Period, int], run: Run, today: date
+) -> Iterator[tuple[str, int]]:
+    """Measure what no single period tells."""
+    yield "rerun_changes", run.metadata.get("rerun_changes") or 0
+    if not counts or table.grain is Grain.TABLE:
+        return
+    first, last = min(counts), max(counts)
+    yield "freshness_days", max(0, (today - last.end).days)
+    # The first day of a month is not that of a week: the week that holds it began before.
+    weeks = [week for week in weeks_between(first.start, last.end) if week.start >= first.start]
+    between = periods_touched(weeks, table.grain)
+    yield "missing_weeks", len(set(between) - counts.keys())
+
+
+def _out_of_reach(run: Run) -> Iterator[Measurement]:
+    """Measure the rows that no refresh will look at, in a period that goes from first to last."""
+    if reach := run.metadata.get("out_of_reach"):
+        dates = [reach["first"], reach["last"]]
+        period = f"{dates[0]} to {dates[1]}" if reach["misdated"] else "the whole table"
+        yield Measurement("out_of_reach", period, reach["undated"] + reach["misdated"])

@@ -7,7 +7,7 @@ longer those that were loaded. What a derived table is made from is the ledger o
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
@@ -106,7 +106,7 @@ class LedgerEntry:
     target: TargetVersion
     has_row_hashes: bool = False
     failed_metrics: frozenset[str] = frozenset()
-    published_at: datetime | None = None
+    published_at: datetime | None = field(default=None, compare=False)
     is_known_stale: bool = False
 
 

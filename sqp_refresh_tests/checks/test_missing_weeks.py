@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sqp_refresh.checks.measure_table import _of_table
+from sqp_refresh.checks.run_checks import _of_table
 from sqp_refresh.control.audit_log import Run
 from sqp_refresh.model.periods import Period, periods_touched, weeks_between
 from sqp_refresh.model.tables import TABLES, Table

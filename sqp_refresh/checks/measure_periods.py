@@ -1,18 +1,16 @@
-"""Measure a table period by period, and tell which periods can be judged by that."""
+"""Measure periods of a table, and tell which of them can be compared with what they must hold."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
 
 from sqp_refresh.checks import metric_sql
 from sqp_refresh.checks.evaluate import Measurement
 from sqp_refresh.checks.metrics import METRICS
 from sqp_refresh.checks.reconcile import expected_totals
 from sqp_refresh.checks.volume import VOLUME_RATIO, measure_volume
-from sqp_refresh.control.audit_log import Run
 from sqp_refresh.ledger.ledger import LedgerEntry, read_entries, row_counts
 from sqp_refresh.ledger.parent_versions import read_parent_versions
-from sqp_refresh.model.periods import Grain, Period, periods_touched, weeks_between
+from sqp_refresh.model.periods import Grain, Period
 from sqp_refresh.model.tables import Table
 from sqp_refresh.model.versions import SourceVersion, Version
 from sqp_refresh.postgres.session import Session
@@ -20,15 +18,15 @@ from sqp_refresh.postgres.session import Session
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What was measured of a table.
+    """What was measured of some periods of a table.
 
     Attributes:
         entries: The periods that were measured, and how each was last loaded.
-        measurements: What was measured of each period, and of the table, by the name of the metric.
+        measurements: What was measured of each period, by the name of the metric.
     """
 
     entries: Mapping[Period, LedgerEntry]
-    measurements: Mapping[str, Sequence[Measurement]]
+    measurements: Mapping[str, list[Measurement]]
 
     def of(self, metric: str, *, without: Collection[Period]) -> list[Measurement]:
         """List what was measured by one metric, but of some of the periods."""
@@ -37,10 +35,8 @@ class Measured:
         return [measurement for measurement in measurements if measurement.period not in others]
 
 
-def measure_table(
-    session: Session, table: Table, periods: Sequence[Period], run: Run, today: date
-) -> Measured:
-    """Measure everything of each period that was ever loaded, and of the table.
+def measure_periods(session: Session, table: Table, periods: Sequence[Period]) -> Measured:
+    """Measure everything of each period that was ever loaded.
 
     What a period must hold is left open where it was not made from what the ledger has now: another
     run is at work, or the next refresh makes it again.
@@ -49,8 +45,6 @@ def measure_table(
         session: A session in a transaction.
         table: The table.
         periods: The periods.
-        run: The table's latest run.
-        today: The day that freshness is counted from.
     """
     requested = set(periods)
     every = read_entries(session, table, periods)
@@ -68,9 +62,6 @@ def measure_table(
             measurements[name].append(Measurement(name, str(period), value, should.get(name)))
     if table.grain.published is Grain.WEEK:
         measurements[VOLUME_RATIO] += measure_volume(session, table, counts, entries)
-    for name, value in _of_table(table, counts, run, today):
-        measurements[name].append(Measurement(name, "the whole table", value))
-    measurements["out_of_reach"] += _out_of_reach(run)
     return Measured(entries, measurements)
 
 
@@ -100,26 +91,3 @@ def _of_version(version: Version | None) -> dict[str, float | int | None]:
         "shared_keys": version.shared_keys,
         "off_midnight": version.off_midnight,
     }
-
-
-def _out_of_reach(run: Run) -> Iterator[Measurement]:
-    """Measure the rows that no refresh will look at, in a period that goes from first to last."""
-    if reach := run.metadata.get("out_of_reach"):
-        dates = [reach["first"], reach["last"]]
-        period = f"{dates[0]} to {dates[1]}" if reach["misdated"] else "the whole table"
-        yield Measurement("out_of_reach", period, reach["undated"] + reach["misdated"])
-
-
-def _of_table(
-    table: Table, counts: Mapping[Period, int], run: Run, today: date
-) -> Iterator[tuple[str, int]]:
-    """Measure what no single period tells."""
-    yield "rerun_changes", run.metadata.get("rerun_changes") or 0
-    if not counts or table.grain is Grain.TABLE:
-        return
-    first, last = min(counts), max(counts)
-    yield "freshness_days", max(0, (today - last.end).days)
-    # The first day of a month is not that of a week: the week that holds it began before.
-    weeks = [week for week in weeks_between(first.start, last.end) if week.start >= first.start]
-    between = periods_touched(weeks, table.grain)
-    yield "missing_weeks", len(set(between) - counts.keys())
