@@ -68,16 +68,16 @@ def describe(
         fields = table.schema or _schema_of(client, table)
     # To BigQuery, a column's name is the same in any case.
     by_name = {field.name.lower(): field for field in fields}
-    found = {
+    by_title = {
         column.title: by_name[column.title.lower()]
         for column in spec.columns
         if column.title.lower() in by_name
     }
-    types = {title: _type(field) for title, field in found.items()}
+    types = {title: _type(field) for title, field in by_title.items()}
     schema = {field.name: _type(field) for field in fields}
     _check(name, spec, types, schema)
     # The dataset gives a new column its own, if it has one: most often, case is ignored then.
-    collated = frozenset(t for t, field in found.items() if field.to_api_repr().get("collation"))
+    collated = frozenset(t for t, of in by_title.items() if of.to_api_repr().get("collation"))
     when = _instant(table, instant or datetime.now(UTC))
     return BigQueryTable(name, spec, types, when, schema, collated)
 
