@@ -1,7 +1,7 @@
 """Look up the source table, and compare its columns with those that are needed."""
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from sqp_refresh.errors import SchemaMismatch
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 # BigQuery's names for one type, old and new.
 _ALIASES = {"INT64": "INTEGER", "FLOAT64": "FLOAT"}
-MILLISECOND = timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +77,7 @@ def describe(
     schema = {field.name: _type(field) for field in fields}
     _check(name, spec, types, schema)
     # The dataset gives a new column its own, if it has one: most often, case is ignored then.
-    collated = frozenset(t for t, field in by_title.items() if field.to_api_repr().get("collation"))
+    collated = frozenset(t for t, of in by_title.items() if of.to_api_repr().get("collation"))
     when = _instant(table, instant or datetime.now(UTC))
     return BigQueryTable(name, spec, types, when, schema, collated)
 
@@ -86,9 +85,8 @@ def describe(
 def _instant(table: "Table", as_of: datetime) -> datetime | None:
     if table.table_type != "TABLE":
         return None
-    # A table that was made anew since has no state before that, nor in the millisecond that it was
-    # made in, which its time of creation is cut off to.
-    return max(as_of, table.created + MILLISECOND) if table.created else as_of
+    # A table that was made anew since has no state before that.
+    return max(as_of, table.created) if table.created else as_of
 
 
 def _schema_of(client: "Client", table: "Table") -> "list[SchemaField]":

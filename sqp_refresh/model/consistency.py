@@ -91,6 +91,9 @@ def _of_values(table: Table) -> Iterator[str]:
     for name in dict.fromkeys([*computed, *sorted(table.kept_when_null)]):
         if name not in values:
             yield f"column {name} is computed or kept, but not among its values; add it there"
+    for name in sorted(table.kept_when_null):
+        if values.get(name, TEXT) != TEXT:
+            yield f"column {name} is kept, so it must be {TEXT}, not {values[name]}"
     for name, times in Counter(computed).items():
         if times > 1:
             yield f"column {name} is computed in {times} ways; choose one"

@@ -179,15 +179,15 @@ def test_weeks_are_those_of_utc_whatever_the_project_s_time_zone_is(google, day,
 
     expected = oracle.expected_tables(rows)
     queries_held = expected["search_query_performance"]
-    for answer in state:
-        week = answer["week_start"]
+    for of_week in state:
+        week = of_week["week_start"]
         held = [line for key, line in queries_held.items() if key[0] == week]
-        assert answer["landing"] == len(held)
-        assert answer["week_asin_click_count"] == sum(line["asin_click_count"] for line in held)
-        assert answer["broken"] == sum(line["Date"] == week for line in BAD)
-    assert {answer["week_start"] for answer in state} == {week.start for week in WEEKS}
+        assert of_week["landing"] == len(held)
+        assert of_week["week_asin_click_count"] == sum(line["asin_click_count"] for line in held)
+        assert of_week["broken"] == sum(line["Date"] == week for line in BAD)
+    assert {line["week_start"] for line in state} == {week.start for week in WEEKS}
     for table in aggregated_from(SQP_REPORT):
-        of_table = [answer for answer in aggregates if answer["table_name"] == table.name]
+        of_table = [line for line in aggregates if line["table_name"] == table.name]
         assert comparable(of_table, table.name) == comparable_rows(expected[table.name], table.name)
 
 
@@ -195,7 +195,7 @@ def comparable(aggregates: list[dict[str, Any]], table: str) -> list[tuple[Any, 
     """What of an aggregated table's rows is compared: its key, its texts, counts and sums."""
     names = TABLES[table].group_key
     compared = [*texts(table), "search_query_count", *TABLES[table].sums]
-    return sorted(tuple(answer[name] for name in [*names, *compared]) for answer in aggregates)
+    return sorted(tuple(line[name] for name in [*names, *compared]) for line in aggregates)
 
 
 def comparable_rows(rows: oracle.Rows, table: str) -> list[tuple[Any, ...]]:
@@ -216,7 +216,7 @@ def texts(table: str) -> list[str]:
 def test_a_digest_is_the_same_in_every_time_zone(google):
     source, rows = SOURCES["Date as TIMESTAMP"], three_weeks()
     digests = {
-        tuple(sorted(tuple(answer[f"digest_{n}"] for n in (1, 9, 17)) for answer in state))
+        tuple(sorted(tuple(line[f"digest_{n}"] for n in (1, 9, 17)) for line in state))
         for zone in ZONES[:2]
         for state in [google.run(state_query(source), source, rows, PARAMETERS, zone)]
     }
@@ -235,10 +235,10 @@ def test_a_registered_table_s_days_are_those_of_utc(google, zone):
     line |= {"TEXT of STRING": "a"}
 
     query = f"SELECT * FROM ({typed_rows(source)})"
-    (answer,) = google.run(query, source, [line], PARAMETERS, zone)
+    (typed,) = google.run(query, source, [line], PARAMETERS, zone)
 
-    assert answer["week_start"] == answer["date of timestamp"] == LAST
-    assert answer["date of datetime"] == FIRST
+    assert typed["week_start"] == typed["date of timestamp"] == LAST
+    assert typed["date of datetime"] == FIRST
 
 
 def test_texts_that_differ_in_case_are_two_whatever_the_collation_of_their_column_is(google):
@@ -252,8 +252,8 @@ def test_texts_that_differ_in_case_are_two_whatever_the_collation_of_their_colum
         aggregate_query(source, [TABLES["asin_performance_data"]]): "search_query_count",
     }.items():
         of_collated = without_instant(query).replace(f"`{source.name}`", texts)
-        (answer,) = google.run(of_collated, source, rows, PARAMETERS)
-        assert answer[count] == 2
+        (line,) = google.run(of_collated, source, rows, PARAMETERS)
+        assert line[count] == 2
 
 
 @pytest.mark.parametrize("delivery", DELIVERIES)
@@ -270,11 +270,11 @@ def test_google_and_polars_refuse_the_same_rows(google, delivery):
     query = f"""
     WITH source AS ({typed_rows(source, number=f"`{NUMBER}`")})
     SELECT number FROM source WHERE NOT ({keeps_contract(source)})"""
-    answer = google.run(query, with_number, batch.to_pylist(), PARAMETERS)
+    lines = google.run(query, with_number, batch.to_pylist(), PARAMETERS)
 
     validator = RowValidator(SEARCH_QUERY_PERFORMANCE, SourceBatches(batch.schema, [batch], {}))
     validator.batches().read_all()
     refused = {raw[NUMBER] for raw, _ in validator.invalid_rows}
-    differ = {number: rows[number] for number in refused ^ {line["number"] for line in answer}}
+    differ = {number: rows[number] for number in refused ^ {line["number"] for line in lines}}
     assert not differ
     assert len(refused) == len(kinds)

@@ -58,6 +58,7 @@ REFUSED: list[tuple[Table, dict, str]] = [
         {"ratios": {"cvr": ("asin_purchases", "asin_clicked")}},
         "column cvr needs asin_clicked beside it",
     ),
+    (QUERY_WEEKS, {"kept_when_null": {"price"}}, "column price is kept, so it must be text"),
     (QUERY_WEEKS, {"kept_when_null": {"brand"}}, "column brand is computed or kept, but not among"),
     (QUERY_WEEKS, {"medians": {"prices": "asin_median_click_price"}}, "column prices is computed"),
     (
