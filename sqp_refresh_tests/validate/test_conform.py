@@ -110,8 +110,8 @@ def test_the_parent_stands_in_only_where_the_child_is_missing(missing):
 @pytest.mark.parametrize("name", ["product_title", "brand", "category", "parent_asin"])
 @pytest.mark.parametrize("missing", [None, "", " ", "\r\n\t"])
 def test_a_text_without_a_letter_is_as_missing_as_a_null(name, missing):
-    assert conformed(source_batch(**{name: missing})).rows[name].to_pylist() == [None]
-    assert conformed(source_batch(**{name: " a "})).rows[name].to_pylist() == [" a "]
+    assert conformed(source_batch((), **{name: missing})).rows[name].to_pylist() == [None]
+    assert conformed(source_batch((), **{name: " a "})).rows[name].to_pylist() == [" a "]
 
 
 def test_a_missing_marketplace_is_the_one_of_the_settings():

@@ -1,13 +1,13 @@
 """Look for what would make a refresh fail, before it does."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from sqp_refresh.errors import RefreshError
 from sqp_refresh.monitoring.doctor import bigquery_checks, foreign_code, postgres_checks
 from sqp_refresh.monitoring.doctor.diagnosis import Diagnosis, diagnose
 from sqp_refresh.monitoring.orchestrator import Orchestrator
 from sqp_refresh.postgres.migrate import newest_revision, require_newest_revision
-from sqp_refresh.postgres.session import connect
+from sqp_refresh.postgres.session import Session, connect
 from sqp_refresh.registry.catalog import Catalog, read_catalog
 from sqp_refresh.settings import Settings
 
@@ -41,8 +41,7 @@ def _check_postgres(settings: Settings) -> Iterator[Diagnosis]:
     yield from _check_registry(catalog)
     with connect(url) as session:
         tables = list(catalog.tables)
-        yield diagnose("writes", lambda: postgres_checks.check_writable(session))
-        yield diagnose("privileges", lambda: postgres_checks.check_privileges(session, tables))
+        yield diagnose("privileges", lambda: _check_rights(session, tables))
         yield diagnose("search path", lambda: foreign_code.check_search_path(session))
         yield diagnose("pooler", lambda: postgres_checks.check_pooler(url))
         yield diagnose("timeouts", lambda: postgres_checks.check_timeouts(session))
@@ -52,6 +51,12 @@ def _check_postgres(settings: Settings) -> Iterator[Diagnosis]:
         loaded = catalog.tables.values()
         yield diagnose("triggers", lambda: postgres_checks.check_triggers(session, loaded))
         yield diagnose("tables", lambda: postgres_checks.check_first_refreshes(session))
+
+
+def _check_rights(session: Session, tables: Sequence[str]) -> str:
+    """Check that the user may write at all, and then with which rights."""
+    postgres_checks.check_writable(session)
+    return postgres_checks.check_privileges(session, tables)
 
 
 def _check_schema(settings: Settings) -> str:

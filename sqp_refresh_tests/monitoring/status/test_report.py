@@ -168,7 +168,7 @@ def test_a_database_that_takes_no_writes_has_nothing_on_record_since(url, home):
     assert (answered["on_schedule"], answered["succeeding"]) == (False, None)
     assert "the database is read-only, so that nothing is refreshed" in wrong["on_schedule"]
     assert "what has run since is not on record" in wrong["succeeding"]
-    assert "!!  writes: the database is read-only" in sqp_refresh("doctor").stdout
+    assert "!!  privileges: the database is read-only" in sqp_refresh("doctor").stdout
 
 
 def test_a_night_that_a_person_mended_was_not_hands_off(url, ticks):
