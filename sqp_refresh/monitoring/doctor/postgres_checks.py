@@ -264,9 +264,11 @@ def check_triggers(session: Session, tables: Iterable[Table]) -> str:
         DataError: a table has a trigger that may; the message names it.
     """
     with session.transaction():
-        triggers = {table.name: read_alterations(session, table) for table in tables}
-    named = [f"{SCHEMA}.{table} has {name}" for table, names in triggers.items() for name in names]
-    if any(name.startswith(BEFORE_ROW) for names in triggers.values() for name in names):
+        alterations = {table.name: read_alterations(session, table) for table in tables}
+    named = [
+        f"{SCHEMA}.{table} has {name}" for table, names in alterations.items() for name in names
+    ]
+    if any(name.startswith(BEFORE_ROW) for names in alterations.values() for name in names):
         raise DataError(
             f"{'; '.join(named)}: what is loaded is compared with its source once more, and a row "
             "that was altered is loaded again every night; drop or disable what alters values "
