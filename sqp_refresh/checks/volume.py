@@ -1,14 +1,15 @@
 """Compare a week's rows with those of the weeks before: all together, and of each marketplace."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from itertools import chain
 from statistics import median
 
 from psycopg import sql
 
 from sqp_refresh.checks.evaluate import Measurement
-from sqp_refresh.model.periods import Period
+from sqp_refresh.model.periods import DAYS_IN_WEEK, Grain, Period
 from sqp_refresh.model.tables import Table
 from sqp_refresh.postgres.period_sql import between_days, target_name
 from sqp_refresh.postgres.session import Session, identifier
@@ -23,6 +24,15 @@ _FEWEST_WEEKS = 4  # a median of fewer weeks says nothing
 # A marketplace with fewer rows comes and goes; one with not many more may well halve or double.
 _FEWEST_ROWS, _FEW_ROWS = 3, 24
 
+# Two look-ups in the index of the key for each day, where to count all rows takes them all.
+_MARKETPLACES = sql.SQL("""
+SELECT count(DISTINCT marketplace) FROM unnest(%(days)s::date[]) AS requested (day)
+CROSS JOIN LATERAL (
+    (SELECT marketplace FROM {table} WHERE {of_day} ORDER BY marketplace LIMIT 1)
+    UNION ALL
+    (SELECT marketplace FROM {table} WHERE {of_day} ORDER BY marketplace DESC LIMIT 1)
+) AS first_and_last
+""")
 _ROWS = sql.SQL("""
 SELECT {day}, marketplace, count(*) FROM {table} WHERE {within} GROUP BY 1, 2 ORDER BY 2
 """)
@@ -48,8 +58,7 @@ def measure_volume(
     for week in sorted(periods):
         usual = [counts[earlier] for earlier in before[week]]
         yield Measurement(VOLUME_RATIO, str(week), _ratio(counts.get(week, 0), usual))
-        # The only marketplace has all rows.
-        for name, rows in by_marketplace.items() if len(by_marketplace) > 1 else ():
+        for name, rows in by_marketplace.items():
             usual = [rows.get(earlier, 0) for earlier in before[week]]
             ratio = _ratio_of_marketplace(rows.get(week, 0), usual)
             if ratio is not None:
@@ -79,9 +88,10 @@ def _ratio_of_marketplace(rows: int, before: Sequence[int]) -> float | None:
 def _rows_by_marketplace(
     session: Session, table: Table, weeks: Collection[Period]
 ) -> dict[str, dict[Period, int]]:
-    """Count the rows of each marketplace in these weeks; none in a table without marketplaces."""
-    if not weeks or table.scope is None or MARKETPLACE not in table.names:
+    """Count the rows of each marketplace in these weeks; none of a table with only one."""
+    if not weeks or not _has_several(session, table, weeks):
         return {}
+    assert table.scope, "it has weeks"
     query = _ROWS.format(
         day=identifier(table.scope),
         table=target_name(table),
@@ -92,3 +102,21 @@ def _rows_by_marketplace(
     for day, marketplace, count in session.fetch_all(query, days):
         rows[marketplace][Period.containing(day, table.grain)] += count
     return rows
+
+
+def _has_several(session: Session, table: Table, weeks: Iterable[Period]) -> bool:
+    """Return whether these weeks are of several marketplaces."""
+    if table.scope is None or MARKETPLACE not in table.names:
+        return False
+    days = DAYS_IN_WEEK if table.grain is Grain.DAY else 1
+    of_day = [sql.SQL("{} = requested.day").format(identifier(table.scope))]
+    # The last day of the week is before the marketplace in the index.
+    of_day += [
+        sql.SQL("{} = requested.day + 6").format(identifier(column.name))
+        for column in table.key
+        if column.name not in {*table.group_key, table.scope}
+    ]
+    query = _MARKETPLACES.format(table=target_name(table), of_day=sql.SQL(" AND ").join(of_day))
+    requested = [week.start + timedelta(days=day) for week in weeks for day in range(days)]
+    (marketplaces,) = session.fetch_one(query, {"days": requested})
+    return marketplaces > 1
