@@ -17,7 +17,8 @@ from sqp_refresh.model.periods import ALL_TIME, Grain, Period
 from sqp_refresh.model.tables import SCHEMA, Table
 from sqp_refresh.postgres.session import Session
 
-# A derived period follows the weeks that it is made from, also those that a night does not look at.
+# A derived period follows the weeks that it is made from, also those that a night does not look at:
+# it is compared with the states of its parents' weeks, as `parent_versions` reads them.
 _TO_REPAIR = """
 SELECT entry.period_start, entry.period_end
 FROM sqp.refresh_periods AS entry
@@ -25,7 +26,9 @@ WHERE table_schema = %(schema)s AND table_name = %(table)s AND (
     needs_reload OR EXISTS (
         SELECT FROM unnest(%(parents)s::text[]) AS parent
         WHERE coalesce(source_state->'weeks'->parent, '{}') <> (
-            SELECT coalesce(jsonb_object_agg(week.period_start, week.changed_by), '{}')
+            SELECT coalesce(jsonb_object_agg(week.period_start, CASE
+                WHEN week.target_state ~ '^-?[0-9]+ ' THEN split_part(week.target_state, ' ', 1)
+                ELSE '0' END::numeric), '{}')
             FROM sqp.refresh_periods AS week
             WHERE week.table_schema = %(schema)s AND week.table_name = parent
                 AND week.row_count > 0

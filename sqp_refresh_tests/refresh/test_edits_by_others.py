@@ -13,7 +13,7 @@ import pytest
 from sqp_refresh import retrying
 from sqp_refresh.checks.run_checks import run_checks
 from sqp_refresh.control import table_lock
-from sqp_refresh.errors import DuplicateKey, Stopped, Transient
+from sqp_refresh.errors import Rejected, Stopped, Transient
 from sqp_refresh.extract.source import BigQuerySource
 from sqp_refresh.ledger.target_version import target_versions
 from sqp_refresh.load import append, merge, upsert
@@ -184,7 +184,7 @@ def test_a_key_that_lasts_is_an_error_and_the_other_weeks_are_loaded(environment
         f" WHERE report_date = '{WEEKS[0].start}'",
     )
 
-    with pytest.raises(DuplicateKey, match="check the row in the source"):
+    with pytest.raises(Rejected, match="is rejected in daily_sqp_data: .* duplicate key"):
         daily(environment)
 
     loaded = rows(url, "SELECT DISTINCT report_date FROM sqp.daily_sqp_data ORDER BY 1")
