@@ -184,7 +184,7 @@ def test_a_key_that_lasts_is_an_error_and_the_other_weeks_are_loaded(environment
         f" WHERE report_date = '{WEEKS[0].start}'",
     )
 
-    with pytest.raises(Rejected, match="is rejected in daily_sqp_data: .* duplicate key"):
+    with pytest.raises(Rejected, match=r"is rejected in daily_sqp_data: .* duplicate key"):
         daily(environment)
 
     loaded = rows(url, "SELECT DISTINCT report_date FROM sqp.daily_sqp_data ORDER BY 1")
