@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from sqp_refresh.checks.alterations import alterations, alterations_params
+from sqp_refresh.checks.alterations import alterations_of, definition
 from sqp_refresh.checks.metric_sql import (
     DISTINCT_ASIN_COUNT,
     ROW_COUNT,
@@ -41,7 +41,7 @@ class PeriodTotals:
 
 # Added up by ASIN first, so that to count the ASINs takes no pass of its own.
 _TOTALS = sql.SQL("""
-SELECT {totals}, {tuple_hash}, {columns_hash}, {alterations}, count(*)
+SELECT {totals}, {tuple_hash}, {columns_hash}, {definition}, count(*)
 FROM (
     SELECT sum({row_hash}) AS tuple_hash, {sums} FROM {table} WHERE {in_period} GROUP BY {asin}
 ) AS asins
@@ -58,7 +58,7 @@ def measure_period(session: Session, table: Table, period: Period) -> PeriodTota
         ),
         tuple_hash=sum_of_hashes(sql.Identifier("tuple_hash")),
         columns_hash=columns_hash(table),
-        alterations=alterations(table),
+        definition=definition(table),
         row_hash=TUPLE_HASH,
         sums=sql.SQL(", ").join(
             sql.SQL("{} AS {}").format(total, sql.Identifier(name)) for name, total in sums.items()
@@ -67,10 +67,9 @@ def measure_period(session: Session, table: Table, period: Period) -> PeriodTota
         in_period=in_period(table),
         asin=sql.Identifier("asin") if counts_asins else sql.SQL("()"),
     )
-    params = period_params(period) | alterations_params(table)
-    *values, tuple_hash, columns, altered_by, asins = session.fetch_one(query, params)
+    *values, tuple_hash, columns, defined, asins = session.fetch_one(query, period_params(period))
     totals = dict(zip(sums, map(int, values), strict=True))
     if counts_asins:
         totals[DISTINCT_ASIN_COUNT] = asins
     target = TargetVersion(totals[ROW_COUNT], int(tuple_hash), columns)
-    return PeriodTotals(target, totals, altered_by)
+    return PeriodTotals(target, totals, alterations_of(session, table, defined))
