@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 
 from sqp_refresh.checks.evaluate import Verdict
 from sqp_refresh.checks.measure_periods import Measured
-from sqp_refresh.ledger.ledger import LedgerEntry, read_entries
+from sqp_refresh.ledger.ledger import LedgerEntry, published_periods, read_entries
 from sqp_refresh.ledger.target_version import target_versions
-from sqp_refresh.ledger.verdicts import PeriodVerdict, keep_verdicts, published_periods
+from sqp_refresh.ledger.verdicts import PeriodVerdict, keep_verdicts
 from sqp_refresh.model.periods import Period
 from sqp_refresh.model.tables import Table
 from sqp_refresh.postgres.session import Session

@@ -8,7 +8,7 @@ from sqp_refresh.checks.evaluate import Measurement
 from sqp_refresh.checks.metrics import METRICS
 from sqp_refresh.checks.reconcile import expected_totals
 from sqp_refresh.checks.volume import VOLUME_RATIO, measure_volume
-from sqp_refresh.ledger.ledger import LedgerEntry, read_entries, row_counts
+from sqp_refresh.ledger.ledger import LedgerEntry, read_entries
 from sqp_refresh.ledger.parent_versions import read_parent_versions
 from sqp_refresh.model.periods import Grain, Period
 from sqp_refresh.model.tables import Table
@@ -35,7 +35,9 @@ class Measured:
         return [measurement for measurement in measurements if measurement.period not in others]
 
 
-def measure_periods(session: Session, table: Table, periods: Sequence[Period]) -> Measured:
+def measure_periods(
+    session: Session, table: Table, periods: Sequence[Period], counts: Mapping[Period, int]
+) -> Measured:
     """Measure everything of each period that was ever loaded.
 
     What a period must hold is left open where it was not made from what the ledger has now: another
@@ -45,6 +47,7 @@ def measure_periods(session: Session, table: Table, periods: Sequence[Period]) -
         session: A session in a transaction.
         table: The table.
         periods: The periods.
+        counts: The rows of each period of the table, in order of time.
     """
     requested = set(periods)
     every = read_entries(session, table, periods)
@@ -53,7 +56,6 @@ def measure_periods(session: Session, table: Table, periods: Sequence[Period]) -
     versions = {period: entry.version for period, entry in entries.items()}
     expected = expected_totals(session, table, versions)
     current = _find_current(session, table, entries)
-    counts = row_counts(session, table)
     measurements: dict[str, list[Measurement]] = {name: [] for name in METRICS}
     for period, of_period in values.items():
         of_period |= _of_version(versions[period])

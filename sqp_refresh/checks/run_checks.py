@@ -78,8 +78,8 @@ def run_checks(
     metrics = [metric for metric in metrics if not only or metric.check in only]
     counts = row_counts(session, table)
     asked = list(counts if weeks is None else periods_touched(weeks, table.grain))
-    failed = [period for period in failed_periods(session, table) if period not in asked]
-    measured = measure_periods(session, table, sorted([*asked, *failed]))
+    failed = sorted({*failed_periods(session, table)} - {*asked})
+    measured = measure_periods(session, table, sorted([*asked, *failed]), counts)
     for name, value in _of_table(table, counts, run, today):
         measured.measurements[name].append(Measurement(name, "the whole table", value))
     measured.measurements["out_of_reach"].extend(_out_of_reach(run))

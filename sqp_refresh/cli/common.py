@@ -112,7 +112,7 @@ def weeks_to_refresh(
     """
     if not force or first or last:
         return requested_weeks(settings, first, last)
-    from sqp_refresh.ledger.verdicts import published_periods
+    from sqp_refresh.ledger.ledger import published_periods
     from sqp_refresh.postgres.session import connect
 
     names = requested_tables(catalog, tables or [], enabled_tables(settings, catalog))

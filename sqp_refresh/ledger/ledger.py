@@ -222,6 +222,11 @@ def record(
     session.execute(_RECORD, _name(table) | period_params(period) | params)
 
 
+def published_periods(session: Session, table: Table) -> list[Period]:
+    """List the periods of a table that were ever loaded, those without rows among them."""
+    return [period for period in _periods(session, table) if is_of_grain(period, table.grain)]
+
+
 def row_counts(session: Session, table: Table) -> dict[Period, int]:
     """Read how many rows every period has that has some, in order of time.
 
@@ -266,10 +271,13 @@ def drop_other_grains(session: Session, table: Table) -> None:
         session: The session whose transaction loads the first of today's periods.
         table: The table.
     """
-    periods = [Period(*days) for days in session.fetch_all(_PERIODS, _name(table))]
-    others = [period for period in periods if not is_of_grain(period, table.grain)]
+    others = [period for period in _periods(session, table) if not is_of_grain(period, table.grain)]
     if others:
         session.execute(_DROP, _name(table) | requested_params(others))
+
+
+def _periods(session: Session, table: Table) -> list[Period]:
+    return [Period(first, last) for first, last in session.fetch_all(_PERIODS, _name(table))]
 
 
 def _name(table: Table) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from sqp_refresh.ledger.ledger import LedgerEntry, hash_json, read_entries
+from sqp_refresh.ledger.ledger import LedgerEntry, hash_json, published_periods, read_entries
+from sqp_refresh.ledger.parent_versions import read_parent_versions
 from sqp_refresh.model.periods import Period
 from sqp_refresh.model.tables import SCHEMA, Table
 from sqp_refresh.model.versions import ParentVersions, SourceVersion, Version
@@ -71,6 +72,13 @@ def is_stale(table: Table, entry: LedgerEntry, now: Version) -> bool:
     if isinstance(now, ParentVersions):
         return bool(now.changed_since(entry.version))
     return entry.version != now
+
+
+def periods_behind_parents(session: Session, table: Table) -> list[Period]:
+    """List the periods of a derived table that are not made from what its parents hold now."""
+    entries = read_entries(session, table, published_periods(session, table))
+    versions = read_parent_versions(session, table, entries)
+    return [period for period, entry in entries.items() if is_stale(table, entry, versions[period])]
 
 
 def find_restatements(

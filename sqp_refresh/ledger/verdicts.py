@@ -13,35 +13,14 @@ from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from sqp_refresh.ledger.ledger import LedgerEntry
-from sqp_refresh.model.periods import ALL_TIME, Grain, Period
+from sqp_refresh.ledger.staleness import periods_behind_parents
+from sqp_refresh.model.periods import Period, is_of_grain
 from sqp_refresh.model.tables import SCHEMA, Table
 from sqp_refresh.postgres.session import Session
 
-# A derived period follows the weeks that it is made from, also those that a night does not look at:
-# it is compared with the states of its parents' weeks, as `parent_versions` reads them.
-_TO_REPAIR = """
-SELECT entry.period_start, entry.period_end
-FROM sqp.refresh_periods AS entry
-WHERE table_schema = %(schema)s AND table_name = %(table)s AND (
-    needs_reload OR EXISTS (
-        SELECT FROM unnest(%(parents)s::text[]) AS parent
-        WHERE coalesce(source_state->'weeks'->parent, '{}') <> (
-            SELECT coalesce(jsonb_object_agg(week.period_start, CASE
-                WHEN week.target_state ~ '^-?[0-9]+ ' THEN split_part(week.target_state, ' ', 1)
-                ELSE '0' END::numeric), '{}')
-            FROM sqp.refresh_periods AS week
-            WHERE week.table_schema = %(schema)s AND week.table_name = parent
-                AND week.row_count > 0
-                AND week.period_start BETWEEN entry.period_start AND entry.period_end
-        )
-    )
-)
-ORDER BY entry.period_start
-"""
-_PERIODS = """
+_FAILED_PERIODS = """
 SELECT period_start, period_end FROM sqp.refresh_periods
-WHERE table_schema = %(schema)s AND table_name = %(table)s
-    AND (failed_metrics <> '{}' OR NOT %(only_failed)s)
+WHERE table_schema = %(schema)s AND table_name = %(table)s AND failed_metrics <> '{}'
 ORDER BY period_start
 """
 _NEED_RELOAD = """
@@ -109,19 +88,16 @@ def periods_to_repair(session: Session, table: Table) -> list[Period]:
     They are those that did not equal their source when they were last judged, or that somebody else
     wrote to, and of a derived table those that are not made from what its parents hold now.
     """
-    parents = list(table.parents) if table.source is None else []
-    rows = session.fetch_all(_TO_REPAIR, _params(table) | {"parents": parents})
-    return [period for first, last in rows if _is_of(table, period := Period(first, last))]
-
-
-def published_periods(session: Session, table: Table) -> list[Period]:
-    """List the periods of a table that were ever loaded, those without rows among them."""
-    return _periods(session, table, only_failed=False)
+    doubted = periods_to_reload(session, [table]).get(table.name, [])
+    # A derived period follows the weeks that it is made from, also those that no night looks at.
+    behind = periods_behind_parents(session, table) if table.source is None else []
+    return sorted({*doubted, *behind})
 
 
 def failed_periods(session: Session, table: Table) -> list[Period]:
     """List the periods that failed when they were last judged."""
-    return _periods(session, table, only_failed=True)
+    periods = [Period(*days) for days in session.fetch_all(_FAILED_PERIODS, _params(table))]
+    return [period for period in periods if is_of_grain(period, table.grain)]
 
 
 def periods_to_reload(session: Session, tables: Iterable[Table]) -> dict[str, list[Period]]:
@@ -133,7 +109,7 @@ def periods_to_reload(session: Session, tables: Iterable[Table]) -> dict[str, li
     by_name = {table.name: table for table in tables}
     marked: dict[str, list[Period]] = {}
     for name, first, last in session.fetch_all(_NEED_RELOAD, {"schema": SCHEMA}):
-        if name in by_name and _is_of(by_name[name], period := Period(first, last)):
+        if name in by_name and is_of_grain(period := Period(first, last), by_name[name].grain):
             marked.setdefault(name, []).append(period)
     return marked
 
@@ -174,18 +150,6 @@ def keep_verdicts(
 def _is_news(entry: LedgerEntry, verdict: PeriodVerdict) -> bool:
     fails_otherwise = entry.failed_metrics != frozenset(verdict.failed_metrics)
     return fails_otherwise or (verdict.needs_reload and not entry.needs_reload)
-
-
-def _periods(session: Session, table: Table, *, only_failed: bool) -> list[Period]:
-    rows = session.fetch_all(_PERIODS, _params(table) | {"only_failed": only_failed})
-    return [period for first, last in rows if _is_of(table, period := Period(first, last))]
-
-
-def _is_of(table: Table, period: Period) -> bool:
-    """Return whether a table has such a period: it may have been registered otherwise before."""
-    if table.grain is Grain.TABLE or period == ALL_TIME:
-        return table.grain is Grain.TABLE and period == ALL_TIME
-    return Period.containing(period.start, table.grain) == period
 
 
 def _params(table: Table) -> dict[str, Any]:

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from sqp_refresh.extract.query_cache import RunQueries
 from sqp_refresh.extract.source import BigQuerySource
 from sqp_refresh.ledger.decide import Decision, ReloadReason, decide
-from sqp_refresh.ledger.verdicts import periods_to_repair, published_periods
+from sqp_refresh.ledger.ledger import published_periods
+from sqp_refresh.ledger.verdicts import periods_to_repair
 from sqp_refresh.model.periods import Period
 from sqp_refresh.model.tables import Table
 from sqp_refresh.postgres.session import Session, connect

@@ -5,9 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import groupby
 
-from sqp_refresh.ledger.ledger import read_entries, row_counts
-from sqp_refresh.ledger.parent_versions import read_parent_versions
-from sqp_refresh.ledger.staleness import StalePeriod, is_stale, list_known_stale
+from sqp_refresh.ledger.staleness import StalePeriod, list_known_stale, periods_behind_parents
 from sqp_refresh.model.tables import Table
 from sqp_refresh.model.text import listing, utc_minute
 from sqp_refresh.monitoring.status.status_model import Problem, Severity
@@ -45,25 +43,14 @@ def read_staleness(session: Session, tables: Iterable[Table]) -> Staleness:
     known = list_known_stale(session)
     noted = {(stale.table, stale.period) for stale in known}
     new = [
-        stale
+        StalePeriod(table.name, period)
         for table in tables
         if table.source is None
-        for stale in _behind_parents(session, table)
-        if (stale.table, stale.period) not in noted
+        for period in periods_behind_parents(session, table)
+        if (table.name, period) not in noted
     ]
     periods = sorted([*known, *new], key=lambda stale: (stale.table, stale.period))
     return Staleness(periods, refresh_config.read_compared_at(session))
-
-
-def _behind_parents(session: Session, table: Table) -> list[StalePeriod]:
-    """List the periods of a derived table that it has not made from what its parents hold."""
-    entries = read_entries(session, table, list(row_counts(session, table)))
-    versions = read_parent_versions(session, table, entries)
-    return [
-        StalePeriod(table.name, period)
-        for period, entry in entries.items()
-        if period in versions and is_stale(table, entry, versions[period])
-    ]
 
 
 def stale_problems(staleness: Staleness, tables: Iterable[str], now: datetime) -> list[Problem]:
