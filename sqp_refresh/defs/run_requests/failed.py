@@ -178,6 +178,6 @@ def _report_dead_runs(instance: dg.DagsterInstance, session: Session, now: datet
             report = (
                 instance.report_run_canceled
                 if run.status is CANCELING
-                else (instance.report_run_failed)
+                else instance.report_run_failed
             )
             report(run, "its process ended without a word")
