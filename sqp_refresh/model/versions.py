@@ -117,11 +117,8 @@ class ParentVersions:
             before: What it was made from then; None is nothing at all.
         """
         then = before.weeks if isinstance(before, ParentVersions) else {}
-        runs_now = {
-            (name, sunday): run for name in self.weeks for sunday, run in self.weeks[name].items()
-        }
-        runs_then = {(name, sunday): run for name in then for sunday, run in then[name].items()}
-        return sorted({sunday for (_, sunday), _ in runs_now.items() ^ runs_then.items()})
+        changed = _states(self.weeks) ^ _states(then)
+        return sorted({sunday for _, sunday, _ in changed})
 
     def to_json(self) -> dict[str, Any]:
         """Return what the ledger keeps."""
@@ -160,3 +157,12 @@ def version_from_json(table: Table, value: Mapping[str, Any]) -> Version:
     """
     kind = ParentVersions if table.source is None else SourceVersion
     return kind.from_json(value)
+
+
+def _states(weeks: Mapping[str, Mapping[date, int]]) -> set[tuple[str, date, int]]:
+    """Return the state of each week of each parent, as one set."""
+    return {
+        (parent, sunday, state)
+        for parent, of_parent in weeks.items()
+        for sunday, state in of_parent.items()
+    }
