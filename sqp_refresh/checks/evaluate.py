@@ -20,6 +20,7 @@ class Measurement:
         value: What the table has.
         expected: What it should have; None where that is not known.
         marketplace: The only marketplace whose rows were measured; None for those of all.
+        detail: What a person should know beside the number; empty where there is nothing.
     """
 
     metric: str
@@ -27,6 +28,7 @@ class Measurement:
     value: float | int | None
     expected: int | None = None
     marketplace: str | None = None
+    detail: str = ""
 
     @property
     def place(self) -> str:
@@ -88,6 +90,11 @@ class Verdict:
                 for measurement in self.failing
                 if measurement.marketplace
             ],
+            "details": {
+                measurement.period: measurement.detail
+                for measurement in self.failing
+                if measurement.detail
+            },
         }
 
     def __str__(self) -> str:
@@ -95,6 +102,7 @@ class Verdict:
         named = self.failing[:NAMED]
         values = ", ".join(
             f"{_number(failing.value)} in {failing.place}{_should(self.metric, failing)}"
+            f"{f' ({failing.detail})' if failing.detail else ''}"
             for failing in named
         )
         more = len(self.failing) - len(named)

@@ -1,10 +1,12 @@
 """Measure periods of a table, and tell which of them can be compared with what they must hold."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqp_refresh.checks import metric_sql
+from sqp_refresh.checks.certify import MATCHING_COLUMNS, measure_matching
 from sqp_refresh.checks.evaluate import Measurement
+from sqp_refresh.checks.integrity import UNMATCHED_ASIN_WEEKS, unmatched_asin_weeks
 from sqp_refresh.checks.metrics import METRICS
 from sqp_refresh.checks.reconcile import expected_totals
 from sqp_refresh.checks.volume import VOLUME_RATIO, measure_volume
@@ -55,6 +57,8 @@ def measure_periods(
     values = metric_sql.measure(session, table, entries)
     versions = {period: entry.version for period, entry in entries.items()}
     expected = expected_totals(session, table, versions)
+    matching = dict(measure_matching(session, table, entries))
+    unmatched = unmatched_asin_weeks(session, table, entries)
     current = _find_current(session, table, entries)
     measurements: dict[str, list[Measurement]] = {name: [] for name in METRICS}
     for period, of_period in values.items():
@@ -62,6 +66,12 @@ def measure_periods(
         should = expected.get(period, {}) if period in current else {}
         for name, value in of_period.items():
             measurements[name].append(Measurement(name, str(period), value, should.get(name)))
+    for period, measurement in matching.items():
+        judged = measurement if period in current else replace(measurement, expected=None)
+        measurements[MATCHING_COLUMNS].append(judged)
+    for period in unmatched.keys() & current:
+        measurement = Measurement(UNMATCHED_ASIN_WEEKS, str(period), unmatched[period])
+        measurements[UNMATCHED_ASIN_WEEKS].append(measurement)
     if table.grain.published is Grain.WEEK:
         measurements[VOLUME_RATIO] += measure_volume(session, table, counts, entries)
     return Measured(entries, measurements)

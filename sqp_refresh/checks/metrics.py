@@ -77,6 +77,20 @@ METRICS = {
             _compared(f"sum_{count}", "sums_match_source", f"sum of {count}")
             for count in OWN_COUNTS
         ),
+        _compared(
+            "matching_columns",
+            "columns_match_source",
+            "columns whose nulls and sum are what the source says",
+        ),
+        Metric(
+            "unmatched_asin_weeks",
+            "asin_weeks_agree",
+            "ASINs of a week that only one of asin_performance_data and search_query_performance "
+            "has (count)",
+            CheckSeverity.BLOCKS,
+            maximum=0,
+            is_added=True,
+        ),
         QUARANTINED_RATIO,
         Metric(
             "shared_keys",

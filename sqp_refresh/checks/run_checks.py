@@ -5,9 +5,12 @@ from datetime import UTC, date, datetime
 
 from sqp_refresh.alerts import rules
 from sqp_refresh.checks import data_quality, metric_sql
+from sqp_refresh.checks.certify import MATCHING_COLUMNS
+from sqp_refresh.checks.column_sums import certified_columns
 from sqp_refresh.checks.data_quality import Recorded
 from sqp_refresh.checks.evaluate import Measurement, Verdict, evaluate
 from sqp_refresh.checks.failed_periods import keep_failed, mark_edited
+from sqp_refresh.checks.integrity import UNMATCHED_ASIN_WEEKS, has_integrity
 from sqp_refresh.checks.measure_periods import measure_periods
 from sqp_refresh.checks.metrics import METRICS, Metric, with_thresholds
 from sqp_refresh.control import audit_log
@@ -24,6 +27,10 @@ from sqp_refresh.registry import refresh_config
 def metrics_of(table: Table) -> list[Metric]:
     """List the metrics that make sense for a table."""
     names = metric_sql.metric_names(table) | {"rerun_changes"}
+    if certified_columns(table):
+        names.add(MATCHING_COLUMNS)
+    if has_integrity(table):
+        names.add(UNMATCHED_ASIN_WEEKS)
     if table.source:
         names |= {"quarantined_ratio", *_metrics_of_source(table.source)}
     if table.grain is not Grain.TABLE:

@@ -19,6 +19,15 @@ from sqp_refresh.extract.anomalies import (
 from sqp_refresh.extract.bigquery_table import BigQueryTable
 from sqp_refresh.extract.casts import keeps_contract, quoted
 from sqp_refresh.extract.client import call_deadline, rest_client, translated_errors
+from sqp_refresh.extract.column_sums import (
+    LANDS,
+    column_sums,
+    landing_columns,
+    own_sum,
+    raw_columns,
+    read_column_sums,
+    sums_on_days,
+)
 from sqp_refresh.extract.jobs import run_query
 from sqp_refresh.extract.query_cache import PendingQuery, QueryResult, RunQueries
 from sqp_refresh.extract.sql import (
@@ -42,10 +51,6 @@ if TYPE_CHECKING:
 
 DIGEST_PARTS = 3
 
-# Of rows with one key, one lands: of the latest date, and of those the first.
-LANDS_ON_ITS_DAY = "kept AND day_place = 1"
-LANDS = f"{LANDS_ON_ITS_DAY} AND is_latest"
-
 
 @dataclass(frozen=True, slots=True)
 class SourceState:
@@ -54,10 +59,12 @@ class SourceState:
     Attributes:
         by_week: The row of the state query for every week that has rows, by its Sunday.
         out_of_reach: Rows that no refresh will look at; None where there are no weeks to be out of.
+        instant: When that was so; None for a view, which is read as it is.
     """
 
     by_week: Mapping[date, Mapping[str, Any]]
     out_of_reach: OutOfReach | None
+    instant: datetime | None
 
 
 def start_state_query(
@@ -87,6 +94,8 @@ def version_of(table: Table, week: Period, state: SourceState, marketplace: str)
         digest=" ".join(str(row[name]) for name in _DIGESTS if name in row),
         marketplace=marketplace,
         has_fractions=row.get("fractions", 0) > row.get("percents", 0),
+        columns=read_column_sums(table, week, row),
+        instant=state.instant,
         **anomalies_of(table, row),
     )
 
@@ -97,12 +106,15 @@ _NO_ROWS = {"source_rows": 0, "broken": 0, "landing": 0}
 def _expected(table: Table, row: Mapping[str, Any]) -> dict[str, int]:
     """Return the totals that the table must have, by the names of their metrics."""
     is_daily = table.origin is not Origin.SOURCE_ROWS and table.grain is Grain.DAY
-    prefix = "day" if is_daily else "week"
     counted = "landing" if table.origin is Origin.SOURCE_ROWS else key_count(table)
     expected = {ROW_COUNT: row.get(counted, 0)}
     if "distinct_asins" in row:
         expected["distinct_asin_count"] = row["distinct_asins"]
-        expected |= {f"sum_{count}": row[f"{prefix}_{count}"] for count in OWN_COUNTS}
+        assert table.source, "only a source has ASINs"
+        expected |= {
+            f"sum_{count}": own_sum(table.source, row, count, on_days=is_daily)
+            for count in OWN_COUNTS
+        }
     return expected
 
 
@@ -122,7 +134,8 @@ def _query_state(
             # A view may have changed meanwhile.
             shared = {row[WEEK]: row for row in _rows(jobs[-1]) if row[WEEK] in by_week}
             by_week |= {week: by_week[week] | row for week, row in shared.items()}
-    state = SourceState(by_week, _out_of_reach(outside[0][0]) if outside else None)
+    out_of_reach = _out_of_reach(outside[0][0]) if outside else None
+    state = SourceState(by_week, out_of_reach, source.instant)
     return QueryResult(state, sum(job.total_bytes_billed or 0 for job in jobs))
 
 
@@ -139,13 +152,15 @@ def state_query(source: BigQueryTable) -> str:
     """
     whole = listed([column.title for column in source.columns])
     digest = f"TO_HEX(MD5(TO_JSON_STRING(STRUCT({whole}))))"
-    rows = typed_rows(source, digest=digest, **anomaly_columns(source))
+    rows = typed_rows(source, digest=digest, **anomaly_columns(source), **raw_columns(source))
     key = [WEEK, "kept", *source.spec.key]
     if source.spec.is_vendor_report:
         ranked = f"""{place([*key, "report_date"], source)} AS day_place,
         MAX(`report_date`) OVER (PARTITION BY {listed(key)}) = `report_date` AS is_latest"""
     else:
         ranked = f"{place(key, source)} AS day_place, TRUE AS is_latest"
+    # Of rows with one key, one lands: of the latest date, and of those the first.
+    on_its_day = "kept AND day_place = 1"
     counts = ",\n    ".join(f"{e} AS {quoted(name)}" for name, e in _counted(source).items())
     query = f"""
 WITH source AS (
@@ -156,10 +171,13 @@ WITH source AS (
 ), ranked AS (
     SELECT *, {ranked}
     FROM judged
+), landed AS (
+    SELECT *, {landing_columns(f"{on_its_day} AND is_latest", on_its_day)}
+    FROM ranked
 )
 SELECT {WEEK},
     {counts}
-FROM ranked
+FROM landed
 GROUP BY {WEEK}"""
     return _with_short_names(source.spec, query)
 
@@ -220,20 +238,16 @@ def _counted(source: BigQueryTable) -> dict[str, str]:
     counted |= {
         "source_rows": "COUNT(*)",
         "broken": "COUNTIF(NOT kept)",
-        "landing": f"COUNTIF({LANDS})",
+        "landing": f"COUNT({LANDS})",
     }
-    counted |= anomaly_counts(source)
+    counted |= anomaly_counts(source) | column_sums(source)
     return counted | (_report_totals(source.spec) if source.spec.is_vendor_report else {})
 
 
 def _report_totals(spec: SourceSpec) -> dict[str, str]:
     """Return keys and sums of the vendor's report, and how many shares look like which scale."""
     counted = key_counts(spec) | {"distinct_asins": "COUNT(DISTINCT IF(kept, `asin`, NULL))"}
-    for prefix, lands in (("week", LANDS), ("day", LANDS_ON_ITS_DAY)):
-        counted |= {
-            f"{prefix}_{count}": f"COALESCE(SUM(IF({lands}, {quoted(count)}, 0)), 0)"
-            for count in OWN_COUNTS
-        }
+    counted |= sums_on_days(spec)
     # Nearer to 100 * own / total than to own / total: beyond the middle between the two.
     for name, sign in {"percents": ">", "fractions": "<"}.items():
         counted[name] = " + ".join(

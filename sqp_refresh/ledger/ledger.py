@@ -34,10 +34,12 @@ WHERE table_schema = %(schema)s AND table_name = %(table)s
 _RECORD = """
 INSERT INTO sqp.refresh_periods AS entry (
     table_schema, table_name, period_start, period_end, source_state, definition_hash,
-    needs_reload, target_state, row_count, row_fingerprints, changed_by, published_by, published_at
+    needs_reload, target_state, row_count, row_fingerprints, changed_by, published_by, published_at,
+    proof_sha256
 )
 VALUES (%(schema)s, %(table)s, %(period_start)s, %(period_end)s, %(version)s, %(definition_hash)s,
-    false, %(target)s, %(rows)s, %(row_hashes)s, %(audit_log_id)s, %(audit_log_id)s, now())
+    false, %(target)s, %(rows)s, %(row_hashes)s, %(audit_log_id)s, %(audit_log_id)s, now(),
+    %(proof)s)
 ON CONFLICT (table_schema, table_name, period_start) DO UPDATE
 SET period_end = excluded.period_end, source_state = excluded.source_state,
     definition_hash = excluded.definition_hash, needs_reload = false, stale_since = NULL,
@@ -48,7 +50,8 @@ SET period_end = excluded.period_end, source_state = excluded.source_state,
     row_fingerprints = CASE WHEN %(keeps_hashes)s THEN entry.row_fingerprints
         ELSE excluded.row_fingerprints END,
     changed_by = CASE WHEN %(is_changed)s THEN excluded.changed_by ELSE entry.changed_by END,
-    published_by = excluded.published_by, published_at = excluded.published_at
+    published_by = excluded.published_by, published_at = excluded.published_at,
+    proof_sha256 = coalesce(excluded.proof_sha256, entry.proof_sha256)
 """
 _NEWEST = """
 SELECT max(period_start) FROM sqp.refresh_periods
@@ -190,6 +193,7 @@ def record(
     row_hashes: bytes | None = None,
     baseline: Baseline | None = None,
     judged: Iterable[str] = (),
+    proof_sha256: str | None = None,
 ) -> None:
     """Enter a period as loaded, in the transaction that loads it.
 
@@ -205,6 +209,7 @@ def record(
         baseline: What the ledger has of it so far; None where that was not looked up.
         judged: Names of the metrics that the transaction compares with the source; what a period
             without rows in the source failed in is kept.
+        proof_sha256: The hash of its certificate; None where there is no new one.
     """
     # They are large, so that those which are kept already are not written once more.
     keeps_hashes = baseline is not None and baseline.row_hashes == row_hashes
@@ -218,6 +223,7 @@ def record(
         "audit_log_id": audit_log_id,
         "is_changed": is_changed,
         "judged": list(judged),
+        "proof": proof_sha256,
     }
     session.execute(_RECORD, _name(table) | period_params(period) | params)
 

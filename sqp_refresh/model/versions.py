@@ -6,9 +6,10 @@ and strict when they are read back: a misspelt key is an error, never a 0.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from typing import Any, Self
 
+from sqp_refresh.model.column_sums import ColumnSums
 from sqp_refresh.model.tables import Origin, Table
 
 ROW_COUNT = "row_count"
@@ -34,6 +35,8 @@ class SourceVersion:
         clients: The names of those clients; not kept.
         off_midnight: Rows whose date has a time of day, in UTC (count); None where it has none.
         times: The earliest and the latest such time, as 22:00; not kept.
+        columns: What the table must hold of each column; kept in certificates instead.
+        instant: When BigQuery was read as of; None for a view, which is read as it is.
     """
 
     rows: int
@@ -47,6 +50,8 @@ class SourceVersion:
     clients: tuple[str, ...] = field(default=(), compare=False)
     off_midnight: int | None = field(default=None, compare=False)
     times: tuple[str, ...] = field(default=(), compare=False)
+    columns: ColumnSums = field(default_factory=dict, compare=False)
+    instant: datetime | None = field(default=None, compare=False)
 
     @property
     def rejected_ratio(self) -> float:

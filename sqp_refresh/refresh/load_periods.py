@@ -7,8 +7,10 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from sqp_refresh.checks.certify import MATCHING_COLUMNS, DifferingColumns, certify
 from sqp_refresh.checks.reconcile import AlteredRows, Difference, find_differences
-from sqp_refresh.control import audit_log, checkpoints, quarantine
+from sqp_refresh.control import audit_log, checkpoints, proofs, quarantine
+from sqp_refresh.control.proofs import Proof
 from sqp_refresh.control.table_lock import publishing
 from sqp_refresh.errors import (
     DataError,
@@ -232,20 +234,24 @@ def _load(session: Session, state: RefreshState, period: PreparedPeriod) -> Peri
         if period.validator:
             loaded = _settle_invalid(session, state, period, loaded)
         counts, made_from = loaded.counts, _made_from(session, period)
+        # Of rows that are kept although the source has none, it says nothing.
+        kept = counts.retained > 0
+        proof = None if kept else certify(session, state.table, period.target.period, made_from)
         ledger.record(
             session,
             state.table,
             period.target.period,
             # Rows that the source no longer has are looked at again every time.
-            None if counts.retained else made_from,
+            None if kept else made_from,
             target=loaded.totals.target,
             audit_log_id=state.audit_log_id,
             is_changed=counts.changed > 0,
             row_hashes=loaded.row_hashes,
             baseline=baseline,
-            judged=loaded.totals.totals,
+            judged=[*loaded.totals.totals, *([MATCHING_COLUMNS] if proof else [])],
+            proof_sha256=_add_proof(session, state, period, made_from, proof),
         )
-        differences = _reconcile(session, state, period, made_from, loaded)
+        differences = _reconcile(session, state, period, made_from, loaded, proof)
         checkpoints.save(session, state.plan.checkpoint, period.target.period, rows=counts.read)
         _watch_budget(session, state)
     return PeriodResult(
@@ -255,6 +261,26 @@ def _load(session: Session, state: RefreshState, period: PreparedPeriod) -> Peri
         rejected_at_source=_rejected_at_source(period),
         version=made_from,
         deleted=loaded.deleted,
+    )
+
+
+def _add_proof(
+    session: Session,
+    state: RefreshState,
+    period: PreparedPeriod,
+    made_from: Version,
+    proof: Proof | None,
+) -> str | None:
+    """Enter the certificate of a period, if there is one; return its hash."""
+    if proof is None:
+        return None
+    return proofs.add(
+        session,
+        state.table,
+        period.target.period,
+        proof,
+        audit_log_id=state.audit_log_id,
+        instant=made_from.instant if isinstance(made_from, SourceVersion) else None,
     )
 
 
@@ -312,17 +338,22 @@ def _reconcile(
     period: PreparedPeriod,
     made_from: Version,
     loaded: LoadResult,
-) -> list[Difference | AlteredRows]:
+    proof: Proof | None,
+) -> list[Difference | DifferingColumns | AlteredRows]:
     """Compare what was loaded with what the source says; where they differ, have it reloaded.
 
     Raises:
         NeedsMerge: they differ, and not all rows of the period were looked at.
     """
     week = period.target.period
-    compared = find_differences(session, state.table, week, made_from, loaded.totals)
+    compared: list[Difference | DifferingColumns] = [
+        *find_differences(session, state.table, week, made_from, loaded.totals)
+    ]
+    if proof and proof.differing:
+        compared.append(DifferingColumns(week, proof.differing))
     if compared and period.strategy in (Strategy.DELTA, Strategy.INCREMENTAL):
         raise NeedsMerge
-    differences: list[Difference | AlteredRows] = [*compared]
+    differences: list[Difference | DifferingColumns | AlteredRows] = [*compared]
     if loaded.altered:
         differences.append(AlteredRows(week, loaded.altered, loaded.totals.altered_by))
     if differences:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from sqp_refresh.checks.certify import DifferingColumns
 from sqp_refresh.checks.reconcile import AlteredRows, Difference
 from sqp_refresh.errors import Rejected
 from sqp_refresh.extract.schema_drift import Drift
@@ -39,7 +40,7 @@ class PeriodResult:
     """
 
     counts: Counts
-    differences: Sequence[Difference | AlteredRows] = ()
+    differences: Sequence[Difference | DifferingColumns | AlteredRows] = ()
     broken_rules: Mapping[str, int] = field(default_factory=dict)
     rejected_at_source: int = 0
     version: Version | None = None
@@ -209,7 +210,7 @@ class RefreshResult:
         return [result.version for result in self.loaded.values()]
 
     @property
-    def differences(self) -> list[Difference | AlteredRows]:
+    def differences(self) -> list[Difference | DifferingColumns | AlteredRows]:
         """What the table holds otherwise than its source says, of the periods loaded."""
         return [difference for result in self.loaded.values() for difference in result.differences]
 

@@ -1,0 +1,89 @@
+"""Find ASINs of a week that one of the tables filled from BigQuery has, and the other does not."""
+
+from collections.abc import Mapping
+
+from psycopg import sql
+
+from sqp_refresh.ledger.ledger import LedgerEntry, read_entries
+from sqp_refresh.model.periods import Period
+from sqp_refresh.model.tables import ASIN_PERFORMANCE_DATA, SEARCH_QUERY_PERFORMANCE, Table
+from sqp_refresh.model.versions import SourceVersion, Version
+from sqp_refresh.postgres.period_sql import (
+    REQUESTED,
+    REQUESTED_DAYS,
+    between_days,
+    requested_params,
+    target_name,
+)
+from sqp_refresh.postgres.session import Session, identifier
+
+UNMATCHED_ASIN_WEEKS = "unmatched_asin_weeks"
+
+_OTHER = {
+    ASIN_PERFORMANCE_DATA.name: SEARCH_QUERY_PERFORMANCE,
+    SEARCH_QUERY_PERFORMANCE.name: ASIN_PERFORMANCE_DATA,
+}
+_UNMATCHED = sql.SQL("""
+SELECT requested.first, requested.last, (
+    SELECT count(*) FROM (({one} EXCEPT {other}) UNION ALL ({other} EXCEPT {one})) AS unmatched
+)
+FROM {requested}
+""")
+_ASIN_WEEKS = sql.SQL("SELECT {key} FROM {table} WHERE {in_period}")
+
+
+def has_integrity(table: Table) -> bool:
+    """Return whether a table has another with the same ASINs in each week."""
+    return table.name in _OTHER
+
+
+def unmatched_asin_weeks(
+    session: Session, table: Table, entries: Mapping[Period, LedgerEntry]
+) -> dict[Period, int]:
+    """Count the ASINs of each week that only one of the two tables has.
+
+    A week is counted if both tables were loaded from the same rows of the source. Whichever of them
+    is loaded later finds that this is so.
+
+    Args:
+        session: A session in a transaction.
+        table: One of the two tables.
+        entries: How each of its periods was last loaded.
+    """
+    if not has_integrity(table) or not entries:
+        return {}
+    other = _OTHER[table.name]
+    before = read_entries(session, other, list(entries))
+    same = [
+        period
+        for period, entry in entries.items()
+        if period in before and _is_same_source(entry.version, before[period].version)
+    ]
+    counts = session.fetch_all(_query(table, other), requested_params(same))
+    # Rows and ledger change in one transaction: another run may have loaded the other table.
+    after = read_entries(session, other, same) if same else {}
+    by_period = {Period(first, last): unmatched for first, last, unmatched in counts}
+    return {
+        period: unmatched
+        for period, unmatched in by_period.items()
+        if after.get(period) == before[period]
+    }
+
+
+def _query(one: Table, other: Table) -> sql.Composed:
+    return _UNMATCHED.format(one=_asin_weeks(one), other=_asin_weeks(other), requested=REQUESTED)
+
+
+def _asin_weeks(table: Table) -> sql.Composed:
+    key = [column.name for column in ASIN_PERFORMANCE_DATA.key]
+    return _ASIN_WEEKS.format(
+        key=sql.SQL(", ").join(map(identifier, key)),
+        table=target_name(table),
+        in_period=between_days(table, *REQUESTED_DAYS),
+    )
+
+
+def _is_same_source(one: Version | None, other: Version | None) -> bool:
+    if not isinstance(one, SourceVersion) or not isinstance(other, SourceVersion):
+        return False
+    return (one.digest, one.marketplace) == (other.digest, other.marketplace)

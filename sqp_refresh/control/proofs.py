@@ -1,0 +1,179 @@
+"""Keep a certificate of each published period in `sqp.refresh_proofs`, chained by SHA-256.
+
+Each certificate of a table holds the hash of the one before it. Whoever writes one holds the lock
+under which the table is published, so that no two follow the same one. The ledger has the hash of
+each period's certificate, so that the last of a chain cannot be removed unseen, either.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
+
+from sqp_refresh.model import column_sums
+from sqp_refresh.model.column_sums import ColumnSums, columns_that_differ
+from sqp_refresh.model.periods import Period
+from sqp_refresh.model.tables import SCHEMA, Table
+from sqp_refresh.postgres.period_sql import period_params, requested_params
+from sqp_refresh.postgres.session import Session
+
+# The text of JSON depends on no setting once moments are without a time zone.
+_HASH = """
+encode(sha256(convert_to(jsonb_build_array(
+    previous_sha256, table_schema, table_name, period_start, period_end, audit_log_id,
+    source_instant AT TIME ZONE 'UTC', source, target, is_equal, created_at AT TIME ZONE 'UTC'
+)::text, 'UTF8')), 'hex')
+"""
+_COLUMNS = """
+table_schema, table_name, period_start, period_end, audit_log_id, source_instant, source, target,
+    is_equal, previous_sha256
+"""
+_ADD = f"""
+WITH entry AS (
+    SELECT %(schema)s::text AS table_schema, %(table)s::text AS table_name,
+        %(period_start)s::date AS period_start, %(period_end)s::date AS period_end,
+        %(audit_log_id)s::bigint AS audit_log_id, %(instant)s::timestamptz AS source_instant,
+        %(source)s::jsonb AS source, %(target)s::jsonb AS target, %(is_equal)s AS is_equal,
+        now() AS created_at, (
+            SELECT sha256 FROM sqp.refresh_proofs
+            WHERE table_schema = %(schema)s AND table_name = %(table)s ORDER BY id DESC LIMIT 1
+        ) AS previous_sha256
+)
+INSERT INTO sqp.refresh_proofs ({_COLUMNS}, created_at, sha256)
+SELECT {_COLUMNS}, created_at, {_HASH} FROM entry
+RETURNING sha256
+"""  # noqa: S608, nothing is put in that is not written here
+_READ = """
+SELECT entry.period_start, entry.period_end, source, target, sha256
+FROM sqp.refresh_periods AS entry
+JOIN sqp.refresh_proofs AS proof ON proof.sha256 = entry.proof_sha256
+    AND proof.table_schema = entry.table_schema AND proof.table_name = entry.table_name
+WHERE entry.table_schema = %(schema)s AND entry.table_name = %(table)s
+    AND (entry.period_start, entry.period_end) IN (
+        SELECT * FROM unnest(%(first_days)s::date[], %(last_days)s::date[])
+    )
+"""
+_CHAIN = f"""
+SELECT id, period_start, period_end, sha256, sha256 = {_HASH} AS is_intact,
+    previous_sha256 IS NOT DISTINCT FROM lag(sha256) OVER (ORDER BY id) AS is_linked
+FROM sqp.refresh_proofs
+WHERE table_schema = %(schema)s AND table_name = %(table)s
+ORDER BY id
+"""  # noqa: S608, nothing is put in that is not written here
+# Of a period that is no longer in the ledger, nothing is claimed.
+_WITHOUT_ENTRY = """
+SELECT period_start, period_end FROM sqp.refresh_periods AS entry
+WHERE table_schema = %(schema)s AND table_name = %(table)s AND proof_sha256 IS DISTINCT FROM (
+    SELECT sha256 FROM sqp.refresh_proofs AS proof
+    WHERE proof.table_schema = entry.table_schema AND proof.table_name = entry.table_name
+        AND proof.period_start = entry.period_start AND proof.period_end = entry.period_end
+    ORDER BY id DESC LIMIT 1
+)
+ORDER BY period_start
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """The certificate of a period.
+
+    Attributes:
+        source: What the source said of each column.
+        target: What the table held.
+        sha256: The hash of the certificate; empty before it is on record.
+    """
+
+    source: ColumnSums
+    target: ColumnSums
+    sha256: str = ""
+
+    @property
+    def differing(self) -> list[str]:
+        """The columns in which they do not agree."""
+        return columns_that_differ(self.source, self.target)
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """What the certificates of a table are, all together.
+
+    Attributes:
+        entries: How many there are (count).
+        sha256: The hash of the last; None where there is none.
+        faults: What is wrong with them, in words.
+    """
+
+    entries: int
+    sha256: str | None
+    faults: tuple[str, ...]
+
+
+def add(
+    session: Session,
+    table: Table,
+    period: Period,
+    proof: Proof,
+    *,
+    audit_log_id: int,
+    instant: datetime | None,
+) -> str:
+    """Enter the certificate of a period, in the transaction that publishes it.
+
+    Args:
+        session: A session in that transaction, which holds the lock of `publishing`.
+        table: The table.
+        period: The period.
+        proof: What both sides say.
+        audit_log_id: The run.
+        instant: When the source was read as of; None for a view.
+
+    Returns:
+        The hash of the certificate, which the ledger keeps.
+    """
+    params = {
+        "audit_log_id": audit_log_id,
+        "instant": instant,
+        "source": Jsonb(column_sums.to_json(proof.source)),
+        "target": Jsonb(column_sums.to_json(proof.target)),
+        "is_equal": not proof.differing,
+    }
+    (sha256,) = session.fetch_one(_ADD, _name(table) | period_params(period) | params)
+    return sha256
+
+
+def read(session: Session, table: Table, periods: Iterable[Period]) -> dict[Period, Proof]:
+    """Read the certificates of those periods that have one."""
+    rows = session.fetch_all(_READ, _name(table) | requested_params(periods), row_factory=dict_row)
+    return {Period(row["period_start"], row["period_end"]): _proof(row) for row in rows}
+
+
+def read_chain(session: Session, table: Table) -> Chain:
+    """Read all certificates of a table, and find those that were altered or removed."""
+    rows = session.fetch_all(_CHAIN, _name(table), row_factory=dict_row)
+    faults = [
+        f"certificate {row['id']} of {Period(row['period_start'], row['period_end'])} {what}"
+        for row in rows
+        for holds, what in (
+            (row["is_intact"], "was altered"),
+            (row["is_linked"], "does not follow the one before it"),
+        )
+        if not holds
+    ]
+    faults += [
+        f"the last certificate of {Period(*days)} is not the one that the ledger names"
+        for days in session.fetch_all(_WITHOUT_ENTRY, _name(table))
+    ]
+    return Chain(len(rows), rows[-1]["sha256"] if rows else None, tuple(faults))
+
+
+def _proof(row: Mapping[str, Any]) -> Proof:
+    return Proof(
+        column_sums.from_json(row["source"]), column_sums.from_json(row["target"]), row["sha256"]
+    )
+
+
+def _name(table: Table) -> dict[str, Any]:
+    return {"schema": SCHEMA, "table": table.name}
