@@ -9,7 +9,16 @@ import sys
 import typer
 
 from sqp_refresh import gc_tuning
-from sqp_refresh.cli import alerts, dashboard, health, operations, quality, refreshes, schema
+from sqp_refresh.cli import (
+    alerts,
+    dashboard,
+    health,
+    operations,
+    quality,
+    refreshes,
+    schema,
+    verification,
+)
 from sqp_refresh.errors import RefreshError
 
 app = typer.Typer(
@@ -24,6 +33,7 @@ for command in (
     refreshes.refresh,
     refreshes.plan,
     quality.check,
+    verification.verify,
     operations.disable,
     operations.enable,
     operations.stop,

@@ -350,6 +350,11 @@ class RefreshResult:
                 for period, result in self.loaded.items()
             },
             "differences": list(map(str, self.differences)),
+            "columns": {
+                str(difference.period): list(difference.columns)
+                for difference in self.differences
+                if isinstance(difference, DifferingColumns)
+            },
         }
 
 
