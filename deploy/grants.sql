@@ -34,6 +34,9 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON
     sqp.webhook_deliveries
 TO :"role";
 
+-- A certificate is written once.
+GRANT SELECT, INSERT ON sqp.refresh_proofs TO :"role";
+
 -- What operators tell it. It notes when a table was refreshed and is due; it registers none.
 GRANT SELECT, UPDATE ON sqp.refresh_config TO :"role";
 GRANT SELECT ON

@@ -152,7 +152,7 @@ def test_a_table_that_does_not_equal_its_source_blocks_what_is_below_until_it_is
     assert materialized(first) == {QUERIES}
     judged = evaluations(first)
     failed = [name for (_, name), check in judged.items() if not check.passed]
-    assert failed == ["sums_match_source"]
+    assert failed == ["sums_match_source", "columns_match_source"]
     check = judged[QUERIES, "sums_match_source"]
     assert check.blocking
     assert check.severity is dg.AssetCheckSeverity.ERROR
@@ -160,10 +160,14 @@ def test_a_table_that_does_not_equal_its_source_blocks_what_is_below_until_it_is
     verdicts = by_period(check)
     assert verdicts[str(LAST), "sum_asin_click_count"] == "FAIL"
     assert list(verdicts.values()).count("FAIL") == 1
+    columns = judged[QUERIES, "columns_match_source"].description
+    assert columns is not None
+    assert columns.endswith("(asin_click_count)")
     status, message, _, metadata = audit(fresh)
     assert status == "warning"
     assert message is not None
     assert f"sum_asin_click_count of {LAST} is 12, should be 10" in message
+    assert metadata["reconciliation"]["columns"] == {str(LAST): ["asin_click_count"]}
     assert metadata["reconciliation"]["weeks"] == {
         str(day): "FAIL" if day == LAST else "PASS" for day in SUNDAYS
     }

@@ -21,6 +21,7 @@ CONTROL = {
     "refresh_periods",
     "refresh_indexes",
     "refresh_comparisons",
+    "refresh_proofs",
     "webhook_configs",
     "webhook_deliveries",
     "alembic_version",

@@ -76,6 +76,11 @@ CONTROL: dict[str, LiteralString] = {
         INSERT INTO sqp.refresh_indexes (table_name, index_name, column_names)
         VALUES ('weekly_summary', 'weekly_summary_asin_idx', '{asin,period_start}')
     """,
+    "refresh_proofs": """
+        INSERT INTO sqp.refresh_proofs (
+            table_name, period_start, period_end, audit_log_id, source, target, is_equal, sha256
+        ) VALUES ('weekly_summary', '2024-08-18', '2024-08-24', 1, '{}', '{}', true, 'x')
+    """,
     "refresh_comparisons": """
         INSERT INTO sqp.refresh_comparisons (table_name) VALUES ('weekly_summary')
     """,
