@@ -25,7 +25,7 @@ _OTHER = {
 }
 _UNMATCHED = sql.SQL("""
 SELECT requested.first, requested.last, (
-    SELECT count(*) FROM (({one} EXCEPT {other}) UNION ALL ({other} EXCEPT {one})) AS unmatched
+    SELECT count(*) FROM (({table} EXCEPT {other}) UNION ALL ({other} EXCEPT {table})) AS unmatched
 )
 FROM {requested}
 """)
@@ -70,8 +70,10 @@ def unmatched_asin_weeks(
     }
 
 
-def _query(one: Table, other: Table) -> sql.Composed:
-    return _UNMATCHED.format(one=_asin_weeks(one), other=_asin_weeks(other), requested=REQUESTED)
+def _query(table: Table, other: Table) -> sql.Composed:
+    return _UNMATCHED.format(
+        table=_asin_weeks(table), other=_asin_weeks(other), requested=REQUESTED
+    )
 
 
 def _asin_weeks(table: Table) -> sql.Composed:
@@ -83,7 +85,7 @@ def _asin_weeks(table: Table) -> sql.Composed:
     )
 
 
-def _is_same_source(one: Version | None, other: Version | None) -> bool:
-    if not isinstance(one, SourceVersion) or not isinstance(other, SourceVersion):
+def _is_same_source(version: Version | None, other: Version | None) -> bool:
+    if not isinstance(version, SourceVersion) or not isinstance(other, SourceVersion):
         return False
-    return (one.digest, one.marketplace) == (other.digest, other.marketplace)
+    return (version.digest, version.marketplace) == (other.digest, other.marketplace)

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sqp_refresh.checks import metric_sql
-from sqp_refresh.checks.certify import MATCHING_COLUMNS, measure_matching
+from sqp_refresh.checks.certificates.certify import MATCHING_COLUMNS, measure_matching
 from sqp_refresh.checks.evaluate import Measurement
 from sqp_refresh.checks.integrity import UNMATCHED_ASIN_WEEKS, unmatched_asin_weeks
 from sqp_refresh.checks.metrics import METRICS

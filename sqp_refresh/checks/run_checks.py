@@ -5,8 +5,8 @@ from datetime import UTC, date, datetime
 
 from sqp_refresh.alerts import rules
 from sqp_refresh.checks import data_quality, metric_sql
-from sqp_refresh.checks.certify import MATCHING_COLUMNS
-from sqp_refresh.checks.column_sums import certified_columns
+from sqp_refresh.checks.certificates.certify import MATCHING_COLUMNS
+from sqp_refresh.checks.certificates.target_sums import certified_columns
 from sqp_refresh.checks.data_quality import Recorded
 from sqp_refresh.checks.evaluate import Measurement, Verdict, evaluate
 from sqp_refresh.checks.failed_periods import keep_failed, mark_edited

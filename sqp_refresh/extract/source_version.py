@@ -9,17 +9,14 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
-from sqp_refresh.extract.anomalies import (
+from sqp_refresh.extract.aggregates.anomalies import (
     anomalies_of,
     anomaly_columns,
     anomaly_counts,
     clients_query,
     has_shared_asins,
 )
-from sqp_refresh.extract.bigquery_table import BigQueryTable
-from sqp_refresh.extract.casts import keeps_contract, quoted
-from sqp_refresh.extract.client import call_deadline, rest_client, translated_errors
-from sqp_refresh.extract.column_sums import (
+from sqp_refresh.extract.aggregates.source_sums import (
     LANDS,
     column_sums,
     landing_columns,
@@ -28,6 +25,9 @@ from sqp_refresh.extract.column_sums import (
     read_column_sums,
     sums_on_days,
 )
+from sqp_refresh.extract.bigquery_table import BigQueryTable
+from sqp_refresh.extract.casts import keeps_contract, quoted
+from sqp_refresh.extract.client import call_deadline, rest_client, translated_errors
 from sqp_refresh.extract.jobs import run_query
 from sqp_refresh.extract.query_cache import PendingQuery, QueryResult, RunQueries
 from sqp_refresh.extract.sql import (

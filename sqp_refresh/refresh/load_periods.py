@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from sqp_refresh.checks.certify import MATCHING_COLUMNS, DifferingColumns, certify
+from sqp_refresh.checks.certificates.certify import MATCHING_COLUMNS, DifferingColumns, certify
 from sqp_refresh.checks.reconcile import AlteredRows, Difference, find_differences
 from sqp_refresh.control import audit_log, checkpoints, proofs, quarantine
 from sqp_refresh.control.proofs import Proof

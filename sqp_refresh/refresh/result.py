@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqp_refresh.checks.certify import DifferingColumns
+from sqp_refresh.checks.certificates.certify import DifferingColumns
 from sqp_refresh.checks.reconcile import AlteredRows, Difference
 from sqp_refresh.errors import Rejected
 from sqp_refresh.extract.schema_drift import Drift

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqp_refresh.checks.certify import sums_of_source
-from sqp_refresh.checks.column_sums import measure_columns, wrong_ratios
+from sqp_refresh.checks.certificates.certify import sums_of_source
+from sqp_refresh.checks.certificates.target_sums import measure_columns, wrong_ratios
 from sqp_refresh.control import proofs
 from sqp_refresh.control.proofs import Chain, Proof
 from sqp_refresh.extract.query_cache import RunQueries

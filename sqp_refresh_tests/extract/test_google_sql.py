@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from zetasql.core import ServerError
 
+from sqp_refresh.extract.aggregates.source_sums import read_column_sums
 from sqp_refresh.extract.bigquery_table import BigQueryTable
 from sqp_refresh.extract.casts import keeps_contract
-from sqp_refresh.extract.column_sums import read_column_sums
 from sqp_refresh.extract.source_version import state_query, undated_query
 from sqp_refresh.extract.sql import (
     aggregate_query,

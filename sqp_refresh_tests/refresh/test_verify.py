@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from sqp_refresh.checks.certify import MATCHING_COLUMNS
+from sqp_refresh.checks.certificates.certify import MATCHING_COLUMNS
 from sqp_refresh.control.proofs import read_chain
 from sqp_refresh.model.periods import Period, weeks_between
 from sqp_refresh.model.tables import DATE, SEARCH_QUERY_PERFORMANCE, TABLES, TEXT
@@ -101,9 +101,9 @@ def faults(settings: Settings, statement: str) -> tuple[str, ...]:
     """What is wrong with the certificates once a statement was run, which is taken back."""
     with connect(settings.database_url) as session:
         session.execute(statement)
-        found = read_chain(session, QUERIES).faults
+        chain = read_chain(session, QUERIES)
         session.rollback()
-    return found
+    return chain.faults
 
 
 def test_every_table_is_certified_and_an_altered_or_removed_certificate_is_detected(

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqp_refresh.checks.column_sums import columns_of_children, measure_columns
+from sqp_refresh.checks.certificates.target_sums import columns_of_children, measure_columns
 from sqp_refresh.checks.evaluate import Measurement
 from sqp_refresh.control import proofs
 from sqp_refresh.control.proofs import Proof
