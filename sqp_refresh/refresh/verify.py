@@ -163,8 +163,7 @@ def _verified(
     entries: Mapping[Period, LedgerEntry],
     versions: Mapping[Period, Version],
 ) -> VerifiedTable:
-    asked = dict.fromkeys(entries) if table.source is None else versions
-    source = sums_of_source(session, table, asked)
+    source = sums_of_source(session, table, entries, versions)
     target = measure_columns(session, table, entries)
     ratios = wrong_ratios(session, table, entries)
     certified = proofs.read(session, table, entries)

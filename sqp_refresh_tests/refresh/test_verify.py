@@ -4,6 +4,7 @@ import json
 from datetime import timedelta
 
 import pytest
+from psycopg import sql
 
 from sqp_refresh.checks.certificates.certify import MATCHING_COLUMNS
 from sqp_refresh.control.proofs import read_chain
@@ -100,7 +101,7 @@ def test_a_value_that_somebody_changes_is_named_with_its_column_and_week(many_we
 def faults(settings: Settings, statement: str) -> tuple[str, ...]:
     """What is wrong with the certificates once a statement was run, which is taken back."""
     with connect(settings.database_url) as session:
-        session.execute(statement)
+        session.execute(sql.SQL(statement))  # type: ignore[arg-type]
         chain = read_chain(session, QUERIES)
         session.rollback()
     return chain.faults

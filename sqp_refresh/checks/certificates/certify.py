@@ -1,6 +1,6 @@
 """Certify a period: put what its source says of each column beside what its table holds."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqp_refresh.checks.certificates.target_sums import columns_of_children, measure_columns
@@ -91,11 +91,18 @@ def measure_matching(
 
 
 def sums_of_source(
-    session: Session, table: Table, versions: Mapping[Period, Version]
+    session: Session, table: Table, periods: Iterable[Period], versions: Mapping[Period, Version]
 ) -> dict[Period, ColumnSums]:
-    """Return what the source says of the columns of each period."""
+    """Return what the source says of the columns of each period.
+
+    Args:
+        session: A session with the target.
+        table: The table.
+        periods: The periods.
+        versions: What BigQuery says of them; of a derived table, the rows below it tell.
+    """
     if table.source is None:
-        return columns_of_children(session, table, versions)
+        return columns_of_children(session, table, periods)
     return {
         period: version.columns
         for period, version in versions.items()
