@@ -25,11 +25,13 @@ _OTHER = {
 }
 _UNMATCHED = sql.SQL("""
 SELECT requested.first, requested.last, (
-    SELECT count(*) FROM (({table} EXCEPT {other}) UNION ALL ({other} EXCEPT {table})) AS unmatched
+    SELECT count(*) FROM ({table}) AS here FULL JOIN ({other}) AS there USING ({key})
+    WHERE here.asin IS NULL OR there.asin IS NULL
 )
 FROM {requested}
 """)
-_ASIN_WEEKS = sql.SQL("SELECT {key} FROM {table} WHERE {in_period}")
+_ASIN_WEEKS = sql.SQL("SELECT DISTINCT {key} FROM {table} WHERE {in_period}")
+_KEY = sql.SQL(", ").join(identifier(column.name) for column in ASIN_PERFORMANCE_DATA.key)
 
 
 def has_integrity(table: Table) -> bool:
@@ -72,14 +74,13 @@ def unmatched_asin_weeks(
 
 def _query(table: Table, other: Table) -> sql.Composed:
     return _UNMATCHED.format(
-        table=_asin_weeks(table), other=_asin_weeks(other), requested=REQUESTED
+        table=_asin_weeks(table), other=_asin_weeks(other), key=_KEY, requested=REQUESTED
     )
 
 
 def _asin_weeks(table: Table) -> sql.Composed:
-    key = [column.name for column in ASIN_PERFORMANCE_DATA.key]
     return _ASIN_WEEKS.format(
-        key=sql.SQL(", ").join(map(identifier, key)),
+        key=_KEY,
         table=target_name(table),
         in_period=between_days(table, *REQUESTED_DAYS),
     )

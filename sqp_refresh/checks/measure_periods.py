@@ -38,7 +38,11 @@ class Measured:
 
 
 def measure_periods(
-    session: Session, table: Table, periods: Sequence[Period], counts: Mapping[Period, int]
+    session: Session,
+    table: Table,
+    periods: Sequence[Period],
+    counts: Mapping[Period, int],
+    unedited: Collection[str] = (),
 ) -> Measured:
     """Measure everything of each period that was ever loaded.
 
@@ -50,6 +54,7 @@ def measure_periods(
         table: The table.
         periods: The periods.
         counts: The rows of each period of the table, in order of time.
+        unedited: Periods that a refresh has just compared or published, by their names.
     """
     requested = set(periods)
     every = read_entries(session, table, periods)
@@ -57,7 +62,7 @@ def measure_periods(
     values = metric_sql.measure(session, table, entries)
     versions = {period: entry.version for period, entry in entries.items()}
     expected = expected_totals(session, table, versions)
-    matching = dict(measure_matching(session, table, entries))
+    matching = dict(measure_matching(session, table, entries, unedited))
     unmatched = unmatched_asin_weeks(session, table, entries)
     current = _find_current(session, table, entries)
     measurements: dict[str, list[Measurement]] = {name: [] for name in METRICS}

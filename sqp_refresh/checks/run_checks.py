@@ -56,6 +56,7 @@ def run_checks(
     today: date,
     only: Collection[str] = (),
     and_failed: bool = False,
+    run_id: str | None = None,
 ) -> list[Verdict]:
     """Check a table's periods, and record what every metric says of them for its latest refresh.
 
@@ -72,6 +73,8 @@ def run_checks(
         today: The day that freshness is counted from.
         only: Names of the checks to make; none is all of them.
         and_failed: Whether to return also what is said of the periods that failed before.
+        run_id: The run that checks: what it has refreshed itself, it need not look through again
+            for what somebody else may have written.
 
     Raises:
         NotFound: the table was never refreshed, so there is nothing to check.
@@ -86,7 +89,10 @@ def run_checks(
     counts = row_counts(session, table)
     asked = list(counts if weeks is None else periods_touched(weeks, table.grain))
     failed = sorted({*failed_periods(session, table)} - {*asked})
-    measured = measure_periods(session, table, sorted([*asked, *failed]), counts)
+    is_own = run_id is not None and run.metadata.get("run_id") == run_id
+    names = ("weeks", "skipped") if is_own else ()
+    unedited = {period for name in names for period in run.metadata.get(name, ())}
+    measured = measure_periods(session, table, sorted([*asked, *failed]), counts, unedited)
     for name, value in _of_table(table, counts, run, today):
         measured.measurements[name].append(Measurement(name, "the whole table", value))
     measured.measurements["out_of_reach"].extend(_out_of_reach(run))

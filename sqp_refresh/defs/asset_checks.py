@@ -51,7 +51,8 @@ def _checks(table: Table, settings: Settings) -> dg.AssetChecksDefinition:
     @dg.multi_asset_check(name=f"{table.name}_checks", specs=specs, can_subset=True)
     def checks(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         selected = {key.name for key in context.selected_asset_check_keys}
-        verdicts = evaluate_checks(table, weeks_of_run(context.op_execution_context), selected)
+        weeks = weeks_of_run(context.op_execution_context)
+        verdicts = evaluate_checks(table, weeks, selected, context.run_id)
         for name, of_check in groupby(verdicts, key=lambda verdict: verdict.metric.check):
             yield _result(name, list(of_check))
 
@@ -72,7 +73,10 @@ def _spec(
 
 
 def evaluate_checks(
-    table: Table, weeks: Sequence[Period] | None, checks: Collection[str] = ()
+    table: Table,
+    weeks: Sequence[Period] | None,
+    checks: Collection[str] = (),
+    run_id: str | None = None,
 ) -> list[Verdict]:
     """Evaluate a table's checks, and again where the database could not be reached.
 
@@ -80,6 +84,7 @@ def evaluate_checks(
         table: The table.
         weeks: The weeks whose periods are checked; None is all that the table has rows of.
         checks: Names of the checks to evaluate; none is all of them.
+        run_id: The run that evaluates them, which may have refreshed the table itself.
 
     Raises:
         NotFound: the table was never refreshed, so there is nothing to check.
@@ -89,7 +94,9 @@ def evaluate_checks(
     def evaluate() -> list[Verdict]:
         today = datetime.now(UTC).date()
         with connect(Settings.read().database_url) as session, session.transaction():
-            return run_checks(session, table, weeks, today=today, only=checks, and_failed=True)
+            return run_checks(
+                session, table, weeks, today=today, only=checks, and_failed=True, run_id=run_id
+            )
 
     return retrying()(evaluate)
 

@@ -8,6 +8,7 @@ over the rows that they are made from.
 
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from functools import cache
 
 from psycopg import sql
 
@@ -175,10 +176,27 @@ def _sums_query(
     table: Table, columns: Mapping[str, Column | None], *, counts_nulls: bool
 ) -> sql.Composed:
     """Compose the query for the rows of each period and, of each column, known values and a sum."""
-    shared = [name for name in _SHARED_TEXTS if any(c and c.name == name for c in columns.values())]
+    shared = tuple(name for name in _SHARED_TEXTS if name in _names(columns.values()))
+    of_groups, of_all = _aggregates(tuple(columns.values()), shared, counts_nulls=counts_nulls)
+    return _QUERY.format(
+        requested=REQUESTED,
+        known_and_total=of_all,
+        of_groups=of_groups,
+        table=target_name(table),
+        in_period=between_days(table, *REQUESTED_DAYS),
+        shared=sql.SQL(", ").join(map(identifier, shared)) if shared else sql.SQL("()"),
+    )
+
+
+# To compose a hundred aggregates takes longer than to measure a small period.
+@cache
+def _aggregates(
+    columns: tuple[Column | None, ...], shared: tuple[str, ...], *, counts_nulls: bool
+) -> tuple[sql.Composable, sql.Composable]:
+    """Return what is computed of each group of rows, and what of all groups."""
     of_groups: list[sql.Composable] = [identifier(name) for name in shared]
     of_all: list[sql.Composable] = []
-    for number, column in enumerate(columns.values()):
+    for number, column in enumerate(columns):
         known, total = (sql.Identifier(f"{what}{number}") for what in ("known", "total"))
         if column is None:
             of_all += [sql.SQL("NULL"), sql.SQL("sum(rows)")]
@@ -193,16 +211,16 @@ def _sums_query(
             of_groups.append(sql.SQL("count({}) AS {}").format(name, known))
         sum_of_known = sql.SQL("sum({})").format(known) if counts_nulls else sql.SQL("NULL")
         of_all += [sum_of_known, sql.SQL("sum({})").format(total)]
-    return _QUERY.format(
-        requested=REQUESTED,
-        known_and_total=sql.SQL(", ").join(
-            sql.SQL("{}::numeric").format(number) for number in of_all
-        ),
-        of_groups=sql.SQL(", ").join(of_groups),
-        table=target_name(table),
-        in_period=between_days(table, *REQUESTED_DAYS),
-        shared=sql.SQL(", ").join(map(identifier, shared)) if shared else sql.SQL("()"),
-    )
+    numbers = [sql.SQL("{}::numeric").format(number) for number in of_all]
+    return _as_text(of_groups), _as_text(numbers)
+
+
+def _as_text(items: Iterable[sql.Composable]) -> sql.Composable:
+    return sql.SQL(sql.SQL(", ").join(items).as_string(None))  # type: ignore[arg-type]
+
+
+def _names(columns: Iterable[Column | None]) -> set[str]:
+    return {column.name for column in columns if column}
 
 
 def _number(column: Column) -> sql.Composable:
