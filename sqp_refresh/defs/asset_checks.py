@@ -51,8 +51,8 @@ def _checks(table: Table, settings: Settings) -> dg.AssetChecksDefinition:
     @dg.multi_asset_check(name=f"{table.name}_checks", specs=specs, can_subset=True)
     def checks(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         selected = {key.name for key in context.selected_asset_check_keys}
-        weeks = weeks_of_run(context.op_execution_context)
-        verdicts = evaluate_checks(table, weeks, selected, context.run_id)
+        run = context.op_execution_context
+        verdicts = evaluate_checks(table, weeks_of_run(run), selected, run.run_id)
         for name, of_check in groupby(verdicts, key=lambda verdict: verdict.metric.check):
             yield _result(name, list(of_check))
 
