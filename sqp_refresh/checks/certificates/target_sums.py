@@ -16,9 +16,12 @@ from sqp_refresh.model.column_sums import ColumnSum, ColumnSums, Summed, scale_o
 from sqp_refresh.model.periods import Period
 from sqp_refresh.model.tables import SEARCH_QUERY_PERFORMANCE, Column, Origin, Table
 from sqp_refresh.postgres.period_sql import (
+    PERIOD_END,
+    PERIOD_START,
     REQUESTED,
     REQUESTED_DAYS,
     between_days,
+    period_params,
     requested_params,
     target_name,
 )
@@ -144,10 +147,13 @@ def _measure(
         columns: What is added up, by the name that it is given; None counts rows.
         counts_nulls: Whether nulls are counted, too.
     """
-    params = requested_params(periods)
-    if not params["first_days"] or not columns:
+    every = list(periods)
+    if not every or not columns:
         return {}
-    query = _sums_query(table, columns, counts_nulls=counts_nulls)
+    # Of one period alone, Postgres plans better if its days are constants.
+    days = (PERIOD_START, PERIOD_END) if len(every) == 1 else REQUESTED_DAYS
+    query = _sums_query(table, columns, days, counts_nulls=counts_nulls)
+    params = requested_params(every) | period_params(every[0])
     return {
         Period(first, last): {
             name: _column_sum(column, rows, known, total, counts_nulls=counts_nulls)
@@ -173,7 +179,11 @@ def _column_sum(
 
 
 def _sums_query(
-    table: Table, columns: Mapping[str, Column | None], *, counts_nulls: bool
+    table: Table,
+    columns: Mapping[str, Column | None],
+    days: tuple[sql.Composable, sql.Composable],
+    *,
+    counts_nulls: bool,
 ) -> sql.Composed:
     """Compose the query for the rows of each period and, of each column, known values and a sum."""
     shared = tuple(name for name in _SHARED_TEXTS if name in _names(columns.values()))
@@ -183,7 +193,7 @@ def _sums_query(
         known_and_total=of_all,
         of_groups=of_groups,
         table=target_name(table),
-        in_period=between_days(table, *REQUESTED_DAYS),
+        in_period=between_days(table, *days),
         shared=sql.SQL(", ").join(map(identifier, shared)) if shared else sql.SQL("()"),
     )
 
