@@ -19,10 +19,6 @@ from sqp_refresh.postgres.session import Session, identifier
 
 UNMATCHED_ASIN_WEEKS = "unmatched_asin_weeks"
 
-_OTHER = {
-    ASIN_PERFORMANCE_DATA.name: SEARCH_QUERY_PERFORMANCE,
-    SEARCH_QUERY_PERFORMANCE.name: ASIN_PERFORMANCE_DATA,
-}
 _UNMATCHED = sql.SQL("""
 SELECT requested.first, requested.last, (
     SELECT count(*) FROM ({table}) AS here FULL JOIN ({other}) AS there USING ({key})
@@ -35,8 +31,8 @@ _KEY = sql.SQL(", ").join(identifier(column.name) for column in ASIN_PERFORMANCE
 
 
 def has_integrity(table: Table) -> bool:
-    """Return whether a table has another with the same ASINs in each week."""
-    return table.name in _OTHER
+    """Return whether a table is the one that is compared; both would fail by the same rows."""
+    return table.name == SEARCH_QUERY_PERFORMANCE.name
 
 
 def unmatched_asin_weeks(
@@ -44,17 +40,16 @@ def unmatched_asin_weeks(
 ) -> dict[Period, int]:
     """Count the ASINs of each week that only one of the two tables has.
 
-    A week is counted if both tables were loaded from the same rows of the source. Whichever of them
-    is loaded later finds that this is so.
+    A week is counted once both tables were loaded from the same rows of the source.
 
     Args:
         session: A session in a transaction.
-        table: One of the two tables.
+        table: The table.
         entries: How each of its periods was last loaded.
     """
     if not has_integrity(table) or not entries:
         return {}
-    other = _OTHER[table.name]
+    other = ASIN_PERFORMANCE_DATA
     before = read_entries(session, other, list(entries))
     same = [
         period

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from sqp_refresh.checks.certificates.certify import MATCHING_COLUMNS, DifferingColumns, certify
+from sqp_refresh.checks.integrity import UNMATCHED_ASIN_WEEKS
 from sqp_refresh.checks.reconcile import AlteredRows, Difference, find_differences
 from sqp_refresh.control import audit_log, checkpoints, proofs, quarantine
 from sqp_refresh.control.proofs import Proof
@@ -52,6 +53,8 @@ logger = logging.getLogger(__name__)
 
 MERGES = 3
 """How often a period is merged at the most, while somebody else goes on writing to its rows."""
+_JUDGED_WITH_PROOF = (MATCHING_COLUMNS, UNMATCHED_ASIN_WEEKS)
+"""Metrics that a period no longer fails once all of its columns were compared anew."""
 SAMPLE = 1_000
 """Bad rows of a rejected week that are kept, to see what is wrong with it (count)."""
 
@@ -248,7 +251,7 @@ def _load(session: Session, state: RefreshState, period: PreparedPeriod) -> Peri
             is_changed=counts.changed > 0,
             row_hashes=loaded.row_hashes,
             baseline=baseline,
-            judged=[*loaded.totals.totals, *([MATCHING_COLUMNS] if proof else [])],
+            judged=[*loaded.totals.totals, *(_JUDGED_WITH_PROOF if proof else ())],
             proof_sha256=_add_proof(session, state, period, made_from, proof),
         )
         differences = _reconcile(session, state, period, made_from, loaded, proof)

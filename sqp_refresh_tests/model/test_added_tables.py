@@ -216,7 +216,7 @@ def expected_metrics(table: Table) -> set[str]:
     own = {measure for measure in table.sums.values() if measure in OWN.values()}
     own |= {column.name for column in table.values if column.name in OWN.values()}
     asins = {"distinct_asin_count"} if any(column.name == "asin" for column in table.key) else set()
-    return {"row_count", *asins, *(f"sum_{measure}" for measure in own)}
+    return {"row_count", "matching_columns", *asins, *(f"sum_{measure}" for measure in own)}
 
 
 @pytest.mark.parametrize("table", ADDED, ids=lambda table: table.name)
