@@ -20,8 +20,19 @@ from sqp_refresh.demo.servers import (
 from sqp_refresh.demo.source_table import call_deadline
 from sqp_refresh.settings import Settings
 from sqp_refresh_tests.helpers.browser import CHROMIUM
-from sqp_refresh_tests.helpers.database import database_like, run_outside_transaction
+from sqp_refresh_tests.helpers.database import (
+    database_like,
+    folder_in_memory,
+    run_outside_transaction,
+)
 from sqp_refresh_tests.helpers.rows import SourceTable
+
+UNSAFE_BUT_FAST = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "max_wal_size": "256MB",
+}
 
 _numbers = itertools.count(1)
 
@@ -39,15 +50,18 @@ def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
-    """Start a Postgres 18; return the URL of its superuser."""
+    """Start a Postgres 18; return the URL of its superuser.
+
+    Nothing here outlives the session, so nothing needs to be on disk. Each test copies a database,
+    which is 300 files.
+    """
     with (
-        tempfile.TemporaryDirectory(prefix="sqp_refresh_") as directory,
+        tempfile.TemporaryDirectory(prefix="sqp_refresh_", dir=folder_in_memory()) as directory,
         embedded_postgres(Path(directory, "postgres")) as url,
     ):
-        # Nothing here outlives the session, so nothing needs to be on disk.
-        for name in ("fsync", "synchronous_commit", "full_page_writes"):
+        for name, value in UNSAFE_BUT_FAST.items():
             run_outside_transaction(
-                url, sql.SQL("ALTER SYSTEM SET {} = off").format(sql.Identifier(name))
+                url, sql.SQL("ALTER SYSTEM SET {} = {}").format(sql.Identifier(name), value)
             )
         run_outside_transaction(url, sql.SQL("SELECT pg_reload_conf()"))
         yield url
