@@ -72,7 +72,7 @@ def _parse_each_statement_once() -> None:
 
     parsed = functools.lru_cache(REMEMBERED_STATEMENTS)(Dialect.parse)
 
-    def parse(self: Dialect, sql: str, **options: Any) -> list[Any]:
+    def parse(self: Dialect, sql: str, **options: object) -> list[Any]:
         trees = parsed(self, sql, **options)
         return [None if tree is None else tree.copy() for tree in trees]
 
