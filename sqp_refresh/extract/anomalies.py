@@ -14,7 +14,7 @@ from datetime import timedelta
 from typing import Any
 
 from sqp_refresh.extract.bigquery_table import BigQueryTable
-from sqp_refresh.extract.casts import keeps_contract, quoted
+from sqp_refresh.extract.casts import keeps_contract, quoted, uncollated
 from sqp_refresh.extract.sql import WEEK, listed, typed_rows
 from sqp_refresh.model.tables import CLIENT_TITLE, DATE, Table, aggregated_from
 
@@ -118,7 +118,7 @@ def _client(source: BigQueryTable) -> dict[str, str]:
     """Return the client of a row; a missing name is no other client's."""
     if not source.spec.is_vendor_report or CLIENT_TITLE not in source.types:
         return {}
-    return {_CLIENT: f"NULLIF(TRIM({quoted(CLIENT_TITLE)}), '')"}
+    return {_CLIENT: f"NULLIF(TRIM({uncollated(source, CLIENT_TITLE)}), '')"}
 
 
 def _keys(source: BigQueryTable) -> dict[str, tuple[str, ...]]:

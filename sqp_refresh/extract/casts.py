@@ -98,10 +98,10 @@ def _column(source: BigQueryTable, column: SourceColumn) -> str:
         return f"CAST(NULL AS {_TYPES[to]})"
     if to is LogicalType.DATE:
         return day_of(source, column.title)
-    name = _value(source, column.title)
+    name = uncollated(source, column.title)
     if source.spec.is_missing_when_blank(column):
         is_asin = column.title == CHILD_ASIN_TITLE
-        instead = _value(source, PARENT_ASIN_TITLE) if is_asin else "NULL"
+        instead = uncollated(source, PARENT_ASIN_TITLE) if is_asin else "NULL"
         return f"IF(REGEXP_CONTAINS({name}, r'{NON_BLANK}'), {name}, {instead})"
     type_ = source.types[column.title]
     match to, type_:
@@ -115,7 +115,7 @@ def _column(source: BigQueryTable, column: SourceColumn) -> str:
     return name
 
 
-def _value(source: BigQueryTable, title: str) -> str:
+def uncollated(source: BigQueryTable, title: str) -> str:
     """Return a column, without its collation where it has one."""
     return f"COLLATE({quoted(title)}, '')" if title in source.collated else quoted(title)
 
@@ -133,7 +133,7 @@ def _all_readable(source: BigQueryTable) -> list[str]:
             # What most vendors send, so that it has to be fast. A comparison with NaN is false.
             conditions.append(_IS_FINITE.format(quoted(column.title)))
         elif kind in _CAN_BE_CAST:
-            values.setdefault(_CAN_BE_CAST[kind], []).append(_value(source, column.title))
+            values.setdefault(_CAN_BE_CAST[kind], []).append(uncollated(source, column.title))
     all_of = "(SELECT COUNTIF(({}) IS NOT TRUE) FROM UNNEST([{}]) AS value WHERE value IS NOT NULL)"
     for condition, of in values.items():
         conditions.append(f"{all_of.format(condition, ', '.join(of))} = 0")
