@@ -45,7 +45,7 @@ Measured = dict[Period, dict[str, Any]]
 _PARAMS = {"tolerance": Decimal(str(SHARE_TOLERANCE))}
 
 _MEASURE = sql.SQL("""
-SELECT requested.first, requested.last, metrics.*
+SELECT __sqp_requested.first, __sqp_requested.last, metrics.*
 FROM {requested}
 CROSS JOIN LATERAL (SELECT {metrics} FROM {table} WHERE {in_period}) AS metrics
 """)

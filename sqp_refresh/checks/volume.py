@@ -26,7 +26,7 @@ _FEWEST_ROWS, _FEW_ROWS = 3, 24
 
 # Two look-ups in the index of the key for each day, where to count all rows takes them all.
 _MARKETPLACES = sql.SQL("""
-SELECT count(DISTINCT marketplace) FROM unnest(%(days)s::date[]) AS requested (day)
+SELECT count(DISTINCT marketplace) FROM unnest(%(days)s::date[]) AS __sqp_requested (day)
 CROSS JOIN LATERAL (
     (SELECT marketplace FROM {table} WHERE {of_day} ORDER BY marketplace LIMIT 1)
     UNION ALL
@@ -109,10 +109,10 @@ def _has_several(session: Session, table: Table, weeks: Iterable[Period]) -> boo
     if table.scope is None or MARKETPLACE not in table.names:
         return False
     days = DAYS_IN_WEEK if table.grain is Grain.DAY else 1
-    of_day = [sql.SQL("{} = requested.day").format(identifier(table.scope))]
+    of_day = [sql.SQL("{} = __sqp_requested.day").format(identifier(table.scope))]
     # The last day of the week is before the marketplace in the index.
     of_day += [
-        sql.SQL("{} = requested.day + 6").format(identifier(column.name))
+        sql.SQL("{} = __sqp_requested.day + 6").format(identifier(column.name))
         for column in table.key
         if column.name not in {*table.group_key, table.scope}
     ]

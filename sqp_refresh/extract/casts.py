@@ -15,12 +15,16 @@ from sqp_refresh.model.tables import (
     MARKETPLACE_TITLE,
     PARENT_ASIN_TITLE,
     SourceColumn,
+    ours,
 )
 from sqp_refresh.model.types import TEXT_OF, LogicalType, logical_type
 
 MARKETPLACE_PARAMETER = "marketplace"
 TITLES_PARAMETER = "titles"
-READABLE = "readable"
+
+# Whether the values of a row could be cast, and whether it keeps its contract.
+READABLE = ours("readable")
+KEPT = ours("kept")
 
 _TYPES = {
     LogicalType.TEXT: "STRING",
