@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from zetasql.core import ServerError
 
@@ -35,7 +36,7 @@ from sqp_refresh.model.tables import (
     aggregated_from,
     is_ours,
 )
-from sqp_refresh.model.types import ACCEPTED, LogicalType, logical_type
+from sqp_refresh.model.types import ACCEPTED, LogicalType, logical_type, try_cast
 from sqp_refresh.validate.row_validator import RowValidator
 from sqp_refresh_tests.helpers import oracle
 from sqp_refresh_tests.helpers.google_sql import GoogleSql, without_instant
@@ -298,6 +299,32 @@ def test_texts_that_differ_in_case_are_two_whatever_the_collation_of_their_colum
         of_collated = without_instant(query).replace(f"`{source.name}`", texts)
         (line,) = google.run(of_collated, source, rows, PARAMETERS)
         assert line[count] == 2
+
+
+WRITTEN = [
+    *("200", "200.0", "200.", " 200.000 ", "-0.0", "+7.0", "007.0", "200.5", "2e2", "1E+16", ".0"),
+    *("1,000", "1,000.0", "", " ", "NaN", "nan", "Infinity", "-inf", "None", "0x10", "0x10.0"),
+    *(f"{2**63 - 1}.0", f"{2**63}.0", f"-{2**63}.0", f"-{2**63 + 1}.0", f"{2**53 + 1}.0"),
+    *("0" * 60 + "7.0", "7." + "0" * 60, "7." + "0" * 60 + "1", "9" * 40, "9" * 40 + ".0"),
+    *(f"7{blank}" for blank in "\t\n\v\f\r\x1c\x1f\x85\xa0\u2009\u200b\u2028\u3000\ufeff"),
+]
+
+
+@pytest.mark.parametrize("to", [LogicalType.WHOLE, LogicalType.NUMBER])
+def test_google_and_arrow_read_the_same_numbers_in_texts(google, to):
+    title = "A number"
+    column = SourceColumn(title, "number", {"a whole number": "bigint"}.get(to, "numeric"), "")
+    spec = SourceSpec((column,), None, ("number",), "other")
+    source = BigQueryTable("project.dataset.texts", spec, {title: "STRING"}, None)
+    query = f"""
+    SELECT IF({READABLE}, number, NULL) AS number, text
+    FROM ({typed_rows(source, text=f"`{title}`")})"""
+
+    lines = google.run(query, source, [{title: text} for text in WRITTEN], [])
+
+    read = {line["text"]: line["number"] for line in lines}
+    numbers, _ = try_cast(pa.array(WRITTEN), column.type)
+    assert read == dict(zip(WRITTEN, numbers.to_pylist(), strict=True))
 
 
 @pytest.mark.parametrize("delivery", DELIVERIES)
