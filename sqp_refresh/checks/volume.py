@@ -10,7 +10,7 @@ from psycopg import sql
 
 from sqp_refresh.checks.evaluate import Measurement
 from sqp_refresh.model.periods import DAYS_IN_WEEK, Grain, Period
-from sqp_refresh.model.tables import Table
+from sqp_refresh.model.tables import TEXT, Table
 from sqp_refresh.postgres.period_sql import between_days, target_name
 from sqp_refresh.postgres.session import Session, identifier
 
@@ -106,7 +106,12 @@ def _rows_by_marketplace(
 
 def _has_several(session: Session, table: Table, weeks: Iterable[Period]) -> bool:
     """Return whether these weeks are of several marketplaces."""
-    if table.scope is None or MARKETPLACE not in table.names:
+    # A registered table may have a column of that name which is no text.
+    has_marketplaces = any(
+        column.name == MARKETPLACE and column.type.startswith((TEXT, "character"))
+        for column in table.columns
+    )
+    if table.scope is None or not has_marketplaces:
         return False
     days = DAYS_IN_WEEK if table.grain is Grain.DAY else 1
     of_day = [sql.SQL("{} = __sqp_requested.day").format(identifier(table.scope))]

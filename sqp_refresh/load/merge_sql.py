@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from sqp_refresh.ledger.target_version import TUPLE_HASH
-from sqp_refresh.model.tables import Column, Table, measures_first, middle_columns
+from sqp_refresh.model.tables import DATE, Column, Table, measures_first, middle_columns
 from sqp_refresh.model.types import LogicalType, logical_type
 from sqp_refresh.postgres.period_sql import PERIOD_END, PERIOD_START, in_period, target_name
 from sqp_refresh.postgres.session import identifier, type_name
@@ -119,6 +119,10 @@ hash_record_extended(ROW(target.tableoid, target.ctid, pg_current_xact_id()::xid
 _IS_SAME_TUPLE = sql.SQL(
     "target.ctid = compared.__sqp_ctid AND target.tableoid = compared.__sqp_tableoid"
 )
+# Types that Postgres cannot tell two equal values of, or compares by their size alone.
+_WITHOUT_EQUALITY = frozenset(
+    ("json", "xml", "point", "polygon", "box", "circle", "path", "jsonpath")
+)
 _HAS_ROWS = sql.SQL("SELECT EXISTS (SELECT FROM {target} WHERE {in_period})")
 
 PERIOD_DAYS = {
@@ -210,7 +214,10 @@ def ranked(table: Table, read: ReadRows) -> ReadRows:
     Rows of one key and one date differ only where the source contradicts itself; they are ranked
     by their values, so that every run, and every table, lets the same one count.
     """
-    latest = ["report_date"] if "report_date" in read.columns else []
+    types = {column.name: column for column in table.columns}
+    # A registered table may have a column of that name which is a text.
+    report_date = types.get("report_date", Column("report_date", DATE, "of the source"))
+    latest = [report_date] if "report_date" in read.columns else []
     values = [column for column in measures_first(table.values) if column.name in read.columns]
     query = sql.SQL(
         "SELECT *, row_number() OVER (PARTITION BY {} ORDER BY {}) AS __sqp_rank FROM {}"
@@ -218,8 +225,8 @@ def ranked(table: Table, read: ReadRows) -> ReadRows:
         _listed(map(identifier, read_key(table, read.columns))),
         _listed(
             [
-                *(sql.SQL("{} DESC NULLS LAST").format(identifier(name)) for name in latest),
-                *(sql.SQL("{} DESC NULLS LAST").format(_in_byte_order(c)) for c in values),
+                sql.SQL("{} DESC NULLS LAST").format(_in_byte_order(column))
+                for column in [*latest, *values]
             ]
         ),
         read.source,
@@ -304,12 +311,13 @@ def _new_value(table: Table, column: Column) -> sql.Composable:
 
 
 def _comparable(column: Column, value: sql.Composable) -> sql.Composable:
-    """Compose a value as it is compared: one of an extension's type as the text that it is.
+    """Compose a value as it is compared: one without an operator for that as the text that it is.
 
-    The operators of such a type are in a schema that a session does not search, and so the schema
-    of the type itself is part of its name.
+    The operators of an extension's type are in a schema that a session does not search, and so the
+    schema of the type itself is part of its name.
     """
-    return sql.SQL("CAST({} AS text)").format(value) if "." in column.type else value
+    has_equality = "." not in column.type and column.type not in _WITHOUT_EQUALITY
+    return value if has_equality else sql.SQL("CAST({} AS text)").format(value)
 
 
 def _names(columns: Iterable[Column]) -> sql.Composed:

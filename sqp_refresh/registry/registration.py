@@ -27,6 +27,8 @@ from sqp_refresh.registry.table_description import TableDescription, describe_ta
 from sqp_refresh.settings import Settings
 
 UPDATED_AT = "updated_at"
+# A column of that name and another type, e.g. seconds since 1970, is the operator's own.
+_TIMES = ("timestamp with time zone", "timestamp without time zone")
 
 # Dagster names an asset's steps by the table.
 _NAME = re.compile(r"[A-Za-z0-9_]+")
@@ -165,7 +167,7 @@ def build_table(
         source=SourceSpec(
             tuple(columns.values()), params.week_column, tuple(params.key), params.source_table
         ),
-        is_stamped=UPDATED_AT in description.types and UPDATED_AT not in columns,
+        is_stamped=description.types.get(UPDATED_AT) in _TIMES and UPDATED_AT not in columns,
     )
 
 

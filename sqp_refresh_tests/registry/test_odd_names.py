@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 from psycopg import sql
 
+from sqp_refresh.checks.run_checks import run_checks
 from sqp_refresh.demo.servers import bigquery_client
 from sqp_refresh.demo.source_table import columns_of, create_source, load_rows
 from sqp_refresh.extract.bigquery_table import BigQueryTable
@@ -17,7 +18,8 @@ from sqp_refresh.extract.sql import bad_rows_query, rows_query
 from sqp_refresh.load import merge_sql
 from sqp_refresh.load.merge_sql import ReadRows
 from sqp_refresh.model.periods import weeks_between
-from sqp_refresh.model.tables import TABLES, Table
+from sqp_refresh.model.tables import OWN_COUNTS, SHARES, TABLES, Table
+from sqp_refresh.postgres.session import connect
 from sqp_refresh.refresh.request import RefreshRequest
 from sqp_refresh.refresh.run import refresh
 from sqp_refresh.refresh.sources import source_for
@@ -29,6 +31,13 @@ from sqp_refresh_tests.helpers.weeks import FIRST, LAST
 MORE = {
     *("row_id", "row_table", "row_place", "day_place", "kept", "digest", "readable", "week_start"),
     *("table_name", "place", "is_latest", "client", "seconds_of_day", "index", "reason", "value"),
+    *(
+        "facts",
+        "asin",
+        *OWN_COUNTS,
+        *SHARES,
+        *(count for pair in SHARES.values() for count in pair),
+    ),
     *("Kept", "DAY_PLACE", "Verdict", "marketplace", "search_query_volume", "report_date"),
 }
 # Columns that Postgres itself has in every table.
@@ -59,12 +68,17 @@ def queries_of(table: Table, source: BigQueryTable) -> Iterator[str]:
 
 
 def create(url: str, table: str, columns: dict[str, str]) -> None:
-    """Create a table of texts with the key (day, code), and register it."""
-    texts = "".join(f', "{name}" text' for name in columns.values() if name not in ("day", "code"))
+    """Create a table of texts and one JSON, with the key (day, code), and register it."""
+    types = {"facts": "json"}
+    others = "".join(
+        f', "{name}" {types.get(name, "text")}'
+        for name in columns.values()
+        if name not in ("day", "code")
+    )
     execute(
         url,
-        f'CREATE TABLE sqp."{table}" (day date, code text{texts}, "__sqp_verdict" text,'
-        " PRIMARY KEY (day, code));"
+        f'CREATE TABLE sqp."{table}" (day date, code text{others}, "__sqp_verdict" text,'
+        " updated_at bigint, PRIMARY KEY (day, code));"
         "UPDATE sqp.refresh_config SET is_enabled = true, custom_sync_params ="
         f" '{json.dumps(SPEND | {'columns': columns})}' WHERE table_name = '{table}'",
     )
@@ -118,6 +132,10 @@ def test_a_column_may_be_called_as_any_word_of_a_query(environment, emulator, da
     counts = merged.counts
     assert (counts.inserted, counts.updated, counts.deleted) == (1, 1, 1)
     assert merged.warnings == []
+    with connect(url) as session, session.transaction():
+        table = read_catalog(environment).table("requested")
+        verdicts = run_checks(session, table, None, today=LAST)
+    assert {verdict.metric.name for verdict in verdicts} >= {"row_count", "volume_ratio"}
     last = words_of("Verdict").pop()
     held = rows(url, f'SELECT code, "{last}", kept FROM sqp.requested ORDER BY 1')
     assert held == [("a", "2", "2"), ("b", "1", "1"), ("c", "3", "3"), ("z", "9", "9")]
