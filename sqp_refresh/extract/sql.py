@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 # Names that a query's result carries beside the table's columns, and the parameters it takes.
 WEEK = ours("week")
 TABLE = ours("table")
-PLACE = ours("place")
+RANK = ours("place")
 # What every FROM is called: a column of the name that a table has would mean all of its row.
 ROW = ours("row")
 WEEKS_PARAMETER = "weeks"
@@ -97,10 +97,10 @@ WITH source AS (
     SELECT *{"".join(key.definition for key in keys)}
     FROM good AS {ROW} CROSS JOIN UNNEST([{_texts_in_sql(tables)}]) AS {TABLE}
 ), ranked AS (
-    SELECT *, {place(each_row, source)} AS {PLACE}{_dated_texts(tables, group)}
+    SELECT *, {place(each_row, source)} AS {RANK}{_dated_texts(tables, group)}
     FROM for_tables AS {ROW}
 ), counted AS (
-    SELECT *{_median_places(tables, group)} FROM ranked AS {ROW} WHERE {PLACE} = 1
+    SELECT *{_median_places(tables, group)} FROM ranked AS {ROW} WHERE {RANK} = 1
 )
 SELECT {TABLE}, {WEEK}, {", ".join(key.selected for key in keys)},
     {aggregates}

@@ -94,9 +94,9 @@ def _together(failures: Mapping[str, RefreshError]) -> RefreshError:
     tables: dict[str, list[str]] = {}
     for table, error in failures.items():
         tables.setdefault(str(error), []).append(f"{SCHEMA}.{table}")
-    said = "; ".join(f"{', '.join(of)} cannot be planned: {text}" for text, of in tables.items())
+    message = "; ".join(f"{', '.join(of)} cannot be planned: {text}" for text, of in tables.items())
     first = next(iter(failures.values()))
-    return type(first)(said, **first.details)
+    return type(first)(message, **first.details)
 
 
 def _periods(session: Session, source: Source, to_load: ToLoad) -> list[Period]:

@@ -229,9 +229,9 @@ def _require_other_names(table: str, names: Iterable[str], remedy: str) -> None:
 
 def _same_in_any_case(names: Iterable[str]) -> str:
     """Return two names that differ in case alone, which BigQuery does not tell apart; or none."""
-    found: dict[str, str] = {}
+    spellings: dict[str, str] = {}
     for name in names:
-        other = found.setdefault(name.lower(), name)
+        other = spellings.setdefault(name.lower(), name)
         if other != name:
             return f"{other} and {name}"
     return ""

@@ -92,12 +92,12 @@ def test_the_doctor_and_the_plan_name_it_and_go_on_with_the_others(client, envir
             f" '{json.dumps(params)}' WHERE table_name = '{table}'",
         )
 
-    said = list(_check_registered_sources(environment))
+    diagnoses = list(_check_registered_sources(environment))
     planned = sqp_refresh("plan", "--json")
 
     message = one_line(planned)
-    assert [diagnosis.is_ok for diagnosis in said] == [False, False, True]
-    for text in (" ".join(diagnosis.message for diagnosis in said), message):
+    assert [diagnosis.is_ok for diagnosis in diagnoses] == [False, False, True]
+    for text in (" ".join(diagnosis.message for diagnosis in diagnoses), message):
         assert "sqp.bad" in text and "column 'some STRING' of" in text and "REPEATED" in text
         assert "sqp.gone" in text and "nowhere" in text
     tables = {period["table"] for period in json.loads(planned.stdout)}

@@ -176,7 +176,7 @@ def test_a_wrong_query_is_not_accepted(google, wrong):
 
 @pytest.mark.parametrize("source", REPORTS.values(), ids=REPORTS)
 def test_the_state_query_is_small(source):
-    assert len(state_query(source)) < 12_000
+    assert len(state_query(source)) < 14_000
 
 
 def with_odd_days() -> list[Row]:
