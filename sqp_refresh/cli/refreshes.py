@@ -50,13 +50,17 @@ def plan(
     settings, catalog = load_settings_and_catalog()
     tables = requested_tables(catalog, table or [], enabled_tables(settings, catalog))
     weeks = weeks_to_refresh(settings, catalog, table, first, last, force=force)
-    periods = dry_run.plan(settings, catalog, tables, weeks, force=force)
-    if json:
-        typer.echo(plan_as_json(list(periods)))
-        return
-    with console.status("comparing BigQuery with what was published ..."):
-        planned = list(periods)
-    show_plan(console, planned)
+    planned: list[dry_run.PlannedPeriod] = []
+    try:
+        with console.status("comparing BigQuery with what was published ..."):
+            for period in dry_run.plan(settings, catalog, tables, weeks, force=force):
+                planned.append(period)  # noqa: PERF402, what came before an error is kept
+    finally:
+        # Of a table that cannot be planned, the others' plan is shown first.
+        if json:
+            typer.echo(plan_as_json(planned))
+        elif planned:
+            show_plan(console, planned)
 
 
 def demo(

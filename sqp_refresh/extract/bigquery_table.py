@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 # BigQuery's names for one type, old and new.
 _ALIASES = {"INT64": "INTEGER", "FLOAT64": "FLOAT"}
+# The mode of a column that is an array. Its type is that of the elements.
+REPEATED = "REPEATED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,9 @@ def _schema_of(client: "Client", table: "Table") -> "list[SchemaField]":
 
 
 def _type(field: "SchemaField") -> str:
-    return _ALIASES.get(field.field_type, field.field_type)
+    """Return the type of a column as BigQuery names it; of one with several values a row, all."""
+    type_ = _ALIASES.get(field.field_type.upper(), field.field_type.upper())
+    return f"{REPEATED} {type_}" if (field.mode or "").upper() == REPEATED else type_
 
 
 def _check(name: str, spec: SourceSpec, types: dict[str, str], schema: dict[str, str]) -> None:
@@ -117,7 +121,8 @@ def _check(name: str, spec: SourceSpec, types: dict[str, str], schema: dict[str,
         if actual and actual not in accepted:
             raise SchemaMismatch(
                 f"column {column.title!r} of {name} is {actual}, which does not convert to "
-                f"{column.type}; expected one of {', '.join(sorted(accepted))}",
+                f"{column.type}; expected one of {', '.join(sorted(accepted))}; ask the vendor, or "
+                "read a view that converts it",
                 source_schema=schema,
             )
 

@@ -15,12 +15,16 @@ from sqp_refresh.model.tables import (
     MARKETPLACE_TITLE,
     PARENT_ASIN_TITLE,
     SourceColumn,
+    ours,
 )
 from sqp_refresh.model.types import TEXT_OF, LogicalType, logical_type
 
 MARKETPLACE_PARAMETER = "marketplace"
 TITLES_PARAMETER = "titles"
-READABLE = "readable"
+
+# Whether the values of a row could be cast, and whether it keeps its contract.
+READABLE = ours("readable")
+KEPT = ours("kept")
 
 _TYPES = {
     LogicalType.TEXT: "STRING",
@@ -31,19 +35,22 @@ _TYPES = {
     LogicalType.INSTANT: "TIMESTAMP",
 }
 _IS_FINITE = "ABS({}) < CAST('inf' AS FLOAT64)"
-_IS_WHOLE = "value = FLOOR(value) AND ABS(value) < 9223372036854775807"
+# To cast a number is to round it, and null where it is beyond INT64, infinite, or none.
+_IS_WHOLE = "SAFE_CAST({0} AS INT64) = {0}"
+# A text such as 200.0 is none that BigQuery casts to INT64.
+_WHOLE_TEXT = "SAFE_CAST(SAFE_CAST(TRIM({}) AS BIGNUMERIC) AS INT64)"
 # SAFE_CAST alone would also take hexadecimal, which Arrow is kept from reading too.
 _IS_WRITTEN = "REGEXP_CONTAINS(TRIM(value), r'^({})$') AND {}"
 _CAN_BE_CAST = {
     ("STRING", LogicalType.WHOLE): _IS_WRITTEN.format(
-        TEXT_OF[LogicalType.WHOLE], "SAFE_CAST(TRIM(value) AS INT64) IS NOT NULL"
+        TEXT_OF[LogicalType.WHOLE], f"{_WHOLE_TEXT.format('value')} IS NOT NULL"
     ),
     ("STRING", LogicalType.NUMBER): _IS_WRITTEN.format(
         TEXT_OF[LogicalType.NUMBER], _IS_FINITE.format("SAFE_CAST(TRIM(value) AS FLOAT64)")
     ),
-    ("FLOAT", LogicalType.WHOLE): _IS_WHOLE,
-    ("NUMERIC", LogicalType.WHOLE): _IS_WHOLE,
-    ("BIGNUMERIC", LogicalType.WHOLE): _IS_WHOLE,
+    ("FLOAT", LogicalType.WHOLE): _IS_WHOLE.format("value"),
+    ("NUMERIC", LogicalType.WHOLE): _IS_WHOLE.format("value"),
+    ("BIGNUMERIC", LogicalType.WHOLE): _IS_WHOLE.format("value"),
 }
 """When a value can be cast, by BigQuery's type and ours; all values can where there is no entry."""
 
@@ -105,8 +112,10 @@ def _column(source: BigQueryTable, column: SourceColumn) -> str:
         return f"IF(REGEXP_CONTAINS({name}, r'{NON_BLANK}'), {name}, {instead})"
     type_ = source.types[column.title]
     match to, type_:
-        case ((LogicalType.WHOLE | LogicalType.NUMBER), "STRING"):
-            return f"SAFE_CAST(TRIM({name}) AS {_TYPES[to]})"
+        case LogicalType.WHOLE, "STRING":
+            return _WHOLE_TEXT.format(name)
+        case LogicalType.NUMBER, "STRING":
+            return f"SAFE_CAST(TRIM({name}) AS FLOAT64)"
         case LogicalType.WHOLE, ("FLOAT" | "NUMERIC" | "BIGNUMERIC"):
             return f"SAFE_CAST({name} AS INT64)"
         case LogicalType.NUMBER, ("NUMERIC" | "BIGNUMERIC") if not source.spec.is_vendor_report:

@@ -17,11 +17,12 @@ from sqp_refresh.extract.anomalies import (
     has_shared_asins,
 )
 from sqp_refresh.extract.bigquery_table import BigQueryTable
-from sqp_refresh.extract.casts import keeps_contract, quoted
+from sqp_refresh.extract.casts import KEPT, keeps_contract, quoted
 from sqp_refresh.extract.client import call_deadline, rest_client, translated_errors
 from sqp_refresh.extract.jobs import run_query
 from sqp_refresh.extract.query_cache import PendingQuery, QueryResult, RunQueries
 from sqp_refresh.extract.sql import (
+    ROW,
     WEEK,
     as_of,
     bounds,
@@ -33,7 +34,7 @@ from sqp_refresh.extract.sql import (
 )
 from sqp_refresh.model.periods import Grain, Period
 from sqp_refresh.model.rows import OutOfReach
-from sqp_refresh.model.tables import MEASURES, OWN_COUNTS, SHARES, Origin, SourceSpec, Table
+from sqp_refresh.model.tables import MEASURES, OWN_COUNTS, SHARES, Origin, SourceSpec, Table, ours
 from sqp_refresh.model.versions import ROW_COUNT, SourceVersion
 from sqp_refresh.settings import Settings
 
@@ -43,8 +44,11 @@ if TYPE_CHECKING:
 DIGEST_PARTS = 3
 
 # Of rows with one key, one lands: of the latest date, and of those the first.
-LANDS_ON_ITS_DAY = "kept AND day_place = 1"
-LANDS = f"{LANDS_ON_ITS_DAY} AND is_latest"
+_PLACE_ON_DAY = ours("place_on_day")
+_IS_LATEST = ours("is_latest")
+LANDS_ON_ITS_DAY = f"{KEPT} AND {_PLACE_ON_DAY} = 1"
+LANDS = f"{LANDS_ON_ITS_DAY} AND {_IS_LATEST}"
+_DIGEST = ours("digest")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,27 +143,27 @@ def state_query(source: BigQueryTable) -> str:
     """
     whole = listed([column.title for column in source.columns])
     digest = f"TO_HEX(MD5(TO_JSON_STRING(STRUCT({whole}))))"
-    rows = typed_rows(source, digest=digest, **anomaly_columns(source))
-    key = [WEEK, "kept", *source.spec.key]
+    rows = typed_rows(source, **{_DIGEST: digest}, **anomaly_columns(source))
+    key = [WEEK, KEPT, *source.spec.key]
     if source.spec.is_vendor_report:
-        ranked = f"""{place([*key, "report_date"], source)} AS day_place,
-        MAX(`report_date`) OVER (PARTITION BY {listed(key)}) = `report_date` AS is_latest"""
+        ranked = f"""{place([*key, "report_date"], source)} AS {_PLACE_ON_DAY},
+        MAX(`report_date`) OVER (PARTITION BY {listed(key)}) = `report_date` AS {_IS_LATEST}"""
     else:
-        ranked = f"{place(key, source)} AS day_place, TRUE AS is_latest"
+        ranked = f"{place(key, source)} AS {_PLACE_ON_DAY}, TRUE AS {_IS_LATEST}"
     counts = ",\n    ".join(f"{e} AS {quoted(name)}" for name, e in _counted(source).items())
     query = f"""
 WITH source AS (
     {rows}
 ), judged AS (
-    SELECT *, {keeps_contract(source)} AS kept
-    FROM source
+    SELECT *, {keeps_contract(source)} AS {KEPT}
+    FROM source AS {ROW}
 ), ranked AS (
     SELECT *, {ranked}
-    FROM judged
+    FROM judged AS {ROW}
 )
 SELECT {WEEK},
     {counts}
-FROM ranked
+FROM ranked AS {ROW}
 GROUP BY {WEEK}"""
     return _with_short_names(source.spec, query)
 
@@ -214,12 +218,12 @@ _DIGESTS = {f"digest_{1 + 8 * part}": 1 + 8 * part for part in range(DIGEST_PART
 
 def _counted(source: BigQueryTable) -> dict[str, str]:
     counted = {
-        name: f"SUM(CAST(CONCAT('0x', SUBSTR(`digest`, {start}, 8)) AS INT64))"
+        name: f"SUM(CAST(CONCAT('0x', SUBSTR({_DIGEST}, {start}, 8)) AS INT64))"
         for name, start in _DIGESTS.items()
     }
     counted |= {
         "source_rows": "COUNT(*)",
-        "broken": "COUNTIF(NOT kept)",
+        "broken": f"COUNTIF(NOT {KEPT})",
         "landing": f"COUNTIF({LANDS})",
     }
     counted |= anomaly_counts(source)
@@ -228,7 +232,7 @@ def _counted(source: BigQueryTable) -> dict[str, str]:
 
 def _report_totals(spec: SourceSpec) -> dict[str, str]:
     """Return keys and sums of the vendor's report, and how many shares look like which scale."""
-    counted = key_counts(spec) | {"distinct_asins": "COUNT(DISTINCT IF(kept, `asin`, NULL))"}
+    counted = key_counts(spec) | {"distinct_asins": f"COUNT(DISTINCT IF({KEPT}, `asin`, NULL))"}
     for prefix, lands in (("week", LANDS), ("day", LANDS_ON_ITS_DAY)):
         counted |= {
             f"{prefix}_{count}": f"COALESCE(SUM(IF({lands}, {quoted(count)}, 0)), 0)"

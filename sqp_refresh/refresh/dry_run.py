@@ -4,13 +4,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from sqp_refresh.errors import RefreshError
 from sqp_refresh.extract.query_cache import RunQueries
 from sqp_refresh.extract.source import BigQuerySource
 from sqp_refresh.ledger.decide import Decision, ReloadReason, decide
 from sqp_refresh.ledger.ledger import published_periods
 from sqp_refresh.ledger.verdicts import periods_to_repair
 from sqp_refresh.model.periods import Period
-from sqp_refresh.model.tables import Table
+from sqp_refresh.model.tables import SCHEMA, Table
 from sqp_refresh.postgres.session import Session, connect
 from sqp_refresh.refresh.sources import Source, source_for, versions_to_compare
 from sqp_refresh.registry.catalog import Catalog
@@ -52,25 +53,50 @@ def plan(
     """Say what refreshing these tables over these weeks would do, parents first.
 
     Raises:
-        RefreshError: Postgres or BigQuery cannot be asked.
+        RefreshError: Postgres cannot be asked; or BigQuery cannot about some of the tables, which
+            are named, and then this comes after all that the others would do.
     """
     requested, as_of, queries = set(names), datetime.now(UTC), RunQueries()
     to_load: ToLoad = {}
+    failures: dict[str, RefreshError] = {}
     with connect(settings.database_url) as session:
         for table in catalog.tables.values():
             if table.name not in requested:
                 continue
             source = source_for(settings, table, weeks, as_of, queries=queries)
-            periods = _periods(session, source, to_load)
-            to_repair = periods_to_repair(session, table)
-            # No transaction stands idle while BigQuery answers.
-            session.rollback()
-            versions = versions_to_compare(session, source, periods, to_repair)
-            decisions = decide(session, table, versions, force=force)
-            session.rollback()
-            planned = list(_planned(source, decisions, to_load))
+            try:
+                planned = _plan_table(session, source, to_load, force=force)
+            except RefreshError as error:
+                session.rollback()
+                failures[table.name] = error
+                continue
             to_load[table.name] = [entry.period for entry in planned if entry.reason.loads]
             yield from planned
+    if failures:
+        raise _together(failures)
+
+
+def _plan_table(
+    session: Session, source: Source, to_load: ToLoad, *, force: bool
+) -> list[PlannedPeriod]:
+    periods = _periods(session, source, to_load)
+    to_repair = periods_to_repair(session, source.table)
+    # No transaction stands idle while BigQuery answers.
+    session.rollback()
+    versions = versions_to_compare(session, source, periods, to_repair)
+    decisions = decide(session, source.table, versions, force=force)
+    session.rollback()
+    return list(_planned(source, decisions, to_load))
+
+
+def _together(failures: Mapping[str, RefreshError]) -> RefreshError:
+    """Return one error for those of several tables; what is said of some of them is said once."""
+    tables: dict[str, list[str]] = {}
+    for table, error in failures.items():
+        tables.setdefault(str(error), []).append(f"{SCHEMA}.{table}")
+    message = "; ".join(f"{', '.join(of)} cannot be planned: {text}" for text, of in tables.items())
+    first = next(iter(failures.values()))
+    return type(first)(message, **first.details)
 
 
 def _periods(session: Session, source: Source, to_load: ToLoad) -> list[Period]:

@@ -16,6 +16,7 @@ from sqp_refresh.extract.aggregate_result import Excerpt
 from sqp_refresh.extract.client import rest_client
 from sqp_refresh.extract.query_cache import RunQueries, run_in_thread
 from sqp_refresh.extract.source import BigQuerySource
+from sqp_refresh.extract.sql import TABLE, WEEK
 from sqp_refresh.model.periods import Period
 from sqp_refresh.model.rows import PeriodRows, SourceBatches, SqlRows
 from sqp_refresh.model.tables import (
@@ -177,7 +178,7 @@ def test_a_plan_bills_both_queries_where_the_tables_need_other_weeks(environment
 
 
 def test_of_a_result_table_only_what_is_wanted_is_read(environment, monkeypatch):
-    result = pa.table({"table_name": ["daily_sqp_data"], "asin": ["B000000001"]})
+    result = pa.table({TABLE: ["daily_sqp_data"], "asin": ["B000000001"]})
     storage = FakeStorage(result)
     made = {"projectId": "p", "datasetId": "d", "tableId": "result"}
     job = QueryJob.from_api_repr(
@@ -197,8 +198,8 @@ def test_of_a_result_table_only_what_is_wanted_is_read(environment, monkeypatch)
 
     (asked_for,) = (request.read_session for request in storage.sessions)
     assert asked_for.table == "projects/p/datasets/d/tables/result"
-    assert asked_for.read_options.row_restriction == "table_name = 'daily_sqp_data'"
-    selected = ["table_name", "week_start", "report_date", "marketplace", "asin"]
+    assert asked_for.read_options.row_restriction == f"{TABLE} = 'daily_sqp_data'"
+    selected = [TABLE, WEEK, "report_date", "marketplace", "asin"]
     assert list(asked_for.read_options.selected_fields)[:5] == selected
 
 

@@ -2,11 +2,12 @@
 
 from contextlib import closing
 
+from sqp_refresh.errors import RefreshError
 from sqp_refresh.extract.bigquery_table import BigQueryTable, describe
 from sqp_refresh.extract.client import rest_client, start_query, storage_client, translated_errors
 from sqp_refresh.extract.sql import count_query
 from sqp_refresh.extract.storage_read import open_session
-from sqp_refresh.model.tables import SQP_REPORT
+from sqp_refresh.model.tables import SCHEMA, SQP_REPORT, Table
 from sqp_refresh.settings import Settings
 
 
@@ -19,6 +20,22 @@ def check_columns(settings: Settings) -> str:
     source = _describe_source(settings)
     kind = "table" if source.is_table else "view"
     return f"{source.name} has every column that is needed, as a {kind}"
+
+
+def check_registered_source(settings: Settings, table: Table) -> str:
+    """Return a message that the source of a registered table has every column that is needed.
+
+    Raises:
+        RefreshError: it cannot be seen, or lacks a column; the message names the table.
+    """
+    assert table.source and table.source.name, "it is filled from a table that somebody named"
+    name = settings.source_named(table.source.name)
+    try:
+        with translated_errors(name), closing(rest_client(settings)) as client:
+            describe(client, name, table.source, None)
+    except RefreshError as error:
+        raise type(error)(f"{SCHEMA}.{table.name}: {error}", **error.details) from None
+    return f"{name} has every column that {SCHEMA}.{table.name} needs"
 
 
 def check_query(settings: Settings) -> str:

@@ -1,6 +1,7 @@
 """Look for what would make a refresh fail, before it does."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from sqp_refresh.errors import RefreshError
 from sqp_refresh.monitoring.doctor import bigquery_checks, foreign_code, postgres_checks
@@ -9,6 +10,7 @@ from sqp_refresh.monitoring.orchestrator import Orchestrator
 from sqp_refresh.postgres.migrate import newest_revision, require_newest_revision
 from sqp_refresh.postgres.session import Session, connect
 from sqp_refresh.registry.catalog import Catalog, read_catalog
+from sqp_refresh.registry.refresh_config import read_registrations
 from sqp_refresh.settings import Settings
 
 
@@ -26,6 +28,7 @@ def run_checkup(orchestrator: Orchestrator) -> list[Diagnosis]:
         Diagnosis("settings", True, "every setting is well formed"),
         *_check_postgres(settings),
         *_check_bigquery(settings),
+        *_check_registered_sources(settings),
         *_check_orchestrator(orchestrator),
     ]
     # What the registry and the code location both have to say is said once.
@@ -78,6 +81,18 @@ def _check_bigquery(settings: Settings) -> Iterator[Diagnosis]:
     if columns.is_ok:
         yield diagnose("bigquery query", lambda: bigquery_checks.check_query(settings))
         yield diagnose("bigquery read", lambda: bigquery_checks.check_storage_read(settings))
+
+
+def _check_registered_sources(settings: Settings) -> Iterator[Diagnosis]:
+    """Check the sources of the tables that operators registered, where they are refreshed."""
+    catalog = read_catalog(settings)
+    if not catalog.registered:
+        return
+    with connect(settings.database_url) as session:
+        registrations = read_registrations(session)
+    for name in filter(lambda name: registrations[name].is_enabled, catalog.registered):
+        check = partial(bigquery_checks.check_registered_source, settings, catalog.table(name))
+        yield diagnose("bigquery", check)
 
 
 def _check_orchestrator(orchestrator: Orchestrator) -> Iterator[Diagnosis]:
