@@ -25,6 +25,7 @@ from sqp_refresh.model.error_reasons import READ_ONLY_SQLSTATE, reason_of_sqlsta
 from sqp_refresh.model.tables import SCHEMA, Table
 from sqp_refresh.model.text import listing
 from sqp_refresh.monitoring.views import read_freshness
+from sqp_refresh.postgres import encoding
 from sqp_refresh.postgres.session import DEADLINES, Session, connect
 
 SKEW_S = 30
@@ -137,10 +138,13 @@ def check_pooler(database_url: str) -> str:
         (first,) = session.fetch_one(_SERVER_PROCESS)
         session.commit()
         # A pooler gives the connection that is free now to the next transaction, the other
-        # session's. While that one is open, the first session has to get another connection.
+        # session's. Where it does not, that one keeps the first session from the connection it had.
         (taken,) = other.fetch_one(_SERVER_PROCESS)
-        (second,) = session.fetch_one(_SERVER_PROCESS)
-    if first == taken or first != second:
+        is_pooled = first == taken
+        if not is_pooled:
+            (second,) = session.fetch_one(_SERVER_PROCESS)
+            is_pooled = first != second
+    if is_pooled:
         return (
             "transactions are pooled, which works: whatever a refresh sets, locks or stages ends "
             "with its transaction"
@@ -163,6 +167,15 @@ def check_writable(session: Session) -> str:
             f"{reason_of_sqlstate(READ_ONLY_SQLSTATE).remedy}"
         )
     return "the database takes writes"
+
+
+def check_encoding(session: Session) -> str:
+    """Return a message that the database is encoded in UTF8.
+
+    Raises:
+        SettingsError: it is not, so that some search queries cannot be stored.
+    """
+    return encoding.require_utf8(*session.fetch_one(encoding.QUERY))
 
 
 def check_timeouts(session: Session) -> str:
