@@ -44,6 +44,7 @@ def check_postgres(settings: Settings) -> Iterator[Diagnosis]:
         return
     catalog, url = read_catalog(settings), settings.database_url
     yield from _check_registry(catalog)
+    first_week = settings.REFRESH_START_DATE
     tables, loaded = list(catalog.tables), catalog.tables.values()
     checks: dict[str, Callable[[Session], str]] = {
         "encoding": postgres_checks.check_encoding,
@@ -53,6 +54,7 @@ def check_postgres(settings: Settings) -> Iterator[Diagnosis]:
         "timeouts": postgres_checks.check_timeouts,
         "disk": postgres_checks.check_disk,
         "clock": postgres_checks.check_clock,
+        "columns": lambda session: postgres_checks.check_columns(session, first_week),
         "indexes": postgres_checks.check_indexes,
         "triggers": lambda session: postgres_checks.check_triggers(session, loaded),
         "tables": postgres_checks.check_first_refreshes,
