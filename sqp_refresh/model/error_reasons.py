@@ -242,6 +242,8 @@ SQLSTATES: Mapping[str, ErrorReason] = {
     "0A": ErrorReason(RefreshError, "check that the server is Postgres 15 or newer"),
     "21": _VALUE,
     "22": _VALUE,
+    # A character that the database's encoding has not.
+    "22P05": ErrorReason(DataError, "move to a database in UTF8, as `sqp-refresh doctor` says"),
     "23": ErrorReason(DataError, "check the row in the source"),
     "23505": ErrorReason(DuplicateKey, "check the row in the source"),
     READ_ONLY_SQLSTATE: ErrorReason(

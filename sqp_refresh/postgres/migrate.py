@@ -27,6 +27,7 @@ from sqp_refresh.errors import (
     one_line,
 )
 from sqp_refresh.model.tables import SCHEMA
+from sqp_refresh.postgres import encoding
 from sqp_refresh.postgres.session import SET_SEARCH_PATH, address_of
 from sqp_refresh.postgres.sqlstate import as_refresh_error, unreachable
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 _PLACES = (Path(__file__).parents[1] / "migrations", Path(__file__).parents[2] / "migrations")
 FOLDER = _PLACES[0] if _PLACES[0].is_dir() else _PLACES[1]
 PROLOGUE = FOLDER / "prologue.sql"
+ENCODING = FOLDER / "encoding.sql"
 EPILOGUE = FOLDER / "epilogue.sql"
 
 _log = logging.getLogger(__name__)
@@ -58,9 +60,11 @@ def upgrade(database_url: str, revision: str = "head") -> list[str]:
         Unavailable: nothing answers at the address.
         AccessDenied: the user or password is wrong, or the user may not create the schema.
         NotFound: there is no such database, or no such revision.
+        SettingsError: the database is not encoded in UTF8.
         Permanent: the schema already has a table or function of the same name.
     """
     with _transaction(database_url) as connection:
+        encoding.require_utf8(*connection.exec_driver_sql(encoding.QUERY).one())
         return _run_alembic("upgrade", connection, revision)
 
 

@@ -44,9 +44,6 @@ _KEEPALIVE = {
 SET_SEARCH_PATH = "SET LOCAL search_path TO pg_catalog, pg_temp"
 """The first statement of every transaction; it looks up no function or operator itself."""
 
-# Whatever the server's default is: who waits for a lock has to see what was done meanwhile.
-_BEGIN = sql.SQL("BEGIN ISOLATION LEVEL READ COMMITTED; " + SET_SEARCH_PATH)
-
 # Nothing waits for ever. These are set in each transaction, not once for the session, because a
 # connection pooler may run each transaction on another connection.
 DEADLINES = {
@@ -59,21 +56,40 @@ DEADLINES = {
 _SINCE = {"transaction_timeout": 170_000}
 """The first version of the server that has a parameter, where it is not the oldest."""
 _TIMES = {"TimeZone": "UTC", "DateStyle": "ISO"}
-# A server, a database or a role may have other defaults for what statements and values mean.
+# A server, a database or a role may have other defaults for what statements and values mean, for
+# how they are printed, and for what is created.
 _MEANING = _TIMES | {
     "IntervalStyle": "postgres",
     "array_nulls": "on",
     "bytea_output": "hex",
+    # What the connection asked for, a pooler may not have told each of its connections.
+    "client_encoding": "UTF8",
+    "default_table_access_method": "heap",
+    # An error ends the statement, and not the connection.
+    "exit_on_error": "off",
     "extra_float_digits": "1",
+    # A value of type money is read by the rules of the locale.
+    "lc_monetary": "C",
+    "lc_numeric": "C",
+    "lc_time": "C",
     "quote_all_identifiers": "off",
+    "row_security": "on",
     "standard_conforming_strings": "on",
     "transform_null_equals": "off",
+    "xmloption": "content",
 }
 # The week of a large agency is compared in memory. No statement runs often enough to be worth the
 # time that compiling it takes.
 _PLANNING = {"work_mem": "64MB", "jit": "off"}
 
 _SET_LOCAL = sql.SQL("SET LOCAL {} TO {}")
+_SET_MEANING = [
+    _SET_LOCAL.format(sql.Identifier(name), sql.Literal(value)) for name, value in _MEANING.items()
+]
+# Whatever the server's default is: who waits for a lock has to see what was done meanwhile.
+_BEGIN = sql.SQL("; ").join(
+    [sql.SQL("BEGIN ISOLATION LEVEL READ COMMITTED"), sql.SQL(SET_SEARCH_PATH), *_SET_MEANING]
+)
 _REPEATABLE_READ = sql.SQL("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
 # What every INSERT, UPDATE and DELETE takes; it keeps out no reader and no writer.
 _LOCK_DEFINITION = sql.SQL("LOCK TABLE {} IN ROW EXCLUSIVE MODE")
@@ -179,7 +195,7 @@ class Session:
                 that is so, beside what they write themselves. To write to a row that somebody else
                 has written since is a `WriteConflict`.
         """
-        settings = DEADLINES | _PLANNING | _MEANING
+        settings = DEADLINES | _PLANNING
         if not synchronous_commit:
             settings = settings | {"synchronous_commit": "off"}
         try:
@@ -213,7 +229,7 @@ class Session:
             connection.execute(sql.SQL("; ").join(begin))
 
     def _begin_unless_begun(self) -> None:
-        """Begin a transaction that looks for names in Postgres itself only."""
+        """Begin a transaction in which names and values mean what they do in Postgres itself."""
         if self._connection.info.transaction_status is TransactionStatus.IDLE:
             self._connection.execute(_BEGIN)
 

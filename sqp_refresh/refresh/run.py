@@ -70,7 +70,7 @@ def _attempt(database_url: str, lock: TableLock, state: RefreshState) -> Refresh
         if _is_first_load(state.plan):
             indexes.drop_for_bulk_load(session, state.table)
         load_periods(session, state)
-        indexes.build_dropped(session, state.table)
+        state.index_warnings = indexes.build_dropped(session, state.table)
         with session.transaction():
             result = _finish(session, state)
     if result.rejection:

@@ -1,9 +1,9 @@
 """Look for what would make a refresh fail, before it does."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
-from sqp_refresh.errors import RefreshError
+from sqp_refresh.errors import NotFound, RefreshError
 from sqp_refresh.monitoring.doctor import bigquery_checks, foreign_code, postgres_checks
 from sqp_refresh.monitoring.doctor.diagnosis import Diagnosis, diagnose
 from sqp_refresh.monitoring.orchestrator import Orchestrator
@@ -26,7 +26,7 @@ def run_checkup(orchestrator: Orchestrator) -> list[Diagnosis]:
         return [Diagnosis("settings", False, str(error))]
     diagnoses = [
         Diagnosis("settings", True, "every setting is well formed"),
-        *_check_postgres(settings),
+        *check_postgres(settings),
         *_check_bigquery(settings),
         *_check_registered_sources(settings),
         *_check_orchestrator(orchestrator),
@@ -35,25 +35,43 @@ def run_checkup(orchestrator: Orchestrator) -> list[Diagnosis]:
     return list(dict.fromkeys(diagnoses))
 
 
-def _check_postgres(settings: Settings) -> Iterator[Diagnosis]:
+def check_postgres(settings: Settings) -> Iterator[Diagnosis]:
+    """Run the checks of Postgres one by one; no transaction stays open between two of them.
+
+    Behind a small pool, one that stays open would keep a connection from the next check.
+    """
     schema = diagnose("postgres", lambda: _check_schema(settings))
     yield schema
     if not schema.is_ok:
         return
     catalog, url = read_catalog(settings), settings.database_url
     yield from _check_registry(catalog)
+    first_week = settings.REFRESH_START_DATE
+    tables, loaded = list(catalog.tables), catalog.tables.values()
+    checks: dict[str, Callable[[Session], str]] = {
+        "encoding": postgres_checks.check_encoding,
+        "privileges": lambda session: _check_rights(session, tables),
+        "search path": foreign_code.check_search_path,
+        "pooler": lambda _: postgres_checks.check_pooler(url),
+        "timeouts": postgres_checks.check_timeouts,
+        "disk": postgres_checks.check_disk,
+        "clock": postgres_checks.check_clock,
+        "columns": lambda session: postgres_checks.check_columns(session, first_week),
+        "indexes": postgres_checks.check_indexes,
+        "triggers": lambda session: postgres_checks.check_triggers(session, loaded),
+        "tables": postgres_checks.check_first_refreshes,
+    }
     with connect(url) as session:
-        tables = list(catalog.tables)
-        yield diagnose("privileges", lambda: _check_rights(session, tables))
-        yield diagnose("search path", lambda: foreign_code.check_search_path(session))
-        yield diagnose("pooler", lambda: postgres_checks.check_pooler(url))
-        yield diagnose("timeouts", lambda: postgres_checks.check_timeouts(session))
-        yield diagnose("disk", lambda: postgres_checks.check_disk(session))
-        yield diagnose("clock", lambda: postgres_checks.check_clock(session))
-        yield diagnose("indexes", lambda: postgres_checks.check_indexes(session))
-        loaded = catalog.tables.values()
-        yield diagnose("triggers", lambda: postgres_checks.check_triggers(session, loaded))
-        yield diagnose("tables", lambda: postgres_checks.check_first_refreshes(session))
+        for subject, check in checks.items():
+            yield diagnose(subject, partial(_check_alone, session, check))
+
+
+def _check_alone(session: Session, check: Callable[[Session], str]) -> str:
+    """Run a check in transactions of its own; one that it left open ends with it."""
+    try:
+        return check(session)
+    finally:
+        session.rollback()
 
 
 def _check_rights(session: Session, tables: Sequence[str]) -> str:
@@ -63,7 +81,13 @@ def _check_rights(session: Session, tables: Sequence[str]) -> str:
 
 
 def _check_schema(settings: Settings) -> str:
-    require_newest_revision(settings.database_url)
+    try:
+        require_newest_revision(settings.database_url)
+    except NotFound:
+        # To migrate, as the message says, would be refused for the encoding.
+        with connect(settings.database_url) as session:
+            postgres_checks.check_encoding(session)
+        raise
     return f"schema sqp is at {newest_revision()}, as this release needs it"
 
 
