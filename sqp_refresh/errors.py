@@ -3,7 +3,8 @@
 RefreshError
 ├── Transient            another attempt may succeed
 │   ├── Unavailable      BigQuery or Postgres cannot be reached, or took too long to answer
-│   │   └── TooEarly     the source had no state yet at the instant of the run
+│   │   ├── TooEarly     the source had no state yet at the instant of the run
+│   │   └── Unreachable  nobody answers at the address, so that nothing can be told
 │   ├── QuotaExceeded    BigQuery accepts no more for now
 │   ├── Busy             another refresh of the table is running
 │   ├── WriteConflict    somebody else has written to the same rows meanwhile
@@ -75,6 +76,10 @@ class Unavailable(Transient):
 
 class TooEarly(Unavailable):
     """The source had no state yet at the instant of the run: it was made, or made anew, since."""
+
+
+class Unreachable(Unavailable):
+    """Nobody answers at the address, so that nothing can be told of what is there."""
 
 
 class QuotaExceeded(Transient):
