@@ -28,6 +28,8 @@ exception is a defect in the code, and is not tried again either.
 from enum import StrEnum
 from typing import Any, ClassVar
 
+from sqp_refresh.model.text import printable
+
 
 class Kind(StrEnum):
     """The kind of a failure, as an audit row names it in `error_details`."""
@@ -60,7 +62,7 @@ class RefreshError(Exception):
             message: What went wrong, and the remedy, in one line.
             details: Values for the audit log, which JSON must be able to hold.
         """
-        super().__init__(message)
+        super().__init__(printable(message.replace("\n", " ")))
         self.details: dict[str, Any] = details
 
 
@@ -169,4 +171,5 @@ def kind_of(error: BaseException) -> Kind:
 
 def one_line(error: BaseException) -> str:
     """Return the first line of an error's message, which is the part that an operator needs."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__).strip()
+    first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return printable(first.strip())

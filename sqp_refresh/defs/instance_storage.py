@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from sqp_refresh.errors import Unreachable, one_line
 
-Answer = TypeVar("Answer")
+Value = TypeVar("Value")
 
 DEADLINE_S = 30
 """A server that does not answer would be waited for by the drivers, several times, for minutes."""
@@ -25,7 +25,7 @@ DEADLINE_S = 30
 _UNSET = re.compile(r'environment variable "\w+"')
 
 
-def ask_instance(question: Callable[[dg.DagsterInstance], Answer]) -> Answer:
+def ask_instance(question: Callable[[dg.DagsterInstance], Value]) -> Value:
     """Open the instance of DAGSTER_HOME, and return what it answers.
 
     Args:
@@ -34,7 +34,7 @@ def ask_instance(question: Callable[[dg.DagsterInstance], Answer]) -> Answer:
     Raises:
         Unreachable: its storage cannot be read, or did not answer in time.
     """
-    answers: list[Answer] = []
+    answers: list[Value] = []
     errors: list[Exception] = []
 
     def ask() -> None:

@@ -27,6 +27,7 @@ from sqp_refresh.errors import (
     one_line,
 )
 from sqp_refresh.model.tables import SCHEMA
+from sqp_refresh.model.text import printable
 from sqp_refresh.postgres.session import SET_SEARCH_PATH, address_of
 from sqp_refresh.postgres.sqlstate import as_refresh_error, unreachable
 
@@ -217,7 +218,9 @@ def _connect(database_url: str) -> psycopg.Connection:
         connection = psycopg.connect(conninfo.make_conninfo("", **address), prepare_threshold=None)
     except psycopg.Error as error:
         raise unreachable(one_line(error), address) from None
-    connection.add_notice_handler(lambda notice: _log.warning(notice.message_primary))
+    connection.add_notice_handler(
+        lambda notice: _log.warning(printable(notice.message_primary or ""))
+    )
     # A migration that waited for another one must see what that one did.
     connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
     # SQLAlchemy asks the server for its version and more, in a transaction that is begun here.
