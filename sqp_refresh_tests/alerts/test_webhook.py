@@ -248,7 +248,8 @@ def test_a_host_that_is_no_name_is_said_to_be_none(receiver):
     assert post("http://a\u2615\u0378.example/") == DeliveryResult(
         "has a host name that is none", is_final=True
     )
-    assert post(f"http://{'ü' * 80}.example/").error.startswith("cannot be reached: no address of")
+    unknown = str(post(f"http://{'ü' * 80}.example/").error)
+    assert unknown.startswith("cannot be reached: no address of")
 
 
 def test_digits_that_are_not_ascii_are_an_address(receiver, monkeypatch):

@@ -17,7 +17,7 @@ POSTGRES = (
     "storage: {{postgres: {{postgres_db: "
     "{{hostname: {}, db_name: d, username: u, password: {}}}}}}}"
 )
-SAID = "Dagster's own storage cannot be used: "
+PREFIX = "Dagster's own storage cannot be used: "
 
 
 @pytest.fixture
@@ -43,7 +43,9 @@ def reason(home: Path) -> str:
     assert str(asked.value) == str(opened.value)
     assert "\n" not in str(asked.value)
     assert "hunter2" not in str(asked.value)
-    return str(asked.value).removeprefix(SAID).partition("; check dagster.yaml in DAGSTER_HOME")[0]
+    return (
+        str(asked.value).removeprefix(PREFIX).partition("; check dagster.yaml in DAGSTER_HOME")[0]
+    )
 
 
 @pytest.mark.parametrize(
@@ -108,7 +110,7 @@ def test_what_else_was_found_is_shown(migrated_database, home, monkeypatch):
     (schedule,) = [line for line in lines if line["name"] == "on_schedule"]
     said = [problem["said"] for problem in schedule["problems"]]
     assert (status.returncode, schedule["answer"], len(lines)) == (2, None, 6)
-    assert said[0].startswith(f"{SAID}file is not a database; ")
+    assert said[0].startswith(f"{PREFIX}file is not a database; ")
     assert any(line.startswith("no night has taken") for line in said)
     diagnoses = json.loads(checkup.stdout)
     assert checkup.returncode == 2
