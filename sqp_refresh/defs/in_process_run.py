@@ -112,7 +112,10 @@ def _message(error: SerializableErrorInfo | None) -> str:
     """Return the message of the error that caused the others."""
     while error and error.cause:
         error = error.cause
-    return error.message.strip() if error else "no word of why"
+    if error is None:
+        return "no word of why"
+    # Dagster puts the name of the class before it.
+    return error.message.strip().rpartition(f"{error.cls_name}: ")[2]
 
 
 def _instance() -> AbstractContextManager[dg.DagsterInstance]:

@@ -202,11 +202,7 @@ class Session:
         begin: list[sql.Composable] = [] if is_begun else [_BEGIN]
         if writes_to is not None:
             begin.append(_REPEATABLE_READ)
-        begin += [
-            _SET_LOCAL.format(sql.Identifier(name), sql.Literal(value))
-            for name, value in settings.items()
-            if connection.info.server_version >= _SINCE.get(name, 0)
-        ]
+        begin += _set_local(settings, connection.info.server_version)
         if writes_to is not None:
             begin.append(_LOCK_DEFINITION.format(writes_to))
         with translated_errors():
@@ -270,6 +266,21 @@ def _set_up(connection: psycopg.Connection[Any]) -> None:
     ]
     with translated_errors():
         connection.execute(sql.SQL("; ").join(statements))
+
+
+def set_deadlines(connection: psycopg.Connection[Any]) -> None:
+    """Set deadlines, and what statements mean, in a transaction that somebody else has begun."""
+    statements = _set_local(DEADLINES | _MEANING, connection.info.server_version)
+    connection.execute(sql.SQL("; ").join(statements))
+
+
+def _set_local(settings: Mapping[str, str], server_version: int) -> list[sql.Composable]:
+    """Return the statements that set parameters, as far as the server has them."""
+    return [
+        _SET_LOCAL.format(sql.Identifier(name), sql.Literal(value))
+        for name, value in settings.items()
+        if server_version >= _SINCE.get(name, 0)
+    ]
 
 
 def address_of(database_url: str, connect_timeout_s: int = CONNECT_TIMEOUT_S) -> dict[str, Any]:

@@ -86,18 +86,18 @@ def test_a_storage_that_does_not_answer_is_left_at_the_deadline(home, monkeypatc
 
 
 @pytest.mark.parametrize(
-    ("driver", "said"),
+    ("driver", "expected"),
     [
         ("connection to server failed: refused\n\tIs it running?", "to server failed: refused;"),
         ('could not translate host name "ter2@host"', "used: Exception;"),
     ],
 )
-def test_a_server_that_is_away_is_told_by_its_driver(driver, said):
+def test_a_server_that_is_away_is_told_by_its_driver(driver, expected):
     error = DagsterPostgresException("too many retries for DB connection")
     error.__cause__ = OperationalError("SELECT", {}, Exception(driver))
     error.__cause__.__cause__ = Exception(driver)
 
-    assert said in str(unreadable(error))
+    assert expected in str(unreadable(error))
 
 
 def test_what_else_was_found_is_shown(migrated_database, home, monkeypatch):
@@ -108,16 +108,16 @@ def test_what_else_was_found_is_shown(migrated_database, home, monkeypatch):
 
     lines = json.loads(status.stdout)["lines"]
     (schedule,) = [line for line in lines if line["name"] == "on_schedule"]
-    said = [problem["said"] for problem in schedule["problems"]]
+    messages = [problem["said"] for problem in schedule["problems"]]
     assert (status.returncode, schedule["answer"], len(lines)) == (2, None, 6)
-    assert said[0].startswith(f"{PREFIX}file is not a database; ")
-    assert any(line.startswith("no night has taken") for line in said)
+    assert messages[0].startswith(f"{PREFIX}file is not a database; ")
+    assert any(line.startswith("no night has taken") for line in messages)
     diagnoses = json.loads(checkup.stdout)
     assert checkup.returncode == 2
-    assert [row["said"] for row in diagnoses if row["about"] == "daemon"] == said[:1]
+    assert [row["said"] for row in diagnoses if row["about"] == "daemon"] == messages[:1]
     assert {"privileges", "disk", "code location"} < {
         row["about"] for row in diagnoses if row["ok"]
     }
 
-    assert one_line(sqp_refresh("refresh", "--table", "weekly_summary")).endswith(said[0])
+    assert one_line(sqp_refresh("refresh", "--table", "weekly_summary")).endswith(messages[0])
     assert sqp_refresh("dashboard").returncode == 0
