@@ -337,8 +337,8 @@ _REFUSED_ADDRESS = ErrorReason(
 
 _HOST = ErrorReason(
     Unreachable,
-    "check the host in DATABASE_URL, and this machine's network: a database of Supabase has an "
-    "IPv6 address only, its poolers have IPv4, too",
+    "check that it is up, the host in DATABASE_URL and this machine's network: a database of "
+    "Supabase has an IPv6 address only, its poolers have IPv4, too",
 )
 
 REFUSALS = (
