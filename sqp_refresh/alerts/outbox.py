@@ -16,7 +16,7 @@ from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from sqp_refresh.model.events import Event
-from sqp_refresh.model.text import utc_minute
+from sqp_refresh.model.text import printable, utc_minute
 from sqp_refresh.postgres.session import Session
 from sqp_refresh.settings import Settings
 
@@ -101,7 +101,7 @@ class Alert:
             "event": self.event,
             "severity": self.event.severity,
             "table_name": self.table,
-            "error_message": self.message,
+            "error_message": self.message and printable(self.message),
             "audit_log_id": self.audit_log_id,
             "run_id": self.run_id,
             "occurred_at": self.at.isoformat(),

@@ -4,21 +4,30 @@ import uuid
 from collections.abc import Sequence
 from contextlib import nullcontext
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from sqp_refresh.errors import SettingsError
 from sqp_refresh.extract.query_cache import RunQueries
 from sqp_refresh.model.periods import Period, finished_weeks, weeks_between
-from sqp_refresh.model.text import listing
+from sqp_refresh.model.text import listing, printable
 from sqp_refresh.refresh.lookback import default_weeks, periods_outside, weeks_of_periods
 from sqp_refresh.refresh.sources import prefetch_versions
 from sqp_refresh.registry.catalog import Catalog, read_catalog
 from sqp_refresh.settings import Settings
 
-console = Console()
+
+class _Terminal(Console):
+    """A terminal that shows the control characters of what it prints, and does not obey them."""
+
+    def render_str(self, text: str, **options: Any) -> Text:  # noqa: ANN401, as rich has it
+        return super().render_str(printable(text), **options)
+
+
+console = _Terminal()
 
 Tables = Annotated[
     list[str] | None, typer.Option("--table", help="Table, may be repeated; all by default.")
@@ -123,8 +132,8 @@ def weeks_to_refresh(
     for name, periods in published.items():
         if outside := periods_outside(weeks, periods, catalog.table(name).grain):
             typer.echo(
-                f"{name}: {listing(outside)} left out, which lies before REFRESH_START_DATE "
-                f"{settings.REFRESH_START_DATE}",
+                f"{printable(name)}: {listing(outside)} left out, which lies before "
+                f"REFRESH_START_DATE {settings.REFRESH_START_DATE}",
                 err=True,
             )
     return weeks

@@ -20,6 +20,7 @@ from sqp_refresh.errors import (
     SchemaMismatch,
     SettingsError,
     Unavailable,
+    Unreachable,
     one_line,
 )
 from sqp_refresh.model.error_reasons import (
@@ -257,6 +258,6 @@ def _out_of_reach(error: Exception, subject: str) -> RefreshError:
     by_words = reason_in(str(error), BIGQUERY_WORDS)
     if by_words:
         return _error(by_words, subject, type(error).__name__)
-    return Unavailable(
+    return Unreachable(
         f"BigQuery cannot be reached for {subject} ({type(error).__name__}); try again later"
     )

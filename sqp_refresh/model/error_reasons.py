@@ -27,6 +27,7 @@ from sqp_refresh.errors import (
     TooEarly,
     Transient,
     Unavailable,
+    Unreachable,
     WriteConflict,
 )
 
@@ -307,6 +308,7 @@ POOLER_WORDS = (
     Words("Wrong password", _LOGIN),
     Words("max clients reached", _CONNECTIONS),
     Words("Max client connections reached", _CONNECTIONS),
+    Words("unable to check out", _CONNECTIONS),
     # PgBouncer.
     Words("no such user", _LOGIN),
     Words("no such database", _DATABASE),
@@ -335,8 +337,19 @@ _REFUSED_ADDRESS = ErrorReason(
     "encryption",
 )
 
+_HOST = ErrorReason(
+    Unreachable,
+    "check that it is up, the host in DATABASE_URL and this machine's network: a database of "
+    "Supabase has an IPv6 address only, its poolers have IPv4, too",
+)
+
 REFUSALS = (
-    # libpq itself, whose words are English.
+    # libpq itself and the system, whose words are English.
+    Words("Network is unreachable", _HOST),
+    Words("No route to host", _HOST),
+    Words("Cannot assign requested address", _HOST),
+    Words("could not translate host name", _HOST),
+    Words("failed to resolve host", _HOST),
     Words("server does not support SSL", _NO_SSL),
     Words("certificate verify failed", _CERTIFICATE),
     Words("root certificate file", _CERTIFICATE),

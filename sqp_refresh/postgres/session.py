@@ -18,6 +18,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import RowFactory, tuple_row
 
 from sqp_refresh.errors import RefreshError
+from sqp_refresh.postgres.answer_deadline import awaiting_answer, watch
 from sqp_refresh.postgres.sqlstate import (
     malformed_url,
     server_message,
@@ -139,7 +140,7 @@ class Session:
             row_factory: Makes each row, e.g. `class_row(X)`: a dataclass X with a field for each
                 column of the query. Rows are tuples by default.
         """
-        with translated_errors(), self._connection.cursor(row_factory=row_factory) as cursor:
+        with self._asking(), self._connection.cursor(row_factory=row_factory) as cursor:
             self._begin_unless_begun()
             return cursor.execute(query, params).fetchall()
 
@@ -150,7 +151,7 @@ class Session:
 
     def execute(self, statement: Statement, params: Parameters | None = None) -> int:
         """Run one statement, and return the number of rows that it wrote."""
-        with translated_errors():
+        with self._asking():
             self._begin_unless_begun()
             return self._connection.execute(statement, params).rowcount
 
@@ -163,7 +164,7 @@ class Session:
             statement: The COPY statement.
             data: Pieces of the data, in the format that the statement names.
         """
-        with translated_errors(), self._connection.cursor() as cursor:
+        with self._asking(), self._connection.cursor() as cursor:
             self._begin_unless_begun()
             with cursor.copy(statement) as to_server:
                 for piece in data:
@@ -172,12 +173,12 @@ class Session:
 
     def commit(self) -> None:
         """Make everything since the last commit visible to others."""
-        with translated_errors():
+        with self._asking():
             self._connection.commit()
 
     def rollback(self) -> None:
         """Undo everything since the last commit."""
-        with translated_errors():
+        with self._asking():
             self._connection.rollback()
 
     @contextmanager
@@ -218,15 +219,17 @@ class Session:
         begin: list[sql.Composable] = [] if is_begun else [_BEGIN]
         if writes_to is not None:
             begin.append(_REPEATABLE_READ)
-        begin += [
-            _SET_LOCAL.format(sql.Identifier(name), sql.Literal(value))
-            for name, value in settings.items()
-            if connection.info.server_version >= _SINCE.get(name, 0)
-        ]
+        begin += _set_local(settings, connection.info.server_version)
         if writes_to is not None:
             begin.append(_LOCK_DEFINITION.format(writes_to))
-        with translated_errors():
+        with self._asking():
             connection.execute(sql.SQL("; ").join(begin))
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Ask the server for something, and raise its errors, or that of its silence, as ours."""
+        with translated_errors(), awaiting_answer(self._connection):
+            yield
 
     def _begin_unless_begun(self) -> None:
         """Begin a transaction in which names and values mean what they do in Postgres itself."""
@@ -262,6 +265,7 @@ def connect(database_url: str, *, connect_timeout_s: int = CONNECT_TIMEOUT_S) ->
         connection = psycopg.connect(**address, autocommit=True, prepare_threshold=None)
     except psycopg.OperationalError as error:
         raise unreachable(server_message(error), address) from None
+    watch()
     try:
         _set_up(connection)
         yield Session(connection)
@@ -286,6 +290,21 @@ def _set_up(connection: psycopg.Connection[Any]) -> None:
     ]
     with translated_errors():
         connection.execute(sql.SQL("; ").join(statements))
+
+
+def set_deadlines(connection: psycopg.Connection[Any]) -> None:
+    """Set deadlines, and what statements mean, in a transaction that somebody else has begun."""
+    statements = _set_local(DEADLINES | _MEANING, connection.info.server_version)
+    connection.execute(sql.SQL("; ").join(statements))
+
+
+def _set_local(settings: Mapping[str, str], server_version: int) -> list[sql.Composable]:
+    """Return the statements that set parameters, as far as the server has them."""
+    return [
+        _SET_LOCAL.format(sql.Identifier(name), sql.Literal(value))
+        for name, value in settings.items()
+        if server_version >= _SINCE.get(name, 0)
+    ]
 
 
 def address_of(database_url: str, connect_timeout_s: int = CONNECT_TIMEOUT_S) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg
 
-from sqp_refresh.errors import RefreshError, SettingsError, Unavailable, one_line
+from sqp_refresh.errors import RefreshError, SettingsError, Unreachable, one_line
 from sqp_refresh.model.error_reasons import (
     POOLER_WORDS,
     REFUSALS,
@@ -62,7 +62,7 @@ def unreachable(message: str, address: dict[str, Any]) -> RefreshError:
     reason = reason_in(message, POOLER_WORDS) or reason_in(message, REFUSALS)
     if reason:
         return reason.error(f"Postgres: {message}; {reason.remedy}")
-    return Unavailable(f"Postgres: {message}; check that it is up, and the address in DATABASE_URL")
+    return Unreachable(f"Postgres: {message}; check that it is up, and the address in DATABASE_URL")
 
 
 def malformed_url() -> SettingsError:

@@ -14,7 +14,7 @@ from sqp_refresh.load.result import Counts
 from sqp_refresh.model.periods import Period
 from sqp_refresh.model.rows import ReadStats
 from sqp_refresh.model.tables import Table
-from sqp_refresh.model.text import LISTED, listing
+from sqp_refresh.model.text import LISTED, listing, printable
 from sqp_refresh.model.versions import Version
 from sqp_refresh.refresh.prepare import RefreshPlan
 from sqp_refresh.refresh.request import RefreshRequest
@@ -256,8 +256,8 @@ class RefreshResult:
         ]
         if self.over_budget_ms:
             warnings.append(_budget_warning(self.over_budget_ms))
-        warnings += self.index_warnings
-        return [*warnings, *self.drift.warnings, *self._quality_warnings()]
+        warnings += [*self.index_warnings, *self.drift.warnings, *self._quality_warnings()]
+        return [*map(printable, warnings)]
 
     def _quality_warnings(self) -> Iterator[str]:
         if self.counts.quarantined:

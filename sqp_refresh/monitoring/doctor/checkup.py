@@ -5,7 +5,7 @@ from functools import partial
 
 from sqp_refresh.errors import NotFound, RefreshError
 from sqp_refresh.monitoring.doctor import bigquery_checks, foreign_code, postgres_checks
-from sqp_refresh.monitoring.doctor.diagnosis import Diagnosis, diagnose
+from sqp_refresh.monitoring.doctor.diagnosis import Diagnosis, diagnose, failed
 from sqp_refresh.monitoring.orchestrator import Orchestrator
 from sqp_refresh.postgres.migrate import newest_revision, require_newest_revision
 from sqp_refresh.postgres.session import Session, connect
@@ -23,16 +23,24 @@ def run_checkup(orchestrator: Orchestrator) -> list[Diagnosis]:
     try:
         settings = Settings.read()
     except RefreshError as error:
-        return [Diagnosis("settings", False, str(error))]
+        return [failed("settings", error)]
     diagnoses = [
         Diagnosis("settings", True, "every setting is well formed"),
-        *check_postgres(settings),
+        *_until_it_fails("postgres", check_postgres(settings)),
         *_check_bigquery(settings),
-        *_check_registered_sources(settings),
+        *_until_it_fails("postgres", _check_registered_sources(settings)),
         *_check_orchestrator(orchestrator),
     ]
     # What the registry and the code location both have to say is said once.
     return list(dict.fromkeys(diagnoses))
+
+
+def _until_it_fails(subject: str, diagnoses: Iterator[Diagnosis]) -> Iterator[Diagnosis]:
+    """Yield diagnoses, and an error between two of them as the last one."""
+    try:
+        yield from diagnoses
+    except RefreshError as error:
+        yield failed(subject, error)
 
 
 def check_postgres(settings: Settings) -> Iterator[Diagnosis]:
@@ -123,7 +131,7 @@ def _check_orchestrator(orchestrator: Orchestrator) -> Iterator[Diagnosis]:
     try:
         names = orchestrator.load_code_location()
     except RefreshError as error:
-        yield Diagnosis("code location", False, str(error))
+        yield failed("code location", error)
         return
     yield Diagnosis("code location", True, f"it loads, with {', '.join(names)}")
     for problem in orchestrator.registry_problems():

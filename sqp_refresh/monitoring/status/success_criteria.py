@@ -69,7 +69,9 @@ def check_schedule(snapshot: Snapshot, daemon: Diagnosis) -> Criterion:
         daemon: Whether the orchestrator's daemon lives.
     """
     problems = [
-        Problem(Severity.BROKEN, diagnosis.message)
+        Problem(
+            Severity.BROKEN if diagnosis.is_answered else Severity.UNANSWERED, diagnosis.message
+        )
         for diagnosis in (daemon, snapshot.writes)
         if not diagnosis.is_ok
     ]
