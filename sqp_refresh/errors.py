@@ -3,7 +3,8 @@
 RefreshError
 ├── Transient            another attempt may succeed
 │   ├── Unavailable      BigQuery or Postgres cannot be reached, or took too long to answer
-│   │   └── TooEarly     the source had no state yet at the instant of the run
+│   │   ├── TooEarly     the source had no state yet at the instant of the run
+│   │   └── NoConnection Postgres, or the pooler before it, has no connection left
 │   ├── QuotaExceeded    BigQuery accepts no more for now
 │   ├── Busy             another refresh of the table is running
 │   ├── WriteConflict    somebody else has written to the same rows meanwhile
@@ -75,6 +76,10 @@ class Unavailable(Transient):
 
 class TooEarly(Unavailable):
     """The source had no state yet at the instant of the run: it was made, or made anew, since."""
+
+
+class NoConnection(Unavailable):
+    """Postgres, or the pooler before it, has no connection left: others have all of them."""
 
 
 class QuotaExceeded(Transient):

@@ -246,6 +246,9 @@ def _translated(error: BaseException) -> RefreshError:
         case psycopg.errors.ReadOnlySqlTransaction() | psycopg.errors.DiskFull():
             return as_refresh_error(error)
         case psycopg.OperationalError():
+            known = as_refresh_error(error)
+            if isinstance(known, Permanent):
+                return known
             return Transient(f"{message}; nothing was changed: try again")
         case _:
             return Permanent(message)

@@ -74,6 +74,7 @@ REFUSALS = [
     ("no more connections allowed (max_client_conn)", AGAIN),
     ("MaxClientsInSessionMode: max clients reached", AGAIN),
     ("query_wait_timeout", AGAIN),
+    ("transaction blocks not allowed in statement pooling mode", SETTINGS),
     ('password authentication failed for user "x"', RIGHTS),
     ("Passwort-Authentifizierung für Benutzer »x« fehlgeschlagen", RIGHTS),
     ("Rolle »x« existiert nicht", RIGHTS),

@@ -20,12 +20,15 @@ PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/s
 POOL_SIZE = 2
 """Connections to the server that all sessions of one database share."""
 QUERY_WAIT_TIMEOUT_S = 15
+BY_STATEMENT = "by_statement"
+"""A database in which each statement may be run on another connection, transactions or not."""
 PASSWORD = "in the file of users"
 READY_WITHIN_S = 15
 
 _CONFIGURATION = """
 [databases]
 * = host={host} port=5432 user=postgres
+{by_statement} = host={host} port=5432 user=postgres dbname=postgres pool_mode=statement
 
 [pgbouncer]
 listen_addr = 127.0.0.1
@@ -72,6 +75,7 @@ def pgbouncer(server_url: str) -> Iterator[PgBouncer]:
             _CONFIGURATION.format(
                 host=conninfo.conninfo_to_dict(server_url)["host"],
                 port=port,
+                by_statement=BY_STATEMENT,
                 folder=folder,
                 pool_size=POOL_SIZE,
                 query_wait_timeout=QUERY_WAIT_TIMEOUT_S,
