@@ -4,7 +4,8 @@ RefreshError
 ├── Transient            another attempt may succeed
 │   ├── Unavailable      BigQuery or Postgres cannot be reached, or took too long to answer
 │   │   ├── TooEarly     the source had no state yet at the instant of the run
-│   │   └── Unreachable  nobody answers at the address, so that nothing can be told
+│   │   ├── Unreachable  nobody answers at the address, so that nothing can be told
+│   │   └── NoConnection Postgres, or the pooler before it, has no connection left
 │   ├── QuotaExceeded    BigQuery accepts no more for now
 │   ├── Busy             another refresh of the table is running
 │   ├── WriteConflict    somebody else has written to the same rows meanwhile
@@ -82,6 +83,10 @@ class TooEarly(Unavailable):
 
 class Unreachable(Unavailable):
     """Nobody answers at the address, so that nothing can be told of what is there."""
+
+
+class NoConnection(Unavailable):
+    """Postgres, or the pooler before it, has no connection left: others have all of them."""
 
 
 class QuotaExceeded(Transient):

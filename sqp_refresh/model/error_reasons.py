@@ -18,6 +18,7 @@ from sqp_refresh.errors import (
     DataError,
     DuplicateKey,
     LimitExceeded,
+    NoConnection,
     NotFound,
     QuotaExceeded,
     ReadOnly,
@@ -234,13 +235,13 @@ _LOGIN = ErrorReason(AccessDenied, "check the user and password in DATABASE_URL"
 _DATABASE = ErrorReason(NotFound, "create it, or check its name in DATABASE_URL")
 _FULL = "free or enlarge the server's disk"
 _CONNECTIONS = ErrorReason(
-    Unavailable, "close connections, or raise max_connections or the pooler's pool size"
+    NoConnection, "close connections, or raise max_connections or the pooler's pool size"
 )
 
 READ_ONLY_SQLSTATE = "25006"
 SQLSTATES: Mapping[str, ErrorReason] = {
     "08": ErrorReason(Unavailable, "check that Postgres is up"),
-    "0A": ErrorReason(RefreshError, "check that the server is Postgres 15 or newer"),
+    "0A": ErrorReason(RefreshError, "check that the server is Postgres 14 or newer"),
     "21": _VALUE,
     "22": _VALUE,
     # A character that the database's encoding has not.
@@ -316,6 +317,10 @@ POOLER_WORDS = (
     Words("wrong password type", _LOGIN),
     Words("no more connections allowed", _CONNECTIONS),
     Words("query_wait_timeout", _CONNECTIONS),
+    Words(
+        "statement pooling mode",
+        ErrorReason(SettingsError, "let the pooler pool transactions: pool_mode = transaction"),
+    ),
     Words("unsupported startup parameter", _OPTIONS),
     # Others: Odyssey, PgCat, the proxy of Amazon RDS, Neon.
     Words("route for … is not found", _LOGIN),

@@ -62,8 +62,7 @@ def refresh(database_url: str, source: Source, request: RefreshRequest) -> Refre
 
 
 def _attempt(database_url: str, lock: TableLock, state: RefreshState) -> RefreshResult:
-    lock.acquire()
-    with connect(database_url) as session:
+    with lock.held(), connect(database_url) as session:
         with session.transaction():
             open_audit_row(session, state)
         state.follow(prepare(session, state.source, state.request))

@@ -77,6 +77,7 @@ REFUSALS = [
     ("query_wait_timeout", AGAIN),
     ("(ECHECKOUTTIMEOUT) unable to check out connection from the pool after 15000ms", AGAIN),
     ("Network is unreachable", AGAIN),
+    ("transaction blocks not allowed in statement pooling mode", SETTINGS),
     ('password authentication failed for user "x"', RIGHTS),
     ("Passwort-Authentifizierung für Benutzer »x« fehlgeschlagen", RIGHTS),
     ("Rolle »x« existiert nicht", RIGHTS),
