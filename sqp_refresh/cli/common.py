@@ -177,13 +177,13 @@ def run_refresh(
     """
     from sqp_refresh.cli.console import outcome_as_json, show_outcome, show_progress
 
-    as_of, enabled, queries = datetime.now(UTC), enabled_tables(settings, catalog), RunQueries()
+    enabled, queries = enabled_tables(settings, catalog), RunQueries()
     names = requested_tables(catalog, tables, enabled)
     database_url, run_ids = settings.database_url, [str(uuid.uuid4())]
     with nullcontext() if json else show_progress(console, database_url, run_ids):
         # Dagster takes seconds to import; BigQuery runs the first query meanwhile.
         to_refresh = [catalog.table(name) for name in names if name in enabled]
-        prefetch_versions(settings, to_refresh, weeks, as_of, queries)
+        prefetch_versions(settings, to_refresh, weeks, None, queries)
         from sqp_refresh.definitions import build_definitions
         from sqp_refresh.defs.in_process_run import run_daily_refresh
 
@@ -194,7 +194,7 @@ def run_refresh(
             weeks,
             names,
             run_ids,
-            as_of=as_of,
+            as_of=queries.as_of,
             force=force,
         )
     if json:

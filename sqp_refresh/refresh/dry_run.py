@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from sqp_refresh.extract.query_cache import RunQueries
 from sqp_refresh.extract.source import BigQuerySource
@@ -54,13 +53,13 @@ def plan(
     Raises:
         RefreshError: Postgres or BigQuery cannot be asked.
     """
-    requested, as_of, queries = set(names), datetime.now(UTC), RunQueries()
+    requested, queries = set(names), RunQueries()
     to_load: ToLoad = {}
     with connect(settings.database_url) as session:
         for table in catalog.tables.values():
             if table.name not in requested:
                 continue
-            source = source_for(settings, table, weeks, as_of, queries=queries)
+            source = source_for(settings, table, weeks, queries=queries)
             periods = _periods(session, source, to_load)
             to_repair = periods_to_repair(session, table)
             # No transaction stands idle while BigQuery answers.

@@ -56,4 +56,4 @@ def check_storage_read(settings: Settings) -> str:
 def _describe_source(settings: Settings) -> BigQueryTable:
     name = settings.source_table
     with translated_errors(name), closing(rest_client(settings)) as client:
-        return describe(client, name, SQP_REPORT, None)
+        return describe(client, name, SQP_REPORT)
