@@ -123,9 +123,11 @@ class Settings(BaseSettings):
     @field_validator("DATABASE_URL")
     @classmethod
     def _is_a_postgres_url(cls, secret: SecretStr | None) -> SecretStr | None:
-        if secret and not secret.get_secret_value().startswith(("postgresql://", "postgres://")):
-            raise ValueError("must start with postgresql://")
-        return secret
+        # A file or a secret store often ends a value with a newline.
+        url = secret.get_secret_value().strip() if secret else ""
+        if secret and not url.startswith(("postgresql://", "postgres://")):
+            raise ValueError(f"must start with postgresql://{_not_like(url)}")
+        return SecretStr(url) if secret else None
 
     @field_validator("REFRESH_WEBHOOK_URL")
     @classmethod
@@ -258,6 +260,14 @@ def _services(notify_urls: SecretStr | None) -> Iterator[tuple[str, SecretStr]]:
 def _addresses(notify_urls: SecretStr) -> list[str]:
     # A comma may also be part of an address: it separates two only where a scheme follows.
     return re.split(r"[\s,]+(?=\w+://)", notify_urls.get_secret_value().strip(" ,\n"))
+
+
+def _not_like(url: str) -> str:
+    """Say what a URL wrongly begins with: a driver's name, a quote; nothing that may be secret."""
+    scheme = re.match(r"(jdbc:)?[a-z]+(\+[a-z0-9]+)?://", url, re.IGNORECASE)
+    if scheme:
+        return f", not with {scheme[0]}"
+    return ", without quotes" if url.startswith(("'", '"')) else ""
 
 
 def _words(text: str) -> list[str]:

@@ -3,6 +3,7 @@
 import base64
 import json
 import time
+from datetime import datetime
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -22,7 +23,13 @@ DEADLINE_S = 15
 _GONE = 410
 
 
-def post(settings: Settings, url: str, event_id: str, payload: dict[str, Any]) -> DeliveryResult:
+def post(
+    settings: Settings,
+    url: str,
+    event_id: str,
+    payload: dict[str, Any],
+    at: datetime,
+) -> DeliveryResult:
     """Send an alert to a webhook; whatever goes wrong is in the result, without a secret.
 
     A redirect is not followed, and of the response only the status is read.
@@ -32,13 +39,14 @@ def post(settings: Settings, url: str, event_id: str, payload: dict[str, Any]) -
         url: The webhook's address.
         event_id: The alert's id, the same in every attempt.
         payload: The alert, sent as JSON.
+        at: When it is sent: a receiver refuses what was signed minutes ago, or in the future.
     """
     body = json.dumps(payload, ensure_ascii=False).encode()
     headers = {
         "content-type": "application/json",
         "user-agent": f"sqp_refresh/{__version__}",
         **_credentials(url),
-        **signature_headers(event_id, int(time.time()), body, settings.REFRESH_WEBHOOK_SECRET),
+        **signature_headers(event_id, int(at.timestamp()), body, settings.REFRESH_WEBHOOK_SECRET),
     }
     network = GuardedNetwork(
         allow_private=settings.REFRESH_WEBHOOK_ALLOW_PRIVATE,

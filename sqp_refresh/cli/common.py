@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Sequence
 from contextlib import nullcontext
-from datetime import UTC, datetime
+from datetime import date, datetime
 from typing import Annotated
 
 import typer
@@ -70,6 +70,13 @@ def load_settings_and_catalog() -> tuple[Settings, Catalog]:
     return settings, read_catalog(settings)
 
 
+def today(settings: Settings) -> date:
+    """Return the day by the clock of Postgres, which decides what weeks have ended, in UTC."""
+    from sqp_refresh.postgres.session import read_clock
+
+    return read_clock(settings.database_url).date()
+
+
 def requested_weeks(
     settings: Settings, first: datetime | None, last: datetime | None
 ) -> list[Period]:
@@ -78,10 +85,9 @@ def requested_weeks(
     Raises:
         SettingsError: not all of them are finished weeks since REFRESH_START_DATE.
     """
-    today = datetime.now(UTC).date()
     if first is None and last is None:
-        return default_weeks(settings, today)
-    finished = finished_weeks(settings.REFRESH_START_DATE, today)
+        return default_weeks(settings, today(settings))
+    finished = finished_weeks(settings.REFRESH_START_DATE, today(settings))
     start = first.date() if first else settings.REFRESH_START_DATE
     end = last.date() if last else finished[-1].end
     weeks = list(weeks_between(start, end))
@@ -119,7 +125,7 @@ def weeks_to_refresh(
     with connect(settings.database_url) as session:
         published = {name: published_periods(session, catalog.table(name)) for name in names}
     every = [period for periods in published.values() for period in periods]
-    weeks = weeks_of_periods(settings, every, datetime.now(UTC).date())
+    weeks = weeks_of_periods(settings, every, today(settings))
     for name, periods in published.items():
         if outside := periods_outside(weeks, periods, catalog.table(name).grain):
             typer.echo(

@@ -5,7 +5,6 @@ Both I/O managers read the settings when a run needs them, so that a code locati
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
@@ -18,6 +17,7 @@ from sqp_refresh.extract.query_cache import RunQueries
 from sqp_refresh.extract.source import AsOf
 from sqp_refresh.model.periods import Period, finished_weeks
 from sqp_refresh.model.tables import SCHEMA, Table
+from sqp_refresh.postgres.session import read_clock
 from sqp_refresh.refresh.request import RefreshRequest
 from sqp_refresh.refresh.result import RefreshResult
 from sqp_refresh.refresh.run import refresh
@@ -46,7 +46,8 @@ class SourceHandle:
             as_of: When to read BigQuery as of, or what decides it.
         """
         if weeks is None:
-            weeks = finished_weeks(self.settings.REFRESH_START_DATE, datetime.now(UTC).date())
+            now = read_clock(self.settings.database_url)
+            weeks = finished_weeks(self.settings.REFRESH_START_DATE, now.date())
         # The checks come next in this process, unless each step has a process of its own.
         return source_for(
             self.settings, table, weeks, as_of, queries=self.queries, while_waiting=load_pandera

@@ -125,10 +125,10 @@ def _credentials(settings: Settings) -> "Credentials":
     if settings.GOOGLE_APPLICATION_CREDENTIALS_JSON is None:
         try:
             return google.auth.default()[0]
-        except DefaultCredentialsError:
+        except DefaultCredentialsError as error:
             raise AccessDenied(
-                "there are no BigQuery credentials; set GOOGLE_APPLICATION_CREDENTIALS_JSON to the "
-                "content of a service account's key file"
+                f"there are no BigQuery credentials ({one_line(error)}); set "
+                "GOOGLE_APPLICATION_CREDENTIALS_JSON to the content of a service account's key file"
             ) from None
     try:
         key = json.loads(settings.GOOGLE_APPLICATION_CREDENTIALS_JSON.get_secret_value())
@@ -194,7 +194,8 @@ def reason_of(error: "GoogleAPICallError") -> ErrorReason:
 
 def _error(reason: ErrorReason, subject: str, message: str) -> RefreshError:
     if reason.error is NotFound:
-        return NotFound(f"BigQuery has no {subject}; {reason.remedy}")
+        where = f" where it is looked for: {message}" if "location" in message else ""
+        return NotFound(f"BigQuery has no {subject}{where}; {reason.remedy}")
     refused = next(
         (text for error, text in _REFUSALS if issubclass(reason.error, error)), "failed to read"
     )
@@ -218,9 +219,8 @@ def _refused_credentials(error: "GoogleAuthError", subject: str) -> RefreshError
         return Unavailable(
             f"Google gave no access token for {subject} ({type(error).__name__}); try again later"
         )
-    return AccessDenied(
-        f"BigQuery refused the credentials: {message}; check GOOGLE_APPLICATION_CREDENTIALS_JSON"
-    )
+    remedy = by_words.remedy if by_words else "check GOOGLE_APPLICATION_CREDENTIALS_JSON"
+    return AccessDenied(f"BigQuery refused the credentials: {message}; {remedy}")
 
 
 def _may_pass(error: "GoogleAuthError") -> bool:
@@ -271,7 +271,7 @@ def _out_of_reach(error: Exception, subject: str) -> RefreshError:
 # BigQuery's own time --------------------------------------------------------------------------
 
 _RESOLUTION = timedelta(seconds=2)
-"""An answer is dated in whole seconds, rounded down, and servers look at their clock once a second."""
+"""An answer is dated in whole seconds, and servers look at their clock once a second."""
 
 
 @dataclass(frozen=True, slots=True)

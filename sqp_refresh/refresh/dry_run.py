@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 
 from sqp_refresh.extract.query_cache import RunQueries
 from sqp_refresh.extract.source import BigQuerySource
 from sqp_refresh.ledger.decide import Decision, ReloadReason, decide
 from sqp_refresh.ledger.ledger import published_periods
 from sqp_refresh.ledger.verdicts import periods_to_repair
-from sqp_refresh.model.periods import Period
+from sqp_refresh.model.periods import Period, periods_touched
 from sqp_refresh.model.tables import Table
 from sqp_refresh.postgres.session import Session, connect
 from sqp_refresh.refresh.sources import Source, source_for, versions_to_compare
@@ -29,8 +30,9 @@ class PlannedPeriod:
         reason: Whether it would be loaded, and why.
         rows: Rows that would be read, None where only doing it tells; where nothing would be
             loaded, the rows that the table has (count).
-        bytes: Bytes that reading it would bill, by a dry run, 0 where the query of another table
-            gives its rows too; None where BigQuery is not read.
+        bytes: Bytes that reading it would bill: its part, by rows, of what a dry run says of all of
+            the table's periods; 0 where the query of another table gives its rows too; None where
+            BigQuery is not read.
     """
 
     table: str
@@ -77,11 +79,8 @@ def _periods(session: Session, source: Source, to_load: ToLoad) -> list[Period]:
     asked, table = list(source.periods(session)), source.table
     if table.source is not None or not any(to_load.get(parent) for parent in table.parents):
         return asked
-    above = [
-        period
-        for period in published_periods(session, table)
-        if period not in asked and _is_touched(table, period, to_load)
-    ]
+    touched = _touched(table, to_load) - {*asked}
+    above = [period for period in published_periods(session, table) if period in touched]
     return sorted([*asked, *above])
 
 
@@ -89,23 +88,35 @@ def _planned(
     source: Source, decisions: Mapping[Period, Decision], to_load: ToLoad
 ) -> Iterator[PlannedPeriod]:
     table = source.table
+    billed = _billed(source, decisions, to_load) if isinstance(source, BigQuerySource) else {}
+    touched = _touched(table, to_load) if table.source is None else set[Period]()
+    for period, decision in decisions.items():
+        reason, rows = decision.reason, decision.rows
+        if not reason.loads and period in touched:
+            reason, rows = ReloadReason.PARENT, None
+        yield PlannedPeriod(table.name, period, reason, rows, billed.get(period))
+
+
+def _billed(
+    source: BigQuerySource, decisions: Mapping[Period, Decision], to_load: ToLoad
+) -> dict[Period, int]:
+    """Return the bytes that each period to load would bill: its part of one query, by its rows."""
+    rows = {period: decision.rows or 0 for period, decision in decisions.items()}
     loads = [period for period, decision in decisions.items() if decision.reason.loads]
     # One query gives the rows of the same weeks to all tables that share it.
-    is_shared = isinstance(source, BigQuerySource) and any(
-        to_load.get(name) == loads for name in source.shares_query_with
-    )
-    for period, decision in decisions.items():
-        reason, rows, billed = decision.reason, decision.rows, None
-        if table.source is None and not reason.loads and _is_touched(table, period, to_load):
-            reason, rows = ReloadReason.PARENT, None
-        if reason.loads and isinstance(source, BigQuerySource):
-            billed = 0 if is_shared else source.bytes_to_read([period])
-        yield PlannedPeriod(table.name, period, reason, rows, billed)
+    is_shared = any(to_load.get(name) == loads for name in source.shares_query_with)
+    total = source.bytes_to_read(loads) if loads and not is_shared else 0
+    return dict(zip(loads, shared_out(total, [rows[period] for period in loads]), strict=True))
 
 
-def _is_touched(table: Table, period: Period, to_load: ToLoad) -> bool:
-    return any(
-        period.start <= week.start <= period.end
-        for parent in table.parents
-        for week in to_load.get(parent, ())
-    )
+def shared_out(total: int, weights: Sequence[int]) -> list[int]:
+    """Share a number out by weights, so that the parts add up to it; alike if all weights are 0."""
+    until = list(accumulate(weights if any(weights) else [1] * len(weights)))
+    cuts = [total * part // until[-1] for part in until]
+    return [cut - before for before, cut in pairwise([0, *cuts])]
+
+
+def _touched(table: Table, to_load: ToLoad) -> set[Period]:
+    """Return the periods of a derived table that are made from any that would be loaded."""
+    weeks = [week for parent in table.parents for week in to_load.get(parent, ())]
+    return set(periods_touched(weeks, table.grain))

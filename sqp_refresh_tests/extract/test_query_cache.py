@@ -25,7 +25,7 @@ from sqp_refresh.model.tables import (
     SEARCH_QUERY_PERFORMANCE,
 )
 from sqp_refresh.postgres.session import connect
-from sqp_refresh.refresh.dry_run import plan
+from sqp_refresh.refresh.dry_run import plan, shared_out
 from sqp_refresh.refresh.sources import prefetch_versions
 from sqp_refresh.registry.catalog import read_catalog
 from sqp_refresh_tests.extract.fake_storage import FakeStorage, serving
@@ -140,13 +140,24 @@ def test_what_two_tables_are_aggregated_from_is_read_once(environment, source):
 
 @pytest.fixture
 def billed(environment, monkeypatch):
-    """What a plan says that reading each week of both tables bills, where a query bills seven."""
-    monkeypatch.setattr(BigQuerySource, "bytes_to_read", lambda *_: 7)
+    """What a plan says that reading both tables bills by week, where a query bills seven bytes.
+
+    Each of them is asked for once.
+    """
+    asked = []
+
+    def bytes_to_read(source, periods):
+        asked.append((source.table.name, tuple(periods)))
+        return 7
+
+    monkeypatch.setattr(BigQuerySource, "bytes_to_read", bytes_to_read)
 
     def planned(weeks, settings=environment):
         names = [ASIN_PERFORMANCE_DATA.name, DAILY_SQP_DATA.name]
         results = plan(settings, read_catalog(settings), names, weeks)
-        return [(entry.table, entry.bytes) for entry in results if entry.reason.loads]
+        billed = [(entry.table, entry.bytes) for entry in results if entry.reason.loads]
+        assert len(asked) == len(dict(asked))
+        return billed
 
     return planned
 
@@ -173,7 +184,15 @@ def test_a_plan_bills_both_queries_where_the_tables_need_other_weeks(environment
 
     results = billed([*weeks, Period.week_of(LAST)])
 
-    assert results == [("asin_performance_data", 7), ("daily_sqp_data", 7), ("daily_sqp_data", 7)]
+    assert results == [("asin_performance_data", 7), ("daily_sqp_data", 3), ("daily_sqp_data", 4)]
+
+
+@pytest.mark.parametrize(
+    ("total", "weights", "parts"),
+    [(7, [1, 1], [3, 4]), (10, [0, 3, 1], [0, 7, 3]), (9, [0, 0, 0], [3, 3, 3]), (0, [5], [0])],
+)
+def test_bytes_are_shared_out_by_rows_and_add_up(total, weights, parts):
+    assert shared_out(total, weights) == parts
 
 
 def test_of_a_result_table_only_what_is_wanted_is_read(environment, monkeypatch):

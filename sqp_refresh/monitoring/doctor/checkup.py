@@ -78,6 +78,7 @@ def _check_bigquery(settings: Settings) -> Iterator[Diagnosis]:
     if columns.is_ok:
         yield diagnose("bigquery query", lambda: bigquery_checks.check_query(settings))
         yield diagnose("bigquery read", lambda: bigquery_checks.check_storage_read(settings))
+        yield diagnose("bigquery clock", lambda: bigquery_checks.check_clock(settings))
 
 
 def _check_orchestrator(orchestrator: Orchestrator) -> Iterator[Diagnosis]:

@@ -1,7 +1,5 @@
 """Answer the deployment guide's list of success from the database and the orchestrator."""
 
-from datetime import UTC, datetime
-
 from sqp_refresh.errors import RefreshError
 from sqp_refresh.ledger.verdicts import read_failed_metrics
 from sqp_refresh.monitoring import views
@@ -77,9 +75,12 @@ def _check_deployment(
 
 
 def _take_snapshot(settings: Settings, orchestrator: Orchestrator) -> Snapshot:
-    last, tables = datetime.now(UTC) - GRACE, read_catalog(settings).tables.values()
+    tables = read_catalog(settings).tables.values()
     with connect(settings.database_url) as session:
+        now = session.now()
+        last = now - GRACE
         return Snapshot(
+            now=now,
             tables=views.read_freshness(session),
             served_ticks=views.read_served_ticks(session),
             metrics=views.read_last_metrics(session),
