@@ -40,7 +40,12 @@ class Settings(BaseSettings):
     """The environment, typed and checked; read it with `Settings.read()`."""
 
     model_config = SettingsConfigDict(
-        case_sensitive=True, extra="ignore", frozen=True, env_ignore_empty=True
+        case_sensitive=True,
+        extra="ignore",
+        frozen=True,
+        env_ignore_empty=True,
+        # A file or a store of secrets often ends a value with a newline.
+        str_strip_whitespace=True,
     )
 
     BIGQUERY_PROJECT_ID: str | None = Field(
@@ -79,7 +84,11 @@ class Settings(BaseSettings):
         default=9, gt=0, description="weeks before today that every night reads again"
     )
     REFRESH_START_DATE: date = Field(
-        default=date(2024, 8, 18), description="Sunday of the first week"
+        default=date(2024, 8, 18),
+        # What reaches beyond the calendar of Python is no week.
+        ge=date(1000, 1, 1),
+        le=date(9000, 1, 1),
+        description="Sunday of the first week",
     )
     REFRESH_DASHBOARD_PATH: Path | None = Field(
         default=None, description="file that the dashboard is written to"
@@ -123,11 +132,10 @@ class Settings(BaseSettings):
     @field_validator("DATABASE_URL")
     @classmethod
     def _is_a_postgres_url(cls, secret: SecretStr | None) -> SecretStr | None:
-        # A file or a secret store often ends a value with a newline.
-        url = secret.get_secret_value().strip() if secret else ""
+        url = secret.get_secret_value() if secret else ""
         if secret and not url.startswith(("postgresql://", "postgres://")):
             raise ValueError(f"must start with postgresql://{_not_like(url)}")
-        return SecretStr(url) if secret else None
+        return secret
 
     @field_validator("REFRESH_WEBHOOK_URL")
     @classmethod
@@ -173,8 +181,15 @@ class Settings(BaseSettings):
     @field_validator("BIGQUERY_DATASET", "BIGQUERY_SOURCE_TABLE")
     @classmethod
     def _is_a_bare_name(cls, name: str | None) -> str | None:
-        if name and any(mark in name for mark in ".`\\ "):
+        if name and any(mark in name for mark in ".:/`'\"\\ "):
             raise ValueError(f"{name!r} must be a bare name, without dots, spaces or quotes")
+        return name
+
+    @field_validator("BIGQUERY_PROJECT_ID")
+    @classmethod
+    def _is_a_project(cls, name: str | None) -> str | None:
+        if name and any(mark in name for mark in "/`'\"\\ "):
+            raise ValueError(f"{name!r} must be the ID of a project, as in my-project-123")
         return name
 
     @classmethod

@@ -85,16 +85,35 @@ def requested_weeks(
     Raises:
         SettingsError: not all of them are finished weeks since REFRESH_START_DATE.
     """
+    day = today(settings)
+    finished = _ended_weeks(settings, day)
     if first is None and last is None:
-        return default_weeks(settings, today(settings))
-    finished = finished_weeks(settings.REFRESH_START_DATE, today(settings))
-    start = first.date() if first else settings.REFRESH_START_DATE
+        return default_weeks(settings, day)
+    start = first.date() if first else finished[0].start
     end = last.date() if last else finished[-1].end
-    weeks = list(weeks_between(start, end))
-    if not weeks or weeks[0] not in finished or weeks[-1] not in finished:
+    if start > end and first and last:
+        raise SettingsError(
+            f"--from {start} is later than --to {end}; exchange them, and choose finished weeks"
+        )
+    if not finished[0].start <= start <= end <= finished[-1].end:
         raise SettingsError(
             f"weeks from {start} to {end} are not all between {finished[0]} and {finished[-1]}; "
             "choose finished weeks, or set REFRESH_START_DATE"
+        )
+    return list(weeks_between(start, end))
+
+
+def _ended_weeks(settings: Settings, day: date) -> list[Period]:
+    """Return all weeks since REFRESH_START_DATE that ended before a day.
+
+    Raises:
+        SettingsError: there is none.
+    """
+    weeks = finished_weeks(settings.REFRESH_START_DATE, day)
+    if not weeks:
+        raise SettingsError(
+            f"no week since REFRESH_START_DATE {settings.REFRESH_START_DATE} has ended yet; set it "
+            "to an earlier Sunday"
         )
     return weeks
 
@@ -125,7 +144,9 @@ def weeks_to_refresh(
     with connect(settings.database_url) as session:
         published = {name: published_periods(session, catalog.table(name)) for name in names}
     every = [period for periods in published.values() for period in periods]
-    weeks = weeks_of_periods(settings, every, today(settings))
+    day = today(settings)
+    _ended_weeks(settings, day)
+    weeks = weeks_of_periods(settings, every, day)
     for name, periods in published.items():
         if outside := periods_outside(weeks, periods, catalog.table(name).grain):
             typer.echo(

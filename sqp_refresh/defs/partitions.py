@@ -74,6 +74,9 @@ def weeks_of_run(context: dg.OpExecutionContext) -> Sequence[Period] | None:
 
     An asset without partitions learns them from the run's tags: it is refreshed in the same run
     as the weekly ones that it is computed from.
+
+    Raises:
+        dagster.Failure: what the run names is no range of weeks.
     """
     if context.has_partition_key or context.has_partition_key_range:
         first, last = context.partition_key_range.start, context.partition_key_range.end
@@ -81,7 +84,17 @@ def weeks_of_run(context: dg.OpExecutionContext) -> Sequence[Period] | None:
         first, last = _bounds(context.run.tags)
     if not first or not last:
         return None
-    return list(weeks_between(date.fromisoformat(first), date.fromisoformat(last)))
+    try:
+        weeks = list(weeks_between(date.fromisoformat(first), date.fromisoformat(last)))
+    except ValueError:
+        weeks = []
+    if not weeks:
+        message = (
+            f"the partitions {first!r} to {last!r} are no range of weeks: name the Sunday of the "
+            "first week, and then that of the last one"
+        )
+        raise dg.Failure(message, allow_retries=False)
+    return weeks
 
 
 def tick_of_run(tags: Mapping[str, str]) -> datetime | None:

@@ -5,6 +5,7 @@ What each means is in `model/error_reasons`.
 Every message is one line with the remedy. None quotes the query, a value or the password.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -19,6 +20,8 @@ from sqp_refresh.model.error_reasons import (
     reason_in,
     reason_of_sqlstate,
 )
+
+_NAME = re.compile(r"[a-zA-Z][\w.-]*")
 
 # The SQLSTATEs that poolers answer with, too, whatever has gone wrong.
 _OF_POOLERS = ("08", "XX000")
@@ -76,9 +79,13 @@ def malformed_url(url: str = "") -> SettingsError:
     """
     query = url.partition("?")[2]
     # What comes before an @ may be part of a password that is not encoded.
-    names = [] if "@" in query else [part.partition("=")[0] for part in query.split("&")]
+    parameters = [] if "@" in query else query.split("&")
     known = {option.keyword.decode() for option in pq.Conninfo.get_defaults()}
-    unknown = [name for name in names if name.isidentifier() and name not in known]
+    names = [name for name in parameters if name in known]
+    if names:
+        return SettingsError(f"DATABASE_URL has {names[0]} without a value; write {names[0]}=…")
+    names = [parameter.partition("=")[0] for parameter in parameters]
+    unknown = [name for name in names if _NAME.fullmatch(name) and name not in known]
     if unknown:
         return SettingsError(
             f"DATABASE_URL has a parameter that Postgres does not know: {', '.join(unknown)}; take "
