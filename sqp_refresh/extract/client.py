@@ -270,8 +270,9 @@ def _out_of_reach(error: Exception, subject: str) -> RefreshError:
 
 # BigQuery's own time --------------------------------------------------------------------------
 
-_RESOLUTION = timedelta(seconds=2)
-"""An answer is dated in whole seconds, and servers look at their clock once a second."""
+_STALE = timedelta(seconds=10)
+"""How old the date of an answer may be: it has whole seconds, and a busy server looks at its clock
+late. Who is ahead by less than that waits for BigQuery's clock in an attempt or two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,7 +299,7 @@ class ServerTime:
             asked: When it was asked for, by this machine's clock.
             answered: When it came, by this machine's clock.
         """
-        if date is None or (asked < date + _RESOLUTION and date <= answered):
+        if date is None or (asked < date + _STALE and date <= answered):
             return cls(asked)
         return cls(date, (asked if asked > date else answered) - date)
 

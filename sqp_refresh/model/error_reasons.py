@@ -239,6 +239,10 @@ BIGQUERY_WORDS = (
     Words("ProjectId must", ErrorReason(SettingsError, "correct BIGQUERY_PROJECT_ID")),
     Words("Invalid dataset ID", ErrorReason(SettingsError, "correct BIGQUERY_DATASET")),
     Words("Invalid table ID", ErrorReason(SettingsError, "correct BIGQUERY_SOURCE_TABLE")),
+    Words(
+        "is in the future",
+        ErrorReason(Unavailable, "wait for some seconds, and set the clock of this machine by NTP"),
+    ),
     Words("session expired", _AGAIN),
     # What this machine signed is of another time.
     Words("reasonable timeframe", _MACHINE_CLOCK),
