@@ -27,10 +27,17 @@ def instant_of_run(context: dg.AssetExecutionContext) -> AsOf:
     set for.
     """
     instance, run_id = context.instance, context.run.run_id
-    return _tagged(instance, run_id) or (lambda time: _decide(instance, run_id, time))
+    return _tagged(instance, run_id) or (lambda time: decide(instance, run_id, time))
 
 
-def _decide(instance: dg.DagsterInstance, run_id: str, time: ServerTime) -> datetime:
+def decide(instance: dg.DagsterInstance, run_id: str, time: ServerTime) -> datetime:
+    """Decide on the instant of a run, and tag the run with it, unless another process has done so.
+
+    Args:
+        instance: Where the run is.
+        run_id: Its id.
+        time: The time at BigQuery.
+    """
     record = instance.get_run_record_by_id(run_id)
     if record is None or record.start_time is None:
         return time.now

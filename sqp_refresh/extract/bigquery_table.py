@@ -60,7 +60,7 @@ def describe(
     client: "Client",
     name: str,
     spec: SourceSpec,
-    decide_as_of: Callable[[ServerTime], datetime] = lambda time: time.now,
+    decide_as_of: Callable[[ServerTime], datetime] | None = None,
 ) -> BigQueryTable:
     """Look the source up.
 
@@ -68,8 +68,8 @@ def describe(
         client: Where to look.
         name: project.dataset.table.
         spec: The columns that are needed.
-        decide_as_of: What decides when to read it as of, by BigQuery's time; it is now by default,
-            and may be at most a week ago.
+        decide_as_of: What decides when to read it as of, by BigQuery's time, at most a week ago;
+            None is now.
 
     Raises:
         NotFound: there is no such project, dataset or table.
@@ -93,8 +93,10 @@ def describe(
     _check(name, spec, types, schema)
     # The dataset gives a new column its own, if it has one: most often, case is ignored then.
     collated = frozenset(t for t, of in by_title.items() if of.to_api_repr().get("collation"))
+    instant = None
     # A view can only be read as it is.
-    instant = _instant(table, decide_as_of(time)) if table.table_type == "TABLE" else None
+    if table.table_type == "TABLE":
+        instant = _instant(table, decide_as_of(time) if decide_as_of else time.now)
     return BigQueryTable(name, spec, types, instant, schema, collated, time)
 
 

@@ -94,6 +94,11 @@ _RIGHTS = ErrorReason(
     "grant the service account roles/bigquery.dataViewer, roles/bigquery.jobUser and "
     "roles/bigquery.readSessionUser",
 )
+_SEEN = ErrorReason(
+    AccessDenied,
+    "check the names in BIGQUERY_PROJECT_ID, BIGQUERY_DATASET and BIGQUERY_SOURCE_TABLE; if they "
+    "are right, grant the service account roles/bigquery.dataViewer",
+)
 _KEY = ErrorReason(AccessDenied, "check GOOGLE_APPLICATION_CREDENTIALS_JSON")
 _BILLING = ErrorReason(AccessDenied, "switch on billing for the project in Google Cloud")
 _NO_API = ErrorReason(AccessDenied, "switch on the BigQuery API and the BigQuery Storage API")
@@ -234,6 +239,9 @@ BIGQUERY_WORDS = (
     Words("in different locations", _LOCATION),
     Words("Invalid value for… is not a valid value", _LOCATION),
     Words("location … not support", _LOCATION),
+    # To whom may not see a name, BigQuery does not say whether there is such a thing.
+    Words("it may not exist", _SEEN),
+    Words("perhaps it does not exist", _SEEN),
     Words("without a filter over column", _FILTER),
     Words("Invalid project ID", ErrorReason(SettingsError, "correct BIGQUERY_PROJECT_ID")),
     Words("ProjectId must", ErrorReason(SettingsError, "correct BIGQUERY_PROJECT_ID")),

@@ -11,6 +11,7 @@ import pytest
 from sqp_refresh.definitions import build_definitions, defs
 from sqp_refresh.defs.in_process_run import run_daily_refresh
 from sqp_refresh.defs.partitions import AS_OF_TAG, range_tags, tags_of_work
+from sqp_refresh.defs.run_instant import decide
 from sqp_refresh.defs.run_requests.scheduled import asset_keys
 from sqp_refresh.extract.client import AnswerDate, ServerTime
 from sqp_refresh.model.periods import Period
@@ -90,6 +91,8 @@ def test_where_clocks_differ_a_run_reads_as_of_bigquery_s_time(
     # All tables read as of the time when the first of them asked.
     assert as_of(done) == asked[0] > started(instance, done.run_id)
     assert instants_queried(environment) == {asked[0]}
+    # So does another process of the run that has asked at the same time.
+    assert decide(instance, done.run_id, ServerTime(datetime.now(UTC), ahead)) == asked[0]
 
 
 def test_the_command_line_s_run_is_tagged_with_the_instant_of_its_first_query(

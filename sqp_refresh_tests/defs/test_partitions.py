@@ -7,18 +7,18 @@ from sqp_refresh.defs.partitions import range_tags, weeks_of_run
 
 
 def weeks(first: str, last: str) -> list[str]:
-    found = []
+    covered = []
 
     @dg.op
     def read(context: dg.OpExecutionContext) -> None:
-        found.extend(weeks_of_run(context) or ())
+        covered.extend(weeks_of_run(context) or ())
 
     @dg.job
     def reading() -> None:
         read()
 
     reading.execute_in_process(tags=range_tags(first, last))
-    return [str(week) for week in found]
+    return [str(week) for week in covered]
 
 
 def test_a_run_covers_the_weeks_from_one_to_another():

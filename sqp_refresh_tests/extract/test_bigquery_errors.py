@@ -105,6 +105,7 @@ MESSAGES = [
     ("invalidQuery", 400, "Cannot query over table 'd.t' without a filter over column(s)", SCHEMA),
     ("invalid", 400, "Invalid project ID 'My Project'. Project IDs must contain", SETTINGS),
     ("invalid", 400, 'Invalid dataset ID "a-b". Dataset IDs must be alphanumeric', SETTINGS),
+    ("accessDenied", 403, "Permission bigquery.tables.get denied (or it may not exist).", RIGHTS),
     ("invalidQuery", 400, "Unrecognized name: `Date` at [1:8]", SCHEMA),
     ("invalidQuery", 400, "Bad int64 value: 12x", DATA),
     ("invalidQuery", 400, "division by zero: 1 / 0", DATA),
@@ -193,6 +194,9 @@ def test_words_tell_what_a_reason_does_not(reason, status, message, expected):
     assert meaning(error) == expected
     assert isinstance(error, TooEarly) == ("before" in message or "time travel" in message)
     # A remedy names the setting that is wrong, and no other.
+    if expected == RIGHTS:
+        assert "check the names in BIGQUERY_PROJECT_ID" in str(error)
+        return
     named = set(re.findall("BIGQUERY_[A-Z_]+", str(error)))
     assert named <= {"BIGQUERY_LOCATION", "BIGQUERY_PROJECT_ID", "BIGQUERY_DATASET"}
     assert ("BIGQUERY_LOCATION" in named) == (expected == SCHEMA and reason != "invalidQuery")

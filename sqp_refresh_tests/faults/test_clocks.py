@@ -38,6 +38,6 @@ def test_a_refresh_on_a_machine_with_a_wrong_clock_is_like_any_other(environment
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert_published(WEEKS)
-    found = re.findall(r"SYSTEM_TIME AS OF TIMESTAMP '(.+?)'", "".join(queries(environment)))
-    (instant,) = {datetime.fromisoformat(text) for text in found}
+    texts = re.findall(r"SYSTEM_TIME AS OF TIMESTAMP '(.+?)'", "".join(queries(environment)))
+    (instant,) = {datetime.fromisoformat(text) for text in texts}
     assert before - timedelta(seconds=2) < instant < datetime.now(UTC)
