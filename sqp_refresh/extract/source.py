@@ -96,6 +96,15 @@ class BigQuerySource:
         tables = self._tables_of_query(self._bigquery_table)
         return [table.name for table in tables if table.name != self.table.name]
 
+    @property
+    def reads_week_by_week(self) -> bool:
+        """Whether each week is read for itself, not all of them by one query.
+
+        It is known once something of the source was asked for.
+        """
+        table = self._bigquery_table
+        return table is not None and table.is_table and not self._is_aggregate
+
     def periods(self, session: Session) -> Sequence[Period]:
         """Return the weeks, whether the source has rows of them or not."""
         return self.weeks

@@ -101,12 +101,18 @@ def _billed(
     source: BigQuerySource, decisions: Mapping[Period, Decision], to_load: ToLoad
 ) -> dict[Period, int]:
     """Return the bytes that each period to load would bill: its part of one query, by its rows."""
-    rows = {period: decision.rows or 0 for period, decision in decisions.items()}
     loads = [period for period, decision in decisions.items() if decision.reason.loads]
     # One query gives the rows of the same weeks to all tables that share it.
-    is_shared = any(to_load.get(name) == loads for name in source.shares_query_with)
-    total = source.bytes_to_read(loads) if loads and not is_shared else 0
-    return dict(zip(loads, shared_out(total, [rows[period] for period in loads]), strict=True))
+    if not loads or any(to_load.get(name) == loads for name in source.shares_query_with):
+        return dict.fromkeys(loads, 0)
+    # A query reads whatever lies between its first week and its last, Storage Read each week alone.
+    of_query = loads
+    if source.reads_week_by_week:
+        of_query = [period for period in decisions if loads[0] <= period <= loads[-1]]
+    rows = [decisions[period].rows or 0 for period in of_query]
+    parts = shared_out(source.bytes_to_read(of_query), rows)
+    billed = dict(zip(of_query, parts, strict=True))
+    return {period: billed[period] for period in loads}
 
 
 def shared_out(total: int, weights: Sequence[int]) -> list[int]:

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 import threading
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 import pytest
@@ -26,7 +26,9 @@ from sqp_refresh.model.tables import (
 )
 from sqp_refresh.postgres.session import connect
 from sqp_refresh.refresh.dry_run import plan, shared_out
-from sqp_refresh.refresh.sources import prefetch_versions
+from sqp_refresh.refresh.request import RefreshRequest
+from sqp_refresh.refresh.run import refresh
+from sqp_refresh.refresh.sources import prefetch_versions, source_for
 from sqp_refresh.registry.catalog import read_catalog
 from sqp_refresh_tests.extract.fake_storage import FakeStorage, serving
 from sqp_refresh_tests.helpers.database import execute
@@ -152,8 +154,9 @@ def billed(environment, monkeypatch):
 
     monkeypatch.setattr(BigQuerySource, "bytes_to_read", bytes_to_read)
 
-    def planned(weeks, settings=environment):
-        names = [ASIN_PERFORMANCE_DATA.name, DAILY_SQP_DATA.name]
+    def planned(
+        weeks, settings=environment, names=(ASIN_PERFORMANCE_DATA.name, DAILY_SQP_DATA.name)
+    ):
         results = plan(settings, read_catalog(settings), names, weeks)
         billed = [(entry.table, entry.bytes) for entry in results if entry.reason.loads]
         assert len(asked) == len(dict(asked))
@@ -185,6 +188,17 @@ def test_a_plan_bills_both_queries_where_the_tables_need_other_weeks(environment
     results = billed([*weeks, Period.week_of(LAST)])
 
     assert results == [("asin_performance_data", 7), ("daily_sqp_data", 3), ("daily_sqp_data", 4)]
+
+
+def test_a_week_between_two_that_are_read_is_not_on_the_bill(environment, source, billed):
+    name, three = SEARCH_QUERY_PERFORMANCE.name, [FIRST, FIRST + timedelta(days=7), LAST]
+    source.write([row(day=week) for week in three])
+    weeks = [Period.week_of(week) for week in three]
+    middle = source_for(environment, SEARCH_QUERY_PERFORMANCE, weeks[1:2])
+    refresh(environment.database_url, middle, RefreshRequest("middle"))
+
+    # Of the seven bytes of three weeks, two are those of the one that is there.
+    assert billed(weeks, names=[name]) == [(name, 2), (name, 3)]
 
 
 @pytest.mark.parametrize(
