@@ -3,7 +3,7 @@
 import base64
 import json
 import time
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -28,7 +28,7 @@ def post(
     url: str,
     event_id: str,
     payload: dict[str, Any],
-    at: datetime,
+    at: datetime | None = None,
 ) -> DeliveryResult:
     """Send an alert to a webhook; whatever goes wrong is in the result, without a secret.
 
@@ -39,14 +39,20 @@ def post(
         url: The webhook's address.
         event_id: The alert's id, the same in every attempt.
         payload: The alert, sent as JSON.
-        at: When it is sent: a receiver refuses what was signed minutes ago, or in the future.
+        at: When it is sent, by the clock of Postgres: a receiver refuses what was signed minutes
+            ago, or in the future. None is now, by this machine's clock.
     """
     body = json.dumps(payload, ensure_ascii=False).encode()
     headers = {
         "content-type": "application/json",
         "user-agent": f"sqp_refresh/{__version__}",
         **_credentials(url),
-        **signature_headers(event_id, int(at.timestamp()), body, settings.REFRESH_WEBHOOK_SECRET),
+        **signature_headers(
+            event_id,
+            int((at or datetime.now(UTC)).timestamp()),
+            body,
+            settings.REFRESH_WEBHOOK_SECRET,
+        ),
     }
     network = GuardedNetwork(
         allow_private=settings.REFRESH_WEBHOOK_ALLOW_PRIVATE,

@@ -29,7 +29,7 @@ SECRET = "whsec_" + base64.b64encode(b"a secret of twenty-four!").decode()
 
 
 def post(url: str, event_id: str = "alert_1") -> DeliveryResult:
-    return webhook.post(Settings.read(), url, event_id, ALERT.payload, datetime.now(UTC))
+    return webhook.post(Settings.read(), url, event_id, ALERT.payload)
 
 
 @pytest.mark.parametrize(
