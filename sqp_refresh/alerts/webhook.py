@@ -43,16 +43,12 @@ def post(
             ago, or in the future. None is now, by this machine's clock.
     """
     body = json.dumps(payload, ensure_ascii=False).encode()
+    timestamp = int((at or datetime.now(UTC)).timestamp())
     headers = {
         "content-type": "application/json",
         "user-agent": f"sqp_refresh/{__version__}",
         **_credentials(url),
-        **signature_headers(
-            event_id,
-            int((at or datetime.now(UTC)).timestamp()),
-            body,
-            settings.REFRESH_WEBHOOK_SECRET,
-        ),
+        **signature_headers(event_id, timestamp, body, settings.REFRESH_WEBHOOK_SECRET),
     }
     network = GuardedNetwork(
         allow_private=settings.REFRESH_WEBHOOK_ALLOW_PRIVATE,
