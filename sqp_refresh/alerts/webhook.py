@@ -3,6 +3,7 @@
 import base64
 import json
 import time
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
@@ -25,7 +26,13 @@ _KEPT = "".join(map(chr, range(0x21, 0x7F)))
 """What may be in an address as it is; all else is encoded."""
 
 
-def post(settings: Settings, url: str, event_id: str, payload: dict[str, Any]) -> DeliveryResult:
+def post(
+    settings: Settings,
+    url: str,
+    event_id: str,
+    payload: dict[str, Any],
+    at: datetime | None = None,
+) -> DeliveryResult:
     """Send an alert to a webhook; whatever goes wrong is in the result, without a secret.
 
     A redirect is not followed, and of the response only the status is read.
@@ -35,13 +42,16 @@ def post(settings: Settings, url: str, event_id: str, payload: dict[str, Any]) -
         url: The webhook's address.
         event_id: The alert's id, the same in every attempt.
         payload: The alert, sent as JSON.
+        at: When it is sent, by the clock of Postgres: a receiver refuses what was signed minutes
+            ago, or in the future. None is now, by this machine's clock.
     """
     body = json.dumps(payload, ensure_ascii=False).encode()
+    timestamp = int((at or datetime.now(UTC)).timestamp())
     headers = {
         "content-type": "application/json",
         "user-agent": f"sqp_refresh/{__version__}",
         **_credentials(url),
-        **signature_headers(event_id, int(time.time()), body, settings.REFRESH_WEBHOOK_SECRET),
+        **signature_headers(event_id, timestamp, body, settings.REFRESH_WEBHOOK_SECRET),
     }
     network = GuardedNetwork(
         allow_private=settings.REFRESH_WEBHOOK_ALLOW_PRIVATE,

@@ -1,6 +1,5 @@
 """Define the commands that refresh tables, or show what a refresh would do."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +18,7 @@ from sqp_refresh.cli.common import (
     run_refresh,
     weeks_to_refresh,
 )
+from sqp_refresh.postgres.session import read_clock
 from sqp_refresh.registry.catalog import read_catalog
 
 
@@ -85,7 +85,7 @@ def demo(
             raise typer.Exit(1)
         path = settings.dashboard_path
         with console.status("drawing the dashboard ..."):
-            draw(settings.database_url, path, datetime.now(UTC))
+            draw(settings.database_url, path, read_clock(settings.database_url))
         ui_command = "[bold]make ui[/], which is [bold]sqp-refresh demo --ui[/]"
         console.print(
             f"To look at it: {path}, or in the Dagster UI by {ui_command}", soft_wrap=True

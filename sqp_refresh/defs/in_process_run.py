@@ -31,7 +31,7 @@ def run_daily_refresh(
     tables: Collection[str],
     run_ids: list[str],
     *,
-    as_of: datetime,
+    as_of: datetime | None,
     force: bool = False,
 ) -> dict[str, str]:
     """Run the job that the schedule runs, and report what failed.
@@ -48,7 +48,7 @@ def run_daily_refresh(
         tables: Names of the tables to refresh.
         run_ids: Holds the id to give the run; where tables are left that can do without a parent
             that failed, a second run refreshes them, whose id is added.
-        as_of: When BigQuery is read as of; a second run reads it as of its own start.
+        as_of: When BigQuery is read as of; None leaves it to the run, and so does a second run.
         force: Copy also what has not changed.
 
     Returns:
@@ -59,7 +59,8 @@ def run_daily_refresh(
         Unreachable: Dagster's own storage cannot be read or written.
     """
     tags = range_tags(str(weeks[0]), str(weeks[-1]))
-    failures = _run(defs, tables, run_ids[0], tags | as_of_tags(run_ids[0], as_of), force)
+    instant = as_of_tags(run_ids[0], as_of) if as_of else {}
+    failures = _run(defs, tables, run_ids[0], tags | instant, force)
     if not failures:
         return {}
     parents = {name: table.parents for name, table in catalog.tables.items()}

@@ -6,7 +6,7 @@ Equal versions make equal rows, so a week whose version is that of its last load
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 from sqp_refresh.extract.anomalies import (
@@ -198,7 +198,9 @@ def _weeks_in_reach(
     settings: Settings, source: BigQueryTable, weeks: Sequence[Period]
 ) -> list[Period]:
     """Return the first and the last of the weeks that a refresh looks at, now or once it ended."""
-    today = (source.instant or datetime.now(UTC)).date()
+    now = source.looked_up.now if source.looked_up else source.instant
+    assert now, "whatever was looked up was so at some time"
+    today = (source.instant or now).date()
     first, last = Period.week_of(settings.REFRESH_START_DATE), Period.week_of(today)
     return [min(first, *weeks), max(last, *weeks)]
 

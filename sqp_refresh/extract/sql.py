@@ -149,9 +149,15 @@ def key_count(table: Table) -> str:
     return f"rows_of_{table.name}"
 
 
-def count_query(name: str) -> str:
-    """Return the query for the number of rows: the least that can be read of a table."""
-    return f"SELECT COUNT(*) FROM {quoted(name)}"
+def count_query(name: str, restriction: str = "") -> str:
+    """Return the query for the number of rows: the least that can be read of a table.
+
+    Args:
+        name: project.dataset.table.
+        restriction: A filter in SQL, without WHERE; empty for all rows.
+    """
+    where = f" WHERE {restriction}" if restriction else ""
+    return f"SELECT COUNT(*) FROM {quoted(name)}{where}"
 
 
 def query_parameters(weeks: Sequence[Period], marketplace: str) -> "list[Parameter]":

@@ -77,6 +77,15 @@ def reason_in(message: str, known: Iterable[Words]) -> ErrorReason | None:
     return next((words.reason for words in known if words.are_in(message)), None)
 
 
+_OTHER_TIME = ErrorReason(
+    SettingsError,
+    "set the clock of this machine, by NTP; if it is right, renew the server's certificate",
+)
+_CERTIFICATE_TIMES = (
+    Words("certificate is not yet valid", _OTHER_TIME),
+    Words("certificate has expired", _OTHER_TIME),
+)
+
 # BigQuery ---------------------------------------------------------------------------------------
 
 _AGAIN = ErrorReason(Unavailable, "try again later")
@@ -87,6 +96,11 @@ _RIGHTS = ErrorReason(
     "grant the service account roles/bigquery.dataViewer, roles/bigquery.jobUser and "
     "roles/bigquery.readSessionUser",
 )
+_SEEN = ErrorReason(
+    AccessDenied,
+    "check the names in BIGQUERY_PROJECT_ID, BIGQUERY_DATASET and BIGQUERY_SOURCE_TABLE; if they "
+    "are right, grant the service account roles/bigquery.dataViewer",
+)
 _KEY = ErrorReason(AccessDenied, "check GOOGLE_APPLICATION_CREDENTIALS_JSON")
 _BILLING = ErrorReason(AccessDenied, "switch on billing for the project in Google Cloud")
 _NO_API = ErrorReason(AccessDenied, "switch on the BigQuery API and the BigQuery Storage API")
@@ -94,6 +108,14 @@ _PROXY = ErrorReason(AccessDenied, "put the proxy's user and password into HTTPS
 _NO_SUCH = ErrorReason(
     NotFound, "check BIGQUERY_PROJECT_ID, BIGQUERY_DATASET and BIGQUERY_SOURCE_TABLE"
 )
+_LOCATION = ErrorReason(
+    NotFound, "set BIGQUERY_LOCATION to the location of the dataset, or take it out"
+)
+_FILTER = ErrorReason(
+    SchemaMismatch,
+    "ask its owner to take back require_partition_filter, or read a view of it that has a filter",
+)
+_MACHINE_CLOCK = ErrorReason(AccessDenied, "set the clock of this machine, by NTP")
 _TOO_LARGE = ErrorReason(LimitExceeded, "refresh fewer weeks at once with --from and --to")
 _QUERY = ErrorReason(
     SchemaMismatch, "run `sqp-refresh doctor`, which compares the source's columns"
@@ -214,7 +236,27 @@ BIGQUERY_WORDS = (
     Words("Invalid snapshot time", _NOW),
     Words("Cannot read before", _NOW),
     Words("is before the table's first", _NOW),
+    # A dataset is there for metadata, and for queries only in its own location.
+    Words("not found in location", _LOCATION),
+    Words("in different locations", _LOCATION),
+    Words("Invalid value for… is not a valid value", _LOCATION),
+    Words("location … not support", _LOCATION),
+    # To whom may not see a name, BigQuery does not say whether there is such a thing.
+    Words("it may not exist", _SEEN),
+    Words("perhaps it does not exist", _SEEN),
+    Words("without a filter over column", _FILTER),
+    Words("Invalid project ID", ErrorReason(SettingsError, "correct BIGQUERY_PROJECT_ID")),
+    Words("ProjectId must", ErrorReason(SettingsError, "correct BIGQUERY_PROJECT_ID")),
+    Words("Invalid dataset ID", ErrorReason(SettingsError, "correct BIGQUERY_DATASET")),
+    Words("Invalid table ID", ErrorReason(SettingsError, "correct BIGQUERY_SOURCE_TABLE")),
+    Words(
+        "is in the future",
+        ErrorReason(Unavailable, "wait for some seconds, and set the clock of this machine by NTP"),
+    ),
     Words("session expired", _AGAIN),
+    # What this machine signed is of another time.
+    Words("reasonable timeframe", _MACHINE_CLOCK),
+    Words("Token used too early", _MACHINE_CLOCK),
     Words("invalid_grant", _KEY),
     Words("invalid_client", _KEY),
     Words("Bad int64 value", _VALUE),
@@ -223,6 +265,7 @@ BIGQUERY_WORDS = (
     Words("division by zero", _VALUE),
     Words("overflow", _VALUE),
     Words("out of range", _VALUE),
+    *_CERTIFICATE_TIMES,
     Words("certificate verify failed", ErrorReason(SettingsError, "set REQUESTS_CA_BUNDLE")),
     Words("407 Proxy Authentication Required", _PROXY),
 )
@@ -297,6 +340,7 @@ _SSL = ErrorReason(SettingsError, "add sslmode=require to DATABASE_URL")
 _NO_SSL = ErrorReason(SettingsError, "the server offers no SSL: change sslmode in DATABASE_URL")
 _CERTIFICATE = ErrorReason(SettingsError, "check sslmode and sslrootcert in DATABASE_URL")
 _OPTIONS = ErrorReason(SettingsError, "take that parameter out of DATABASE_URL")
+_PARAMETER = ErrorReason(SettingsError, "correct it in DATABASE_URL")
 
 POOLER_WORDS = (
     # Supavisor, the pooler of Supabase.
@@ -356,11 +400,22 @@ REFUSALS = (
     Words("could not translate host name", _HOST),
     Words("failed to resolve host", _HOST),
     Words("server does not support SSL", _NO_SSL),
+    *_CERTIFICATE_TIMES,
     Words("certificate verify failed", _CERTIFICATE),
     Words("root certificate file", _CERTIFICATE),
     Words("server certificate for", _CERTIFICATE),
     Words("certificate file", _CERTIFICATE),
     Words("invalid sslmode value", _CERTIFICATE),
+    Words("weak sslmode", _CERTIFICATE),
+    Words("sslmode value … invalid", _CERTIFICATE),
+    Words("invalid … value", _PARAMETER),
+    Words("invalid port number", _PARAMETER),
+    Words("could not parse network address", _PARAMETER),
+    Words("port numbers", _PARAMETER),
+    Words("definition of service", _PARAMETER),
+    Words("service file", _PARAMETER),
+    # psycopg, which reads some itself.
+    Words("bad value for", _PARAMETER),
     Words("no password supplied", _LOGIN),
     Words("unrecognized configuration parameter", _OPTIONS),
     # In every language.

@@ -10,6 +10,7 @@ Values are parameters, written `%(name)s`; no value is ever formatted into a sta
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any, LiteralString, TypeVar, cast, overload
 
 import psycopg
@@ -83,6 +84,8 @@ _MEANING = _TIMES | {
 # time that compiling it takes.
 _PLANNING = {"work_mem": "64MB", "jit": "off"}
 
+_CLOCK = "SELECT pg_catalog.clock_timestamp()"
+
 _SET_LOCAL = sql.SQL("SET LOCAL {} TO {}")
 _SET_MEANING = [
     _SET_LOCAL.format(sql.Identifier(name), sql.Literal(value)) for name, value in _MEANING.items()
@@ -114,6 +117,16 @@ class Session:
     def database(self) -> str:
         """Return the name of the database of this connection."""
         return self._connection.info.dbname
+
+    def now(self) -> datetime:
+        """Return the time by the server's clock, in UTC; outside of a transaction, begin none.
+
+        It is the one clock that all machines share. What is due, which weeks have ended and what is
+        late go by it, so that a machine whose own clock is wrong does the same as any other.
+        """
+        with translated_errors():
+            ((now,),) = self._connection.execute(_CLOCK).fetchall()
+        return now
 
     @overload
     def fetch_all(
@@ -263,7 +276,7 @@ def connect(database_url: str, *, connect_timeout_s: int = CONNECT_TIMEOUT_S) ->
         # A pooler may run each transaction on another connection, which does not have the prepared
         # statements of the one before. The session itself begins transactions, by `_BEGIN`.
         connection = psycopg.connect(**address, autocommit=True, prepare_threshold=None)
-    except psycopg.OperationalError as error:
+    except (psycopg.OperationalError, psycopg.ProgrammingError) as error:
         raise unreachable(server_message(error), address) from None
     watch()
     try:
@@ -271,6 +284,16 @@ def connect(database_url: str, *, connect_timeout_s: int = CONNECT_TIMEOUT_S) ->
         yield Session(connection)
     finally:
         connection.close()
+
+
+def read_clock(database_url: str) -> datetime:
+    """Return the time by the clock of Postgres, in UTC; see `Session.now`.
+
+    Raises:
+        RefreshError: see `connect`.
+    """
+    with connect(database_url) as session:
+        return session.now()
 
 
 def _set_up(connection: psycopg.Connection[Any]) -> None:
@@ -317,7 +340,7 @@ def address_of(database_url: str, connect_timeout_s: int = CONNECT_TIMEOUT_S) ->
         address = conninfo.conninfo_to_dict(database_url)
     except psycopg.ProgrammingError:
         # The parser's message quotes the URL, and the password in it.
-        raise malformed_url() from None
+        raise malformed_url(database_url) from None
     defaults = {"connect_timeout": connect_timeout_s, "application_name": "sqp_refresh"}
     # COPY sends text as Arrow stores it, in UTF-8, whatever encoding the URL asks for.
     return defaults | _KEEPALIVE | address | {"client_encoding": "UTF8"}

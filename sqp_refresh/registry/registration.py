@@ -127,7 +127,7 @@ def check_registration(
     assert spec is not None
     name = settings.source_named(source)
     with translated_errors(name), closing(rest_client(settings)) as client:
-        describe(client, name, spec, None)
+        describe(client, name, spec)
     return params
 
 

@@ -72,7 +72,7 @@ def test_a_column_that_holds_no_single_value_is_refused_by_name(client, dataset)
 def test_columns_that_nobody_reads_may_be_of_any_type(client, dataset):
     spec = SourceSpec((SourceColumn("Code", "code", "text", ""),), None, ("code",), "odd")
 
-    assert describe(client, f"{client.project}.{dataset}.odd", spec, None).types == {
+    assert describe(client, f"{client.project}.{dataset}.odd", spec).types == {
         "Code": "STRING"
     }
 

@@ -113,6 +113,10 @@ def _check_bigquery(settings: Settings) -> Iterator[Diagnosis]:
     if columns.is_ok:
         yield diagnose("bigquery query", lambda: bigquery_checks.check_query(settings))
         yield diagnose("bigquery read", lambda: bigquery_checks.check_storage_read(settings))
+        clock = diagnose("bigquery clock", lambda: bigquery_checks.check_clock(settings))
+        # Where the clocks agree, the line of Postgres's clock says it all.
+        if not clock.is_ok:
+            yield clock
 
 
 def _check_registered_sources(settings: Settings) -> Iterator[Diagnosis]:

@@ -32,7 +32,12 @@ from sqp_refresh.postgres.schema_differences import column_differences
 from sqp_refresh.postgres.session import DEADLINES, Session, connect
 
 SKEW_S = 30
-"""How far the clocks may be apart: a tick is this machine's, what is due is decided by Postgres."""
+"""How far this machine's clock may be from those of the servers, which decide what a night does."""
+SET_CLOCK = (
+    "set both by NTP, else nights begin too early or too late, and from some minutes on Google "
+    "refuses the credentials"
+)
+
 HEADROOM_GB = 2.0
 GB = 1e9
 
@@ -69,7 +74,6 @@ SELECT (SELECT sum(size)::bigint FROM pg_ls_waldir()), current_setting('data_dir
     (SELECT string_agg(slot_name, ', ') FROM pg_replication_slots WHERE NOT active),
     inet_server_addr() IS NULL
 """
-_CLOCK = "SELECT clock_timestamp()"
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,10 +235,11 @@ def check_clock(session: Session) -> str:
     """Return a message that this machine and Postgres agree on the time.
 
     Raises:
-        RefreshError: they are too far apart to agree on what is due.
+        RefreshError: they are too far apart.
     """
+    session.rollback()
     before = datetime.now(UTC)
-    (server_time,) = session.fetch_one(_CLOCK)
+    server_time = session.now()
     # The server read its clock about halfway between question and answer.
     local_time = before + (datetime.now(UTC) - before) / 2
     ahead_s = (server_time - local_time).total_seconds()
@@ -242,7 +247,7 @@ def check_clock(session: Session) -> str:
         f"the clock of Postgres is {ahead_s:+.1f} s from this machine's, {SKEW_S} s are allowed"
     )
     if abs(ahead_s) > SKEW_S:
-        raise RefreshError(f"{message}; set both by NTP, else tables are due too early or too late")
+        raise RefreshError(f"{message}; {SET_CLOCK}")
     return message
 
 
@@ -314,7 +319,7 @@ def check_first_refreshes(session: Session) -> str:
     Raises:
         NotFound: some have waited longer; the message names them.
     """
-    tables, now = read_freshness(session), datetime.now(UTC)
+    tables, now = read_freshness(session), session.now()
     waiting = [table for table in tables if table.is_enabled and table.last_refresh_at is None]
     never = [
         table.table_name

@@ -1,7 +1,6 @@
 """Answer the deployment guide's list of success from the database and the orchestrator."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
 
 from sqp_refresh.control import indexes
 from sqp_refresh.errors import RefreshError
@@ -93,9 +92,12 @@ def _find_differences(database_url: str) -> list[Problem]:
 
 
 def _take_snapshot(settings: Settings, orchestrator: Orchestrator) -> Snapshot:
-    last, tables = datetime.now(UTC) - GRACE, read_catalog(settings).tables.values()
+    tables = read_catalog(settings).tables.values()
     with connect(settings.database_url) as session:
+        now = session.now()
+        last = now - GRACE
         return Snapshot(
+            now=now,
             tables=views.read_freshness(session),
             served_ticks=views.read_served_ticks(session),
             metrics=views.read_last_metrics(session),
