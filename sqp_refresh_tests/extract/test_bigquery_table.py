@@ -56,25 +56,18 @@ def test_a_column_that_holds_no_single_value_is_refused_by_name(client, dataset)
             expected = rf"column '{field.name}' of .*odd is .*, which does not convert to"
             with pytest.raises(SchemaMismatch, match=expected) as refused:
                 describe(
-                    client,
-                    f"{client.project}.{dataset}.odd",
-                    spec_of(field.name, postgres_type),
-                    None,
+                    client, f"{client.project}.{dataset}.odd", spec_of(field.name, postgres_type)
                 )
             assert ("REPEATED" in str(refused.value)) == (field.mode == "REPEATED")
             assert refused.value.details["source_schema"]["Code"] == "STRING"
     with pytest.raises(SchemaMismatch, match=r"column 'some STRING' of .* is REPEATED STRING"):
-        describe(
-            client, f"{client.project}.{dataset}.odd_view", spec_of("some STRING", "text"), None
-        )
+        describe(client, f"{client.project}.{dataset}.odd_view", spec_of("some STRING", "text"))
 
 
 def test_columns_that_nobody_reads_may_be_of_any_type(client, dataset):
     spec = SourceSpec((SourceColumn("Code", "code", "text", ""),), None, ("code",), "odd")
 
-    assert describe(client, f"{client.project}.{dataset}.odd", spec).types == {
-        "Code": "STRING"
-    }
+    assert describe(client, f"{client.project}.{dataset}.odd", spec).types == {"Code": "STRING"}
 
 
 def test_the_doctor_and_the_plan_name_it_and_go_on_with_the_others(client, environment):
