@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 BENCH := .venv-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo ui test torture edits scale redis bench wheel lint format clean
+.PHONY: help install demo ui servers test torture edits scale redis bench wheel lint format clean
 
 help:  ## List the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## */\t/' | expand -t 10
@@ -29,13 +29,16 @@ demo: install  ## Refresh a realistic year with embedded servers, and show what 
 ui: install  ## Serve the Dagster UI with the demo's data
 	@$(BIN)/sqp-refresh demo --ui
 
-test: install  ## Run the tests; they start their own servers
+servers: install  ## Fetch Postgres 14, 15 and 17 for the tests, or say why not
+	@$(BIN)/python -m sqp_refresh_tests.servers
+
+test: servers  ## Run the tests; they start their own servers
 	@$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 torture: install  ## Kill refreshes of a year at 50 random moments; SEED=n repeats a run
 	@$(BIN)/python -m sqp_refresh_tests.torture $(if $(SEED),--seed $(SEED))
 
-edits: install  ## Edit the tables 300 times during refreshes; SEED=n repeats a run, POSTGRES=15 too
+edits: servers  ## Edit the tables 300 times during refreshes; SEED=n repeats a run, POSTGRES=14 too
 	@$(BIN)/python -m sqp_refresh_tests.torture.edits $(if $(SEED),--seed $(SEED)) \
 		$(if $(POSTGRES),--postgres $(POSTGRES))
 
@@ -76,4 +79,4 @@ format: install  ## Format the code
 	@$(BIN)/ruff check --fix .
 
 clean:  ## Remove the demo's data and everything installed
-	@rm -rf $(VENV) $(BENCH) .demo .bench build dist *.egg-info
+	@rm -rf $(VENV) $(BENCH) .demo .bench .servers build dist *.egg-info

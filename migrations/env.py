@@ -7,7 +7,7 @@ opens and commits the transaction of a connection.
 from alembic import context
 
 from sqp_refresh.model.tables import SCHEMA
-from sqp_refresh.postgres.migrate import EPILOGUE, PROLOGUE, read_sql
+from sqp_refresh.postgres.migrate import ENCODING, EPILOGUE, PROLOGUE, read_sql
 
 
 def run() -> None:
@@ -21,6 +21,9 @@ def run() -> None:
     )
     with context.begin_transaction():
         context.execute(read_sql(PROLOGUE))
+        # A file of SQL is run by others; who migrates by a connection has looked before.
+        if context.is_offline_mode():
+            context.execute(read_sql(ENCODING))
         context.run_migrations()
         if not context.is_offline_mode() and not context.get_context().get_current_heads():
             context.execute(read_sql(EPILOGUE))

@@ -3,7 +3,9 @@
 RefreshError
 ├── Transient            another attempt may succeed
 │   ├── Unavailable      BigQuery or Postgres cannot be reached, or took too long to answer
-│   │   └── TooEarly     the source had no state yet at the instant of the run
+│   │   ├── TooEarly     the source had no state yet at the instant of the run
+│   │   ├── Unreachable  nobody answers at the address, so that nothing can be told
+│   │   └── NoConnection Postgres, or the pooler before it, has no connection left
 │   ├── QuotaExceeded    BigQuery accepts no more for now
 │   ├── Busy             another refresh of the table is running
 │   ├── WriteConflict    somebody else has written to the same rows meanwhile
@@ -26,6 +28,8 @@ exception is a defect in the code, and is not tried again either.
 
 from enum import StrEnum
 from typing import Any, ClassVar
+
+from sqp_refresh.model.text import printable
 
 
 class Kind(StrEnum):
@@ -59,7 +63,7 @@ class RefreshError(Exception):
             message: What went wrong, and the remedy, in one line.
             details: Values for the audit log, which JSON must be able to hold.
         """
-        super().__init__(message)
+        super().__init__(printable(message.replace("\n", " ")))
         self.details: dict[str, Any] = details
 
 
@@ -75,6 +79,14 @@ class Unavailable(Transient):
 
 class TooEarly(Unavailable):
     """The source had no state yet at the instant of the run: it was made, or made anew, since."""
+
+
+class Unreachable(Unavailable):
+    """Nobody answers at the address, so that nothing can be told of what is there."""
+
+
+class NoConnection(Unavailable):
+    """Postgres, or the pooler before it, has no connection left: others have all of them."""
 
 
 class QuotaExceeded(Transient):
@@ -164,4 +176,5 @@ def kind_of(error: BaseException) -> Kind:
 
 def one_line(error: BaseException) -> str:
     """Return the first line of an error's message, which is the part that an operator needs."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__).strip()
+    first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return printable(first.strip())

@@ -40,7 +40,12 @@ class Settings(BaseSettings):
     """The environment, typed and checked; read it with `Settings.read()`."""
 
     model_config = SettingsConfigDict(
-        case_sensitive=True, extra="ignore", frozen=True, env_ignore_empty=True
+        case_sensitive=True,
+        extra="ignore",
+        frozen=True,
+        env_ignore_empty=True,
+        # A file or a store of secrets often ends a value with a newline.
+        str_strip_whitespace=True,
     )
 
     BIGQUERY_PROJECT_ID: str | None = Field(
@@ -79,7 +84,11 @@ class Settings(BaseSettings):
         default=9, gt=0, description="weeks before today that every night reads again"
     )
     REFRESH_START_DATE: date = Field(
-        default=date(2024, 8, 18), description="Sunday of the first week"
+        default=date(2024, 8, 18),
+        # What reaches beyond the calendar of Python is no week.
+        ge=date(1000, 1, 1),
+        le=date(9000, 1, 1),
+        description="Sunday of the first week",
     )
     REFRESH_DASHBOARD_PATH: Path | None = Field(
         default=None, description="file that the dashboard is written to"
@@ -123,8 +132,9 @@ class Settings(BaseSettings):
     @field_validator("DATABASE_URL")
     @classmethod
     def _is_a_postgres_url(cls, secret: SecretStr | None) -> SecretStr | None:
-        if secret and not secret.get_secret_value().startswith(("postgresql://", "postgres://")):
-            raise ValueError("must start with postgresql://")
+        url = secret.get_secret_value() if secret else ""
+        if secret and not url.startswith(("postgresql://", "postgres://")):
+            raise ValueError(f"must start with postgresql://{_not_like(url)}")
         return secret
 
     @field_validator("REFRESH_WEBHOOK_URL")
@@ -171,8 +181,15 @@ class Settings(BaseSettings):
     @field_validator("BIGQUERY_DATASET", "BIGQUERY_SOURCE_TABLE")
     @classmethod
     def _is_a_bare_name(cls, name: str | None) -> str | None:
-        if name and any(mark in name for mark in ".`\\ "):
+        if name and any(mark in name for mark in ".:/`'\"\\ "):
             raise ValueError(f"{name!r} must be a bare name, without dots, spaces or quotes")
+        return name
+
+    @field_validator("BIGQUERY_PROJECT_ID")
+    @classmethod
+    def _is_a_project(cls, name: str | None) -> str | None:
+        if name and any(mark in name for mark in "/`'\"\\ "):
+            raise ValueError(f"{name!r} must be the ID of a project, as in my-project-123")
         return name
 
     @classmethod
@@ -258,6 +275,14 @@ def _services(notify_urls: SecretStr | None) -> Iterator[tuple[str, SecretStr]]:
 def _addresses(notify_urls: SecretStr) -> list[str]:
     # A comma may also be part of an address: it separates two only where a scheme follows.
     return re.split(r"[\s,]+(?=\w+://)", notify_urls.get_secret_value().strip(" ,\n"))
+
+
+def _not_like(url: str) -> str:
+    """Say what a URL wrongly begins with: a driver's name, a quote; nothing that may be secret."""
+    scheme = re.match(r"(jdbc:)?[a-z]+(\+[a-z0-9]+)?://", url, re.IGNORECASE)
+    if scheme:
+        return f", not with {scheme[0]}"
+    return ", without quotes" if url.startswith(("'", '"')) else ""
 
 
 def _words(text: str) -> list[str]:

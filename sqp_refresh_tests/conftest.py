@@ -1,27 +1,20 @@
 """Start Postgres and BigQuery once a session; create a database and a dataset for each test."""
 
 import itertools
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
-from urllib.parse import urlsplit
+from contextlib import ExitStack
 
 import hypothesis
 import pytest
 from playwright.sync_api import Browser, sync_playwright
-from psycopg import sql
 
-from sqp_refresh.demo.servers import (
-    Emulator,
-    bigquery_client,
-    embedded_bigquery,
-    embedded_postgres,
-)
+from sqp_refresh.demo.servers import Emulator, bigquery_client, embedded_bigquery
 from sqp_refresh.demo.source_table import call_deadline
 from sqp_refresh.settings import Settings
 from sqp_refresh_tests.helpers.browser import CHROMIUM
-from sqp_refresh_tests.helpers.database import database_like, run_outside_transaction
+from sqp_refresh_tests.helpers.database import database_like
 from sqp_refresh_tests.helpers.rows import SourceTable
+from sqp_refresh_tests.servers.running import NEWEST, Server, Servers
 
 _numbers = itertools.count(1)
 
@@ -38,41 +31,40 @@ def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres_url() -> Iterator[str]:
-    """Start a Postgres 18; return the URL of its superuser."""
-    with (
-        tempfile.TemporaryDirectory(prefix="sqp_refresh_") as directory,
-        embedded_postgres(Path(directory, "postgres")) as url,
-    ):
-        # Nothing here outlives the session, so nothing needs to be on disk.
-        for name in ("fsync", "synchronous_commit", "full_page_writes"):
-            run_outside_transaction(
-                url, sql.SQL("ALTER SYSTEM SET {} = off").format(sql.Identifier(name))
-            )
-        run_outside_transaction(url, sql.SQL("SELECT pg_reload_conf()"))
-        yield url
-
-
-@pytest.fixture
-def database(postgres_url: str) -> Iterator[str]:
-    """Return the URL of an empty database."""
-    with database_like(postgres_url, "template0") as url:
-        yield url
+def servers() -> Iterator[Servers]:
+    """Return the versions of Postgres and the pooler; each is started at its first use."""
+    with ExitStack() as kept:
+        yield Servers(kept)
 
 
 @pytest.fixture(scope="session")
-def _migrated(postgres_url: str) -> Iterator[str]:
-    from sqp_refresh.postgres import migrate
+def postgres_url(servers: Servers) -> str:
+    """Return the URL of the superuser of a Postgres 18."""
+    return servers[NEWEST].url
 
-    with database_like(postgres_url, "template0") as url:
-        migrate.upgrade(url)
-        yield urlsplit(url).path.removeprefix("/")
+
+@pytest.fixture(scope="session")
+def _migrated(servers: Servers) -> str:
+    return servers.migrated(servers[NEWEST])
 
 
 @pytest.fixture
-def migrated_database(postgres_url: str, _migrated: str) -> Iterator[str]:
+def target_server(request: pytest.FixtureRequest, servers: Servers) -> Server:
+    """Return the server of this test: the newest, unless the test runs on every one."""
+    return servers[getattr(request, "param", NEWEST)]
+
+
+@pytest.fixture
+def database(target_server: Server) -> Iterator[str]:
+    """Return the URL of an empty database."""
+    with database_like(target_server.url, "template0") as url:
+        yield url
+
+
+@pytest.fixture
+def migrated_database(servers: Servers, target_server: Server) -> Iterator[str]:
     """Return the URL of a database with every migration applied and no row refreshed."""
-    with database_like(postgres_url, _migrated) as url:
+    with database_like(target_server.url, servers.migrated(target_server)) as url:
         yield url
 
 
@@ -101,11 +93,15 @@ def source(emulator: Emulator, dataset: str) -> SourceTable:
 
 @pytest.fixture
 def environment(
-    monkeypatch: pytest.MonkeyPatch, migrated_database: str, emulator: Emulator, dataset: str
+    monkeypatch: pytest.MonkeyPatch,
+    target_server: Server,
+    migrated_database: str,
+    emulator: Emulator,
+    dataset: str,
 ) -> Settings:
     """Set the settings to this test's database and dataset; all others have their defaults."""
     variables = {
-        "DATABASE_URL": migrated_database,
+        "DATABASE_URL": target_server.database_url(migrated_database),
         "BIGQUERY_PROJECT_ID": emulator.project,
         "BIGQUERY_DATASET": dataset,
         "BIGQUERY_EMULATOR_HOST": emulator.rest_url,

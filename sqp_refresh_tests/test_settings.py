@@ -28,6 +28,13 @@ def test_an_empty_variable_counts_as_not_set(monkeypatch):
     assert Settings.read().REFRESH_BATCH_SIZE == 50_000
 
 
+@pytest.mark.parametrize("value", ["postgres://u:p@h/d", " postgresql://u:p@h/d\n"])
+def test_both_names_of_the_scheme_and_space_around_it_are_accepted(monkeypatch, value):
+    monkeypatch.setenv("DATABASE_URL", value)
+
+    assert Settings.read().database_url == value.strip()
+
+
 @pytest.mark.parametrize(
     ("name", "value", "remedy"),
     [
@@ -36,15 +43,24 @@ def test_an_empty_variable_counts_as_not_set(monkeypatch):
         ("REFRESH_LOOKBACK_WEEKS", "-1", "greater than 0"),
         ("REFRESH_START_DATE", "2024-08-19", "must be a Sunday; the week of 2024-08-19 opens on"),
         ("REFRESH_START_DATE", "soon", "valid date"),
+        ("REFRESH_START_DATE", "0001-01-01", "greater than or equal to 1000-01-01"),
+        ("REFRESH_START_DATE", "9999-12-31", "less than or equal to 9000-01-01"),
         ("REFRESH_EXECUTOR", "threads", "'in_process' or 'multiprocess'"),
         ("BIGQUERY_MAX_BYTES_BILLED", "1e9x", "valid integer"),
         ("BIGQUERY_DATASET", "dataset.", "bare name"),
+        ("BIGQUERY_DATASET", "project:dataset", "bare name"),
         ("BIGQUERY_SOURCE_TABLE", "a`b", "bare name"),
+        ("BIGQUERY_PROJECT_ID", "'my-project'", "must be the ID of a project"),
+        ("BIGQUERY_PROJECT_ID", "projects/p", "must be the ID of a project"),
         ("REFRESH_WEBHOOK_URL", f"ftp://u:{PASSWORD}@h", "must start with https://"),
         ("REFRESH_WEBHOOK_SECRET", f"whsec_{PASSWORD}!", "must be base64 after whsec_"),
         ("REFRESH_NOTIFY_URLS", PASSWORD, "must be addresses like slack://"),
         ("REFRESH_ALERT_EVENTS", "refresh.fail", "knows no 'refresh.fail'; choose from refresh."),
         ("DATABASE_URL", f"mysql://u:{PASSWORD}@h/d", "must start with postgresql://"),
+        ("DATABASE_URL", f"postgresql+psycopg2://u:{PASSWORD}@h/d", "not with postgresql+psycopg2"),
+        ("DATABASE_URL", f"jdbc:postgresql://h/d?password={PASSWORD}", "not with jdbc:postgresql"),
+        ("DATABASE_URL", f"'postgresql://u:{PASSWORD}@h/d'", "without quotes"),
+        ("DATABASE_URL", f"u:{PASSWORD}@h/d", "must start with postgresql://"),
     ],
 )
 def test_a_malformed_value_is_one_line_that_names_the_variable(monkeypatch, name, value, remedy):

@@ -13,8 +13,43 @@ from typing import Any
 
 import httpcore
 
-# An IPv6 address in this network leads to the IPv4 address in its last four bytes.
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+# What Python knows of special networks depends on its release, so they are listed here, as the
+# registries of IANA have them.
+_SPECIAL_IPV4 = tuple(
+    ipaddress.IPv4Network(network)
+    for network in (
+        "0.0.0.0/8",
+        "10.0.0.0/8",
+        "100.64.0.0/10",
+        "127.0.0.0/8",
+        "168.63.129.16/32",  # Azure's own services, as seen from its machines
+        "169.254.0.0/16",
+        "172.16.0.0/12",
+        "192.0.0.0/24",
+        "192.0.2.0/24",
+        "192.88.99.0/24",
+        "192.168.0.0/16",
+        "198.18.0.0/15",
+        "198.51.100.0/24",
+        "203.0.113.0/24",
+        "224.0.0.0/3",
+    )
+)
+_IPV6_UNICAST = ipaddress.IPv6Network("2000::/3")
+"""The only part of IPv6 from which public addresses are given out."""
+_SPECIAL_IPV6 = tuple(
+    ipaddress.IPv6Network(network)
+    for network in ("2001::/23", "2001:db8::/32", "3ffe::/16", "3fff::/20")
+)
+# An IPv6 address in one of these leads to the IPv4 address in the 32 bits that begin at this one.
+_LEADING_TO_IPV4 = (
+    (ipaddress.IPv6Network("::ffff:0:0/96"), 96),
+    (ipaddress.IPv6Network("64:ff9b::/96"), 96),
+    (ipaddress.IPv6Network("2002::/16"), 16),
+)
+# So does one whose interface has this number, in any network: ISATAP. One bit says whether the
+# IPv4 address is thought to be unique.
+_ISATAP, _ISATAP_UNIQUE = 0x00005EFE, 0x02000000
 
 
 class PrivateAddress(Exception):
@@ -24,16 +59,20 @@ class PrivateAddress(Exception):
 def is_public(address: str) -> bool:
     """Return whether an IP address means the same machine to the whole internet."""
     ip = ipaddress.ip_address(address)
-    if isinstance(ip, ipaddress.IPv6Address):
-        ip = _embedded_ipv4(ip) or ip
-    return ip.is_global and not ip.is_multicast and not ip.is_reserved
+    if isinstance(ip, ipaddress.IPv4Address):
+        return not any(ip in network for network in _SPECIAL_IPV4)
+    is_isatap = int(_ipv4_in(ip, 64)) & ~_ISATAP_UNIQUE == _ISATAP
+    if is_isatap and not is_public(str(_ipv4_in(ip, 96))):
+        return False
+    for network, first_bit in _LEADING_TO_IPV4:
+        if ip in network:
+            return is_public(str(_ipv4_in(ip, first_bit)))
+    return ip in _IPV6_UNICAST and not any(ip in network for network in _SPECIAL_IPV6)
 
 
-def _embedded_ipv4(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    """Return the IPv4 address that an IPv6 address leads to, if it does."""
-    if address in _NAT64:
-        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    return address.ipv4_mapped or address.sixtofour
+def _ipv4_in(address: ipaddress.IPv6Address, first_bit: int) -> ipaddress.IPv4Address:
+    """Return the 32 bits of an address that begin at one, counted from its left."""
+    return ipaddress.IPv4Address(int(address) >> (96 - first_bit) & 0xFFFFFFFF)
 
 
 def resolve(host: str, port: int, *, allow_private: bool) -> list[str]:
@@ -50,7 +89,7 @@ def resolve(host: str, port: int, *, allow_private: bool) -> list[str]:
     """
     try:
         entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except OSError:
+    except (OSError, UnicodeError):  # The latter for a label that is empty or too long.
         raise httpcore.ConnectError(f"no address of {host} is known") from None
     addresses = list(dict.fromkeys(str(address[0]) for *_, address in entries))
     for address in addresses:

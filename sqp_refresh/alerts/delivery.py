@@ -4,7 +4,6 @@ import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from sqp_refresh.alerts import outbox
 from sqp_refresh.alerts.outbox import Alert, Delivery, DeliveryResult
@@ -58,14 +57,14 @@ def _send(settings: Settings, delivery: Delivery) -> DeliveryResult:
     receiver = find_receiver(settings, delivery)
     if receiver is None:
         return DeliveryResult("is disabled, or no longer there")
-    return receiver.send(settings, delivery.event_id, delivery.payload)
+    return receiver.send(settings, delivery.event_id, delivery.payload, delivery.claimed_at)
 
 
 def send_test(session: Session, settings: Settings) -> Iterator[tuple[Receiver, DeliveryResult]]:
     """Send a test to every receiver now, past the outbox, and yield the result of each."""
-    alert = Alert(Event.TEST, "alerts", "this is a test; nothing is wrong", "", datetime.now(UTC))
+    alert = Alert(Event.TEST, "alerts", "this is a test; nothing is wrong", "", session.now())
     event_id = f"alert_{uuid.uuid4().hex}"
     with session.transaction():
         receivers = list_receivers(session, settings)
     for receiver in receivers:
-        yield receiver, receiver.send(settings, event_id, alert.payload)
+        yield receiver, receiver.send(settings, event_id, alert.payload, alert.at)

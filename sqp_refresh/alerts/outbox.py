@@ -16,7 +16,7 @@ from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from sqp_refresh.model.events import Event
-from sqp_refresh.model.text import utc_minute
+from sqp_refresh.model.text import printable, utc_minute
 from sqp_refresh.postgres.session import Session
 from sqp_refresh.settings import Settings
 
@@ -47,7 +47,7 @@ ON CONFLICT DO NOTHING
 _CLAIM = """
 SELECT delivery.id, event_id, delivery.event, receiver, payload, attempts,
     coalesce(max_attempts, %(max_attempts)s) AS max_attempts,
-    webhook_config_id IS NOT NULL AS is_registered, url, is_enabled
+    webhook_config_id IS NOT NULL AS is_registered, url, is_enabled, clock_timestamp() AS claimed_at
 FROM sqp.webhook_deliveries AS delivery
 LEFT JOIN sqp.webhook_configs AS config ON config.id = webhook_config_id
 WHERE status = 'pending' AND next_retry_at <= now() AND NOT receiver = ANY(%(resting)s::text[])
@@ -101,7 +101,7 @@ class Alert:
             "event": self.event,
             "severity": self.event.severity,
             "table_name": self.table,
-            "error_message": self.message,
+            "error_message": self.message and printable(self.message),
             "audit_log_id": self.audit_log_id,
             "run_id": self.run_id,
             "occurred_at": self.at.isoformat(),
@@ -123,6 +123,7 @@ class Delivery:
         is_registered: Whether the receiver is a row of `sqp.webhook_configs`, not a setting.
         url: That row's address.
         is_enabled: Whether that row is to receive anything.
+        claimed_at: When this attempt began, by the clock of Postgres.
     """
 
     id: int
@@ -135,6 +136,7 @@ class Delivery:
     is_registered: bool
     url: str | None = field(repr=False)
     is_enabled: bool | None
+    claimed_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

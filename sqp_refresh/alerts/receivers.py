@@ -1,6 +1,7 @@
 """Find who receives alerts: rows of `sqp.webhook_configs`, and what the settings name."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from pydantic import SecretStr
@@ -26,13 +27,16 @@ class Receiver:
     url: SecretStr
     is_webhook: bool
 
-    def send(self, settings: Settings, event_id: str, payload: dict[str, Any]) -> DeliveryResult:
+    def send(
+        self, settings: Settings, event_id: str, payload: dict[str, Any], at: datetime
+    ) -> DeliveryResult:
         """Make one attempt to send it an alert.
 
         Args:
             settings: How to sign, and where a webhook may go.
             event_id: The alert's id, the same in every attempt.
             payload: The alert, as a webhook receives it.
+            at: When the attempt is made, by the clock of Postgres.
         """
         url = self.url.get_secret_value()
         try:
@@ -40,7 +44,7 @@ class Receiver:
             if self.is_webhook:
                 from sqp_refresh.alerts.webhook import post
 
-                return post(settings, url, event_id, payload)
+                return post(settings, url, event_id, payload, at)
             from sqp_refresh.alerts.notification import notify
 
             return notify(url, payload)

@@ -119,7 +119,6 @@ def alert_failed_checks(
     *,
     audit_log_id: int,
     metadata: Mapping[str, Any],
-    at: datetime,
 ) -> None:
     """Alert receivers of a table whose checks found an error, once for each run.
 
@@ -129,7 +128,6 @@ def alert_failed_checks(
         errors: The message of each failing check; where there is none, nobody is alerted.
         audit_log_id: The run that was checked.
         metadata: Its sync_metadata.
-        at: When it was checked.
     """
     if not errors:
         return
@@ -137,6 +135,7 @@ def alert_failed_checks(
     cause = metadata.get("root_run_id") or run_id or str(audit_log_id)
     message = listing(errors, "; ")
     event = Event.QUALITY_FAILED
+    at = session.now()
     enqueue(session, Alert(event, table.name, message, cause, at, audit_log_id, run_id))
 
 

@@ -3,10 +3,12 @@
 import base64
 import json
 import time
+from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import httpcore
+import idna
 
 from sqp_refresh import __version__
 from sqp_refresh.alerts.address import GuardedNetwork, PrivateAddress
@@ -20,9 +22,17 @@ DEADLINE_S = 15
 """What an attempt may take in all, however slowly the receiver answers."""
 
 _GONE = 410
+_KEPT = "".join(map(chr, range(0x21, 0x7F)))
+"""What may be in an address as it is; all else is encoded."""
 
 
-def post(settings: Settings, url: str, event_id: str, payload: dict[str, Any]) -> DeliveryResult:
+def post(
+    settings: Settings,
+    url: str,
+    event_id: str,
+    payload: dict[str, Any],
+    at: datetime | None = None,
+) -> DeliveryResult:
     """Send an alert to a webhook; whatever goes wrong is in the result, without a secret.
 
     A redirect is not followed, and of the response only the status is read.
@@ -32,20 +42,25 @@ def post(settings: Settings, url: str, event_id: str, payload: dict[str, Any]) -
         url: The webhook's address.
         event_id: The alert's id, the same in every attempt.
         payload: The alert, sent as JSON.
+        at: When it is sent, by the clock of Postgres: a receiver refuses what was signed minutes
+            ago, or in the future. None is now, by this machine's clock.
     """
     body = json.dumps(payload, ensure_ascii=False).encode()
+    timestamp = int((at or datetime.now(UTC)).timestamp())
     headers = {
         "content-type": "application/json",
         "user-agent": f"sqp_refresh/{__version__}",
         **_credentials(url),
-        **signature_headers(event_id, int(time.time()), body, settings.REFRESH_WEBHOOK_SECRET),
+        **signature_headers(event_id, timestamp, body, settings.REFRESH_WEBHOOK_SECRET),
     }
     network = GuardedNetwork(
         allow_private=settings.REFRESH_WEBHOOK_ALLOW_PRIVATE,
         deadline=time.monotonic() + DEADLINE_S,
     )
     try:
-        return _result_of(_response_status(network, url, headers, body))
+        return _result_of(_response_status(network, encoded_url(url), headers, body))
+    except idna.IDNAError:
+        return DeliveryResult("has a host name that is none", is_final=True)
     except PrivateAddress as error:
         return DeliveryResult(str(error))
     except httpcore.ConnectError as error:
@@ -57,8 +72,36 @@ def post(settings: Settings, url: str, event_id: str, payload: dict[str, Any]) -
         return DeliveryResult(f"interrupted the connection ({type(error).__name__})")
 
 
+def encoded_url(url: str) -> httpcore.URL:
+    """Return an address as it is sent: its host by IDNA, the rest percent-encoded.
+
+    The host is mapped as browsers map it, so that other digits and full stops than those of ASCII
+    are an IP address here, too, before that is checked.
+
+    Raises:
+        idna.IDNAError: it has a host name that cannot be.
+    """
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
+    return httpcore.URL(
+        scheme=parts.scheme,
+        host=host if host.isascii() else _encoded_host(host),
+        port=parts.port,
+        target=quote(target, safe=_KEPT),
+    )
+
+
+def _encoded_host(host: str) -> str:
+    # Not `idna.encode`, which refuses names that are in use: with an emoji or an underscore.
+    labels = idna.uts46_remap(host, std3_rules=False).split(".")
+    return ".".join(
+        label if label.isascii() else f"xn--{label.encode('punycode').decode()}" for label in labels
+    )
+
+
 def _response_status(
-    network: GuardedNetwork, url: str, headers: dict[str, str], body: bytes
+    network: GuardedNetwork, url: httpcore.URL, headers: dict[str, str], body: bytes
 ) -> int:
     timeouts = {"connect": CONNECT_S, "read": DEADLINE_S, "write": DEADLINE_S, "pool": CONNECT_S}
     encoded = [(name.encode(), value.encode()) for name, value in headers.items()]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqp_refresh.checks.metrics import CheckSeverity, Metric
+from sqp_refresh.model.text import printable
 
 NAMED = 3
 """A message names no more periods than this."""
@@ -106,7 +107,8 @@ class Verdict:
             for failing in named
         )
         more = len(self.failing) - len(named)
-        return f"{self.metric.name} is {values}{f', and so on in {more} more' if more else ''}"
+        others = f", and so on in {more} more" if more else ""
+        return printable(f"{self.metric.name} is {values}{others}")
 
 
 def evaluate(measured: Mapping[Metric, Sequence[Measurement]]) -> list[Verdict]:

@@ -22,6 +22,7 @@ from sqp_refresh.model.tables import (
     SUMMED_COUNTS,
     Table,
 )
+from sqp_refresh.model.types import LogicalType, logical_type
 from sqp_refresh.postgres.period_sql import (
     REQUESTED,
     REQUESTED_DAYS,
@@ -45,7 +46,7 @@ Measured = dict[Period, dict[str, Any]]
 _PARAMS = {"tolerance": Decimal(str(SHARE_TOLERANCE))}
 
 _MEASURE = sql.SQL("""
-SELECT requested.first, requested.last, metrics.*
+SELECT __sqp_requested.first, __sqp_requested.last, metrics.*
 FROM {requested}
 CROSS JOIN LATERAL (SELECT {metrics} FROM {table} WHERE {in_period}) AS metrics
 """)
@@ -162,7 +163,7 @@ def _metrics(table: Table) -> Iterator[tuple[str, sql.Composable]]:
         yield DISTINCT_ASIN_COUNT, _count_distinct(table, ["asin"])
     for name, total in own_sums(table).items():
         yield name, sql.SQL("coalesce({}, 0)").format(total)
-    key_measures = [*own, *map(identifier, table.names & {"search_query_volume"})]
+    key_measures = [*own, *map(identifier, _numbers(table) & {"search_query_volume"})]
     yield (
         "null_ratio",
         sql.SQL("sum(num_nulls({}))::numeric / nullif(count(*) * {}, 0)").format(
@@ -179,7 +180,7 @@ def _metrics(table: Table) -> Iterator[tuple[str, sql.Composable]]:
         yield "funnel_violations", sql.SQL("count(*) FILTER (WHERE {})").format(widens)
     if stages := _stages_with_rates(table):
         yield "rate_agreement", _rate_agreement(stages)
-    if table.names >= {*SHARES, *(column for counts in SHARES.values() for column in counts)}:
+    if _numbers(table) >= {*SHARES, *(column for counts in SHARES.values() for column in counts)}:
         yield "fraction_scale_detected", _fractions()
 
 
@@ -188,7 +189,17 @@ def _columns_of(table: Table, counts: Iterable[str]) -> dict[str, str]:
     # A registered table says nothing of how it was made, so only its columns' names can tell.
     sums = {count: name for name, count in (table.sums or SUMMED_COUNTS).items()}
     columns = {count: count if count in table.names else sums.get(count) for count in counts}
-    return {count: name for count, name in columns.items() if name in table.names}
+    numbers = _numbers(table)
+    return {count: name for count, name in columns.items() if name in numbers}
+
+
+def _numbers(table: Table) -> set[str]:
+    """Return the columns that can be added up: a registered table may have a text of that name."""
+    return {
+        column.name
+        for column in table.columns
+        if logical_type(column.type) in (LogicalType.WHOLE, LogicalType.NUMBER)
+    }
 
 
 def _own_columns(table: Table) -> dict[str, str]:
@@ -220,7 +231,7 @@ def _funnel_steps(table: Table) -> Iterator[tuple[str, str]]:
 def _stages_with_rates(table: Table) -> list[str]:
     """List the stages whose rate is 100 * total / search volume, as Amazon defines it."""
     # A summary's rates of the same names are of the funnel, and not of the search volume.
-    names = table.names - table.ratios.keys()
+    names = _numbers(table) - table.ratios.keys()
     return [
         stage
         for stage in STAGES.values()

@@ -1,7 +1,7 @@
 """Check a table: measure it, compare it with what it should be, and record every metric."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import date
 
 from sqp_refresh.alerts import rules
 from sqp_refresh.checks import data_quality, metric_sql
@@ -115,7 +115,6 @@ def _record(session: Session, table: Table, run: Run, verdicts: Sequence[Verdict
         [str(verdict) for verdict in verdicts if verdict.ok is False and verdict.is_error],
         audit_log_id=run.id,
         metadata=run.metadata,
-        at=datetime.now(UTC),
     )
 
 

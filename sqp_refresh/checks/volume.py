@@ -10,7 +10,7 @@ from psycopg import sql
 
 from sqp_refresh.checks.evaluate import Measurement
 from sqp_refresh.model.periods import DAYS_IN_WEEK, Grain, Period
-from sqp_refresh.model.tables import Table
+from sqp_refresh.model.tables import TEXT, Table
 from sqp_refresh.postgres.period_sql import between_days, target_name
 from sqp_refresh.postgres.session import Session, identifier
 
@@ -26,7 +26,7 @@ _FEWEST_ROWS, _FEW_ROWS = 3, 24
 
 # Two look-ups in the index of the key for each day, where to count all rows takes them all.
 _MARKETPLACES = sql.SQL("""
-SELECT count(DISTINCT marketplace) FROM unnest(%(days)s::date[]) AS requested (day)
+SELECT count(DISTINCT marketplace) FROM unnest(%(days)s::date[]) AS __sqp_requested (day)
 CROSS JOIN LATERAL (
     (SELECT marketplace FROM {table} WHERE {of_day} ORDER BY marketplace LIMIT 1)
     UNION ALL
@@ -106,13 +106,18 @@ def _rows_by_marketplace(
 
 def _has_several(session: Session, table: Table, weeks: Iterable[Period]) -> bool:
     """Return whether these weeks are of several marketplaces."""
-    if table.scope is None or MARKETPLACE not in table.names:
+    # A registered table may have a column of that name which is no text.
+    has_marketplaces = any(
+        column.name == MARKETPLACE and column.type.startswith((TEXT, "character"))
+        for column in table.columns
+    )
+    if table.scope is None or not has_marketplaces:
         return False
     days = DAYS_IN_WEEK if table.grain is Grain.DAY else 1
-    of_day = [sql.SQL("{} = requested.day").format(identifier(table.scope))]
+    of_day = [sql.SQL("{} = __sqp_requested.day").format(identifier(table.scope))]
     # The last day of the week is before the marketplace in the index.
     of_day += [
-        sql.SQL("{} = requested.day + 6").format(identifier(column.name))
+        sql.SQL("{} = __sqp_requested.day + 6").format(identifier(column.name))
         for column in table.key
         if column.name not in {*table.group_key, table.scope}
     ]

@@ -3,22 +3,31 @@
 import uuid
 from collections.abc import Sequence
 from contextlib import nullcontext
-from datetime import UTC, datetime
-from typing import Annotated
+from datetime import date, datetime
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from sqp_refresh.errors import SettingsError
 from sqp_refresh.extract.query_cache import RunQueries
 from sqp_refresh.model.periods import Period, finished_weeks, weeks_between
-from sqp_refresh.model.text import listing
+from sqp_refresh.model.text import listing, printable
 from sqp_refresh.refresh.lookback import default_weeks, periods_outside, weeks_of_periods
 from sqp_refresh.refresh.sources import prefetch_versions
 from sqp_refresh.registry.catalog import Catalog, read_catalog
 from sqp_refresh.settings import Settings
 
-console = Console()
+
+class _Terminal(Console):
+    """A terminal that shows the control characters of what it prints, and does not obey them."""
+
+    def render_str(self, text: str, **options: Any) -> Text:  # noqa: ANN401, as rich has it
+        return super().render_str(printable(text), **options)
+
+
+console = _Terminal()
 
 Tables = Annotated[
     list[str] | None, typer.Option("--table", help="Table, may be repeated; all by default.")
@@ -70,6 +79,13 @@ def load_settings_and_catalog() -> tuple[Settings, Catalog]:
     return settings, read_catalog(settings)
 
 
+def today(settings: Settings) -> date:
+    """Return the day by the clock of Postgres, which decides what weeks have ended, in UTC."""
+    from sqp_refresh.postgres.session import read_clock
+
+    return read_clock(settings.database_url).date()
+
+
 def requested_weeks(
     settings: Settings, first: datetime | None, last: datetime | None
 ) -> list[Period]:
@@ -78,17 +94,35 @@ def requested_weeks(
     Raises:
         SettingsError: not all of them are finished weeks since REFRESH_START_DATE.
     """
-    today = datetime.now(UTC).date()
+    day = today(settings)
+    finished = _ended_weeks(settings, day)
     if first is None and last is None:
-        return default_weeks(settings, today)
-    finished = finished_weeks(settings.REFRESH_START_DATE, today)
-    start = first.date() if first else settings.REFRESH_START_DATE
+        return default_weeks(settings, day)
+    start = first.date() if first else finished[0].start
     end = last.date() if last else finished[-1].end
-    weeks = list(weeks_between(start, end))
-    if not weeks or weeks[0] not in finished or weeks[-1] not in finished:
+    if start > end and first and last:
+        raise SettingsError(
+            f"--from {start} is later than --to {end}; exchange them, and choose finished weeks"
+        )
+    if not finished[0].start <= start <= end <= finished[-1].end:
         raise SettingsError(
             f"weeks from {start} to {end} are not all between {finished[0]} and {finished[-1]}; "
             "choose finished weeks, or set REFRESH_START_DATE"
+        )
+    return list(weeks_between(start, end))
+
+
+def _ended_weeks(settings: Settings, day: date) -> list[Period]:
+    """Return all weeks since REFRESH_START_DATE that ended before a day.
+
+    Raises:
+        SettingsError: there is none.
+    """
+    weeks = finished_weeks(settings.REFRESH_START_DATE, day)
+    if not weeks:
+        raise SettingsError(
+            f"no week since REFRESH_START_DATE {settings.REFRESH_START_DATE} has ended yet; set it "
+            "to an earlier Sunday"
         )
     return weeks
 
@@ -119,12 +153,14 @@ def weeks_to_refresh(
     with connect(settings.database_url) as session:
         published = {name: published_periods(session, catalog.table(name)) for name in names}
     every = [period for periods in published.values() for period in periods]
-    weeks = weeks_of_periods(settings, every, datetime.now(UTC).date())
+    day = today(settings)
+    _ended_weeks(settings, day)
+    weeks = weeks_of_periods(settings, every, day)
     for name, periods in published.items():
         if outside := periods_outside(weeks, periods, catalog.table(name).grain):
             typer.echo(
-                f"{name}: {listing(outside)} left out, which lies before REFRESH_START_DATE "
-                f"{settings.REFRESH_START_DATE}",
+                f"{printable(name)}: {listing(outside)} left out, which lies before "
+                f"REFRESH_START_DATE {settings.REFRESH_START_DATE}",
                 err=True,
             )
     return weeks
@@ -177,13 +213,13 @@ def run_refresh(
     """
     from sqp_refresh.cli.console import outcome_as_json, show_outcome, show_progress
 
-    as_of, enabled, queries = datetime.now(UTC), enabled_tables(settings, catalog), RunQueries()
+    enabled, queries = enabled_tables(settings, catalog), RunQueries()
     names = requested_tables(catalog, tables, enabled)
     database_url, run_ids = settings.database_url, [str(uuid.uuid4())]
     with nullcontext() if json else show_progress(console, database_url, run_ids):
         # Dagster takes seconds to import; BigQuery runs the first query meanwhile.
         to_refresh = [catalog.table(name) for name in names if name in enabled]
-        prefetch_versions(settings, to_refresh, weeks, as_of, queries)
+        prefetch_versions(settings, to_refresh, weeks, None, queries)
         from sqp_refresh.definitions import build_definitions
         from sqp_refresh.defs.in_process_run import run_daily_refresh
 
@@ -194,7 +230,7 @@ def run_refresh(
             weeks,
             names,
             run_ids,
-            as_of=as_of,
+            as_of=queries.as_of,
             force=force,
         )
     if json:

@@ -1,6 +1,5 @@
 """Define the command that draws the dashboard."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +8,7 @@ import typer
 from sqp_refresh.cli.common import load_settings
 from sqp_refresh.monitoring.dashboard.drawing import DAYS, KEPT_DAYS, draw
 from sqp_refresh.monitoring.lateness import GRACE
+from sqp_refresh.postgres.session import read_clock
 
 
 def dashboard(
@@ -27,7 +27,7 @@ def dashboard(
     # Dagster, which reads the cron expression, takes seconds to import.
     from sqp_refresh.defs.cron import last_tick
 
-    now = datetime.now(UTC)
+    now = read_clock(settings.database_url)
     tick = last_tick(settings, now - GRACE)
     figures = draw(settings.database_url, path, now, days=days, last_tick=tick)
     typer.echo(f"{path}: {figures.verdict}")

@@ -60,7 +60,11 @@ def history(
 
 
 def doctor(json: Json = False) -> None:
-    """Look for what would make a refresh fail; exit status 1 if there is something."""
+    """Look for what would make a refresh fail.
+
+    Exit status 0: there is nothing; 1: there is something; 2: it cannot be told, because a server
+    does not answer.
+    """
     from sqp_refresh.monitoring.doctor.checkup import run_checkup
 
     diagnoses = run_checkup(_orchestrator())
@@ -72,7 +76,7 @@ def doctor(json: Json = False) -> None:
             line = f"{mark}  {diagnosis.subject}: {diagnosis.message}"
             console.print(line, style=style, markup=False, soft_wrap=True)
     if not all(diagnosis.is_ok for diagnosis in diagnoses):
-        raise typer.Exit(1)
+        raise typer.Exit(1 if all(diagnosis.is_answered for diagnosis in diagnoses) else 2)
 
 
 def _orchestrator() -> Orchestrator:

@@ -11,6 +11,7 @@ import typer
 from sqp_refresh.control import checkpoints
 from sqp_refresh.errors import SettingsError
 from sqp_refresh.model.tables import Dependency
+from sqp_refresh.model.text import printable
 from sqp_refresh.postgres.session import Session, connect
 from sqp_refresh.registry import refresh_config
 from sqp_refresh.settings import Settings
@@ -33,7 +34,8 @@ def stop(tables: TableArguments = None, all_: All = False) -> None:
     """Stop running refreshes at their next week, cleanly; later refreshes start as usual."""
     with connect(Settings.read().database_url) as session, session.transaction():
         stopped = checkpoints.expire(session, _table_names(session, tables, all_))
-    typer.echo(f"stopping {', '.join(stopped)}" if stopped else "nothing is being refreshed")
+    names = printable(", ".join(stopped))
+    typer.echo(f"stopping {names}" if names else "nothing is being refreshed")
 
 
 def register(
@@ -80,7 +82,7 @@ def register(
         with session.transaction():
             enter(session, table, params, enabled=enabled, priority=priority, parents=parents)
     state = "becomes an asset when the code location is next loaded" if enabled else "is disabled"
-    typer.echo(f"sqp.{table} is registered and {state}")
+    typer.echo(f"sqp.{printable(table)} is registered and {state}")
 
 
 def maintain() -> None:
@@ -99,7 +101,8 @@ def _set_enabled(tables: Sequence[str] | None, all_: bool, *, enabled: bool) -> 
         names = _table_names(session, tables, all_)
         changed = refresh_config.set_enabled(session, names, enabled=enabled)
     state = "enabled" if enabled else "disabled"
-    typer.echo(f"{state} {', '.join(changed)}" if changed else f"already {state}")
+    names = printable(", ".join(changed))
+    typer.echo(f"{state} {names}" if names else f"already {state}")
 
 
 def _table_names(session: Session, tables: Sequence[str] | None, all_: bool) -> list[str]:

@@ -3,7 +3,7 @@
 import json as json_format
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,6 +19,7 @@ from sqp_refresh.cli.common import (
     load_settings_and_catalog,
     requested_weeks,
     run_refresh,
+    today,
 )
 from sqp_refresh.cli.console import grid_of
 from sqp_refresh.control import quarantine
@@ -85,12 +86,12 @@ def _run_checks(
     # Pandera takes a while to import.
     from sqp_refresh.checks.run_checks import run_checks
 
-    today, verdicts = datetime.now(UTC).date(), {}
+    verdicts = {}
     for name in tables:
         try:
             with connect(settings.database_url) as session, session.transaction():
                 table = catalog.tables[name]
-                verdicts[name] = run_checks(session, table, weeks, today=today)
+                verdicts[name] = run_checks(session, table, weeks, today=session.now().date())
         except Permanent as error:
             if is_named:
                 raise
@@ -232,7 +233,7 @@ def _refresh_weeks_of(waiting: Waiting, settings: Settings, catalog: Catalog) ->
 
 
 def _weeks_of(waiting: Waiting, table: str, grain: Grain, settings: Settings) -> list[Period]:
-    newest = finished_weeks(settings.REFRESH_START_DATE, datetime.now(UTC).date())[-1:]
+    newest = finished_weeks(settings.REFRESH_START_DATE, today(settings))[-1:]
     days = [day for waiting_table, day in waiting if waiting_table == table]
     # A table without weeks is read as a whole, whichever week is refreshed. Of one that was so when
     # its rows were refused, no week is on record, and any refresh settles them.

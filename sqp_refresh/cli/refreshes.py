@@ -1,6 +1,5 @@
 """Define the commands that refresh tables, or show what a refresh would do."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +18,7 @@ from sqp_refresh.cli.common import (
     run_refresh,
     weeks_to_refresh,
 )
+from sqp_refresh.postgres.session import read_clock
 from sqp_refresh.registry.catalog import read_catalog
 
 
@@ -50,13 +50,17 @@ def plan(
     settings, catalog = load_settings_and_catalog()
     tables = requested_tables(catalog, table or [], enabled_tables(settings, catalog))
     weeks = weeks_to_refresh(settings, catalog, table, first, last, force=force)
-    periods = dry_run.plan(settings, catalog, tables, weeks, force=force)
-    if json:
-        typer.echo(plan_as_json(list(periods)))
-        return
-    with console.status("comparing BigQuery with what was published ..."):
-        planned = list(periods)
-    show_plan(console, planned)
+    planned: list[dry_run.PlannedPeriod] = []
+    try:
+        with console.status("comparing BigQuery with what was published ..."):
+            for period in dry_run.plan(settings, catalog, tables, weeks, force=force):
+                planned.append(period)  # noqa: PERF402, what came before an error is kept
+    finally:
+        # Of a table that cannot be planned, the others' plan is shown first.
+        if json:
+            typer.echo(plan_as_json(planned))
+        elif planned:
+            show_plan(console, planned)
 
 
 def demo(
@@ -81,7 +85,7 @@ def demo(
             raise typer.Exit(1)
         path = settings.dashboard_path
         with console.status("drawing the dashboard ..."):
-            draw(settings.database_url, path, datetime.now(UTC))
+            draw(settings.database_url, path, read_clock(settings.database_url))
         ui_command = "[bold]make ui[/], which is [bold]sqp-refresh demo --ui[/]"
         console.print(
             f"To look at it: {path}, or in the Dagster UI by {ui_command}", soft_wrap=True

@@ -16,14 +16,41 @@ def migrate(
         bool, typer.Option("--sql", help="Only print the SQL for an empty database.")
     ] = False,
 ) -> None:
-    """Create the tables of schema sqp, or bring them up to date; run again, it does nothing."""
+    """Create the tables of schema sqp, or bring them up to date; run again, it does nothing.
+
+    Also builds the indexes that an interrupted first load left out, and names what no migration can
+    mend: columns, constraints and indexes that somebody changed, each with its remedy.
+    """
     from sqp_refresh.postgres import migrate as migrations
 
     if sql:
         typer.echo(migrations.render_sql())
         return
-    applied = migrations.upgrade(Settings.read().database_url)
-    typer.echo(f"applied {', '.join(applied)}" if applied else "nothing to do")
+    database_url = Settings.read().database_url
+    applied = migrations.upgrade(database_url)
+    if applied:
+        typer.echo(f"applied {', '.join(applied)}")
+    if not _mend(database_url) and not applied:
+        typer.echo("nothing to do")
+
+
+def _mend(database_url: str) -> bool:
+    """Build the indexes that are left out, name what else is wrong; return whether anything is."""
+    from sqp_refresh.control import indexes
+    from sqp_refresh.postgres.schema_catalog import read_schema
+    from sqp_refresh.postgres.schema_differences import column_differences
+    from sqp_refresh.postgres.session import connect
+
+    with connect(database_url) as session:
+        with session.transaction():
+            built = indexes.build_left_out(session)
+        with session.transaction():
+            problems = [*column_differences(read_schema(session)), *indexes.warnings(session)]
+    if built:
+        typer.echo(f"built {built} indexes that a first load left out")
+    for problem in problems:
+        typer.secho(f"sqp-refresh: {problem}", err=True, fg=typer.colors.YELLOW)
+    return bool(built or problems)
 
 
 def downgrade(

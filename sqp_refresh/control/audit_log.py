@@ -28,6 +28,18 @@ SELECT (
     ), %(schema)s, %(table)s, clock_timestamp(), 'running', %(metadata)s
 RETURNING id
 """
+_RESTORE = """
+INSERT INTO sqp.refresh_audit_log (
+    id, refresh_config_id, table_schema, table_name, refresh_started_at, status, sync_metadata
+)
+OVERRIDING SYSTEM VALUE
+SELECT %(id)s, (
+        SELECT id FROM sqp.refresh_config
+        WHERE table_schema = %(schema)s AND table_name = %(table)s
+    ), %(schema)s, %(table)s, clock_timestamp() - make_interval(secs => %(seconds)s), 'running',
+    %(metadata)s
+ON CONFLICT (id) DO NOTHING
+"""
 _CLOSE = sql.SQL("""
 UPDATE sqp.refresh_audit_log
 SET {assignments},
@@ -114,6 +126,22 @@ def begin(session: Session, table: Table, origin: Mapping[str, Any]) -> int:
     return audit_log_id
 
 
+def restore(
+    session: Session, audit_log_id: int, table: Table, origin: Mapping[str, Any], *, seconds: float
+) -> None:
+    """Open the row of a run again, under its id, where somebody has deleted it meanwhile.
+
+    Args:
+        session: A session in a transaction.
+        audit_log_id: What `begin` returned.
+        table: The table.
+        origin: As for `begin`.
+        seconds: How long ago the refresh began.
+    """
+    params = {"schema": SCHEMA, "table": table.name, "metadata": Jsonb(dict(origin))}
+    session.execute(_RESTORE, params | {"id": audit_log_id, "seconds": seconds})
+
+
 def warn(session: Session, audit_log_id: int, message: str) -> None:
     """Mark a row that is still open as a warning, and alert receivers; the refresh goes on."""
     params = {"id": audit_log_id, "message": message + rules.GOES_ON}
@@ -123,8 +151,8 @@ def warn(session: Session, audit_log_id: int, message: str) -> None:
 
 def close(
     session: Session, audit_log_id: int, columns: Mapping[str, Any], metadata: dict[str, Any]
-) -> None:
-    """Close the row, and alert receivers of how the refresh ended.
+) -> bool:
+    """Close the row, and alert receivers of how the refresh ended; return whether there was one.
 
     Args:
         session: A session in a transaction.
@@ -138,8 +166,10 @@ def close(
     )
     statement = _CLOSE.format(assignments=assignments, returning=rules.RETURNING_AUDIT_ROW)
     params = {**columns, "id": audit_log_id, "metadata": Jsonb(metadata)}
-    for row in session.fetch_all(statement, params, row_factory=class_row(AuditRow)):
+    closed = session.fetch_all(statement, params, row_factory=class_row(AuditRow))
+    for row in closed:
         rules.alert_closed(session, row)
+    return bool(closed)
 
 
 def describe_failure(error: BaseException) -> dict[str, Any]:

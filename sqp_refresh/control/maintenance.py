@@ -1,13 +1,15 @@
 """Keep the control tables small, without losing anything that somebody may still ask for.
 
 Each duty handles the rows that are old enough and nothing else, leaves the transaction to its
-caller, and returns how many rows those were; each may be called again at any time.
+caller, and returns how many rows those were; each may be called again at any time. The last one
+builds indexes that are lacking.
 """
 
 from collections.abc import Callable, Iterable
 
 from psycopg import sql
 
+from sqp_refresh.control.indexes import build_left_out
 from sqp_refresh.errors import RefreshError
 from sqp_refresh.postgres.session import Session
 from sqp_refresh.settings import Settings
@@ -124,6 +126,8 @@ DUTIES: dict[str, Callable[[Session, Settings], int]] = {
         session, settings.REFRESH_KEEP_QUARANTINE_DAYS
     ),
     "runs_archived": lambda session, _: archive_runs(session),
+    # Last, as it may take long, or fail for want of disk.
+    "indexes_built": lambda session, _: build_left_out(session),
 }
 """Every duty, by the name of what it counts, as `sqp-refresh maintain` shows it."""
 

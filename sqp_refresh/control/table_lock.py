@@ -8,9 +8,8 @@ Both are advisory locks, under keys of their own:
 - `publishing` is held by a transaction that publishes a period, until that ends. It protects the
   period even where the connection of the first lock was lost meanwhile.
 
-    with table_lock(database_url, table) as lock:
-        lock.acquire()
-        ...  # refresh the table; call lock.acquire() again before another attempt
+    with table_lock(database_url, table) as lock, lock.held():
+        ...  # refresh the table; hold it again for another attempt
 """
 
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from psycopg import sql
 from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from sqp_refresh.control import checkpoints
-from sqp_refresh.errors import Busy, RefreshError
+from sqp_refresh.errors import Busy, NoConnection, RefreshError
 from sqp_refresh.model.tables import SCHEMA, Table
 from sqp_refresh.postgres.session import Session, connect
 from sqp_refresh.registry.refresh_config import require_enabled
@@ -63,9 +62,23 @@ class TableLock:
             except RefreshError:
                 self._session = None
         session = self._connections.enter_context(connect(self._database_url))
-        session.fetch_one(_REMOVE_LIMITS)
         self._wait_for_lock(session)
         self._session = session
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the lock for an attempt, and for the next one, unless this one got no connection.
+
+        Refreshes that hold their tables' locks while each waits for a connection of the others'
+        would wait for ever.
+        """
+        self.acquire()
+        try:
+            yield
+        except NoConnection:
+            self._session = None
+            self._connections.close()
+            raise
 
     def _wait_for_lock(self, session: Session) -> None:
         # Waiting in Postgres would end in an error of lock_timeout, and that in a transaction that
@@ -76,9 +89,11 @@ class TableLock:
             wait=wait_fixed(POLL_S),
         )
         try:
-            poll(try_lock, session, self._table.name)
+            poll(_lock_unless_held, session, self._table.name)
         except RetryError:
-            raise Busy(self._busy_message(session)) from None
+            message = self._busy_message(session)
+            session.rollback()
+            raise Busy(message) from None
 
     def _busy_message(self, session: Session) -> str:
         message = f"{SCHEMA}.{self._table.name} is being refreshed by another run"
@@ -90,6 +105,19 @@ class TableLock:
                 f"{len(checkpoint.published)} of {len(checkpoint.periods)} periods"
             )
         return f"{message}; wait for it, or run `sqp-refresh stop {self._table.name}`"
+
+
+def _lock_unless_held(session: Session, table: str) -> bool:
+    """Take a table's lock if nobody has it, and return whether that is so.
+
+    If not, no transaction stays open: who waits keeps no connection of a pooler's, which whoever
+    holds the lock may need.
+    """
+    session.fetch_one(_REMOVE_LIMITS)
+    is_locked = try_lock(session, table)
+    if not is_locked:
+        session.rollback()
+    return is_locked
 
 
 @contextmanager

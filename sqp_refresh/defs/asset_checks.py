@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Collection, Iterator, Sequence
-from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
 
@@ -92,8 +91,8 @@ def evaluate_checks(
     """
 
     def evaluate() -> list[Verdict]:
-        today = datetime.now(UTC).date()
         with connect(Settings.read().database_url) as session, session.transaction():
+            today = session.now().date()
             return run_checks(
                 session, table, weeks, today=today, only=checks, and_failed=True, run_id=run_id
             )

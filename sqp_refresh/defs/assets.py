@@ -15,7 +15,8 @@ from sqp_refresh.defs.metadata import (
     freshness,
     with_unit,
 )
-from sqp_refresh.defs.partitions import decide_as_of, weekly_partitions, weeks_of_run
+from sqp_refresh.defs.partitions import weekly_partitions, weeks_of_run
+from sqp_refresh.defs.run_instant import instant_of_run
 from sqp_refresh.ledger.ledger import definition_hash
 from sqp_refresh.model.periods import Grain
 from sqp_refresh.model.tables import SCHEMA, SourceSpec, Table
@@ -94,7 +95,7 @@ def _from_bigquery(
 
     def rows(context: dg.AssetExecutionContext, source: SourceHandle) -> Source:
         weeks = weeks_of_run(context.op_execution_context)
-        return source.read(table, weeks, decide_as_of(context))
+        return source.read(table, weeks, instant_of_run(context))
 
     return dg.asset(**attributes, ins={"source": source}, deps=_parents(table))(rows)
 

@@ -1,6 +1,7 @@
 """Compute the ticks of the nightly schedule from REFRESH_CRON."""
 
 from datetime import UTC, datetime, time, timedelta
+from functools import cache
 from itertools import islice, pairwise, takewhile
 
 from sqp_refresh.defs.dagster_internals import (
@@ -11,6 +12,7 @@ from sqp_refresh.defs.dagster_internals import (
 from sqp_refresh.errors import SettingsError
 from sqp_refresh.settings import Settings
 
+_FIELDS = 5
 _TICKS = 40
 """Ticks among which the longest time between two is looked for."""
 
@@ -19,21 +21,39 @@ def read_cron(settings: Settings) -> str:
     """Return the schedule as a cron expression.
 
     Raises:
-        SettingsError: REFRESH_CRON is not a cron expression.
+        SettingsError: REFRESH_CRON is not a cron expression, or never comes.
     """
-    if not is_valid_cron_string(settings.REFRESH_CRON):
+    cron = settings.REFRESH_CRON
+    if not is_valid_cron_string(cron):
+        fields = len(cron.split())
+        counted = f", with {fields} fields instead of 5" if fields != _FIELDS else ""
         raise SettingsError(
-            f"REFRESH_CRON {settings.REFRESH_CRON!r} is not a cron expression; "
+            f"REFRESH_CRON {cron!r} is not a cron expression{counted}; "
             "write it as minute, hour, day, month and weekday, e.g. 0 2 * * *"
         )
-    return settings.REFRESH_CRON
+    if not _ever_comes(cron):
+        raise SettingsError(
+            f"REFRESH_CRON {cron!r} never comes: no month that it names has such a day; "
+            "write it as minute, hour, day, month and weekday, e.g. 0 2 * * *"
+        )
+    return cron
+
+
+@cache
+def _ever_comes(cron: str) -> bool:
+    """Return whether a cron expression has a tick in any year."""
+    try:
+        return next(cron_string_iterator(0, cron, "UTC"), None) is not None
+    except ValueError:
+        # What the iterator raises after it has looked through fifty years.
+        return False
 
 
 def last_tick(settings: Settings, now: datetime) -> datetime:
     """Return when the schedule last ticked, or should have.
 
     Raises:
-        SettingsError: REFRESH_CRON is not a cron expression.
+        SettingsError: see `read_cron`.
     """
     ticks = reverse_cron_string_iterator(now.timestamp(), read_cron(settings), "UTC")
     return next(ticks).astimezone(UTC)
@@ -43,7 +63,7 @@ def ticks_between(settings: Settings, first: datetime, last: datetime) -> list[d
     """List when the schedule ticked between two instants, or should have, in order.
 
     Raises:
-        SettingsError: REFRESH_CRON is not a cron expression.
+        SettingsError: see `read_cron`.
     """
     backwards = reverse_cron_string_iterator(last.timestamp(), read_cron(settings), "UTC")
     ticks = takewhile(lambda tick: tick >= first, backwards)
@@ -54,7 +74,7 @@ def longest_pause(settings: Settings) -> timedelta:
     """Return the longest time between two nights, e.g. over a weekend.
 
     Raises:
-        SettingsError: REFRESH_CRON is not a cron expression.
+        SettingsError: see `read_cron`.
     """
     start = datetime.combine(settings.REFRESH_START_DATE, time(), UTC).timestamp()
     ticks = islice(cron_string_iterator(start, read_cron(settings), "UTC"), _TICKS)

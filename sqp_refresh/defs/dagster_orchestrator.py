@@ -9,6 +9,7 @@ import dagster as dg
 
 from sqp_refresh.defs.cron import ticks_between
 from sqp_refresh.defs.dagster_internals import InstigatorStatus
+from sqp_refresh.defs.instance_storage import ask_instance
 from sqp_refresh.defs.metadata import REGISTRY_PROBLEMS
 from sqp_refresh.errors import RefreshError, SettingsError, Unavailable, one_line
 from sqp_refresh.model.text import utc_minute
@@ -56,12 +57,14 @@ class DagsterOrchestrator(Orchestrator):
             names: The schedules and sensors that must be switched on.
 
         Raises:
+            Unreachable: Dagster's storage cannot be read.
             Unavailable: the daemon is dead, or a schedule or sensor is switched off.
         """
         if not os.environ.get("DAGSTER_HOME"):
             return "the daemon was not asked, because DAGSTER_HOME is not set here"
-        with dg.DagsterInstance.get() as instance:
-            problems = [*_dead_daemons(instance), *_switched_off(instance, names)]
+        problems = ask_instance(
+            lambda instance: [*_dead_daemons(instance), *_switched_off(instance, names)]
+        )
         if problems:
             raise Unavailable("; ".join(problems))
         return "the daemon lives, and no schedule or sensor is switched off"

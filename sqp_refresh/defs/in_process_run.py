@@ -11,6 +11,7 @@ from dagster_shared.error import SerializableErrorInfo
 
 from sqp_refresh.control.reruns import read_outcome, tables_skipped_by_soft_parents
 from sqp_refresh.defs.dagster_internals import RunFailureReason
+from sqp_refresh.defs.instance_storage import open_instance
 from sqp_refresh.defs.jobs.daily_refresh import daily_refresh
 from sqp_refresh.defs.partitions import as_of_tags, range_tags
 from sqp_refresh.defs.run_requests.scheduled import asset_keys
@@ -30,7 +31,7 @@ def run_daily_refresh(
     tables: Collection[str],
     run_ids: list[str],
     *,
-    as_of: datetime,
+    as_of: datetime | None,
     force: bool = False,
 ) -> dict[str, str]:
     """Run the job that the schedule runs, and report what failed.
@@ -47,7 +48,7 @@ def run_daily_refresh(
         tables: Names of the tables to refresh.
         run_ids: Holds the id to give the run; where tables are left that can do without a parent
             that failed, a second run refreshes them, whose id is added.
-        as_of: When BigQuery is read as of; a second run reads it as of its own start.
+        as_of: When BigQuery is read as of; None leaves it to the run, and so does a second run.
         force: Copy also what has not changed.
 
     Returns:
@@ -55,9 +56,11 @@ def run_daily_refresh(
 
     Raises:
         KeyboardInterrupt: the run was interrupted.
+        Unreachable: Dagster's own storage cannot be read or written.
     """
     tags = range_tags(str(weeks[0]), str(weeks[-1]))
-    failures = _run(defs, tables, run_ids[0], tags | as_of_tags(run_ids[0], as_of), force)
+    instant = as_of_tags(run_ids[0], as_of) if as_of else {}
+    failures = _run(defs, tables, run_ids[0], tags | instant, force)
     if not failures:
         return {}
     parents = {name: table.parents for name, table in catalog.tables.items()}
@@ -110,10 +113,13 @@ def _message(error: SerializableErrorInfo | None) -> str:
     """Return the message of the error that caused the others."""
     while error and error.cause:
         error = error.cause
-    return error.message.strip() if error else "no word of why"
+    if error is None:
+        return "no word of why"
+    # Dagster puts the name of the class before it.
+    return error.message.strip().rpartition(f"{error.cls_name}: ")[2]
 
 
 def _instance() -> AbstractContextManager[dg.DagsterInstance]:
     if os.environ.get("DAGSTER_HOME"):
-        return dg.DagsterInstance.get()
+        return open_instance()
     return dg.DagsterInstance.ephemeral()

@@ -5,7 +5,6 @@ Both I/O managers read the settings when a run needs them, so that a code locati
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
@@ -15,8 +14,10 @@ from sqp_refresh.checks.evaluate import load_pandera
 from sqp_refresh.defs.partitions import RERUN_TAG, launcher_of_run, root_of_run, tick_of_run
 from sqp_refresh.errors import Permanent
 from sqp_refresh.extract.query_cache import RunQueries
+from sqp_refresh.extract.source import AsOf
 from sqp_refresh.model.periods import Period, finished_weeks
 from sqp_refresh.model.tables import SCHEMA, Table
+from sqp_refresh.postgres.session import read_clock
 from sqp_refresh.refresh.request import RefreshRequest
 from sqp_refresh.refresh.result import RefreshResult
 from sqp_refresh.refresh.run import refresh
@@ -36,16 +37,17 @@ class SourceHandle:
     settings: Settings
     queries: RunQueries
 
-    def read(self, table: Table, weeks: Sequence[Period] | None, as_of: datetime | None) -> Source:
+    def read(self, table: Table, weeks: Sequence[Period] | None, as_of: AsOf) -> Source:
         """Return the source of a table's rows; reading starts when they are loaded.
 
         Args:
             table: The table to fill.
             weeks: The weeks to read; None means every finished week since the first.
-            as_of: When to read BigQuery as of; None is now.
+            as_of: When to read BigQuery as of, or what decides it.
         """
         if weeks is None:
-            weeks = finished_weeks(self.settings.REFRESH_START_DATE, datetime.now(UTC).date())
+            now = read_clock(self.settings.database_url)
+            weeks = finished_weeks(self.settings.REFRESH_START_DATE, now.date())
         # The checks come next in this process, unless each step has a process of its own.
         return source_for(
             self.settings, table, weeks, as_of, queries=self.queries, while_waiting=load_pandera

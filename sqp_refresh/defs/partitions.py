@@ -74,6 +74,9 @@ def weeks_of_run(context: dg.OpExecutionContext) -> Sequence[Period] | None:
 
     An asset without partitions learns them from the run's tags: it is refreshed in the same run
     as the weekly ones that it is computed from.
+
+    Raises:
+        dagster.Failure: what the run names is no range of weeks.
     """
     if context.has_partition_key or context.has_partition_key_range:
         first, last = context.partition_key_range.start, context.partition_key_range.end
@@ -81,32 +84,17 @@ def weeks_of_run(context: dg.OpExecutionContext) -> Sequence[Period] | None:
         first, last = _bounds(context.run.tags)
     if not first or not last:
         return None
-    return list(weeks_between(date.fromisoformat(first), date.fromisoformat(last)))
-
-
-def decide_as_of(context: dg.AssetExecutionContext) -> datetime | None:
-    """Return the instant that all tables of a run read BigQuery as of, and tag the run with it.
-
-    A run that starts at once is tagged by whoever launches it. Any other one reads as of its start,
-    since it may have waited in a queue for longer than the week that BigQuery remembers. A person
-    who launches a run again in the UI copies the tag, which then names the run that it was set for.
-
-    Returns:
-        The instant; None where the Dagster instance has no record of the run's start.
-    """
-    run_id, instance = context.run.run_id, context.instance
-    record = instance.get_run_record_by_id(run_id)
-    if record is None:
-        return None
-    tags = record.dagster_run.tags
-    if AS_OF_TAG in tags and tags.get(AS_OF_RUN_TAG) == run_id:
-        return datetime.fromisoformat(tags[AS_OF_TAG])
-    if record.start_time is None:
-        return None
-    # Each process of the run comes to the same instant, whichever of them tags it.
-    as_of = datetime.fromtimestamp(record.start_time, UTC)
-    instance.add_run_tags(run_id, as_of_tags(run_id, as_of))
-    return as_of
+    try:
+        weeks = list(weeks_between(date.fromisoformat(first), date.fromisoformat(last)))
+    except ValueError:
+        weeks = []
+    if not weeks:
+        message = (
+            f"the partitions {first!r} to {last!r} are no range of weeks: name the Sunday of the "
+            "first week, and then that of the last one"
+        )
+        raise dg.Failure(message, allow_retries=False)
+    return weeks
 
 
 def tick_of_run(tags: Mapping[str, str]) -> datetime | None:

@@ -4,7 +4,7 @@ import dagster as dg
 
 from sqp_refresh.defs.cron import read_cron
 from sqp_refresh.defs.jobs.daily_refresh import daily_refresh
-from sqp_refresh.defs.run_requests.scheduled import request_scheduled_run
+from sqp_refresh.defs.run_requests.scheduled import reason_to_wait, request_scheduled_run
 from sqp_refresh.errors import Transient
 from sqp_refresh.registry.catalog import Catalog
 from sqp_refresh.settings import Settings
@@ -18,8 +18,11 @@ def daily_refresh_schedule(settings: Settings, catalog: Catalog) -> dg.ScheduleD
     """
 
     def request(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        tick = context.scheduled_execution_time
         try:
-            return request_scheduled_run(settings, catalog, context.scheduled_execution_time)
+            if reason := reason_to_wait(settings, tick):
+                return dg.SkipReason(reason)
+            return request_scheduled_run(settings, catalog, tick)
         except Transient as error:
             return dg.SkipReason(
                 f"the night is delayed: {error}; overdue_refreshes asks again every minute"

@@ -1,11 +1,12 @@
 """Define the sensors, which see to late nights, failed runs, wrong or restated weeks, and alerts.
 
 All but the last only request runs of the nightly job; a run that turns out to have nothing to do
-costs a query. While Postgres cannot be reached they do nothing, and make up for it afterwards.
+costs a query. While Postgres cannot be reached they do nothing, and make up for it afterwards. They
+go by its clock, not by their machine's.
 """
 
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import dagster as dg
 
@@ -21,7 +22,7 @@ from sqp_refresh.defs.run_requests.restated import request_restated_weeks
 from sqp_refresh.defs.run_requests.scheduled import request_scheduled_run
 from sqp_refresh.errors import RefreshError
 from sqp_refresh.monitoring import lateness
-from sqp_refresh.postgres.session import connect
+from sqp_refresh.postgres.session import connect, read_clock
 from sqp_refresh.registry.catalog import Catalog
 from sqp_refresh.settings import Settings
 
@@ -104,7 +105,7 @@ def _sensor(
 def _request_overdue_run(
     context: dg.SensorEvaluationContext, settings: Settings, catalog: Catalog
 ) -> Evaluation:
-    now = datetime.now(UTC)
+    now = read_clock(settings.database_url)
     tick = last_tick(settings, now)
     if now - tick < GRACE:
         yield dg.SkipReason(f"the schedule's own tick of {tick} is just being evaluated")
@@ -135,9 +136,8 @@ def _request_reruns(
 def _request_restated_weeks(
     context: dg.SensorEvaluationContext, settings: Settings, catalog: Catalog
 ) -> Evaluation:
-    now = datetime.now(UTC)
     with connect(settings.database_url) as session:
-        requests, problems = request_restated_weeks(session, settings, catalog, now)
+        requests, problems = request_restated_weeks(session, settings, catalog, session.now())
     for problem in problems:
         context.log.warning(problem)
     reason = "; ".join(problems) or "no week behind the look-back of its table was restated"
@@ -146,7 +146,7 @@ def _request_restated_weeks(
 
 def _request_doubted_periods(settings: Settings, catalog: Catalog) -> Evaluation:
     with connect(settings.database_url) as session:
-        requests = list(request_doubted_periods(session, settings, catalog, datetime.now(UTC)))
+        requests = list(request_doubted_periods(session, settings, catalog, session.now()))
     yield from requests or [dg.SkipReason("no period is known to differ from its source")]
 
 
@@ -154,8 +154,9 @@ def _deliver_alerts(context: dg.SensorEvaluationContext, settings: Settings) -> 
     # The HTTP client takes time to import, and only this needs it.
     from sqp_refresh.alerts.delivery import deliver_due
 
-    now, sent = datetime.now(UTC), 0
+    sent = 0
     with connect(settings.database_url) as session:
+        now = session.now()
         with session.transaction():
             rules.alert_overdue(session, last_tick(settings, now - lateness.GRACE), now)
         for attempt in deliver_due(session, settings):

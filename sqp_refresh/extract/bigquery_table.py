@@ -1,11 +1,18 @@
 """Look up the source table, and compare its columns with those that are needed."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from sqp_refresh.errors import SchemaMismatch
-from sqp_refresh.extract.client import call_deadline, start_query, translated_errors
+from sqp_refresh.extract.client import (
+    ServerTime,
+    call_deadline,
+    dated_answers,
+    start_query,
+    translated_errors,
+)
 from sqp_refresh.model.tables import SourceColumn, SourceSpec
 from sqp_refresh.model.types import ACCEPTED, LogicalType, logical_type
 
@@ -14,6 +21,8 @@ if TYPE_CHECKING:
 
 # BigQuery's names for one type, old and new.
 _ALIASES = {"INT64": "INTEGER", "FLOAT64": "FLOAT"}
+# The mode of a column that is an array. Its type is that of the elements.
+REPEATED = "REPEATED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +36,7 @@ class BigQueryTable:
         schema: BigQuery type by column title, for all that there are.
         instant: When it is read as of; None for a view, which can only be read as it is.
         collated: Titles of the columns whose texts are not compared byte by byte.
+        looked_up: When it was looked up, by BigQuery's clock.
     """
 
     name: str
@@ -35,6 +45,7 @@ class BigQueryTable:
     instant: datetime | None
     schema: dict[str, str] = field(default_factory=dict, hash=False)
     collated: frozenset[str] = frozenset()
+    looked_up: ServerTime | None = field(default=None, compare=False)
 
     @property
     def is_table(self) -> bool:
@@ -48,7 +59,10 @@ class BigQueryTable:
 
 
 def describe(
-    client: "Client", name: str, spec: SourceSpec, instant: datetime | None
+    client: "Client",
+    name: str,
+    spec: SourceSpec,
+    decide_as_of: Callable[[ServerTime], datetime] | None = None,
 ) -> BigQueryTable:
     """Look the source up.
 
@@ -56,7 +70,8 @@ def describe(
         client: Where to look.
         name: project.dataset.table.
         spec: The columns that are needed.
-        instant: When to read it as of, at most a week ago; None is now.
+        decide_as_of: What decides when to read it as of, by BigQuery's time, at most a week ago;
+            None is now.
 
     Raises:
         NotFound: there is no such project, dataset or table.
@@ -64,7 +79,9 @@ def describe(
             its details is what there is instead.
     """
     with translated_errors(name):
-        table = client.get_table(name, **call_deadline())
+        with dated_answers(client) as date:
+            table = client.get_table(name, **call_deadline())
+        time = date.time
         fields = table.schema or _schema_of(client, table)
     # To BigQuery, a column's name is the same in any case.
     by_name = {field.name.lower(): field for field in fields}
@@ -78,13 +95,14 @@ def describe(
     _check(name, spec, types, schema)
     # The dataset gives a new column its own, if it has one: most often, case is ignored then.
     collated = frozenset(t for t, of in by_title.items() if of.to_api_repr().get("collation"))
-    when = _instant(table, instant or datetime.now(UTC))
-    return BigQueryTable(name, spec, types, when, schema, collated)
+    instant = None
+    # A view can only be read as it is.
+    if table.table_type == "TABLE":
+        instant = _instant(table, decide_as_of(time) if decide_as_of else time.now)
+    return BigQueryTable(name, spec, types, instant, schema, collated, time)
 
 
-def _instant(table: "Table", as_of: datetime) -> datetime | None:
-    if table.table_type != "TABLE":
-        return None
+def _instant(table: "Table", as_of: datetime) -> datetime:
     # A table that was made anew since has no state before that.
     return max(as_of, table.created) if table.created else as_of
 
@@ -99,7 +117,9 @@ def _schema_of(client: "Client", table: "Table") -> "list[SchemaField]":
 
 
 def _type(field: "SchemaField") -> str:
-    return _ALIASES.get(field.field_type, field.field_type)
+    """Return the type of a column as BigQuery names it; of one with several values a row, all."""
+    type_ = _ALIASES.get(field.field_type.upper(), field.field_type.upper())
+    return f"{REPEATED} {type_}" if (field.mode or "").upper() == REPEATED else type_
 
 
 def _check(name: str, spec: SourceSpec, types: dict[str, str], schema: dict[str, str]) -> None:
@@ -117,7 +137,8 @@ def _check(name: str, spec: SourceSpec, types: dict[str, str], schema: dict[str,
         if actual and actual not in accepted:
             raise SchemaMismatch(
                 f"column {column.title!r} of {name} is {actual}, which does not convert to "
-                f"{column.type}; expected one of {', '.join(sorted(accepted))}",
+                f"{column.type}; expected one of {', '.join(sorted(accepted))}; ask the vendor, or "
+                "read a view that converts it",
                 source_schema=schema,
             )
 

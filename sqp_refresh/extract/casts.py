@@ -15,12 +15,16 @@ from sqp_refresh.model.tables import (
     MARKETPLACE_TITLE,
     PARENT_ASIN_TITLE,
     SourceColumn,
+    ours,
 )
 from sqp_refresh.model.types import TEXT_OF, LogicalType, logical_type
 
 MARKETPLACE_PARAMETER = "marketplace"
 TITLES_PARAMETER = "titles"
-READABLE = "readable"
+
+# Whether the values of a row could be cast, and whether it keeps its contract.
+READABLE = ours("readable")
+KEPT = ours("kept")
 
 _TYPES = {
     LogicalType.TEXT: "STRING",
@@ -31,19 +35,22 @@ _TYPES = {
     LogicalType.INSTANT: "TIMESTAMP",
 }
 _IS_FINITE = "ABS({}) < CAST('inf' AS FLOAT64)"
-_IS_WHOLE = "value = FLOOR(value) AND ABS(value) < 9223372036854775807"
+# To cast a number is to round it, and null where it is beyond INT64, infinite, or none.
+_IS_WHOLE = "SAFE_CAST({0} AS INT64) = {0}"
+# A text such as 200.0 is none that BigQuery casts to INT64.
+_WHOLE_TEXT = "SAFE_CAST(SAFE_CAST(TRIM({}) AS BIGNUMERIC) AS INT64)"
 # SAFE_CAST alone would also take hexadecimal, which Arrow is kept from reading too.
 _IS_WRITTEN = "REGEXP_CONTAINS(TRIM(value), r'^({})$') AND {}"
 _CAN_BE_CAST = {
     ("STRING", LogicalType.WHOLE): _IS_WRITTEN.format(
-        TEXT_OF[LogicalType.WHOLE], "SAFE_CAST(TRIM(value) AS INT64) IS NOT NULL"
+        TEXT_OF[LogicalType.WHOLE], f"{_WHOLE_TEXT.format('value')} IS NOT NULL"
     ),
     ("STRING", LogicalType.NUMBER): _IS_WRITTEN.format(
         TEXT_OF[LogicalType.NUMBER], _IS_FINITE.format("SAFE_CAST(TRIM(value) AS FLOAT64)")
     ),
-    ("FLOAT", LogicalType.WHOLE): _IS_WHOLE,
-    ("NUMERIC", LogicalType.WHOLE): _IS_WHOLE,
-    ("BIGNUMERIC", LogicalType.WHOLE): _IS_WHOLE,
+    ("FLOAT", LogicalType.WHOLE): _IS_WHOLE.format("value"),
+    ("NUMERIC", LogicalType.WHOLE): _IS_WHOLE.format("value"),
+    ("BIGNUMERIC", LogicalType.WHOLE): _IS_WHOLE.format("value"),
 }
 """When a value can be cast, by BigQuery's type and ours; all values can where there is no entry."""
 
@@ -98,15 +105,17 @@ def _column(source: BigQueryTable, column: SourceColumn) -> str:
         return f"CAST(NULL AS {_TYPES[to]})"
     if to is LogicalType.DATE:
         return day_of(source, column.title)
-    name = _value(source, column.title)
+    name = uncollated(source, column.title)
     if source.spec.is_missing_when_blank(column):
         is_asin = column.title == CHILD_ASIN_TITLE
-        instead = _value(source, PARENT_ASIN_TITLE) if is_asin else "NULL"
+        instead = uncollated(source, PARENT_ASIN_TITLE) if is_asin else "NULL"
         return f"IF(REGEXP_CONTAINS({name}, r'{NON_BLANK}'), {name}, {instead})"
     type_ = source.types[column.title]
     match to, type_:
-        case ((LogicalType.WHOLE | LogicalType.NUMBER), "STRING"):
-            return f"SAFE_CAST(TRIM({name}) AS {_TYPES[to]})"
+        case LogicalType.WHOLE, "STRING":
+            return _WHOLE_TEXT.format(name)
+        case LogicalType.NUMBER, "STRING":
+            return f"SAFE_CAST(TRIM({name}) AS FLOAT64)"
         case LogicalType.WHOLE, ("FLOAT" | "NUMERIC" | "BIGNUMERIC"):
             return f"SAFE_CAST({name} AS INT64)"
         case LogicalType.NUMBER, ("NUMERIC" | "BIGNUMERIC") if not source.spec.is_vendor_report:
@@ -115,7 +124,7 @@ def _column(source: BigQueryTable, column: SourceColumn) -> str:
     return name
 
 
-def _value(source: BigQueryTable, title: str) -> str:
+def uncollated(source: BigQueryTable, title: str) -> str:
     """Return a column, without its collation where it has one."""
     return f"COLLATE({quoted(title)}, '')" if title in source.collated else quoted(title)
 
@@ -133,7 +142,7 @@ def _all_readable(source: BigQueryTable) -> list[str]:
             # What most vendors send, so that it has to be fast. A comparison with NaN is false.
             conditions.append(_IS_FINITE.format(quoted(column.title)))
         elif kind in _CAN_BE_CAST:
-            values.setdefault(_CAN_BE_CAST[kind], []).append(_value(source, column.title))
+            values.setdefault(_CAN_BE_CAST[kind], []).append(uncollated(source, column.title))
     all_of = "(SELECT COUNTIF(({}) IS NOT TRUE) FROM UNNEST([{}]) AS value WHERE value IS NOT NULL)"
     for condition, of in values.items():
         conditions.append(f"{all_of.format(condition, ', '.join(of))} = 0")

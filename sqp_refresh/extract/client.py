@@ -1,13 +1,19 @@
-"""Make the two clients of BigQuery, and translate their errors into ours.
+"""Make the two clients of BigQuery, translate their errors into ours, and tell BigQuery's time.
 
 Jobs and metadata go over REST, rows over the Storage Read API. Every call has a deadline, because
 the libraries' own would wait for ten minutes.
+
+BigQuery's time is in the date of its answers. It refuses to be read as of an instant that has not
+come yet, or is a week ago, so that no other clock decides.
 """
 
 import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from sqp_refresh.errors import (
@@ -20,6 +26,7 @@ from sqp_refresh.errors import (
     SchemaMismatch,
     SettingsError,
     Unavailable,
+    Unreachable,
     one_line,
 )
 from sqp_refresh.model.error_reasons import (
@@ -119,10 +126,10 @@ def _credentials(settings: Settings) -> "Credentials":
     if settings.GOOGLE_APPLICATION_CREDENTIALS_JSON is None:
         try:
             return google.auth.default()[0]
-        except DefaultCredentialsError:
+        except DefaultCredentialsError as error:
             raise AccessDenied(
-                "there are no BigQuery credentials; set GOOGLE_APPLICATION_CREDENTIALS_JSON to the "
-                "content of a service account's key file"
+                f"there are no BigQuery credentials ({one_line(error)}); set "
+                "GOOGLE_APPLICATION_CREDENTIALS_JSON to the content of a service account's key file"
             ) from None
     try:
         key = json.loads(settings.GOOGLE_APPLICATION_CREDENTIALS_JSON.get_secret_value())
@@ -188,7 +195,8 @@ def reason_of(error: "GoogleAPICallError") -> ErrorReason:
 
 def _error(reason: ErrorReason, subject: str, message: str) -> RefreshError:
     if reason.error is NotFound:
-        return NotFound(f"BigQuery has no {subject}; {reason.remedy}")
+        where = f" where it is looked for: {message}" if "location" in message else ""
+        return NotFound(f"BigQuery has no {subject}{where}; {reason.remedy}")
     refused = next(
         (text for error, text in _REFUSALS if issubclass(reason.error, error)), "failed to read"
     )
@@ -212,9 +220,8 @@ def _refused_credentials(error: "GoogleAuthError", subject: str) -> RefreshError
         return Unavailable(
             f"Google gave no access token for {subject} ({type(error).__name__}); try again later"
         )
-    return AccessDenied(
-        f"BigQuery refused the credentials: {message}; check GOOGLE_APPLICATION_CREDENTIALS_JSON"
-    )
+    remedy = by_words.remedy if by_words else "check GOOGLE_APPLICATION_CREDENTIALS_JSON"
+    return AccessDenied(f"BigQuery refused the credentials: {message}; {remedy}")
 
 
 def _may_pass(error: "GoogleAuthError") -> bool:
@@ -257,6 +264,82 @@ def _out_of_reach(error: Exception, subject: str) -> RefreshError:
     by_words = reason_in(str(error), BIGQUERY_WORDS)
     if by_words:
         return _error(by_words, subject, type(error).__name__)
-    return Unavailable(
+    return Unreachable(
         f"BigQuery cannot be reached for {subject} ({type(error).__name__}); try again later"
     )
+
+
+# BigQuery's own time --------------------------------------------------------------------------
+
+_STALE = timedelta(seconds=10)
+"""How old the date of an answer may be: it has whole seconds, and a busy server looks at its clock
+late. Who is ahead by less than that waits for BigQuery's clock in an attempt or two."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerTime:
+    """The time at BigQuery.
+
+    Attributes:
+        now: An instant that has just come there, in UTC.
+        ahead: How far this machine's clock is ahead of it; zero where they agree, as far as the
+            date of an answer tells.
+    """
+
+    now: datetime
+    ahead: timedelta = timedelta()
+
+    @classmethod
+    def told_by(cls, date: datetime | None, asked: datetime, answered: datetime) -> "ServerTime":
+        """Return the time that the date of an answer tells.
+
+        Where this machine's clock agrees, it tells the fraction of the second, too.
+
+        Args:
+            date: The date of the answer; None where it has none.
+            asked: When it was asked for, by this machine's clock.
+            answered: When it came, by this machine's clock.
+        """
+        if date is None or (asked < date + _STALE and date <= answered):
+            return cls(asked)
+        return cls(date, (asked if asked > date else answered) - date)
+
+
+@dataclass(slots=True)
+class AnswerDate:
+    """The date of the last answer in a block of `dated_answers`.
+
+    Attributes:
+        asked: When the block began, by this machine's clock.
+    """
+
+    asked: datetime = field(default_factory=lambda: datetime.now(UTC))
+    _date: datetime | None = None
+
+    def note(self, response: Any, *_: object, **__: object) -> None:  # noqa: ANN401, a hook of requests
+        """Note the date of an answer; None where it has none that can be read."""
+        try:
+            self._date = parsedate_to_datetime(response.headers["Date"]).astimezone(UTC)
+        except (KeyError, ValueError):
+            self._date = None
+
+    @property
+    def time(self) -> ServerTime:
+        """Return BigQuery's time, right after the answer."""
+        return ServerTime.told_by(self._date, self.asked, datetime.now(UTC))
+
+
+@contextmanager
+def dated_answers(client: "Client") -> Iterator[AnswerDate]:
+    """Note the date of each answer that a client receives in the block.
+
+    with dated_answers(client) as date:
+        table = client.get_table(name)
+    date.time.now
+    """
+    date, hooks = AnswerDate(), client._http.hooks["response"]  # noqa: SLF001, nothing else has the date
+    hooks.append(date.note)
+    try:
+        yield date
+    finally:
+        hooks.remove(date.note)

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -56,11 +57,23 @@ class PendingQuery(Generic[T]):
 
 
 class RunQueries:
-    """The queries of one run, by what they ask, of what, and as of when."""
+    """The queries of one run, by what they ask, of what, and as of when.
+
+    Attributes:
+        as_of: When the tables of the run read the source as of, unless they were told; None as long
+            as none has asked.
+    """
 
     def __init__(self) -> None:
+        self.as_of: datetime | None = None
         self._pending: dict[Hashable, PendingQuery[Any]] = {}
         self._lock = threading.Lock()
+
+    def decide_as_of(self, now: datetime) -> datetime:
+        """Return when to read the source as of: the time when a table of the run first asked."""
+        with self._lock:
+            self.as_of = self.as_of or now
+            return self.as_of
 
     def start(self, key: Hashable | None, query: Callable[[], QueryResult[T]]) -> PendingQuery[T]:
         """Begin to run a query; one that runs or has run already is run again only if it failed.

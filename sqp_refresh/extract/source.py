@@ -19,6 +19,7 @@ from sqp_refresh.extract import emulator
 from sqp_refresh.extract.aggregate_result import Excerpt, conform_bad_rows, conform_result
 from sqp_refresh.extract.bigquery_table import BigQueryTable, describe
 from sqp_refresh.extract.client import (
+    ServerTime,
     call_deadline,
     rest_client,
     storage_client,
@@ -49,6 +50,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+AsOf = datetime | Callable[[ServerTime], datetime]
+"""An instant, or what decides on one by BigQuery's own time."""
+
 
 @dataclass(slots=True)
 class BigQuerySource:
@@ -58,7 +62,7 @@ class BigQuerySource:
         settings: Where the source is, and how to get there.
         table: The table that the rows are for.
         weeks: The weeks to read, in order; for a table without weeks, all time.
-        as_of: When to read the source as of; None is when it is first asked.
+        as_of: When to read the source as of; None is when a table of the run first asks for it.
         queries: The queries of the run, which its tables share.
         while_waiting: What there is to do whenever BigQuery is waited for.
         batch_size: Rows per Arrow batch; None is what the setting says.
@@ -68,7 +72,7 @@ class BigQuerySource:
     settings: Settings
     table: Table
     weeks: Sequence[Period]
-    as_of: datetime | None = None
+    as_of: AsOf | None = None
     queries: RunQueries = field(default_factory=RunQueries)
     while_waiting: Callable[[], None] = lambda: None
     batch_size: int | None = None
@@ -91,6 +95,15 @@ class BigQuerySource:
             return ()
         tables = self._tables_of_query(self._bigquery_table)
         return [table.name for table in tables if table.name != self.table.name]
+
+    @property
+    def reads_week_by_week(self) -> bool:
+        """Whether each week is read for itself, not all of them by one query.
+
+        It is known once something of the source was asked for.
+        """
+        table = self._bigquery_table
+        return table is not None and table.is_table and not self._is_aggregate
 
     def periods(self, session: Session) -> Sequence[Period]:
         """Return the weeks, whether the source has rows of them or not."""
@@ -123,7 +136,7 @@ class BigQuerySource:
             state = self._result_of(query)
         except TooEarly:
             # The next attempt looks the source up again, and reads it as it is then.
-            self.as_of, self._bigquery_table = None, None
+            self.as_of, self._bigquery_table = (lambda time: time.now), None
             raise
         self.stats.out_of_reach = state.out_of_reach
         marketplace = self.settings.SQP_MARKETPLACE
@@ -211,9 +224,17 @@ class BigQuerySource:
     def _described(self, client: "Client") -> BigQueryTable:
         assert self.table.source, "a table derived in Postgres is not read from BigQuery"
         if self._bigquery_table is None:
-            self._bigquery_table = describe(client, self.name, self.table.source, self.as_of)
+            self._bigquery_table = describe(
+                client, self.name, self.table.source, self._decide_as_of
+            )
             self.stats.schema = self._bigquery_table.schema
         return self._bigquery_table
+
+    def _decide_as_of(self, time: ServerTime) -> datetime:
+        if isinstance(self.as_of, datetime):
+            # Whoever set it may have had another clock; an instant to come is refused.
+            return min(self.as_of, time.now)
+        return self.as_of(time) if self.as_of else self.queries.decide_as_of(time.now)
 
     def _read_table(
         self, bigquery_table: BigQueryTable, weeks: Sequence[Period]

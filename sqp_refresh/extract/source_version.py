@@ -6,7 +6,7 @@ Equal versions make equal rows, so a week whose version is that of its last load
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 from sqp_refresh.extract.aggregates.anomalies import (
@@ -18,6 +18,7 @@ from sqp_refresh.extract.aggregates.anomalies import (
 )
 from sqp_refresh.extract.aggregates.source_sums import (
     LANDS,
+    LANDS_ON_ITS_DAY,
     column_sums,
     landing_columns,
     own_sum,
@@ -26,11 +27,12 @@ from sqp_refresh.extract.aggregates.source_sums import (
     sums_on_days,
 )
 from sqp_refresh.extract.bigquery_table import BigQueryTable
-from sqp_refresh.extract.casts import keeps_contract, quoted
+from sqp_refresh.extract.casts import KEPT, keeps_contract, quoted
 from sqp_refresh.extract.client import call_deadline, rest_client, translated_errors
 from sqp_refresh.extract.jobs import run_query
 from sqp_refresh.extract.query_cache import PendingQuery, QueryResult, RunQueries
 from sqp_refresh.extract.sql import (
+    ROW,
     WEEK,
     as_of,
     bounds,
@@ -42,7 +44,7 @@ from sqp_refresh.extract.sql import (
 )
 from sqp_refresh.model.periods import Grain, Period
 from sqp_refresh.model.rows import OutOfReach
-from sqp_refresh.model.tables import MEASURES, OWN_COUNTS, SHARES, Origin, SourceSpec, Table
+from sqp_refresh.model.tables import MEASURES, OWN_COUNTS, SHARES, Origin, SourceSpec, Table, ours
 from sqp_refresh.model.versions import ROW_COUNT, SourceVersion
 from sqp_refresh.settings import Settings
 
@@ -50,6 +52,11 @@ if TYPE_CHECKING:
     from google.cloud.bigquery import QueryJob
 
 DIGEST_PARTS = 3
+
+# Of rows with one key, one lands: of the latest date, and of those the first.
+_PLACE_ON_DAY = ours("place_on_day")
+_IS_LATEST = ours("is_latest")
+_DIGEST = ours("digest")
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,45 +159,46 @@ def state_query(source: BigQueryTable) -> str:
     """
     whole = listed([column.title for column in source.columns])
     digest = f"TO_HEX(MD5(TO_JSON_STRING(STRUCT({whole}))))"
-    rows = typed_rows(source, digest=digest, **anomaly_columns(source), **raw_columns(source))
-    key = [WEEK, "kept", *source.spec.key]
+    rows = typed_rows(source, **{_DIGEST: digest}, **anomaly_columns(source), **raw_columns(source))
+    key = [WEEK, KEPT, *source.spec.key]
     if source.spec.is_vendor_report:
-        ranked = f"""{place([*key, "report_date"], source)} AS day_place,
-        MAX(`report_date`) OVER (PARTITION BY {listed(key)}) = `report_date` AS is_latest"""
+        ranked = f"""{place([*key, "report_date"], source)} AS {_PLACE_ON_DAY},
+        MAX(`report_date`) OVER (PARTITION BY {listed(key)}) = `report_date` AS {_IS_LATEST}"""
     else:
-        ranked = f"{place(key, source)} AS day_place, TRUE AS is_latest"
-    # Of rows with one key, one lands: of the latest date, and of those the first.
-    on_its_day = "kept AND day_place = 1"
+        ranked = f"{place(key, source)} AS {_PLACE_ON_DAY}, TRUE AS {_IS_LATEST}"
+    on_its_day = f"{KEPT} AND {_PLACE_ON_DAY} = 1"
     counts = ",\n    ".join(f"{e} AS {quoted(name)}" for name, e in _counted(source).items())
     query = f"""
 WITH source AS (
     {rows}
 ), judged AS (
-    SELECT *, {keeps_contract(source)} AS kept
-    FROM source
+    SELECT *, {keeps_contract(source)} AS {KEPT}
+    FROM source AS {ROW}
 ), ranked AS (
     SELECT *, {ranked}
-    FROM judged
+    FROM judged AS {ROW}
 ), landed AS (
-    SELECT *, {landing_columns(f"{on_its_day} AND is_latest", on_its_day)}
-    FROM ranked
+    SELECT *, {landing_columns(f"{on_its_day} AND {_IS_LATEST}", on_its_day)}
+    FROM ranked AS {ROW}
 )
 SELECT {WEEK},
     {counts}
-FROM landed
+FROM landed AS {ROW}
 GROUP BY {WEEK}"""
     return _with_short_names(source.spec, query)
 
 
 def _with_short_names(spec: SourceSpec, query: str) -> str:
-    """Name the report's measures m1, m2 and so on, where the query does not return them.
+    """Name the report's measures m1, m2 and so on, and what says whether a row lands by a letter.
 
-    Their names are half of the text, each five times: whoever parses it has to read them all.
+    Their names would be half of the text, some seventy times: whoever parses it has to read them
+    all. None of the report's columns has such a name, and none of them is returned.
     """
     if not spec.is_vendor_report:
         return query
-    short = {quoted(column.name): f"m{place}" for place, column in enumerate(MEASURES, 1)}
-    return re.sub("`[a-z_]+`", lambda name: short.get(name[0], name[0]), query)
+    short = {column.name: f"m{place}" for place, column in enumerate(MEASURES, 1)}
+    short |= {KEPT: "k", LANDS: "l", LANDS_ON_ITS_DAY: "d"}
+    return re.sub("`?\\b([a-z_]+)\\b`?", lambda name: short.get(name[1], name[0]), query)
 
 
 def undated_query(source: BigQueryTable) -> str:
@@ -212,7 +220,9 @@ def _weeks_in_reach(
     settings: Settings, source: BigQueryTable, weeks: Sequence[Period]
 ) -> list[Period]:
     """Return the first and the last of the weeks that a refresh looks at, now or once it ended."""
-    today = (source.instant or datetime.now(UTC)).date()
+    now = source.looked_up.now if source.looked_up else source.instant
+    assert now, "whatever was looked up was so at some time"
+    today = (source.instant or now).date()
     first, last = Period.week_of(settings.REFRESH_START_DATE), Period.week_of(today)
     return [min(first, *weeks), max(last, *weeks)]
 
@@ -232,12 +242,12 @@ _DIGESTS = {f"digest_{1 + 8 * part}": 1 + 8 * part for part in range(DIGEST_PART
 
 def _counted(source: BigQueryTable) -> dict[str, str]:
     counted = {
-        name: f"SUM(CAST(CONCAT('0x', SUBSTR(`digest`, {start}, 8)) AS INT64))"
+        name: f"SUM(CAST(CONCAT('0x', SUBSTR({_DIGEST}, {start}, 8)) AS INT64))"
         for name, start in _DIGESTS.items()
     }
     counted |= {
         "source_rows": "COUNT(*)",
-        "broken": "COUNTIF(NOT kept)",
+        "broken": f"COUNTIF(NOT {KEPT})",
         "landing": f"COUNT({LANDS})",
     }
     counted |= anomaly_counts(source) | column_sums(source)
@@ -246,7 +256,7 @@ def _counted(source: BigQueryTable) -> dict[str, str]:
 
 def _report_totals(spec: SourceSpec) -> dict[str, str]:
     """Return keys and sums of the vendor's report, and how many shares look like which scale."""
-    counted = key_counts(spec) | {"distinct_asins": "COUNT(DISTINCT IF(kept, `asin`, NULL))"}
+    counted = key_counts(spec) | {"distinct_asins": f"COUNT(DISTINCT IF({KEPT}, `asin`, NULL))"}
     counted |= sums_on_days(spec)
     # Nearer to 100 * own / total than to own / total: beyond the middle between the two.
     for name, sign in {"percents": ">", "fractions": "<"}.items():

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from sqp_refresh.extract.bigquery_table import BigQueryTable
 from sqp_refresh.extract.casts import (
+    KEPT,
     MARKETPLACE_PARAMETER,
     TITLES_PARAMETER,
     day_of,
@@ -27,6 +28,7 @@ from sqp_refresh.model.tables import (
     aggregated_from,
     measures_first,
     middle_columns,
+    ours,
 )
 
 if TYPE_CHECKING:
@@ -35,8 +37,11 @@ if TYPE_CHECKING:
     Parameter = ArrayQueryParameter | ScalarQueryParameter
 
 # Names that a query's result carries beside the table's columns, and the parameters it takes.
-WEEK = "week_start"
-TABLE = "table_name"
+WEEK = ours("week")
+TABLE = ours("table")
+RANK = ours("place")
+# What every FROM is called: a column of the name that a table has would mean all of its row.
+ROW = ours("row")
 WEEKS_PARAMETER = "weeks"
 FIRST_PARAMETER = "first"
 AFTER_PARAMETER = "after"
@@ -86,20 +91,20 @@ def aggregate_query(source: BigQueryTable, tables: Sequence[Table]) -> str:
 WITH source AS (
     {typed_rows(source)}
 ), good AS (
-    SELECT * FROM source
+    SELECT * FROM source AS {ROW}
     WHERE {keeps_contract(source)}
 ), for_tables AS (
     SELECT *{"".join(key.definition for key in keys)}
-    FROM good CROSS JOIN UNNEST([{_texts_in_sql(tables)}]) AS {TABLE}
+    FROM good AS {ROW} CROSS JOIN UNNEST([{_texts_in_sql(tables)}]) AS {TABLE}
 ), ranked AS (
-    SELECT *, {place(each_row, source)} AS place{_dated_texts(tables, group)}
-    FROM for_tables
+    SELECT *, {place(each_row, source)} AS {RANK}{_dated_texts(tables, group)}
+    FROM for_tables AS {ROW}
 ), counted AS (
-    SELECT *{_median_places(tables, group)} FROM ranked WHERE place = 1
+    SELECT *{_median_places(tables, group)} FROM ranked AS {ROW} WHERE {RANK} = 1
 )
 SELECT {TABLE}, {WEEK}, {", ".join(key.selected for key in keys)},
     {aggregates}
-FROM counted
+FROM counted AS {ROW}
 GROUP BY {listed(group)}
 ORDER BY {TABLE}, {WEEK}"""
 
@@ -107,13 +112,13 @@ ORDER BY {TABLE}, {WEEK}"""
 def bad_rows_query(source: BigQueryTable) -> str:
     """Return the query for the rows that break their contract, under our names and in our types.
 
-    What cannot be cast is null in them; the column `readable` tells whether there is any of that.
+    What cannot be cast is null in them; the column READABLE tells whether there is any of that.
     """
     return f"""
 WITH source AS (
     {typed_rows(source)}
 )
-SELECT * FROM source
+SELECT * FROM source AS {ROW}
 WHERE NOT ({keeps_contract(source)})"""
 
 
@@ -126,14 +131,14 @@ def aggregated_columns(table: Table) -> list[str]:
 def key_counts(spec: SourceSpec) -> dict[str, str]:
     """Return the rows that each aggregated table must have of a week, as aggregates.
 
-    They are counted over rows with a column `kept`, which tells whether a row keeps its contract.
+    They are counted over rows with the column KEPT, which tells whether a row keeps its contract.
 
     Returns:
         An expression by the name that `key_count` gives.
     """
     return {
         key_count(table): (
-            f"COUNT(DISTINCT IF(kept, TO_JSON_STRING(STRUCT({listed(table.group_key)})), NULL))"
+            f"COUNT(DISTINCT IF({KEPT}, TO_JSON_STRING(STRUCT({listed(table.group_key)})), NULL))"
         )
         for table in aggregated_from(spec)
     }
@@ -144,9 +149,15 @@ def key_count(table: Table) -> str:
     return f"rows_of_{table.name}"
 
 
-def count_query(name: str) -> str:
-    """Return the query for the number of rows: the least that can be read of a table."""
-    return f"SELECT COUNT(*) FROM {quoted(name)}"
+def count_query(name: str, restriction: str = "") -> str:
+    """Return the query for the number of rows: the least that can be read of a table.
+
+    Args:
+        name: project.dataset.table.
+        restriction: A filter in SQL, without WHERE; empty for all rows.
+    """
+    where = f" WHERE {restriction}" if restriction else ""
+    return f"SELECT COUNT(*) FROM {quoted(name)}{where}"
 
 
 def query_parameters(weeks: Sequence[Period], marketplace: str) -> "list[Parameter]":
@@ -197,9 +208,10 @@ def listed(names: Sequence[str]) -> str:
 
 def as_of(source: BigQueryTable) -> str:
     """Return the source as of its instant, so that all queries of a run see the same rows."""
+    name = f"{quoted(source.name)} AS {ROW}"
     if source.instant is None:
-        return quoted(source.name)
-    return f"{quoted(source.name)} FOR SYSTEM_TIME AS OF TIMESTAMP '{source.instant.isoformat()}'"
+        return name
+    return f"{name} FOR SYSTEM_TIME AS OF TIMESTAMP '{source.instant.isoformat()}'"
 
 
 def week_of(source: BigQueryTable) -> str:
@@ -298,7 +310,7 @@ def _key_columns(tables: Sequence[Table]) -> list[_KeyColumn]:
         if len(having) == len(tables):
             columns.append(_KeyColumn(name, name))
             continue
-        alias = f"{name}_of_key"
+        alias = ours(f"{name}_of_key")
         copy = f"IF({TABLE} IN ({_texts_in_sql(having)}), {quoted(name)}, NULL)"
         columns.append(_KeyColumn(name, alias, f", {copy} AS {quoted(alias)}"))
     return columns
@@ -316,10 +328,22 @@ def _median_places(tables: Iterable[Table], key: list[str]) -> str:
         f""",
         ROW_NUMBER() OVER (
             PARTITION BY {listed(key)} ORDER BY {quoted(price)} IS NULL, {quoted(price)}
-        ) AS `{median}_place`,
-        COUNT({quoted(price)}) OVER (PARTITION BY {listed(key)}) AS `{median}_size`"""
+        ) AS `{_place_in(median)}`,
+        COUNT({quoted(price)}) OVER (PARTITION BY {listed(key)}) AS `{_size_of(median)}`"""
         for median, price in medians.items()
     )
+
+
+def _place_in(median: str) -> str:
+    return ours(f"{median}_place")
+
+
+def _size_of(median: str) -> str:
+    return ours(f"{median}_size")
+
+
+def _dated(text: str) -> str:
+    return ours(f"{text}_dated")
 
 
 def _texts(table: Table) -> list[str]:
@@ -335,7 +359,7 @@ def _dated_texts(tables: Iterable[Table], key: list[str]) -> str:
     return "".join(
         f""",
         MAX(IF({quoted(text)} IS NULL, NULL, CONCAT(CAST(`report_date` AS STRING), {quoted(text)})))
-            OVER (PARTITION BY {listed(key)}) AS `{text}_dated`"""
+            OVER (PARTITION BY {listed(key)}) AS `{_dated(text)}`"""
         for text in {text: None for table in tables for text in _texts(table)}
     )
 
@@ -345,7 +369,8 @@ def _aggregates(source: BigQueryTable, tables: Sequence[Table]) -> dict[str, str
     expressions: dict[str, str] = {}
     for table in tables:
         expressions |= {
-            name: f"SUBSTR(MAX(`{name}_dated`), {len('2024-08-18') + 1})" for name in _texts(table)
+            name: f"SUBSTR(MAX(`{_dated(name)}`), {len('2024-08-18') + 1})"
+            for name in _texts(table)
         }
         expressions |= {name: _count(source, tables, name) for name in table.counts}
         expressions |= {name: f"SUM({quoted(measure)})" for name, measure in table.sums.items()}
@@ -368,7 +393,8 @@ def _count(source: BigQueryTable, tables: Sequence[Table], name: str) -> str:
 
 def _middles(median: str, measure: str) -> dict[str, str]:
     """Pick the middle values of a measure: one for an odd number of them, two for an even one."""
-    is_middle = f"2 * `{median}_place` BETWEEN `{median}_size` AND `{median}_size` + 2"
+    twice, size = f"2 * `{_place_in(median)}`", f"`{_size_of(median)}`"
+    is_middle = f"{twice} BETWEEN {size} AND {size} + 2"
     return {
         column: f"{extreme}(IF({is_middle}, {quoted(measure)}, NULL))"
         for column, extreme in zip(middle_columns(median), ("MIN", "MAX"), strict=True)

@@ -35,7 +35,7 @@ _COLUMNS_HASH = sql.SQL("""
 )
 """)
 _VERSIONS = sql.SQL("""
-SELECT requested.first, requested.last, version.*
+SELECT __sqp_requested.first, __sqp_requested.last, version.*
 FROM {requested}
 CROSS JOIN LATERAL (
     SELECT count(*), {tuple_hash}, {columns_hash} FROM {table} WHERE {in_period}

@@ -68,8 +68,8 @@ def load(
     """Send the rows that differ; each row that the target has must be met by one that came.
 
     Raises:
-        NeedsMerge: rows have vanished from the source, a key comes twice, or somebody else has
-            written to the target; nothing may be committed.
+        NeedsMerge: rows have vanished from the source, a key comes twice, somebody else has written
+            to the target, or what was kept of its rows cannot be read; nothing may be committed.
     """
     if baseline is None or baseline.row_hashes is None:
         raise NeedsMerge

@@ -4,7 +4,7 @@ To enter each row into an index as it comes takes longer than to sort them all o
 Dropped are plain indexes over columns, where the user may build them again. What holds a rule
 stays, as the primary key does, and so does what begins with the days of a period, by which its rows
 are found. Which are dropped is noted in `sqp.refresh_indexes` until they are built: by the refresh
-that dropped them, or by the next one where that one was killed.
+that dropped them or, where that one was killed, as `control/indexes` says.
 """
 
 import logging
@@ -15,6 +15,7 @@ from typing import Any
 from psycopg import sql
 from psycopg.rows import class_row
 
+from sqp_refresh.control import indexes
 from sqp_refresh.errors import RefreshError
 from sqp_refresh.model.tables import SCHEMA, Table
 from sqp_refresh.postgres.period_sql import target_name
@@ -22,9 +23,6 @@ from sqp_refresh.postgres.session import Session
 
 logger = logging.getLogger(__name__)
 
-_MAY_BUILD = sql.SQL(
-    "pg_has_role(target.relowner, 'USAGE') AND has_schema_privilege(target.relnamespace, 'CREATE')"
-)
 # Noted are names, never SQL: more users may write to the note than own the table.
 _PLAIN = sql.SQL("""
 SELECT %(schema)s AS table_schema, %(table)s AS table_name, index.relname::text AS index_name,
@@ -47,6 +45,12 @@ WHERE target.oid = %(target)s::regclass AND target.relkind = 'r' AND {may_build}
         'CREATE INDEX %%I ON %%I.%%I USING btree (%%s)',
         index.relname, %(schema)s::text, %(table)s::text, quoted
     )
+    -- Its note would replace that of another table, whose index had the name before.
+    AND NOT EXISTS (
+        SELECT FROM sqp.refresh_indexes AS note
+        WHERE table_schema = %(schema)s AND note.index_name = index.relname
+            AND table_name <> %(table)s
+    )
 """)
 _NOTE = sql.SQL("""
 INSERT INTO sqp.refresh_indexes AS note (table_schema, table_name, index_name, column_names)
@@ -58,16 +62,6 @@ RETURNING note.index_name AS name, note.column_names AS columns
 # Whoever reads an empty table may go on: nobody waits for the other.
 _LOCK = sql.SQL("LOCK TABLE {name} IN ACCESS EXCLUSIVE MODE NOWAIT")
 _DROP = sql.SQL("DROP INDEX {indexes}")
-_DROPPED = sql.SQL("""
-SELECT index_name AS name, column_names AS columns FROM sqp.refresh_indexes
-JOIN pg_class AS target ON target.oid = %(target)s::regclass
-WHERE table_schema = %(schema)s AND table_name = %(table)s AND {may_build}
-ORDER BY index_name
-""")
-_BUILD = sql.SQL("CREATE INDEX IF NOT EXISTS {index} ON {name} ({columns})")
-_FORGET = """
-DELETE FROM sqp.refresh_indexes WHERE table_schema = %(schema)s AND index_name = %(index)s
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +91,7 @@ def drop_for_bulk_load(session: Session, table: Table) -> list[Index]:
 
 def _drop(session: Session, table: Table) -> list[Index]:
     params = _params(table)
-    plain = _PLAIN.format(name=target_name(table), may_build=_MAY_BUILD)
+    plain = _PLAIN.format(name=target_name(table), may_build=indexes.MAY_BUILD)
     if not session.fetch_all(plain, params):
         return []
     session.execute(_LOCK.format(name=_name(table)))
@@ -109,41 +103,30 @@ def _drop(session: Session, table: Table) -> list[Index]:
     return noted
 
 
-def dropped(session: Session, table: Table) -> list[Index]:
-    """List the indexes of a table that are dropped, and that the session's user may build."""
-    query = _DROPPED.format(may_build=_MAY_BUILD)
-    return session.fetch_all(query, _params(table), row_factory=class_row(Index))
-
-
-def build_dropped(session: Session, table: Table) -> None:
+def build_dropped(session: Session, table: Table) -> list[str]:
     """Build the indexes of a table that are dropped; one that cannot be built waits for the next.
 
     Args:
         session: A session with the target, in no transaction.
         table: The table.
+
+    Returns:
+        What is wrong with the indexes of the table after that, and with its constraints.
     """
     with session.transaction():
-        missing = dropped(session, table)
-    for index in missing:
+        left_out = indexes.list_left_out(session, table.name)
+        own = [index for index in left_out if index.may_build]
+        if not own:
+            return indexes.table_warnings(session, table.name, left_out)
+    for index in own:
         try:
             with session.transaction():
-                build(session, table, index)
+                indexes.build(session, index)
         except RefreshError as error:
             logger.warning("%s.%s is without %s: %s", SCHEMA, table.name, index.name, error)
-
-
-def build(session: Session, table: Table, index: Index) -> None:
-    """Build one that is dropped, unless somebody has built one of its name meanwhile.
-
-    Args:
-        session: A session with the target, in a transaction.
-        table: The table.
-        index: What `drop_for_bulk_load` or `dropped` returned.
-    """
-    columns = sql.SQL(", ").join(map(sql.Identifier, index.columns))
-    name = sql.Identifier(index.name)
-    session.execute(_BUILD.format(index=name, name=_name(table), columns=columns))
-    session.execute(_FORGET, {"schema": SCHEMA, "index": index.name})
+    with session.transaction():
+        left_out = indexes.list_left_out(session, table.name)
+        return indexes.table_warnings(session, table.name, left_out)
 
 
 def _params(table: Table) -> dict[str, Any]:

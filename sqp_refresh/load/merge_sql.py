@@ -12,7 +12,7 @@ took back. A period that the target has no row of is not compared, only inserted
 
 Every statement takes the parameters of `period_params`, and returns the numbers of `Counts` in
 their order. Behind them, those that compare all rows return the keys of the rows that they deleted.
-Columns of its own begin with two underscores, lest a table has one of the same name.
+Columns of its own are named as `ours` names them, lest a table has one of the same name.
 """
 
 from collections.abc import Iterable, Iterator
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from sqp_refresh.ledger.target_version import TUPLE_HASH
-from sqp_refresh.model.tables import Column, Table, measures_first, middle_columns
+from sqp_refresh.model.tables import DATE, Column, Table, measures_first, middle_columns
 from sqp_refresh.model.types import LogicalType, logical_type
 from sqp_refresh.postgres.period_sql import PERIOD_END, PERIOD_START, in_period, target_name
 from sqp_refresh.postgres.session import identifier, type_name
@@ -40,45 +40,46 @@ _COMPARED = sql.SQL("""
 {read}incoming AS (
     SELECT {expressions} FROM {source} WHERE {counts}
 ), present AS NOT MATERIALIZED (
-    SELECT target.tableoid AS __tableoid, target.ctid AS __ctid, {columns}
+    SELECT target.tableoid AS __sqp_tableoid, target.ctid AS __sqp_ctid, {columns}
     FROM {target} AS target WHERE {in_period}
 ), compared AS MATERIALIZED (
-    SELECT __tableoid, __ctid, {key}, {new_columns},
-        CASE WHEN present.__ctid IS NULL THEN 'new'
+    SELECT present.__sqp_tableoid, present.__sqp_ctid, {key}, {new_columns},
+        CASE WHEN present.__sqp_ctid IS NULL THEN 'new'
              WHEN incoming.{any_key} IS NULL THEN 'vanished'
              ELSE 'differs'
-        END AS __verdict
+        END AS __sqp_verdict
     FROM incoming FULL JOIN present USING ({key})
-    WHERE present.__ctid IS NULL OR incoming.{any_key} IS NULL
+    WHERE present.__sqp_ctid IS NULL OR incoming.{any_key} IS NULL
         OR ROW({new_values}) IS DISTINCT FROM ROW({present_values})
 )
 """)
 _MERGE = sql.SQL("""
 WITH {compared}, deleted AS (
     DELETE FROM {target} AS target USING compared
-    WHERE __verdict = 'vanished' AND EXISTS (SELECT FROM {source}) AND {is_same_tuple}
+    WHERE compared.__sqp_verdict = 'vanished' AND EXISTS (SELECT FROM {source})
+        AND {is_same_tuple}
     RETURNING jsonb_build_array({deleted_key}) AS key
 ), updated AS (
     UPDATE {target} AS target SET {assignments} FROM compared
-    WHERE __verdict = 'differs' AND {is_same_tuple} RETURNING 1
+    WHERE compared.__sqp_verdict = 'differs' AND {is_same_tuple} RETURNING 1
 ), inserted AS (
     INSERT INTO {target} ({columns})
-    SELECT {columns} FROM compared WHERE __verdict = 'new' RETURNING 1
+    SELECT {columns} FROM compared WHERE __sqp_verdict = 'new' RETURNING 1
 )
 SELECT (SELECT count(*) FROM {source}),
        (SELECT count(*) FROM {source} WHERE NOT {counts}),
        (SELECT count(*) FROM inserted),
        (SELECT count(*) FROM updated),
        (SELECT count(*) FROM present)
-           - (SELECT count(*) FROM compared WHERE __verdict IN ('differs', 'vanished')),
+           - (SELECT count(*) FROM compared WHERE __sqp_verdict IN ('differs', 'vanished')),
        (SELECT count(*) FROM deleted),
        (SELECT count(*) FROM compared
-           WHERE __verdict = 'vanished' AND NOT EXISTS (SELECT FROM {source})),
+           WHERE __sqp_verdict = 'vanished' AND NOT EXISTS (SELECT FROM {source})),
        (SELECT coalesce(jsonb_agg(key), '[]') FROM (TABLE deleted LIMIT 100000) AS deleted)
 """)
 _DIFFERING = sql.SQL("""
 WITH {compared}
-SELECT count(*) FROM compared WHERE __verdict <> 'vanished' OR EXISTS (SELECT FROM {source})
+SELECT count(*) FROM compared WHERE __sqp_verdict <> 'vanished' OR EXISTS (SELECT FROM {source})
 """)
 # As above, of rows that are only a part of the period's: what they do not meet stays as it is. Each
 # looks for its own row by the key; OFFSET keeps Postgres from reading all of the period for that.
@@ -86,21 +87,22 @@ _UPSERT = sql.SQL("""
 WITH {read}incoming AS (
     SELECT {expressions} FROM {source}
 ), compared AS MATERIALIZED (
-    SELECT __tableoid, __ctid, __tuple_hash, {incoming_key}, {new_columns}
+    SELECT present.__sqp_tableoid, present.__sqp_ctid, present.__sqp_tuple_hash,
+        {incoming_key}, {new_columns}
     FROM incoming LEFT JOIN LATERAL (
-        SELECT target.tableoid AS __tableoid, target.ctid AS __ctid,
-            {tuple_hash} AS __tuple_hash, {columns}
+        SELECT target.tableoid AS __sqp_tableoid, target.ctid AS __sqp_ctid,
+            {tuple_hash} AS __sqp_tuple_hash, {columns}
         FROM {target} AS target
         WHERE {in_period} AND ROW({target_key}) = ROW({incoming_key}) OFFSET 0
     ) AS present ON true
-    WHERE present.__ctid IS NULL
+    WHERE present.__sqp_ctid IS NULL
         OR ROW({new_values}) IS DISTINCT FROM ROW({present_values})
 ), updated AS (
     UPDATE {target} AS target SET {assignments} FROM compared
-    WHERE {is_same_tuple} RETURNING {new_hash} - __tuple_hash AS hash_change
+    WHERE {is_same_tuple} RETURNING {new_hash} - compared.__sqp_tuple_hash AS hash_change
 ), inserted AS (
     INSERT INTO {target} AS target ({columns})
-    SELECT {columns} FROM compared WHERE __ctid IS NULL RETURNING {new_hash} AS hash_change
+    SELECT {columns} FROM compared WHERE __sqp_ctid IS NULL RETURNING {new_hash} AS hash_change
 )
 SELECT (SELECT count(*) FROM {source}), 0::bigint,
        (SELECT count(*) FROM inserted), (SELECT count(*) FROM updated),
@@ -114,7 +116,13 @@ _NEW_HASH = sql.SQL("""
 hash_record_extended(ROW(target.tableoid, target.ctid, pg_current_xact_id()::xid), 0)::numeric
 """)
 # A ctid is one of a table, of which a partitioned one has several.
-_IS_SAME_TUPLE = sql.SQL("target.ctid = __ctid AND target.tableoid = __tableoid")
+_IS_SAME_TUPLE = sql.SQL(
+    "target.ctid = compared.__sqp_ctid AND target.tableoid = compared.__sqp_tableoid"
+)
+# Types that Postgres cannot tell two equal values of, or compares by their size alone.
+_WITHOUT_EQUALITY = frozenset(
+    ("json", "xml", "point", "polygon", "box", "circle", "path", "jsonpath")
+)
 _HAS_ROWS = sql.SQL("SELECT EXISTS (SELECT FROM {target} WHERE {in_period})")
 
 PERIOD_DAYS = {
@@ -148,7 +156,7 @@ class ReadRows:
         return {
             "read": read if self.query else sql.SQL(""),
             "source": self.source,
-            "counts": sql.SQL("(__rank = 1)") if self.is_ranked else sql.SQL("true"),
+            "counts": sql.SQL("(__sqp_rank = 1)") if self.is_ranked else sql.SQL("true"),
         }
 
 
@@ -206,16 +214,19 @@ def ranked(table: Table, read: ReadRows) -> ReadRows:
     Rows of one key and one date differ only where the source contradicts itself; they are ranked
     by their values, so that every run, and every table, lets the same one count.
     """
-    latest = ["report_date"] if "report_date" in read.columns else []
+    types = {column.name: column for column in table.columns}
+    # A registered table may have a column of that name which is a text.
+    report_date = types.get("report_date", Column("report_date", DATE, "of the source"))
+    latest = [report_date] if "report_date" in read.columns else []
     values = [column for column in measures_first(table.values) if column.name in read.columns]
     query = sql.SQL(
-        "SELECT *, row_number() OVER (PARTITION BY {} ORDER BY {}) AS __rank FROM {}"
+        "SELECT *, row_number() OVER (PARTITION BY {} ORDER BY {}) AS __sqp_rank FROM {}"
     ).format(
         _listed(map(identifier, read_key(table, read.columns))),
         _listed(
             [
-                *(sql.SQL("{} DESC NULLS LAST").format(identifier(name)) for name in latest),
-                *(sql.SQL("{} DESC NULLS LAST").format(_in_byte_order(c)) for c in values),
+                sql.SQL("{} DESC NULLS LAST").format(_in_byte_order(column))
+                for column in [*latest, *values]
             ]
         ),
         read.source,
@@ -300,12 +311,13 @@ def _new_value(table: Table, column: Column) -> sql.Composable:
 
 
 def _comparable(column: Column, value: sql.Composable) -> sql.Composable:
-    """Compose a value as it is compared: one of an extension's type as the text that it is.
+    """Compose a value as it is compared: one without an operator for that as the text that it is.
 
-    The operators of such a type are in a schema that a session does not search, and so the schema
-    of the type itself is part of its name.
+    The operators of an extension's type are in a schema that a session does not search, and so the
+    schema of the type itself is part of its name.
     """
-    return sql.SQL("CAST({} AS text)").format(value) if "." in column.type else value
+    has_equality = "." not in column.type and column.type not in _WITHOUT_EQUALITY
+    return value if has_equality else sql.SQL("CAST({} AS text)").format(value)
 
 
 def _names(columns: Iterable[Column]) -> sql.Composed:

@@ -6,13 +6,14 @@ a hash that was kept is in the target as it is. A changed row that meets one of 
 be missed: once in 2^64 changes.
 """
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
 import polars as pl
 import pyarrow as pa
+
+from sqp_refresh.load.result import NeedsMerge
 
 # Two hashes, so that keys that collide are not rows that do.
 _ROW_SEED, _KEY_SEED = 1, 2
@@ -35,8 +36,23 @@ class RowHashes:
 
     @classmethod
     def from_bytes(cls, kept: bytes) -> Self:
-        """Read what `to_bytes` made."""
-        return cls(pl.read_ipc_stream(io.BytesIO(kept)).to_series())
+        """Read what `to_bytes` made.
+
+        Raises:
+            NeedsMerge: it is something else, or damaged; a merge makes it anew.
+        """
+        try:
+            # Polars panics at some damaged bytes, and Arrow reports all of them.
+            hashes = pa.ipc.open_stream(kept).read_all()
+            hashes.validate(full=True)
+            if hashes.schema.types != [pa.uint64()]:
+                raise NeedsMerge
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise NeedsMerge from error
+        numbers = pl.Series("row", hashes.column(0))
+        if numbers.null_count() or not numbers.is_sorted():
+            raise NeedsMerge
+        return cls(numbers)
 
     def to_bytes(self) -> bytes:
         """Return what is kept in the ledger, eight bytes a row."""

@@ -21,7 +21,7 @@ from sqp_refresh.postgres.session import Session
 # COPY leaves policies aside, and Postgres refuses it to whom they bind.
 _ROW_SECURITY = "SELECT row_security_active(%(table)s::regclass)"
 _WITH_ROWS = sql.SQL("""
-SELECT requested.first, requested.last FROM {requested}
+SELECT __sqp_requested.first, __sqp_requested.last FROM {requested}
 WHERE EXISTS (SELECT FROM {table} WHERE {in_period})
 """)
 

@@ -18,6 +18,7 @@ from sqp_refresh.errors import (
     DataError,
     DuplicateKey,
     LimitExceeded,
+    NoConnection,
     NotFound,
     QuotaExceeded,
     ReadOnly,
@@ -27,6 +28,7 @@ from sqp_refresh.errors import (
     TooEarly,
     Transient,
     Unavailable,
+    Unreachable,
     WriteConflict,
 )
 
@@ -75,6 +77,15 @@ def reason_in(message: str, known: Iterable[Words]) -> ErrorReason | None:
     return next((words.reason for words in known if words.are_in(message)), None)
 
 
+_OTHER_TIME = ErrorReason(
+    SettingsError,
+    "set the clock of this machine, by NTP; if it is right, renew the server's certificate",
+)
+_CERTIFICATE_TIMES = (
+    Words("certificate is not yet valid", _OTHER_TIME),
+    Words("certificate has expired", _OTHER_TIME),
+)
+
 # BigQuery ---------------------------------------------------------------------------------------
 
 _AGAIN = ErrorReason(Unavailable, "try again later")
@@ -85,6 +96,11 @@ _RIGHTS = ErrorReason(
     "grant the service account roles/bigquery.dataViewer, roles/bigquery.jobUser and "
     "roles/bigquery.readSessionUser",
 )
+_SEEN = ErrorReason(
+    AccessDenied,
+    "check the names in BIGQUERY_PROJECT_ID, BIGQUERY_DATASET and BIGQUERY_SOURCE_TABLE; if they "
+    "are right, grant the service account roles/bigquery.dataViewer",
+)
 _KEY = ErrorReason(AccessDenied, "check GOOGLE_APPLICATION_CREDENTIALS_JSON")
 _BILLING = ErrorReason(AccessDenied, "switch on billing for the project in Google Cloud")
 _NO_API = ErrorReason(AccessDenied, "switch on the BigQuery API and the BigQuery Storage API")
@@ -92,6 +108,14 @@ _PROXY = ErrorReason(AccessDenied, "put the proxy's user and password into HTTPS
 _NO_SUCH = ErrorReason(
     NotFound, "check BIGQUERY_PROJECT_ID, BIGQUERY_DATASET and BIGQUERY_SOURCE_TABLE"
 )
+_LOCATION = ErrorReason(
+    NotFound, "set BIGQUERY_LOCATION to the location of the dataset, or take it out"
+)
+_FILTER = ErrorReason(
+    SchemaMismatch,
+    "ask its owner to take back require_partition_filter, or read a view of it that has a filter",
+)
+_MACHINE_CLOCK = ErrorReason(AccessDenied, "set the clock of this machine, by NTP")
 _TOO_LARGE = ErrorReason(LimitExceeded, "refresh fewer weeks at once with --from and --to")
 _QUERY = ErrorReason(
     SchemaMismatch, "run `sqp-refresh doctor`, which compares the source's columns"
@@ -212,7 +236,27 @@ BIGQUERY_WORDS = (
     Words("Invalid snapshot time", _NOW),
     Words("Cannot read before", _NOW),
     Words("is before the table's first", _NOW),
+    # A dataset is there for metadata, and for queries only in its own location.
+    Words("not found in location", _LOCATION),
+    Words("in different locations", _LOCATION),
+    Words("Invalid value for… is not a valid value", _LOCATION),
+    Words("location … not support", _LOCATION),
+    # To whom may not see a name, BigQuery does not say whether there is such a thing.
+    Words("it may not exist", _SEEN),
+    Words("perhaps it does not exist", _SEEN),
+    Words("without a filter over column", _FILTER),
+    Words("Invalid project ID", ErrorReason(SettingsError, "correct BIGQUERY_PROJECT_ID")),
+    Words("ProjectId must", ErrorReason(SettingsError, "correct BIGQUERY_PROJECT_ID")),
+    Words("Invalid dataset ID", ErrorReason(SettingsError, "correct BIGQUERY_DATASET")),
+    Words("Invalid table ID", ErrorReason(SettingsError, "correct BIGQUERY_SOURCE_TABLE")),
+    Words(
+        "is in the future",
+        ErrorReason(Unavailable, "wait for some seconds, and set the clock of this machine by NTP"),
+    ),
     Words("session expired", _AGAIN),
+    # What this machine signed is of another time.
+    Words("reasonable timeframe", _MACHINE_CLOCK),
+    Words("Token used too early", _MACHINE_CLOCK),
     Words("invalid_grant", _KEY),
     Words("invalid_client", _KEY),
     Words("Bad int64 value", _VALUE),
@@ -221,6 +265,7 @@ BIGQUERY_WORDS = (
     Words("division by zero", _VALUE),
     Words("overflow", _VALUE),
     Words("out of range", _VALUE),
+    *_CERTIFICATE_TIMES,
     Words("certificate verify failed", ErrorReason(SettingsError, "set REQUESTS_CA_BUNDLE")),
     Words("407 Proxy Authentication Required", _PROXY),
 )
@@ -233,15 +278,17 @@ _LOGIN = ErrorReason(AccessDenied, "check the user and password in DATABASE_URL"
 _DATABASE = ErrorReason(NotFound, "create it, or check its name in DATABASE_URL")
 _FULL = "free or enlarge the server's disk"
 _CONNECTIONS = ErrorReason(
-    Unavailable, "close connections, or raise max_connections or the pooler's pool size"
+    NoConnection, "close connections, or raise max_connections or the pooler's pool size"
 )
 
 READ_ONLY_SQLSTATE = "25006"
 SQLSTATES: Mapping[str, ErrorReason] = {
     "08": ErrorReason(Unavailable, "check that Postgres is up"),
-    "0A": ErrorReason(RefreshError, "check that the server is Postgres 15 or newer"),
+    "0A": ErrorReason(RefreshError, "check that the server is Postgres 14 or newer"),
     "21": _VALUE,
     "22": _VALUE,
+    # A character that the database's encoding has not.
+    "22P05": ErrorReason(DataError, "move to a database in UTF8, as `sqp-refresh doctor` says"),
     "23": ErrorReason(DataError, "check the row in the source"),
     "23505": ErrorReason(DuplicateKey, "check the row in the source"),
     READ_ONLY_SQLSTATE: ErrorReason(
@@ -293,6 +340,7 @@ _SSL = ErrorReason(SettingsError, "add sslmode=require to DATABASE_URL")
 _NO_SSL = ErrorReason(SettingsError, "the server offers no SSL: change sslmode in DATABASE_URL")
 _CERTIFICATE = ErrorReason(SettingsError, "check sslmode and sslrootcert in DATABASE_URL")
 _OPTIONS = ErrorReason(SettingsError, "take that parameter out of DATABASE_URL")
+_PARAMETER = ErrorReason(SettingsError, "correct it in DATABASE_URL")
 
 POOLER_WORDS = (
     # Supavisor, the pooler of Supabase.
@@ -305,6 +353,7 @@ POOLER_WORDS = (
     Words("Wrong password", _LOGIN),
     Words("max clients reached", _CONNECTIONS),
     Words("Max client connections reached", _CONNECTIONS),
+    Words("unable to check out", _CONNECTIONS),
     # PgBouncer.
     Words("no such user", _LOGIN),
     Words("no such database", _DATABASE),
@@ -312,6 +361,10 @@ POOLER_WORDS = (
     Words("wrong password type", _LOGIN),
     Words("no more connections allowed", _CONNECTIONS),
     Words("query_wait_timeout", _CONNECTIONS),
+    Words(
+        "statement pooling mode",
+        ErrorReason(SettingsError, "let the pooler pool transactions: pool_mode = transaction"),
+    ),
     Words("unsupported startup parameter", _OPTIONS),
     # Others: Odyssey, PgCat, the proxy of Amazon RDS, Neon.
     Words("route for … is not found", _LOGIN),
@@ -333,14 +386,36 @@ _REFUSED_ADDRESS = ErrorReason(
     "encryption",
 )
 
+_HOST = ErrorReason(
+    Unreachable,
+    "check that it is up, the host in DATABASE_URL and this machine's network: a database of "
+    "Supabase has an IPv6 address only, its poolers have IPv4, too",
+)
+
 REFUSALS = (
-    # libpq itself, whose words are English.
+    # libpq itself and the system, whose words are English.
+    Words("Network is unreachable", _HOST),
+    Words("No route to host", _HOST),
+    Words("Cannot assign requested address", _HOST),
+    Words("could not translate host name", _HOST),
+    Words("failed to resolve host", _HOST),
     Words("server does not support SSL", _NO_SSL),
+    *_CERTIFICATE_TIMES,
     Words("certificate verify failed", _CERTIFICATE),
     Words("root certificate file", _CERTIFICATE),
     Words("server certificate for", _CERTIFICATE),
     Words("certificate file", _CERTIFICATE),
     Words("invalid sslmode value", _CERTIFICATE),
+    Words("weak sslmode", _CERTIFICATE),
+    Words("sslmode value … invalid", _CERTIFICATE),
+    Words("invalid … value", _PARAMETER),
+    Words("invalid port number", _PARAMETER),
+    Words("could not parse network address", _PARAMETER),
+    Words("port numbers", _PARAMETER),
+    Words("definition of service", _PARAMETER),
+    Words("service file", _PARAMETER),
+    # psycopg, which reads some itself.
+    Words("bad value for", _PARAMETER),
     Words("no password supplied", _LOGIN),
     Words("unrecognized configuration parameter", _OPTIONS),
     # In every language.

@@ -17,6 +17,8 @@ COUNT = "bigint"
 PERCENT = "numeric(10,4)"
 PRICE = "numeric(12,2)"
 
+_OURS = "__sqp_"
+
 PERIOD_COLUMNS = ("start_date", "end_date", "period_start", "period_end")
 """Columns that take the first or the last day of their row's period, where no source fills them."""
 
@@ -160,6 +162,19 @@ class Table:
     def is_grouped(self) -> bool:
         """Return whether a row sums up or counts several rows of the level below."""
         return bool(self.sums or self.counts or self.medians)
+
+
+def ours(name: str) -> str:
+    """Return a name for what only a query has, as no table, and no column of one, is named.
+
+    ours("week")  # "__sqp_week"
+    """
+    return _OURS + name
+
+
+def is_ours(name: str) -> bool:
+    """Return whether a table or column has a name as `ours` makes them, in any case."""
+    return name.lower().startswith(_OURS)
 
 
 def middle_columns(median: str) -> tuple[str, str]:

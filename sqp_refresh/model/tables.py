@@ -20,8 +20,10 @@ from sqp_refresh.model.table import (
     SourceColumn,
     SourceSpec,
     Table,
+    is_ours,
     measures_first,
     middle_columns,
+    ours,
 )
 from sqp_refresh.model.vendor_report import (
     CHILD_ASIN_TITLE,
@@ -72,8 +74,10 @@ __all__ = [
     "SourceSpec",
     "Table",
     "aggregated_from",
+    "is_ours",
     "measures_first",
     "middle_columns",
+    "ours",
 ]
 
 # -- columns that several targets share ------------------------------------------------------------

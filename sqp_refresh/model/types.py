@@ -5,6 +5,7 @@ Shares and prices keep the type the source gave them, and become NUMERIC in Post
 
 import re
 from datetime import date
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
@@ -57,10 +58,21 @@ _ARROW_TYPES = {
 }
 _INT64 = 2**63
 TEXT_OF = {
-    LogicalType.WHOLE: "[+-]?[0-9]+",
+    # So pandas writes the whole numbers of a column with a null: 200.0.
+    LogicalType.WHOLE: "[+-]?[0-9]+([.]0*)?",
     LogicalType.NUMBER: "[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]+)?",
 }
-"""How a number is written in a text, as a regular expression; any other text is no number."""
+"""How a number is written in a text, as a regular expression; any other text is no number.
+
+There may be blanks around it.
+"""
+_NO_FRACTION = "[.]0*$"
+# What BigQuery's TRIM takes for a blank: Unicode's property White_Space. Python and Arrow take four
+# control characters for blanks, too.
+_WHITE_SPACE = (
+    "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000"
+)
 
 
 def logical_type(postgres_type: str) -> LogicalType:
@@ -122,7 +134,7 @@ def _cast(array: pa.Array, type_: LogicalType) -> pa.Array:
             # A time of day is dropped, in UTC.
             return _in_calendar(array.cast(pa.date32(), safe=False))
         case LogicalType.WHOLE:
-            return _digits(_trimmed(array)).cast(pa.int64())
+            return _whole(_trimmed(array))
         case LogicalType.NUMBER:
             return _finite(_fraction(array))
         case LogicalType.FLAG:
@@ -156,12 +168,16 @@ def _text(value: bytes | None) -> str | None:
 def _number(value: Any, type_: LogicalType) -> object:  # noqa: ANN401, whatever a column holds
     """Return a value that is a number of that type, null for others; texts as Arrow reads them."""
     is_text = isinstance(value, str)
-    if value is None or (is_text and not re.fullmatch(TEXT_OF[type_], value.strip(), re.ASCII)):
+    value = value.strip(_WHITE_SPACE) if is_text else value
+    if value is None or (is_text and not re.fullmatch(TEXT_OF[type_], value)):
         return None
-    number = (int if is_text and type_ is LogicalType.WHOLE else float)(value)
+    if type_ is LogicalType.WHOLE:
+        whole = Decimal(value)
+        if not (whole.is_finite() and -_INT64 <= whole < _INT64 and whole == int(whole)):
+            return None
+        return str(int(whole)) if is_text else value
+    number = float(value)
     if abs(number) == float("inf") or number != number:
-        return None
-    if type_ is LogicalType.WHOLE and not (-_INT64 <= number < _INT64 and number == int(number)):
         return None
     return repr(number) if is_text else value
 
@@ -178,20 +194,19 @@ def _fraction(array: pa.Array) -> pa.Array:
 def _trimmed(array: pa.Array) -> pa.Array:
     if not pa.types.is_string(array.type):
         return array
-    return pc.call_function("utf8_trim_whitespace", [array])
+    return pc.call_function("utf8_trim", [array], pc.TrimOptions(_WHITE_SPACE))
 
 
-def _digits(array: pa.Array) -> pa.Array:
+def _whole(array: pa.Array) -> pa.Array:
+    if not pa.types.is_string(array.type):
+        return array.cast(pa.int64())
     # Arrow would also read hexadecimal, which BigQuery's SAFE_CAST and sums do not.
-    if pa.types.is_string(array.type):
-        matches = pc.call_function(
-            "match_substring_regex",
-            [array],
-            pc.MatchSubstringOptions(rf"^{TEXT_OF[LogicalType.WHOLE]}$"),
-        )
-        if _has_false(matches):
-            raise pa.ArrowInvalid("not only digits")
-    return array
+    is_written = pc.MatchSubstringOptions(f"^{TEXT_OF[LogicalType.WHOLE]}$")
+    if _has_false(pc.call_function("match_substring_regex", [array], is_written)):
+        raise pa.ArrowInvalid("not only whole numbers")
+    without_fraction = pc.ReplaceSubstringOptions(_NO_FRACTION, "")
+    digits = pc.call_function("replace_substring_regex", [array], without_fraction)
+    return digits.cast(pa.int64())
 
 
 def _finite(array: pa.Array) -> pa.Array:

@@ -33,6 +33,7 @@ class Orchestrator(Protocol):
             names: The schedules and sensors that must be switched on.
 
         Raises:
+            Unreachable: the program's own storage cannot be read.
             Unavailable: the daemon is dead, or a schedule or sensor is switched off.
         """
         ...

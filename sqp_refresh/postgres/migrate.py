@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import psycopg
 from psycopg import conninfo
@@ -22,13 +22,17 @@ from sqp_refresh.errors import (
     AccessDenied,
     NotFound,
     Permanent,
+    ReadOnly,
     RefreshError,
+    SettingsError,
     Transient,
     one_line,
 )
 from sqp_refresh.model.tables import SCHEMA
-from sqp_refresh.postgres.session import SET_SEARCH_PATH, address_of
-from sqp_refresh.postgres.sqlstate import as_refresh_error, unreachable
+from sqp_refresh.model.text import printable
+from sqp_refresh.postgres import encoding
+from sqp_refresh.postgres.session import SET_SEARCH_PATH, address_of, set_deadlines
+from sqp_refresh.postgres.sqlstate import as_refresh_error, server_message, unreachable
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -37,7 +41,11 @@ if TYPE_CHECKING:
 _PLACES = (Path(__file__).parents[1] / "migrations", Path(__file__).parents[2] / "migrations")
 FOLDER = _PLACES[0] if _PLACES[0].is_dir() else _PLACES[1]
 PROLOGUE = FOLDER / "prologue.sql"
+ENCODING = FOLDER / "encoding.sql"
 EPILOGUE = FOLDER / "epilogue.sql"
+
+_OF_THE_SERVER = (Transient, ReadOnly, AccessDenied, SettingsError)
+"""What the server itself is in no state for, whatever is asked of it."""
 
 _log = logging.getLogger(__name__)
 # Alembic keeps the migration in hand in module globals, so only one thread may use it at a time.
@@ -58,9 +66,11 @@ def upgrade(database_url: str, revision: str = "head") -> list[str]:
         Unavailable: nothing answers at the address.
         AccessDenied: the user or password is wrong, or the user may not create the schema.
         NotFound: there is no such database, or no such revision.
+        SettingsError: the database is not encoded in UTF8.
         Permanent: the schema already has a table or function of the same name.
     """
     with _transaction(database_url) as connection:
+        encoding.require_utf8(*connection.exec_driver_sql(encoding.QUERY).one())
         return _run_alembic("upgrade", connection, revision)
 
 
@@ -205,6 +215,8 @@ def _transaction(database_url: str) -> Iterator[Connection]:
     try:
         with engine.begin() as connection:
             connection.exec_driver_sql(SET_SEARCH_PATH)
+            # Those of a provider are for its users' queries, and would end a long migration.
+            set_deadlines(cast("psycopg.Connection", connection.connection.dbapi_connection))
             yield connection
     except DBAPIError as error:
         raise _translated(error.orig or error) from error
@@ -216,8 +228,10 @@ def _connect(database_url: str) -> psycopg.Connection:
         # A connection pooler may not support prepared statements.
         connection = psycopg.connect(conninfo.make_conninfo("", **address), prepare_threshold=None)
     except psycopg.Error as error:
-        raise unreachable(one_line(error), address) from None
-    connection.add_notice_handler(lambda notice: _log.warning(notice.message_primary))
+        raise unreachable(server_message(error), address) from None
+    connection.add_notice_handler(
+        lambda notice: _log.warning(printable(notice.message_primary or ""))
+    )
     # A migration that waited for another one must see what that one did.
     connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
     # SQLAlchemy asks the server for its version and more, in a transaction that is begun here.
@@ -243,10 +257,10 @@ def _translated(error: BaseException) -> RefreshError:
                 f"{message}; schema {SCHEMA} holds something of another origin: move it "
                 "elsewhere, then migrate again"
             )
-        case psycopg.errors.ReadOnlySqlTransaction() | psycopg.errors.DiskFull():
-            return as_refresh_error(error)
-        case psycopg.OperationalError():
-            return Transient(f"{message}; nothing was changed: try again")
+        case psycopg.Error():
+            known = as_refresh_error(error)
+            # What is wrong with a value or a name is so in the migration, not in the source.
+            return known if isinstance(known, _OF_THE_SERVER) else Permanent(message)
         case _:
             return Permanent(message)
 

@@ -15,11 +15,14 @@ from sqp_refresh.postgres.session import identifier
 PERIOD_START, PERIOD_END = sql.Placeholder("period_start"), sql.Placeholder("period_end")
 
 REQUESTED = sql.SQL(
-    "unnest(%(first_days)s::date[], %(last_days)s::date[]) AS requested (first, last)"
+    "unnest(%(first_days)s::date[], %(last_days)s::date[]) AS __sqp_requested (first, last)"
 )
-"""Periods as rows with a first and a last day, for FROM; the parameters of `requested_params`."""
+"""Periods as rows with a first and a last day, for FROM; the parameters of `requested_params`.
 
-REQUESTED_DAYS = sql.Identifier("requested", "first"), sql.Identifier("requested", "last")
+Its name is one as `ours` makes them: a registered table may well be called `requested`.
+"""
+
+REQUESTED_DAYS = sql.SQL("__sqp_requested.first"), sql.SQL("__sqp_requested.last")
 
 
 def target_name(table: Table) -> sql.Identifier:

@@ -10,6 +10,7 @@ Values are parameters, written `%(name)s`; no value is ever formatted into a sta
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any, LiteralString, TypeVar, cast, overload
 
 import psycopg
@@ -18,6 +19,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import RowFactory, tuple_row
 
 from sqp_refresh.errors import RefreshError
+from sqp_refresh.postgres.answer_deadline import awaiting_answer, watch
 from sqp_refresh.postgres.sqlstate import (
     malformed_url,
     server_message,
@@ -44,9 +46,6 @@ _KEEPALIVE = {
 SET_SEARCH_PATH = "SET LOCAL search_path TO pg_catalog, pg_temp"
 """The first statement of every transaction; it looks up no function or operator itself."""
 
-# Whatever the server's default is: who waits for a lock has to see what was done meanwhile.
-_BEGIN = sql.SQL("BEGIN ISOLATION LEVEL READ COMMITTED; " + SET_SEARCH_PATH)
-
 # Nothing waits for ever. These are set in each transaction, not once for the session, because a
 # connection pooler may run each transaction on another connection.
 DEADLINES = {
@@ -59,21 +58,42 @@ DEADLINES = {
 _SINCE = {"transaction_timeout": 170_000}
 """The first version of the server that has a parameter, where it is not the oldest."""
 _TIMES = {"TimeZone": "UTC", "DateStyle": "ISO"}
-# A server, a database or a role may have other defaults for what statements and values mean.
+# A server, a database or a role may have other defaults for what statements and values mean, for
+# how they are printed, and for what is created.
 _MEANING = _TIMES | {
     "IntervalStyle": "postgres",
     "array_nulls": "on",
     "bytea_output": "hex",
+    # What the connection asked for, a pooler may not have told each of its connections.
+    "client_encoding": "UTF8",
+    "default_table_access_method": "heap",
+    # An error ends the statement, and not the connection.
+    "exit_on_error": "off",
     "extra_float_digits": "1",
+    # A value of type money is read by the rules of the locale.
+    "lc_monetary": "C",
+    "lc_numeric": "C",
+    "lc_time": "C",
     "quote_all_identifiers": "off",
+    "row_security": "on",
     "standard_conforming_strings": "on",
     "transform_null_equals": "off",
+    "xmloption": "content",
 }
 # The week of a large agency is compared in memory. No statement runs often enough to be worth the
 # time that compiling it takes.
 _PLANNING = {"work_mem": "64MB", "jit": "off"}
 
+_CLOCK = "SELECT pg_catalog.clock_timestamp()"
+
 _SET_LOCAL = sql.SQL("SET LOCAL {} TO {}")
+_SET_MEANING = [
+    _SET_LOCAL.format(sql.Identifier(name), sql.Literal(value)) for name, value in _MEANING.items()
+]
+# Whatever the server's default is: who waits for a lock has to see what was done meanwhile.
+_BEGIN = sql.SQL("; ").join(
+    [sql.SQL("BEGIN ISOLATION LEVEL READ COMMITTED"), sql.SQL(SET_SEARCH_PATH), *_SET_MEANING]
+)
 _REPEATABLE_READ = sql.SQL("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
 # What every INSERT, UPDATE and DELETE takes; it keeps out no reader and no writer.
 _LOCK_DEFINITION = sql.SQL("LOCK TABLE {} IN ROW EXCLUSIVE MODE")
@@ -97,6 +117,16 @@ class Session:
     def database(self) -> str:
         """Return the name of the database of this connection."""
         return self._connection.info.dbname
+
+    def now(self) -> datetime:
+        """Return the time by the server's clock, in UTC; outside of a transaction, begin none.
+
+        It is the one clock that all machines share. What is due, which weeks have ended and what is
+        late go by it, so that a machine whose own clock is wrong does the same as any other.
+        """
+        with translated_errors():
+            ((now,),) = self._connection.execute(_CLOCK).fetchall()
+        return now
 
     @overload
     def fetch_all(
@@ -123,7 +153,7 @@ class Session:
             row_factory: Makes each row, e.g. `class_row(X)`: a dataclass X with a field for each
                 column of the query. Rows are tuples by default.
         """
-        with translated_errors(), self._connection.cursor(row_factory=row_factory) as cursor:
+        with self._asking(), self._connection.cursor(row_factory=row_factory) as cursor:
             self._begin_unless_begun()
             return cursor.execute(query, params).fetchall()
 
@@ -134,7 +164,7 @@ class Session:
 
     def execute(self, statement: Statement, params: Parameters | None = None) -> int:
         """Run one statement, and return the number of rows that it wrote."""
-        with translated_errors():
+        with self._asking():
             self._begin_unless_begun()
             return self._connection.execute(statement, params).rowcount
 
@@ -147,7 +177,7 @@ class Session:
             statement: The COPY statement.
             data: Pieces of the data, in the format that the statement names.
         """
-        with translated_errors(), self._connection.cursor() as cursor:
+        with self._asking(), self._connection.cursor() as cursor:
             self._begin_unless_begun()
             with cursor.copy(statement) as to_server:
                 for piece in data:
@@ -156,12 +186,12 @@ class Session:
 
     def commit(self) -> None:
         """Make everything since the last commit visible to others."""
-        with translated_errors():
+        with self._asking():
             self._connection.commit()
 
     def rollback(self) -> None:
         """Undo everything since the last commit."""
-        with translated_errors():
+        with self._asking():
             self._connection.rollback()
 
     @contextmanager
@@ -179,7 +209,7 @@ class Session:
                 that is so, beside what they write themselves. To write to a row that somebody else
                 has written since is a `WriteConflict`.
         """
-        settings = DEADLINES | _PLANNING | _MEANING
+        settings = DEADLINES | _PLANNING
         if not synchronous_commit:
             settings = settings | {"synchronous_commit": "off"}
         try:
@@ -202,18 +232,20 @@ class Session:
         begin: list[sql.Composable] = [] if is_begun else [_BEGIN]
         if writes_to is not None:
             begin.append(_REPEATABLE_READ)
-        begin += [
-            _SET_LOCAL.format(sql.Identifier(name), sql.Literal(value))
-            for name, value in settings.items()
-            if connection.info.server_version >= _SINCE.get(name, 0)
-        ]
+        begin += _set_local(settings, connection.info.server_version)
         if writes_to is not None:
             begin.append(_LOCK_DEFINITION.format(writes_to))
-        with translated_errors():
+        with self._asking():
             connection.execute(sql.SQL("; ").join(begin))
 
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Ask the server for something, and raise its errors, or that of its silence, as ours."""
+        with translated_errors(), awaiting_answer(self._connection):
+            yield
+
     def _begin_unless_begun(self) -> None:
-        """Begin a transaction that looks for names in Postgres itself only."""
+        """Begin a transaction in which names and values mean what they do in Postgres itself."""
         if self._connection.info.transaction_status is TransactionStatus.IDLE:
             self._connection.execute(_BEGIN)
 
@@ -244,13 +276,24 @@ def connect(database_url: str, *, connect_timeout_s: int = CONNECT_TIMEOUT_S) ->
         # A pooler may run each transaction on another connection, which does not have the prepared
         # statements of the one before. The session itself begins transactions, by `_BEGIN`.
         connection = psycopg.connect(**address, autocommit=True, prepare_threshold=None)
-    except psycopg.OperationalError as error:
+    except (psycopg.OperationalError, psycopg.ProgrammingError) as error:
         raise unreachable(server_message(error), address) from None
+    watch()
     try:
         _set_up(connection)
         yield Session(connection)
     finally:
         connection.close()
+
+
+def read_clock(database_url: str) -> datetime:
+    """Return the time by the clock of Postgres, in UTC; see `Session.now`.
+
+    Raises:
+        RefreshError: see `connect`.
+    """
+    with connect(database_url) as session:
+        return session.now()
 
 
 def _set_up(connection: psycopg.Connection[Any]) -> None:
@@ -272,6 +315,21 @@ def _set_up(connection: psycopg.Connection[Any]) -> None:
         connection.execute(sql.SQL("; ").join(statements))
 
 
+def set_deadlines(connection: psycopg.Connection[Any]) -> None:
+    """Set deadlines, and what statements mean, in a transaction that somebody else has begun."""
+    statements = _set_local(DEADLINES | _MEANING, connection.info.server_version)
+    connection.execute(sql.SQL("; ").join(statements))
+
+
+def _set_local(settings: Mapping[str, str], server_version: int) -> list[sql.Composable]:
+    """Return the statements that set parameters, as far as the server has them."""
+    return [
+        _SET_LOCAL.format(sql.Identifier(name), sql.Literal(value))
+        for name, value in settings.items()
+        if server_version >= _SINCE.get(name, 0)
+    ]
+
+
 def address_of(database_url: str, connect_timeout_s: int = CONNECT_TIMEOUT_S) -> dict[str, Any]:
     """Return the parameters of a connection, read from the URL by libpq, as psql reads it.
 
@@ -282,7 +340,7 @@ def address_of(database_url: str, connect_timeout_s: int = CONNECT_TIMEOUT_S) ->
         address = conninfo.conninfo_to_dict(database_url)
     except psycopg.ProgrammingError:
         # The parser's message quotes the URL, and the password in it.
-        raise malformed_url() from None
+        raise malformed_url(database_url) from None
     defaults = {"connect_timeout": connect_timeout_s, "application_name": "sqp_refresh"}
     # COPY sends text as Arrow stores it, in UTF-8, whatever encoding the URL asks for.
     return defaults | _KEEPALIVE | address | {"client_encoding": "UTF8"}

@@ -33,6 +33,7 @@ from sqp_refresh.model.rows import PeriodRows, SourceBatches, SqlRows
 from sqp_refresh.model.tables import SCHEMA, Origin, Table
 from sqp_refresh.model.versions import ParentVersions, SourceVersion, Version
 from sqp_refresh.postgres.session import Session
+from sqp_refresh.refresh.audit_row import restore_audit_row
 from sqp_refresh.refresh.prefetch import prefetch
 from sqp_refresh.refresh.result import PeriodResult, RefreshState
 from sqp_refresh.refresh.withdrawn import note_withdrawn
@@ -322,6 +323,8 @@ def _quarantine(
     """Settle the rows of a week that waited, and keep those that it has now."""
     week = period.target.period
     quarantine.settle(session, state.table, week)
+    if rows:
+        restore_audit_row(session, state)
     quarantine.add(session, state.table, week, rows, audit_log_id=state.audit_log_id)
 
 

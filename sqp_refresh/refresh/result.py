@@ -15,7 +15,7 @@ from sqp_refresh.load.result import Counts
 from sqp_refresh.model.periods import Period
 from sqp_refresh.model.rows import ReadStats
 from sqp_refresh.model.tables import Table
-from sqp_refresh.model.text import LISTED, listing
+from sqp_refresh.model.text import LISTED, listing, printable
 from sqp_refresh.model.versions import Version
 from sqp_refresh.refresh.prepare import RefreshPlan
 from sqp_refresh.refresh.request import RefreshRequest
@@ -62,6 +62,7 @@ class RefreshState:
         rejected: The weeks that were not loaded, because of too many bad rows.
         reloaded: The periods that were read again, and merged.
         has_budget_warning: Whether receivers know that the time budget is used up.
+        index_warnings: What is wrong with the table's indexes and constraints.
     """
 
     source: Source
@@ -72,6 +73,7 @@ class RefreshState:
     rejected: dict[Period, Rejected] = field(default_factory=dict)
     reloaded: list[Period] = field(default_factory=list)
     has_budget_warning: bool = False
+    index_warnings: Sequence[str] = ()
     _plan: RefreshPlan | None = None
     _started: float = field(default_factory=time.monotonic)
 
@@ -134,6 +136,7 @@ class RefreshState:
             resumes=plan.checkpoint.resumes if plan else None,
             failed_parents=plan.failed_parents if plan else (),
             over_budget_ms=self.request.budget_ms if self.is_over_budget else None,
+            index_warnings=self.index_warnings,
             seconds=self.seconds,
         )
 
@@ -156,6 +159,7 @@ class RefreshResult:
         resumes: The run that was interrupted, which this one went on from.
         failed_parents: Soft parents whose own last refresh failed.
         over_budget_ms: The time budget, where it was used up (ms).
+        index_warnings: What is wrong with the table's indexes and constraints.
         seconds: How long it took, reading and loading together.
     """
 
@@ -172,6 +176,7 @@ class RefreshResult:
     resumes: str | None
     failed_parents: Sequence[str]
     over_budget_ms: int | None
+    index_warnings: Sequence[str]
     seconds: float
 
     @property
@@ -252,7 +257,8 @@ class RefreshResult:
         ]
         if self.over_budget_ms:
             warnings.append(_budget_warning(self.over_budget_ms))
-        return [*warnings, *self.drift.warnings, *self._quality_warnings()]
+        warnings += [*self.index_warnings, *self.drift.warnings, *self._quality_warnings()]
+        return [*map(printable, warnings)]
 
     def _quality_warnings(self) -> Iterator[str]:
         if self.counts.quarantined:

@@ -13,9 +13,6 @@ of them. Example:
 """
 
 import logging
-import resource
-import sys
-from typing import Any
 
 from sqp_refresh.checks import data_quality
 from sqp_refresh.checks.data_quality import Recorded
@@ -27,6 +24,7 @@ from sqp_refresh.ledger import ledger
 from sqp_refresh.ledger.decide import ReloadReason
 from sqp_refresh.load import indexes
 from sqp_refresh.postgres.session import Session, connect
+from sqp_refresh.refresh.audit_row import close_audit_row, open_audit_row, restore_audit_row
 from sqp_refresh.refresh.load_periods import load_periods
 from sqp_refresh.refresh.prepare import RefreshPlan, prepare
 from sqp_refresh.refresh.request import RefreshRequest
@@ -64,27 +62,19 @@ def refresh(database_url: str, source: Source, request: RefreshRequest) -> Refre
 
 
 def _attempt(database_url: str, lock: TableLock, state: RefreshState) -> RefreshResult:
-    lock.acquire()
-    with connect(database_url) as session:
+    with lock.held(), connect(database_url) as session:
         with session.transaction():
-            _open_audit_row(session, state)
+            open_audit_row(session, state)
         state.follow(prepare(session, state.source, state.request))
         if _is_first_load(state.plan):
             indexes.drop_for_bulk_load(session, state.table)
         load_periods(session, state)
-        indexes.build_dropped(session, state.table)
+        state.index_warnings = indexes.build_dropped(session, state.table)
         with session.transaction():
             result = _finish(session, state)
     if result.rejection:
         raise result.rejection
     return result
-
-
-def _open_audit_row(session: Session, state: RefreshState) -> None:
-    if not state.audit_log_id:
-        # This refresh holds the table, so that an open row of another one is a dead one's.
-        audit_log.close_lost_runs(session, locked=state.table)
-        state.audit_log_id = audit_log.begin(session, state.table, state.request.origin)
 
 
 def _is_first_load(plan: RefreshPlan) -> bool:
@@ -98,6 +88,7 @@ def _finish(session: Session, state: RefreshState) -> RefreshResult:
     checkpoints.complete(session, state.plan.checkpoint)
     if result.rejected:
         metrics = _quarantined_ratio(result, state.plan.max_rejected_ratio)
+        restore_audit_row(session, state)
         data_quality.record(session, state.audit_log_id, metrics)
         return result
     newest = ledger.newest_period(session, state.table)
@@ -107,7 +98,7 @@ def _finish(session: Session, state: RefreshState) -> RefreshResult:
         tick=state.request.tick,
         is_newest=newest is None or any(period.start >= newest for period in state.plan.decisions),
     )
-    _close_audit_row(session, state, result, result.outcome)
+    close_audit_row(session, state, result, result.outcome)
     return result
 
 
@@ -127,23 +118,9 @@ def _close_as_failed(database_url: str, state: RefreshState, error: BaseExceptio
                     origin = state.request.origin
                     state.audit_log_id = audit_log.begin(session, state.table, origin)
                 failure = audit_log.describe_failure(error)
-                _close_audit_row(session, state, state.fold(), failure)
+                close_audit_row(session, state, state.fold(), failure)
             # Whoever interrupts a refresh does not wait for indexes; the next one builds them.
             if isinstance(error, Exception):
                 indexes.build_dropped(session, state.table)
     except RefreshError as unreachable:
         logger.warning("the failure of %s is not in the log: %s", state.table.name, unreachable)
-
-
-def _close_audit_row(
-    session: Session, state: RefreshState, result: RefreshResult, outcome: dict[str, Any]
-) -> None:
-    columns = result.columns | {"memory_used_mb": _peak_memory_mb()} | outcome
-    metadata = result.metadata | {"forced": state.request.force}
-    audit_log.close(session, state.audit_log_id, columns, metadata)
-
-
-def _peak_memory_mb() -> int:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    per_mb = 1024 if sys.platform != "darwin" else 1024 * 1024
-    return round(peak / per_mb)

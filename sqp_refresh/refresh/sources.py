@@ -2,11 +2,10 @@
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime
 from typing import Protocol, runtime_checkable
 
 from sqp_refresh.extract.query_cache import RunQueries
-from sqp_refresh.extract.source import BigQuerySource
+from sqp_refresh.extract.source import AsOf, BigQuerySource
 from sqp_refresh.model.periods import ALL_TIME, Grain, Period
 from sqp_refresh.model.rows import PeriodRows, ReadStats
 from sqp_refresh.model.tables import Table
@@ -41,7 +40,7 @@ def source_for(
     settings: Settings,
     table: Table,
     weeks: Sequence[Period],
-    as_of: datetime | None = None,
+    as_of: AsOf | None = None,
     *,
     queries: RunQueries | None = None,
     while_waiting: Callable[[], None] = lambda: None,
@@ -52,7 +51,7 @@ def source_for(
         settings: Where BigQuery is.
         table: The table.
         weeks: The weeks to read; a table without weeks is read whole.
-        as_of: When to read BigQuery as of; None is when it is first asked.
+        as_of: When to read BigQuery as of; None is when a table of the run first asks it.
         queries: The queries of the run, which its tables share; None shares nothing.
         while_waiting: What there is to do while BigQuery is waited for.
     """
@@ -95,7 +94,7 @@ def prefetch_versions(
     settings: Settings,
     tables: Iterable[Table],
     weeks: Sequence[Period],
-    as_of: datetime,
+    as_of: AsOf | None,
     queries: RunQueries,
 ) -> None:
     """Have BigQuery begin to count what these weeks hold, before the refreshes that wait for it.
@@ -104,7 +103,7 @@ def prefetch_versions(
         settings: Where BigQuery is.
         tables: The tables that will be refreshed in this process.
         weeks: The weeks that they will be refreshed for.
-        as_of: When they will read BigQuery as of.
+        as_of: When they will read BigQuery as of; None is now, which `queries` then knows.
         queries: The queries of the run that will refresh them.
     """
     for table in {table.source: table for table in tables}.values():

@@ -11,6 +11,7 @@ from graphlib import CycleError, TopologicalSorter
 
 from sqp_refresh.errors import RefreshError, SettingsError, one_line
 from sqp_refresh.model.tables import SCHEMA, TABLES, Dependency, SourceSpec, Table
+from sqp_refresh.model.text import printable
 from sqp_refresh.postgres.session import connect
 from sqp_refresh.registry import refresh_config
 from sqp_refresh.registry.refresh_config import Registration
@@ -130,7 +131,13 @@ def merge_with_registry(
         for name in TABLES
         if name not in registrations
     ]
-    return replace(_connect_tables(tables, edges, problems), unusable=unusable)
+    catalog = _connect_tables(tables, edges, problems)
+    return replace(
+        catalog,
+        # They quote names as somebody has entered them.
+        problems=[*map(printable, catalog.problems)],
+        unusable={name: printable(problem) for name, problem in unusable.items()},
+    )
 
 
 def _with_schedule(table: Table, registration: Registration) -> Table:

@@ -1,7 +1,7 @@
 """Register a table without code, and turn its row in the registry into a `Table`."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 
 from psycopg.types.json import Jsonb
@@ -19,6 +19,7 @@ from sqp_refresh.model.tables import (
     SourceColumn,
     SourceSpec,
     Table,
+    is_ours,
 )
 from sqp_refresh.postgres.session import Session
 from sqp_refresh.registry.sync_params import SyncParams
@@ -26,6 +27,8 @@ from sqp_refresh.registry.table_description import TableDescription, describe_ta
 from sqp_refresh.settings import Settings
 
 UPDATED_AT = "updated_at"
+# A column of that name and another type, e.g. seconds since 1970, is the operator's own.
+_TIMES = ("timestamp with time zone", "timestamp without time zone")
 
 # Dagster names an asset's steps by the table.
 _NAME = re.compile(r"[A-Za-z0-9_]+")
@@ -124,7 +127,7 @@ def check_registration(
     assert spec is not None
     name = settings.source_named(source)
     with translated_errors(name), closing(rest_client(settings)) as client:
-        describe(client, name, spec, None)
+        describe(client, name, spec)
     return params
 
 
@@ -164,7 +167,7 @@ def build_table(
         source=SourceSpec(
             tuple(columns.values()), params.week_column, tuple(params.key), params.source_table
         ),
-        is_stamped=UPDATED_AT in description.types and UPDATED_AT not in columns,
+        is_stamped=description.types.get(UPDATED_AT) in _TIMES and UPDATED_AT not in columns,
     )
 
 
@@ -182,6 +185,7 @@ def require_name(name: str) -> None:
             "Dagster takes only names of the letters A to Z and a to z, digits and underscores; "
             "rename the table",
         )
+    _require_other_names(name, [name], "rename the table")
 
 
 def _check_columns(name: str, params: SyncParams, description: TableDescription) -> None:
@@ -191,14 +195,46 @@ def _check_columns(name: str, params: SyncParams, description: TableDescription)
         raise _malformed(name, "it needs source_table, key and columns")
     if set(targets) <= set(params.key):
         raise _malformed(name, "columns must fill a column beside the key")
-    # These names are quoted with backticks in queries.
-    if any("`" in text or "\\" in text for text in (params.source_table, *params.columns)):
-        raise _malformed(name, "a name in BigQuery may hold no backtick or backslash")
-    if len(set(targets)) < len(targets):
-        raise _malformed(name, "columns names one column of the table twice")
+    _check_names(name, params)
     missing = [column for column in targets if column not in description.types]
     if missing:
         raise _malformed(name, f"the table has no column {', '.join(missing)} that may be written")
+
+
+def _check_names(name: str, params: SyncParams) -> None:
+    """Check that queries can name each column, and tell it from every other."""
+    targets = list(params.columns.values())
+    # All of these are quoted with backticks in queries.
+    if any("`" in text or "\\" in text for text in (params.source_table or "", *params.columns)):
+        raise _malformed(name, "a name in BigQuery may hold no backtick or backslash")
+    if any("`" in text or "\\" in text for text in targets):
+        raise _malformed(name, "a column may hold no backtick or backslash in its name; rename it")
+    _require_other_names(name, targets, "rename the column")
+    _require_other_names(name, params.columns, "read a view that names it otherwise")
+    if len(set(targets)) < len(targets):
+        raise _malformed(name, "columns names one column of the table twice")
+    if same := _same_in_any_case(params.columns):
+        raise _malformed(name, f"columns names {same}, which are one column to BigQuery")
+    if same := _same_in_any_case(targets):
+        raise _malformed(
+            name, f"columns fills {same}, which queries cannot tell apart; rename one of them"
+        )
+
+
+def _require_other_names(table: str, names: Iterable[str], remedy: str) -> None:
+    for name in filter(is_ours, names):
+        problem = f"{name} begins like the names that queries of sqp_refresh use themselves"
+        raise _malformed(table, f"{problem}; {remedy}")
+
+
+def _same_in_any_case(names: Iterable[str]) -> str:
+    """Return two names that differ in case alone, which BigQuery does not tell apart; or none."""
+    spellings: dict[str, str] = {}
+    for name in names:
+        other = spellings.setdefault(name.lower(), name)
+        if other != name:
+            return f"{other} and {name}"
+    return ""
 
 
 def _check_key(name: str, params: SyncParams, description: TableDescription) -> None:

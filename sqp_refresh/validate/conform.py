@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sqp_refresh.errors import SchemaMismatch
 from sqp_refresh.model.contract import BLANKS
 from sqp_refresh.model.tables import CHILD_ASIN_TITLE, PARENT_ASIN_TITLE, SourceColumn, SourceSpec
 from sqp_refresh.model.types import logical_type, nulls, try_cast
@@ -36,6 +37,9 @@ def conform(spec: SourceSpec, batch: pa.RecordBatch, constants: Mapping[str, str
         spec: The columns that the batch is to have.
         batch: Rows by title, in the types of the source.
         constants: The value of a column that the source does not have, by its title.
+
+    Raises:
+        SchemaMismatch: a column has not one value in each row, or one that is no text or number.
     """
     # To BigQuery, a column's name is the same in any case.
     sent = {name.lower(): batch.column(number) for number, name in enumerate(batch.schema.names)}
@@ -60,6 +64,11 @@ def _default(column: SourceColumn, constants: Mapping[str, str], rows: int) -> p
 
 def _sent(spec: SourceSpec, column: SourceColumn, sent: dict[str, pa.Array]) -> pa.Array | None:
     array = sent.get(column.title.lower())
+    if array is not None and not _has_one_value(array.type):
+        raise SchemaMismatch(
+            f"column {column.title!r} of the source comes as {array.type}, which does not convert "
+            f"to {column.type}; ask the vendor, or read a view that converts it"
+        )
     if array is None or not spec.is_missing_when_blank(column):
         return array
     is_asin = column.title == CHILD_ASIN_TITLE
@@ -68,3 +77,9 @@ def _sent(spec: SourceSpec, column: SourceColumn, sent: dict[str, pa.Array]) -> 
     is_blank = pc.call_function("equal", [trimmed, pa.scalar("", array.type)])
     # Of a null, it is not known whether it is blank.
     return pc.call_function("if_else", [is_blank.fill_null(True), instead, array])
+
+
+def _has_one_value(type_: pa.DataType) -> bool:
+    """Return whether a value is none of several, and no bytes, which Arrow would take for text."""
+    is_bytes = pa.types.is_binary(type_) or pa.types.is_fixed_size_binary(type_)
+    return not (pa.types.is_nested(type_) or is_bytes or pa.types.is_large_binary(type_))

@@ -43,6 +43,18 @@ def run_until_killed(program: str) -> None:
     assert process.returncode == -signal.SIGKILL, process.stderr
 
 
+def test_an_attempt_is_dated_by_the_clock_of_postgres(subscribed, receiver, monkeypatch):
+    subscribed.fail()
+    monkeypatch.setattr("time.time", lambda: 0.0)
+
+    subscribed.deliver()
+
+    (request,) = receiver.requests
+    ((now,),) = rows(subscribed.url, "SELECT extract(epoch FROM now())::integer")
+    # A receiver refuses what is minutes old.
+    assert abs(int(request.headers["webhook-timestamp"]) - now) < 60
+
+
 # -- at least once, and once where the receiver remembers ------------------------------------------
 
 

@@ -130,14 +130,28 @@ PRIVATE = [
     "10.0.0.0/8",
     "100.64.0.0/10",
     "127.0.0.0/8",
+    "168.63.129.16/32",
     "169.254.0.0/16",
     "172.16.0.0/12",
+    "192.0.0.0/24",
+    "192.0.2.0/24",
+    "192.88.99.0/24",
     "192.168.0.0/16",
+    "198.18.0.0/15",
+    "198.51.100.0/24",
+    "203.0.113.0/24",
     "224.0.0.0/4",
     "240.0.0.0/4",
-    "::1/128",
+    "::/96",
+    "64:ff9b:1::/48",
+    "100::/64",
+    "2001::/23",
+    "2001:db8::/32",
+    "3fff::/20",
+    "5f00::/16",
     "fc00::/7",
     "fe80::/10",
+    "fec0::/10",
     "ff00::/8",
 ]
 
@@ -154,11 +168,20 @@ def test_no_address_of_a_private_network_is_public_however_it_is_written(network
             0xFFFF << 32 | number,
             0x64FF9B << 96 | number,
             0x2002 << 112 | number << 80,
+            0x2606_4700 << 96 | 0x5EFE << 32 | number,
+            0x2606_4700 << 96 | 0x0200_5EFE << 32 | number,
+            0x2002_0808_0808 << 80 | 0x5EFE << 32 | number,
         ):
             assert not is_public(str(ipaddress.IPv6Address(embedded)))
 
 
-@pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700::1111", "64:ff9b::808:808"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("8.8.8.8", "168.63.129.15", "2606:4700::1111", "64:ff9b::808:808"),
+        *("2002:808:808::1", "2606:4700::5efe:8.8.8.8"),
+    ],
+)
 def test_an_address_of_the_internet_is_public(address):
     assert is_public(address)
 
@@ -198,6 +221,43 @@ def test_the_connection_goes_to_the_address_that_was_checked(receiver, monkeypat
 
     assert lookups == ["receiver.example"]
     assert receiver.requests[0].headers["host"] == f"receiver.example:{receiver.port}"
+
+
+@pytest.mark.parametrize(
+    ("host", "looked_up"),
+    [
+        ("bücher.example", "xn--bcher-kva.example"),
+        ("BÜCHER。example", "xn--bcher-kva.example"),
+        ("straße.example", "xn--strae-oqa.example"),
+        ("empfänger_1.❤.example", "xn--empfnger_1-t5a.xn--qei.example"),
+        ("日本.example", "xn--wgv71a.example"),
+    ],
+)
+def test_a_host_that_is_not_ascii_is_encoded_as_browsers_do(receiver, monkeypatch, host, looked_up):
+    lookups = resolve_to(monkeypatch, ["127.0.0.1"])
+
+    assert post(f"http://{host}:{receiver.port}/é/204?q=ü") == DeliveryResult(status=204)
+
+    assert lookups == [looked_up]
+    (request,) = receiver.requests
+    assert request.headers["host"] == f"{looked_up}:{receiver.port}"
+    assert request.path == "/%C3%A9/204?q=%C3%BC"
+
+
+def test_a_host_that_is_no_name_is_said_to_be_none(receiver):
+    assert post("http://a\u2615\u0378.example/") == DeliveryResult(
+        "has a host name that is none", is_final=True
+    )
+    unknown = str(post(f"http://{'ü' * 80}.example/").error)
+    assert unknown.startswith("cannot be reached: no address of")
+
+
+def test_digits_that_are_not_ascii_are_an_address(receiver, monkeypatch):
+    monkeypatch.delenv("REFRESH_WEBHOOK_ALLOW_PRIVATE")
+
+    answer = post(f"http://\uff11\uff12\uff17\u3002\uff10.0.1:{receiver.port}/204")
+
+    assert str(answer.error).startswith("127.0.0.1 is not a public address")
 
 
 @pytest.fixture(scope="module")

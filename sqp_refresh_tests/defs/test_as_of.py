@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import dagster as dg
@@ -11,7 +11,9 @@ import pytest
 from sqp_refresh.definitions import build_definitions, defs
 from sqp_refresh.defs.in_process_run import run_daily_refresh
 from sqp_refresh.defs.partitions import AS_OF_TAG, range_tags, tags_of_work
+from sqp_refresh.defs.run_instant import decide
 from sqp_refresh.defs.run_requests.scheduled import asset_keys
+from sqp_refresh.extract.client import AnswerDate, ServerTime
 from sqp_refresh.model.periods import Period
 from sqp_refresh.registry.catalog import read_catalog
 from sqp_refresh_tests.helpers.nights import queries
@@ -70,6 +72,27 @@ def test_a_run_reads_as_of_its_start_which_is_in_its_tags(run, instance, environ
 
     assert as_of(by_hand) == started(instance, by_hand.run_id) > as_of(done)
     assert AS_OF_TAG not in tags_of_work(done.tags)
+
+
+@pytest.mark.parametrize("ahead", [timedelta(minutes=10), timedelta(days=-1)])
+def test_where_clocks_differ_a_run_reads_as_of_bigquery_s_time(
+    run, instance, environment, monkeypatch, ahead
+):
+    asked = []
+
+    def time(_):
+        asked.append(datetime.now(UTC))
+        return ServerTime(asked[-1], ahead)
+
+    monkeypatch.setattr(AnswerDate, "time", property(time))
+
+    done = run()
+
+    # All tables read as of the time when the first of them asked.
+    assert as_of(done) == asked[0] > started(instance, done.run_id)
+    assert instants_queried(environment) == {asked[0]}
+    # So does another process of the run that has asked at the same time.
+    assert decide(instance, done.run_id, ServerTime(datetime.now(UTC), ahead)) == asked[0]
 
 
 def test_the_command_line_s_run_is_tagged_with_the_instant_of_its_first_query(

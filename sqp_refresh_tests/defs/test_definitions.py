@@ -12,8 +12,10 @@ import pytest
 
 import sqp_refresh
 from sqp_refresh.definitions import defs
+from sqp_refresh.defs.cron import last_tick, read_cron
 from sqp_refresh.errors import SettingsError
 from sqp_refresh.model.tables import TABLES
+from sqp_refresh.settings import Settings
 
 WEEKLY = {
     "asin_performance_data",
@@ -135,10 +137,37 @@ def test_a_table_has_a_pool_of_its_own_and_of_its_dataset(graph, monkeypatch):
     assert other.assets_def.op.pool == "agency_86/sqp/weekly_summary"
 
 
-def test_a_cron_that_is_none_is_named(monkeypatch):
-    monkeypatch.setenv("REFRESH_CRON", "every night")
+@pytest.mark.parametrize(
+    ("cron", "problem"),
+    [
+        ("every night", "is not a cron expression, with 2 fields instead of 5"),
+        ("0 0 2 * * *", "is not a cron expression, with 6 fields instead of 5"),
+        ("61 2 * * *", "is not a cron expression; write it as minute"),
+        ("0 2 * * MUN", "is not a cron expression; write it as minute"),
+        ("0 2 30 2 *", "is not a cron expression; write it as minute"),
+        ("0 2 31 4 *", "never comes"),
+        ("0 2 31 APR,6 *", "never comes"),
+    ],
+)
+def test_a_cron_that_is_none_is_named(monkeypatch, cron, problem):
+    monkeypatch.setenv("REFRESH_CRON", cron)
 
-    with pytest.raises(SettingsError, match="REFRESH_CRON 'every night' is not a cron expression"):
+    with pytest.raises(SettingsError, match=re.escape(f"REFRESH_CRON {cron!r} {problem}")):
+        read_cron(Settings.read())
+
+
+@pytest.mark.parametrize("cron", ["@daily", "0 2 * * MON-FRI", "0 2 29 2 *", "0 2 * * 7"])
+def test_a_cron_may_be_written_in_other_ways(monkeypatch, cron):
+    monkeypatch.setenv("REFRESH_CRON", cron)
+
+    assert read_cron(Settings.read()) == cron
+    assert last_tick(Settings.read(), datetime.now(UTC)) < datetime.now(UTC)
+
+
+def test_a_cron_that_never_comes_is_an_error_of_the_code_location(monkeypatch):
+    monkeypatch.setenv("REFRESH_CRON", "0 2 31 4 *")
+
+    with pytest.raises(SettingsError, match="never comes"):
         defs()
 
 

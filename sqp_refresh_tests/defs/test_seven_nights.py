@@ -8,8 +8,8 @@ import psycopg
 import pytest
 
 from sqp_refresh.definitions import defs
-from sqp_refresh.defs import sensors
 from sqp_refresh.model.tables import TABLES
+from sqp_refresh.postgres.session import Session
 from sqp_refresh.settings import Settings
 from sqp_refresh_tests.helpers import oracle
 from sqp_refresh_tests.helpers.database import execute
@@ -74,15 +74,10 @@ def launched(monkeypatch, environment) -> Iterator[Callable[[datetime], int]]:
             assert done.success
 
         def night(tick: datetime) -> int:
-            class Clock(datetime):
-                @classmethod
-                def now(cls, tz=None):
-                    return tick + timedelta(hours=1)
-
-            # Postgres goes by its own clock, by which the next slot is years after these nights.
+            # What is done in SQL goes by another clock, by which the next slot is years later.
             due = f"UPDATE sqp.refresh_config SET next_refresh_at = '{tick}'"
             execute(environment.database_url, due)
-            monkeypatch.setattr(sensors, "datetime", Clock)
+            monkeypatch.setattr(Session, "now", lambda _: tick + timedelta(hours=1))
             schedule = defs().resolve_schedule_def("daily_refresh_schedule")
             context = dg.build_schedule_context(instance=instance, scheduled_execution_time=tick)
             requests = list(schedule.evaluate_tick(context).run_requests or ())

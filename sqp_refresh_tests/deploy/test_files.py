@@ -16,7 +16,7 @@ from dagster._core.instance.config import PoolGranularity
 from psycopg import sql
 
 from sqp_refresh.defs.launchers import CeleryRuns
-from sqp_refresh.extract import client
+from sqp_refresh.model import error_reasons
 from sqp_refresh.model.tables import TABLES
 from sqp_refresh_tests.deploy.machine import DEPLOY, RELEASE, exec_start, storage_variables
 
@@ -200,4 +200,5 @@ def test_the_role_may_change_rows_and_nothing_else(migrated_database):
 def test_the_service_account_has_the_roles_that_a_refusal_names():
     granted = set(re.findall(r"`(roles/[\w.]+)`", (DEPLOY / "bigquery.sql").read_text()))
 
-    assert granted == set(re.findall(r"roles/bigquery\.\w+", Path(client.__file__).read_text()))
+    told = Path(error_reasons.__file__).read_text()
+    assert granted == set(re.findall(r"roles/bigquery\.\w+", told))

@@ -1,6 +1,7 @@
 """Classify what BigQuery, its jobs, its streams and the token endpoint answer with."""
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -98,6 +99,13 @@ STATUSES = [
 MESSAGES = [
     ("notFound", 404, "Not found: Job p:US.0a1b-2c", AGAIN),
     ("notFound", 404, "Not found: Table p:d.t was not found in location US", SCHEMA),
+    ("notFound", 404, "Not found: Dataset p:d was not found in location EU", SCHEMA),
+    ("invalid", 400, "Cannot read and write in different locations: source: EU", SCHEMA),
+    ("invalid", 400, "Invalid value for: Asia is not a valid value", SCHEMA),
+    ("invalidQuery", 400, "Cannot query over table 'd.t' without a filter over column(s)", SCHEMA),
+    ("invalid", 400, "Invalid project ID 'My Project'. Project IDs must contain", SETTINGS),
+    ("invalid", 400, 'Invalid dataset ID "a-b". Dataset IDs must be alphanumeric', SETTINGS),
+    ("accessDenied", 403, "Permission bigquery.tables.get denied (or it may not exist).", RIGHTS),
     ("invalidQuery", 400, "Unrecognized name: `Date` at [1:8]", SCHEMA),
     ("invalidQuery", 400, "Bad int64 value: 12x", DATA),
     ("invalidQuery", 400, "division by zero: 1 / 0", DATA),
@@ -105,6 +113,7 @@ MESSAGES = [
     ("invalidQuery", 400, "Invalid time travel timestamp 17 for table p:d.t@17", AGAIN),
     ("outOfRange", 400, "FOR SYSTEM_TIME AS OF is before the table's first captured state", AGAIN),
 ]
+TIMEFRAME = "Invalid JWT: Token must be a short-lived token and in a reasonable timeframe"
 STREAM_MESSAGES = [
     ("FAILED_PRECONDITION", "there was an error operating on 's': session expired at 12", AGAIN),
     ("UNAVAILABLE", "Getting metadata from plugin failed with error: invalid_grant: x", RIGHTS),
@@ -184,6 +193,14 @@ def test_words_tell_what_a_reason_does_not(reason, status, message, expected):
 
     assert meaning(error) == expected
     assert isinstance(error, TooEarly) == ("before" in message or "time travel" in message)
+    # A remedy names the setting that is wrong, and no other.
+    if expected == RIGHTS:
+        assert "check the names in BIGQUERY_PROJECT_ID" in str(error)
+        return
+    named = set(re.findall("BIGQUERY_[A-Z_]+", str(error)))
+    assert named <= {"BIGQUERY_LOCATION", "BIGQUERY_PROJECT_ID", "BIGQUERY_DATASET"}
+    assert ("BIGQUERY_LOCATION" in named) == (expected == SCHEMA and reason != "invalidQuery")
+    assert len(named) <= 1
 
 
 @pytest.mark.parametrize(
@@ -247,6 +264,7 @@ def private_key() -> str:
         (400, '{"error": "temporarily_unavailable"}', AGAIN),
         (400, '{"error": "invalid_grant", "error_description": "Invalid JWT"}', RIGHTS),
         (401, '{"error": "invalid_client"}', RIGHTS),
+        (400, f'{{"error": "invalid_grant", "error_description": "{TIMEFRAME}"}}', RIGHTS),
     ],
 )
 def test_a_token_endpoint_that_fails_is_told_from_one_that_refuses(
@@ -261,3 +279,6 @@ def test_a_token_endpoint_that_fails_is_told_from_one_that_refuses(
 
     assert meaning(raised.value) == expected
     assert "<html>" not in str(raised.value)
+    # Google refuses what a wrong clock has dated: the key is as it should be.
+    assert ("clock" in str(raised.value)) == ("timeframe" in body)
+    assert not ("clock" in str(raised.value) and "GOOGLE_APPL" in str(raised.value))

@@ -55,7 +55,7 @@ def refused_by_bigquery(settings: Settings, source: SourceTable) -> set[int]:
     weeks = [Period.week_of(SUNDAY)]
     config = QueryJobConfig(query_parameters=query_parameters(weeks, settings.SQP_MARKETPLACE))
     with rest_client(settings) as client:
-        described = describe(client, source.name, SQP_REPORT, None)
+        described = describe(client, source.name, SQP_REPORT)
         query = f"""
         WITH source AS ({typed_rows(described, number=f"`{NUMBER}`")})
         SELECT number FROM source WHERE NOT ({keeps_contract(described)})"""

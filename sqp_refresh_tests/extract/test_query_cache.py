@@ -3,7 +3,7 @@
 import subprocess
 import sys
 import threading
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 import pytest
@@ -16,6 +16,7 @@ from sqp_refresh.extract.aggregate_result import Excerpt
 from sqp_refresh.extract.client import rest_client
 from sqp_refresh.extract.query_cache import RunQueries, run_in_thread
 from sqp_refresh.extract.source import BigQuerySource
+from sqp_refresh.extract.sql import TABLE, WEEK
 from sqp_refresh.model.periods import Period
 from sqp_refresh.model.rows import PeriodRows, SourceBatches, SqlRows
 from sqp_refresh.model.tables import (
@@ -25,8 +26,10 @@ from sqp_refresh.model.tables import (
     SEARCH_QUERY_PERFORMANCE,
 )
 from sqp_refresh.postgres.session import connect
-from sqp_refresh.refresh.dry_run import plan
-from sqp_refresh.refresh.sources import prefetch_versions
+from sqp_refresh.refresh.dry_run import plan, shared_out
+from sqp_refresh.refresh.request import RefreshRequest
+from sqp_refresh.refresh.run import refresh
+from sqp_refresh.refresh.sources import prefetch_versions, source_for
 from sqp_refresh.registry.catalog import read_catalog
 from sqp_refresh_tests.extract.fake_storage import FakeStorage, serving
 from sqp_refresh_tests.helpers.database import execute
@@ -140,13 +143,25 @@ def test_what_two_tables_are_aggregated_from_is_read_once(environment, source):
 
 @pytest.fixture
 def billed(environment, monkeypatch):
-    """What a plan says that reading each week of both tables bills, where a query bills seven."""
-    monkeypatch.setattr(BigQuerySource, "bytes_to_read", lambda *_: 7)
+    """What a plan says that reading both tables bills by week, where a query bills seven bytes.
 
-    def planned(weeks, settings=environment):
-        names = [ASIN_PERFORMANCE_DATA.name, DAILY_SQP_DATA.name]
+    Each of them is asked for once.
+    """
+    asked = []
+
+    def bytes_to_read(source, periods):
+        asked.append((source.table.name, tuple(periods)))
+        return 7
+
+    monkeypatch.setattr(BigQuerySource, "bytes_to_read", bytes_to_read)
+
+    def planned(
+        weeks, settings=environment, names=(ASIN_PERFORMANCE_DATA.name, DAILY_SQP_DATA.name)
+    ):
         results = plan(settings, read_catalog(settings), names, weeks)
-        return [(entry.table, entry.bytes) for entry in results if entry.reason.loads]
+        billed = [(entry.table, entry.bytes) for entry in results if entry.reason.loads]
+        assert len(asked) == len(dict(asked))
+        return billed
 
     return planned
 
@@ -173,11 +188,30 @@ def test_a_plan_bills_both_queries_where_the_tables_need_other_weeks(environment
 
     results = billed([*weeks, Period.week_of(LAST)])
 
-    assert results == [("asin_performance_data", 7), ("daily_sqp_data", 7), ("daily_sqp_data", 7)]
+    assert results == [("asin_performance_data", 7), ("daily_sqp_data", 3), ("daily_sqp_data", 4)]
+
+
+def test_a_week_between_two_that_are_read_is_not_on_the_bill(environment, source, billed):
+    name, three = SEARCH_QUERY_PERFORMANCE.name, [FIRST, FIRST + timedelta(days=7), LAST]
+    source.write([row(day=week) for week in three])
+    weeks = [Period.week_of(week) for week in three]
+    middle = source_for(environment, SEARCH_QUERY_PERFORMANCE, weeks[1:2])
+    refresh(environment.database_url, middle, RefreshRequest("middle"))
+
+    # Of the seven bytes of three weeks, two are those of the one that is there.
+    assert billed(weeks, names=[name]) == [(name, 2), (name, 3)]
+
+
+@pytest.mark.parametrize(
+    ("total", "weights", "parts"),
+    [(7, [1, 1], [3, 4]), (10, [0, 3, 1], [0, 7, 3]), (9, [0, 0, 0], [3, 3, 3]), (0, [5], [0])],
+)
+def test_bytes_are_shared_out_by_rows_and_add_up(total, weights, parts):
+    assert shared_out(total, weights) == parts
 
 
 def test_of_a_result_table_only_what_is_wanted_is_read(environment, monkeypatch):
-    result = pa.table({"table_name": ["daily_sqp_data"], "asin": ["B000000001"]})
+    result = pa.table({TABLE: ["daily_sqp_data"], "asin": ["B000000001"]})
     storage = FakeStorage(result)
     made = {"projectId": "p", "datasetId": "d", "tableId": "result"}
     job = QueryJob.from_api_repr(
@@ -197,8 +231,8 @@ def test_of_a_result_table_only_what_is_wanted_is_read(environment, monkeypatch)
 
     (asked_for,) = (request.read_session for request in storage.sessions)
     assert asked_for.table == "projects/p/datasets/d/tables/result"
-    assert asked_for.read_options.row_restriction == "table_name = 'daily_sqp_data'"
-    selected = ["table_name", "week_start", "report_date", "marketplace", "asin"]
+    assert asked_for.read_options.row_restriction == f"{TABLE} = 'daily_sqp_data'"
+    selected = [TABLE, WEEK, "report_date", "marketplace", "asin"]
     assert list(asked_for.read_options.selected_fields)[:5] == selected
 
 

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sqp_refresh.extract.split_weeks import by_week, in_batches_of
+from sqp_refresh.extract.sql import WEEK
 from sqp_refresh.model.periods import weeks_between
 
 FIRST = date(2024, 8, 18)
@@ -15,7 +16,7 @@ WEEKS = list(weeks_between(FIRST, FIRST + timedelta(days=7 * 9)))
 def batches_of(rows: list[tuple[date, int]], cuts: list[int]) -> list[pa.RecordBatch]:
     table = pa.table(
         {
-            "week_start": pa.array([week for week, _ in rows], pa.date32()),
+            WEEK: pa.array([week for week, _ in rows], pa.date32()),
             "number": pa.array([number for _, number in rows], pa.int64()),
         }
     ).combine_chunks()

@@ -122,6 +122,7 @@ class TcpProxy(socketserver.ThreadingTCPServer):
 
     Attributes:
         refuses: Whether new connections are reset at once.
+        loses_answers: Whether answers are lost, while connections stay open.
     """
 
     daemon_threads = True
@@ -130,6 +131,7 @@ class TcpProxy(socketserver.ThreadingTCPServer):
     def __init__(self, connect: Callable[[], socket.socket]) -> None:
         super().__init__(("127.0.0.1", 0), socketserver.BaseRequestHandler)
         self.refuses = False
+        self.loses_answers = False
         self._connect = connect
         self._cut = threading.Event()
         self._pumps: list[threading.Thread] = []
@@ -154,13 +156,15 @@ class TcpProxy(socketserver.ThreadingTCPServer):
         cut = self._cut
         self._pumps.append(threading.current_thread())
         with self._connect() as upstream, suppress(OSError):
-            _pump(request, upstream, cut)
+            _pump(request, upstream, cut, self)
             if cut.is_set():
                 _reset(request)
                 _reset(upstream)
 
 
-def _pump(client: socket.socket, upstream: socket.socket, cut: threading.Event) -> None:
+def _pump(
+    client: socket.socket, upstream: socket.socket, cut: threading.Event, proxy: TcpProxy
+) -> None:
     opposite = {client: upstream, upstream: client}
     while not cut.is_set():
         ready, _, _ = select.select(list(opposite), [], [], POLL_S)
@@ -168,6 +172,8 @@ def _pump(client: socket.socket, upstream: socket.socket, cut: threading.Event) 
             received = side.recv(1 << 16)
             if not received:
                 return
+            if proxy.loses_answers and side is upstream:
+                continue
             opposite[side].sendall(received)
 
 

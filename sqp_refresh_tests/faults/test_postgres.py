@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
@@ -11,6 +12,8 @@ from psycopg import sql
 
 from sqp_refresh import retrying
 from sqp_refresh.errors import Unavailable
+from sqp_refresh.postgres import answer_deadline
+from sqp_refresh.postgres.session import connect
 from sqp_refresh.settings import Settings
 from sqp_refresh_tests.faults.outcome import assert_published, assert_succeeded, log, refreshed
 from sqp_refresh_tests.faults.proxies import TcpProxy, postgres_connector, tcp_proxy
@@ -80,6 +83,19 @@ def test_a_refresh_outlasts_a_reset_of_its_connections(line: TcpProxy, moment: t
 
     assert_published(WEEKS)
     assert_succeeded("r")
+
+
+def test_an_answer_that_a_pooler_loses_is_not_waited_for_for_ever(line: TcpProxy, monkeypatch):
+    monkeypatch.setattr(answer_deadline, "ANSWER_S", 0.2)
+    monkeypatch.setattr(answer_deadline, "POLL_S", 0.1)
+    # The thread that watches may sleep for as long as it did before.
+    monkeypatch.setattr(answer_deadline, "_watch", threading.Lock())
+
+    with connect(Settings.read().database_url) as session:
+        assert session.fetch_one("SELECT 1") == (1,)
+        line.loses_answers = True
+        with pytest.raises(Unavailable, match="server closed the connection unexpectedly"):
+            session.fetch_one("SELECT 2")
 
 
 def test_a_target_that_stays_away_ends_the_refresh_and_the_next_one_tells_of_it(

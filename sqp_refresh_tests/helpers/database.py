@@ -1,12 +1,18 @@
 """Run SQL in the database of a test, and make such databases."""
 
 import itertools
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import psycopg
 from psycopg import sql
+
+MEMORY = Path("/dev/shm")
+ROOM_BYTES = 2 << 30
+"""What the servers of two workers may need there."""
 
 _numbers = itertools.count(1)
 
@@ -47,3 +53,10 @@ def run_outside_transaction(url: str, statement: sql.SQL | sql.Composed) -> None
     """Run a statement that Postgres refuses inside of a transaction."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(statement)
+
+
+def folder_in_memory() -> Path | None:
+    """Return where files are kept in memory, or None where there is no room for a server's."""
+    if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM_BYTES:
+        return MEMORY
+    return None

@@ -7,10 +7,13 @@ import psycopg
 import pytest
 from psycopg import conninfo, sql
 
+from sqp_refresh.control.indexes import build_left_out, list_left_out
+from sqp_refresh.control.table_lock import table_lock
 from sqp_refresh.load import indexes
-from sqp_refresh.model.tables import SEARCH_QUERY_PERFORMANCE, Table
+from sqp_refresh.model.tables import SEARCH_QUERY_PERFORMANCE, TABLES, Table
 from sqp_refresh.postgres import migrate
 from sqp_refresh.postgres.session import Session, connect
+from sqp_refresh_tests.helpers.commands import output
 from sqp_refresh_tests.helpers.database import execute, rows
 
 TABLE = SEARCH_QUERY_PERFORMANCE
@@ -19,6 +22,8 @@ DEFINITIONS = (
     "SELECT indexdef FROM pg_indexes WHERE schemaname = 'sqp'"
     " AND tablename = 'search_query_performance' ORDER BY indexname"
 )
+INVALID = "indisvalid = false"
+OID = "'sqp.search_query_performance_asin_idx'::regclass"
 NOTED = "SELECT index_name, column_names FROM sqp.refresh_indexes ORDER BY index_name"
 
 
@@ -26,8 +31,8 @@ def drop(session: Session, table: Table = TABLE) -> list[str]:
     return sorted(index.name for index in indexes.drop_for_bulk_load(session, table))
 
 
-def build(session: Session) -> None:
-    indexes.build_dropped(session, TABLE)
+def build(session: Session) -> list[str]:
+    return indexes.build_dropped(session, TABLE)
 
 
 def test_what_is_dropped_is_built_as_it_was(session, migrated_database):
@@ -113,8 +118,10 @@ def test_who_does_not_own_the_table_leaves_its_indexes_alone(session, migrated_d
         with connect(conninfo.make_conninfo(migrated_database, user="refresher")) as theirs:
             assert drop(theirs) == []
             assert drop(session) == OURS
-            build(theirs)
+            (warning,) = build(theirs)
         assert len(rows(migrated_database, NOTED)) == 2
+        assert f"without {', '.join(OURS)}, which an interrupted first load left out" in warning
+        assert "`sqp-refresh migrate`, as postgres, who owns the table, builds them" in warning
     finally:
         execute(migrated_database, "DROP OWNED BY refresher; DROP ROLE refresher")
 
@@ -162,23 +169,87 @@ def test_an_index_that_was_built_by_hand_may_be_dropped_again(session):
 
     assert drop(session) == OURS[:1]
     with session.transaction():
-        assert {index.name: index.columns for index in indexes.dropped(session, TABLE)} == {
+        assert {index.name: index.columns for index in list_left_out(session)} == {
             OURS[0]: ["asin"],
             OURS[1]: ["search_query", "start_date"],
         }
 
 
-def test_an_index_that_somebody_has_built_meanwhile_is_left_as_it_is(session, migrated_database):
+ANEW = "(asin, start_date)"
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "is_built"),
+    [
+        (f"CREATE INDEX {OURS[0]} ON sqp.search_query_performance (asin, start_date)", False),
+        ("CREATE INDEX theirs ON sqp.search_query_performance (asin, start_date, end_date)", False),
+        (f"CREATE INDEX {OURS[0]} ON sqp.search_query_performance (asin DESC)", True),
+        ("CREATE INDEX theirs ON sqp.search_query_performance (asin) WHERE asin > ''", True),
+        (f"CREATE INDEX {OURS[0]} ON sqp.weekly_summary (asin, marketplace)", True),
+        (f"CREATE VIEW sqp.{OURS[0]} AS SELECT 1", True),
+    ],
+)
+def test_an_index_is_built_unless_its_table_has_one_that_does_the_same(
+    session, migrated_database, meanwhile, is_built
+):
     drop(session)
-    execute(
-        migrated_database,
-        f"CREATE INDEX {OURS[0]} ON sqp.search_query_performance (asin DESC)",
-    )
+    execute(migrated_database, meanwhile)
+    before = len(rows(migrated_database, DEFINITIONS))
 
-    build(session)
+    assert build(session) == []
 
-    assert "(asin DESC)" in str(rows(migrated_database, DEFINITIONS))
+    definitions = rows(migrated_database, DEFINITIONS)
+    # The other of the two that were dropped is built in any case.
+    assert len(definitions) - before == 1 + is_built
+    assert any(ANEW[:-1] in definition for (definition,) in definitions)
     assert not rows(migrated_database, NOTED)
+
+
+def test_an_index_that_was_begun_by_hand_and_failed_is_built_in_its_place(
+    session, migrated_database
+):
+    drop(session)
+    index = f"CREATE INDEX {OURS[0]} ON sqp.search_query_performance (asin, start_date)"
+    execute(migrated_database, index)
+    execute(migrated_database, f"UPDATE pg_index SET {INVALID} WHERE indexrelid = {OID}")
+    before = len(rows(migrated_database, DEFINITIONS))
+
+    assert build(session) == []
+
+    assert rows(migrated_database, f"SELECT indisvalid FROM pg_index WHERE indexrelid = {OID}") == [
+        (True,)
+    ]
+    assert len(rows(migrated_database, DEFINITIONS)) - before == 1
+
+
+def test_the_note_of_one_table_does_not_replace_that_of_another(session, migrated_database):
+    drop(session)
+    execute(migrated_database, f"CREATE INDEX {OURS[0]} ON sqp.weekly_summary (asin, marketplace)")
+
+    taken = drop(session, TABLES["weekly_summary"])
+
+    assert OURS[0] not in taken
+    assert (OURS[0], ["asin", "start_date"]) in rows(migrated_database, NOTED)
+
+
+def test_migrate_and_maintain_build_what_a_killed_load_left_out(
+    session, migrated_database, monkeypatch
+):
+    monkeypatch.setenv("DATABASE_URL", migrated_database)
+    before = rows(migrated_database, DEFINITIONS)
+    drop(session)
+    with table_lock(migrated_database, TABLE) as filling:
+        filling.acquire()
+        with session.transaction():
+            assert build_left_out(session) == 0
+
+    assert output("migrate") == "built 2 indexes that a first load left out"
+    assert rows(migrated_database, DEFINITIONS) == before
+    assert output("migrate") == "nothing to do"
+
+    drop(session)
+    assert "2 indexes built" in output("maintain")
+    assert rows(migrated_database, DEFINITIONS) == before
 
 
 def test_an_index_that_cannot_be_built_waits_for_the_next_refresh(

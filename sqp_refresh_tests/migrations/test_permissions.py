@@ -100,7 +100,10 @@ def test_service_role_may_use_every_table(database: Database):
 
 
 def test_a_view_shows_no_more_than_the_table_beneath(database: Database):
-    """Check that with a role that has a grant for the view only."""
+    """Check that with a role that has a grant for the view only, which Postgres 14 cannot hold."""
+    ((version,),) = database.rows("SELECT current_setting('server_version_num')::int")
+    if version < 150000:
+        pytest.skip("views read as their owner up to Postgres 14; migration 0003 says so")
     migrate.upgrade(database.url)
     database.run("CREATE ROLE viewer", "GRANT USAGE ON SCHEMA sqp TO viewer")
     for view in VIEWS:

@@ -2,6 +2,9 @@
 
 from sqp_refresh.model.tables import TABLES, Table
 from sqp_refresh.postgres import migrate
+from sqp_refresh.postgres.schema_catalog import SCHEMA_FILE, read_schema
+from sqp_refresh.postgres.session import connect
+from sqp_refresh_tests.migrations.schema_file import as_file
 from sqp_refresh_tests.migrations.servers import Database
 
 COLUMNS = """
@@ -38,8 +41,11 @@ def expected(table: Table) -> list[tuple[str, str, bool, bool]]:
     return [*columns, ("created_at", STAMP, True, True), ("updated_at", STAMP, True, True)]
 
 
-def test_the_catalog_equals_the_tables(database: Database):
+def test_the_catalog_equals_the_tables_and_the_file_of_this_release(database: Database):
     migrate.upgrade(database.url)
+    with connect(database.url) as session:
+        is_current = as_file(read_schema(session)) == SCHEMA_FILE.read_text()
+    assert is_current, "write it anew by: python -m sqp_refresh_tests.migrations.schema_file"
     for table in TABLES.values():
         assert database.rows(COLUMNS, f"sqp.{table.name}") == expected(table), table.name
 

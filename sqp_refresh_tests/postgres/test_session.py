@@ -2,6 +2,7 @@
 
 import threading
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from urllib.parse import urlsplit
@@ -12,9 +13,9 @@ import pytest
 from psycopg import sql
 from psycopg.rows import class_row, dict_row
 
-from sqp_refresh.errors import WriteConflict
+from sqp_refresh.errors import DataError, WriteConflict
 from sqp_refresh.load.copy import STAGING, stage
-from sqp_refresh.postgres.session import connect, identifier
+from sqp_refresh.postgres.session import Session, connect, identifier
 from sqp_refresh_tests.helpers.database import execute, rows
 
 QUERY = "SELECT '2025-03-04'::date, '2025-03-04T05:06:07+00:00'::timestamptz"
@@ -31,12 +32,17 @@ def odd(migrated_database) -> str:
         "IntervalStyle": "sql_standard",
         "array_nulls": "off",
         "bytea_output": "escape",
+        "client_encoding": "LATIN1",
         "default_transaction_isolation": "serializable",
+        "exit_on_error": "on",
         "extra_float_digits": "-10",
         "idle_session_timeout": "300ms",
+        "lc_monetary": "C.UTF-8",
         "quote_all_identifiers": "on",
+        "row_security": "off",
         "standard_conforming_strings": "off",
         "transform_null_equals": "on",
+        "xmloption": "document",
     }
     with psycopg.connect(migrated_database, autocommit=True) as connection:
         for setting, value in settings.items():
@@ -53,17 +59,27 @@ def test_times_come_in_utc_and_days_are_not_turned_around(odd):
     assert instant.utcoffset() == EXPECTED[1].utcoffset()
 
 
-def test_statements_and_values_mean_the_same_whatever_the_defaults_are(odd):
+@pytest.mark.parametrize("begins", [Session.transaction, lambda session: nullcontext()])
+def test_statements_and_values_mean_the_same_whatever_the_defaults_are(odd, begins):
     query = r"""
         SELECT '\d', %(names)s::text[], 1 / 3::float8, '\x00ff'::bytea::text,
             ('-1 day -2 hours'::interval)::text, current_setting('transaction_isolation'),
-            format_type('text'::regtype, NULL), quote_ident('text'), NULL::text = NULL"""
-    with connect(odd) as session, session.transaction():
-        values = session.fetch_one(query, {"names": ["a", None]})
+            format_type('text'::regtype, NULL), quote_ident('text'), NULL::text = NULL,
+            current_setting('xmloption'), current_setting('row_security'),
+            current_setting('lc_monetary'), current_setting('client_encoding')"""
+    with connect(odd) as session:
+        with begins(session):
+            values = session.fetch_one(query, {"names": ["a", None]})
+        session.commit()
+        with pytest.raises(DataError), begins(session):
+            session.execute("SELECT 1 / 0")
+        session.rollback()
+        assert session.fetch_one("SELECT 1") == (1,)
 
     assert values == (
         *(r"\d", ["a", None], 1 / 3, r"\x00ff"),
         *("-1 days -02:00:00", "read committed", "text", "text", None),
+        *("content", "on", "C", "UTF8"),
     )
 
 

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import psycopg
 import pytest
 from psycopg import conninfo, sql
 
@@ -74,6 +75,9 @@ REFUSALS = [
     ("no more connections allowed (max_client_conn)", AGAIN),
     ("MaxClientsInSessionMode: max clients reached", AGAIN),
     ("query_wait_timeout", AGAIN),
+    ("(ECHECKOUTTIMEOUT) unable to check out connection from the pool after 15000ms", AGAIN),
+    ("Network is unreachable", AGAIN),
+    ("transaction blocks not allowed in statement pooling mode", SETTINGS),
     ('password authentication failed for user "x"', RIGHTS),
     ("Passwort-Authentifizierung für Benutzer »x« fehlgeschlagen", RIGHTS),
     ("Rolle »x« existiert nicht", RIGHTS),
@@ -151,6 +155,22 @@ def test_a_refusal_to_connect_is_told_by_its_words(message, expected):
     assert message in str(raised.value)
     assert "; " in str(raised.value).removeprefix(f"Postgres: {message}")
     assert "s3cret" not in str(raised.value)
+
+
+def test_limits_of_a_provider_end_no_migration(migrated_database):
+    with psycopg.connect(migrated_database) as connection:
+        for name in ("statement_timeout", "lock_timeout", "transaction_timeout"):
+            limit = sql.SQL("ALTER DATABASE {} SET {} = 300")
+            database = connection.info.dbname
+            connection.execute(limit.format(sql.Identifier(database), sql.Identifier(name)))
+        connection.commit()
+        connection.execute("SET LOCAL transaction_timeout = 0")
+        connection.execute("LOCK TABLE sqp.alembic_version IN ACCESS EXCLUSIVE MODE")
+        release = threading.Timer(0.8, connection.rollback)
+        release.start()
+
+        assert migrate.current_revision(migrated_database) == migrate.newest_revision()
+        release.join()
 
 
 def test_a_server_without_ssl_is_a_setting():

@@ -32,6 +32,7 @@ NAMES = [
     "ad spend",
     "ad/spend",
     "ad\nspend",
+    "ad\x1b[31mspend",
     "Anzeigenausgäbe",
     "広告費",
     "100%",
@@ -86,6 +87,7 @@ def test_names_that_dagster_does_not_take_are_left_out_and_shown(environment, ca
         assert node.metadata["sqp/registry_differs"] == problem
         assert problem in catalog.problems
         assert problem in caplog.text
+    assert "\x1b" not in caplog.text
 
 
 @pytest.mark.parametrize("name", NAMES[:3])

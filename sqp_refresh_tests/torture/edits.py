@@ -5,7 +5,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -19,7 +19,7 @@ from sqp_refresh.demo.year import SUNDAYS, week_of_rows
 from sqp_refresh.postgres import migrate
 from sqp_refresh.settings import Settings
 from sqp_refresh_tests.helpers.rows import SourceTable
-from sqp_refresh_tests.migrations.servers import system_postgres
+from sqp_refresh_tests.servers import builds
 from sqp_refresh_tests.torture.dataset import DATASET, rows_of, use_dataset
 from sqp_refresh_tests.torture.edited import EditedRack, states
 from sqp_refresh_tests.torture.rack import Rack
@@ -34,7 +34,7 @@ console = Console()
 def main(
     edits: Annotated[int, typer.Option(help="How many edits there have to be.")] = 300,
     seed: Annotated[int | None, typer.Option(help="That of an earlier run repeats it.")] = None,
-    postgres: Annotated[int, typer.Option(help="Version of the server: 15, 16 or 18.")] = 18,
+    postgres: Annotated[int, typer.Option(help="Version of the server: 14 to 18.")] = 18,
 ) -> None:
     """Refresh while somebody else edits; one more refresh has to mend every edit."""
     seed = random.SystemRandom().randrange(10**6) if seed is None else seed
@@ -64,7 +64,10 @@ def edited_rack(postgres: int) -> Iterator[EditedRack]:
     """Start both servers, write both states of the source, and load the earlier one."""
     with ExitStack() as kept:
         directory = kept.enter_context(tempfile.TemporaryDirectory(prefix="sqp_refresh_"))
-        server = kept.enter_context(_server(Path(directory, "postgres"), postgres))
+        builds.enable(postgres)
+        server = kept.enter_context(
+            embedded_postgres(Path(directory, "postgres"), version=postgres)
+        )
         emulator = kept.enter_context(embedded_bigquery(project="torture-project"))
         use_dataset(emulator)
         delivered = rows_of(pa.concat_tables(map(week_of_rows, WEEKS)), ASINS)
@@ -83,12 +86,6 @@ def edited_rack(postgres: int) -> Iterator[EditedRack]:
         )
         edited.prepare(kept, later)
         yield edited
-
-
-def _server(directory: Path, version: int) -> AbstractContextManager[str]:
-    if version == 15:
-        return system_postgres()
-    return embedded_postgres(directory, version=version)
 
 
 if __name__ == "__main__":

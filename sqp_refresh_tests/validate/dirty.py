@@ -177,7 +177,10 @@ def _microseconds(days: int) -> int:
 
 _TITLES = [column.title for column in SOURCE_COLUMNS]
 _NO_UTF8 = [b"\xed\xa0\x80", b"blue \xed\xbf\xbf widget", b"\xff\xfe", b"caf\xe9", b"\xc3"]
-_NO_WHOLE = ["12,5", "", "n/a", "0x10", "1e3", "1.5", "--1", "1 2", "٣", "1_000", "9" * 30, "½"]
+_NO_WHOLE = [
+    *("12,5", "", "n/a", "0x10", "1e3", "1.5", "--1", "1 2", "٣", "1_000", "9" * 30, "½"),
+    *("1,000", "2.50", ".0", "1.0.0", "0x10.0", "NaN", "Infinity", "9" * 30 + ".0"),
+]
 _NO_NUMBER = ["12,5", "", "$3", "NaN", "Infinity", "-inf", "1e400", "0x1p3", "1.2.3", "none", "e5"]
 _ODD = [float("nan"), float("inf"), float("-inf")]
 _NUMERIC = ("numbers", "floats")

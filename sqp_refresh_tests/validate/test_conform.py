@@ -15,6 +15,9 @@ from sqp_refresh.validate.conform import Conformed, conform
     [
         (pa.array(["12", " 7 ", None]), COUNT, [12, 7, None]),
         (pa.array([3.0, None]), COUNT, [3, None]),
+        # So pandas writes the whole numbers of a column with a null.
+        (pa.array(["200.0", " 7. ", "-0.000", None]), COUNT, [200, 7, 0, None]),
+        (pa.array([f"{2**63 - 1}.0", f"-{2**63}.0"]), COUNT, [2**63 - 1, -(2**63)]),
         (pa.array([Decimal("3.000000000")], pa.decimal128(38, 9)), COUNT, [3]),
         (pa.array(["1.14", " 0.5", None]), PERCENT, [1.14, 0.5, None]),
         (pa.array([7, None], pa.int64()), PERCENT, [7, None]),
@@ -62,6 +65,8 @@ def test_what_is_no_number_is_refused_by_name_and_never_becomes_zero(array, kind
     [
         (pa.array(["12", "12,5", None]), COUNT, [12, None, None]),
         (pa.array([1.0, 0.5, 1e30, float("nan")]), COUNT, [1, None, None, None]),
+        (pa.array(["200.0", "200.5", "2e2", f"{2**63}.0"]), COUNT, [200, None, None, None]),
+        (pa.array(["1", "", "NaN", "Infinity", "1,000"]), COUNT, [1, None, None, None, None]),
         (pa.array(["0.5", "NaN", "-Infinity", ""]), PERCENT, [0.5, None, None, None]),
         (pa.array([b"fine", b"\xff\xfe"]).view(pa.string()), TEXT, ["fine", None]),
         (pa.array([b"7", b"\xed\xa0\x80"]).view(pa.string()), COUNT, [7, None]),

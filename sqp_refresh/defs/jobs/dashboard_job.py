@@ -6,7 +6,7 @@ morning when it is needed most.
 
 import warnings
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import dagster as dg
@@ -21,6 +21,7 @@ from sqp_refresh.defs.run_requests.scheduled import asset_keys
 from sqp_refresh.monitoring.dashboard import drawing
 from sqp_refresh.monitoring.dashboard.figures import Figures
 from sqp_refresh.monitoring.lateness import GRACE
+from sqp_refresh.postgres.session import read_clock
 from sqp_refresh.registry.catalog import Catalog
 from sqp_refresh.retrying import retrying
 from sqp_refresh.settings import Settings
@@ -104,7 +105,7 @@ def _request_drawing(
 
 def _draw(settings: Settings) -> dict[str, Any]:
     """Draw the page, and return what the UI shows of it."""
-    now = datetime.now(UTC)
+    now = retrying()(read_clock, settings.database_url)
     figures = retrying()(
         drawing.draw,
         settings.database_url,

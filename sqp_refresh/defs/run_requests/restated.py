@@ -7,7 +7,7 @@ failed, or was disabled, while others took a restatement is requested for itself
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 
 import dagster as dg
 
@@ -81,7 +81,6 @@ class _Comparison:
         self._session = session
         self._settings = settings
         self._today = now.date()
-        self._as_of = datetime.now(UTC)
         self._queries = RunQueries()
         self._weeks: dict[str, list[Period]] = {}
         self._tables: list[Table] = []
@@ -129,7 +128,7 @@ class _Comparison:
         # Tables share the query for the same weeks as of the same instant, so that each of them
         # reads the versions of the longest list, and compares those of its own.
         longest = max(self._weeks.values(), key=len)
-        source = source_for(self._settings, table, longest, self._as_of, queries=self._queries)
+        source = source_for(self._settings, table, longest, queries=self._queries)
         versions = source.versions(self._session, longest)
         return {week: versions[week] for week in self._weeks[table.name]}
 

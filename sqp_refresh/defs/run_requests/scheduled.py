@@ -1,18 +1,39 @@
 """Request the run of a night: the enabled tables that are due, over their look-back."""
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
 from sqp_refresh.defs.partitions import TICK_TAG, range_tags
 from sqp_refresh.model.tables import SCHEMA
 from sqp_refresh.model.text import utc_minute
-from sqp_refresh.postgres.session import connect
+from sqp_refresh.postgres.session import connect, read_clock
 from sqp_refresh.refresh.lookback import weeks_of_night
 from sqp_refresh.registry import refresh_config
 from sqp_refresh.registry.catalog import Catalog
 from sqp_refresh.settings import Settings
+
+EARLY = timedelta(seconds=30)
+"""How much too early a tick may come, by Postgres's clock, which decides what is due."""
+
+
+def reason_to_wait(settings: Settings, tick: datetime) -> str | None:
+    """Return why a tick has to be waited for: its time has not come by Postgres's clock.
+
+    Then the clock of the schedule's machine is ahead. The sensor `overdue_refreshes` goes by
+    Postgres's clock, and requests the night when it has come.
+
+    Raises:
+        RefreshError: Postgres cannot be asked.
+    """
+    now = read_clock(settings.database_url)
+    if tick <= now + EARLY:
+        return None
+    return (
+        f"{utc_minute(tick)} has not come yet: by the clock of Postgres it is {utc_minute(now)}. "
+        "overdue_refreshes requests the night then; set this machine's clock by NTP"
+    )
 
 
 def request_scheduled_run(

@@ -14,12 +14,12 @@ from datetime import timedelta
 from typing import Any
 
 from sqp_refresh.extract.bigquery_table import BigQueryTable
-from sqp_refresh.extract.casts import keeps_contract, quoted
-from sqp_refresh.extract.sql import WEEK, listed, typed_rows
-from sqp_refresh.model.tables import CLIENT_TITLE, DATE, Table, aggregated_from
+from sqp_refresh.extract.casts import KEPT, keeps_contract, quoted, uncollated
+from sqp_refresh.extract.sql import ROW, WEEK, listed, typed_rows
+from sqp_refresh.model.tables import CLIENT_TITLE, DATE, Table, aggregated_from, ours
 
-_CLIENT = "client"
-_SECONDS = "seconds_of_day"
+_CLIENT = ours("client")
+_SECONDS = ours("seconds_of_day")
 _SEVERAL_CLIENTS = "several_clients"
 
 _DAY_S = 24 * 60 * 60
@@ -41,13 +41,13 @@ def anomaly_columns(source: BigQueryTable) -> dict[str, str]:
 
 
 def anomaly_counts(source: BigQueryTable) -> dict[str, str]:
-    """Return the aggregates of a week over those columns, and a column `kept`."""
+    """Return the aggregates of a week over those columns, and the column KEPT."""
     counts = {}
     if _client(source):
         asin = "`marketplace`, ' ', `asin`"
         each = [f"CONCAT({asin}, ' ', `{_CLIENT}`)", f"CONCAT({asin})"]
         counts[_SEVERAL_CLIENTS] = " - ".join(
-            f"COUNT(DISTINCT IF(kept AND `{_CLIENT}` IS NOT NULL, {text}, NULL))" for text in each
+            f"COUNT(DISTINCT IF({KEPT} AND `{_CLIENT}` IS NOT NULL, {text}, NULL))" for text in each
         )
     if _has_times(source):
         counts["off_midnight"] = f"COUNTIF(`{_SECONDS}` <> 0)"
@@ -68,19 +68,19 @@ def clients_query(source: BigQueryTable) -> str:
     """
     keys = _keys(source)
     first = ",\n        ".join(
-        f"MIN(`{_CLIENT}`) OVER (PARTITION BY {listed([WEEK, *key])}) AS `first_of_{name}`"
+        f"MIN(`{_CLIENT}`) OVER (PARTITION BY {listed([WEEK, *key])}) AS `{_first_of(name)}`"
         for name, key in keys.items()
     )
     counts = []
     for name, key in keys.items():
-        is_other = f"`first_of_{name}` < `{_CLIENT}`"
+        is_other = f"`{_first_of(name)}` < `{_CLIENT}`"
         for value, column in (
             (
                 f"COUNT(DISTINCT IF({is_other}, TO_JSON_STRING(STRUCT({listed(key)})), NULL))",
                 "keys",
             ),
             (
-                f"MIN(IF({is_other}, TO_JSON_STRING([`first_of_{name}`, `{_CLIENT}`]), NULL))",
+                f"MIN(IF({is_other}, TO_JSON_STRING([`{_first_of(name)}`, `{_CLIENT}`]), NULL))",
                 "names",
             ),
         ):
@@ -90,11 +90,11 @@ WITH source AS (
     {typed_rows(source, **_client(source))}
 ), named AS (
     SELECT *, {first}
-    FROM source
+    FROM source AS {ROW}
     WHERE {keeps_contract(source)} AND `{_CLIENT}` IS NOT NULL
 )
 SELECT {WEEK}, {", ".join(counts)}
-FROM named
+FROM named AS {ROW}
 GROUP BY {WEEK}"""
 
 
@@ -118,7 +118,7 @@ def _client(source: BigQueryTable) -> dict[str, str]:
     """Return the client of a row; a missing name is no other client's."""
     if not source.spec.is_vendor_report or CLIENT_TITLE not in source.types:
         return {}
-    return {_CLIENT: f"NULLIF(TRIM({quoted(CLIENT_TITLE)}), '')"}
+    return {_CLIENT: f"NULLIF(TRIM({uncollated(source, CLIENT_TITLE)}), '')"}
 
 
 def _keys(source: BigQueryTable) -> dict[str, tuple[str, ...]]:
@@ -126,6 +126,10 @@ def _keys(source: BigQueryTable) -> dict[str, tuple[str, ...]]:
     keys = [source.spec.key, *(table.group_key for table in aggregated_from(source.spec))]
     # A table without ASINs is meant to sum up clients.
     return {_name(key): key for key in keys if "asin" in key}
+
+
+def _first_of(key: str) -> str:
+    return ours(f"first_of_{key}")
 
 
 def _name(key: tuple[str, ...]) -> str:

@@ -28,16 +28,17 @@ from sqp_refresh.model.tables import (
     SourceSpec,
     Table,
     aggregated_from,
+    ours,
 )
 
-LANDS = "lands"
-LANDS_ON_ITS_DAY = "day"
+LANDS = ours("lands")
+LANDS_ON_ITS_DAY = ours("day")
 """Columns that are 1 for a row that the target should hold, and null for any other."""
 
 _EPOCH = date(1970, 1, 1)
 # Of a number in the middle between two of the column, this is more than its binary form, a product
 # and the rounding to fifteen digits can be off.
-_FACTORS = {"up": "1.00000000000001", "down": "0.99999999999999"}
+_FACTORS = {ours("up"): "1.00000000000001", ours("down"): "0.99999999999999"}
 _FLOATING = frozenset({"FLOAT", "STRING"})
 _NUMBERS = {
     Summed.TEXT: "CAST(CONCAT('0x',SUBSTR(TO_HEX(MD5({})),1,8)) AS INT64)",
@@ -212,7 +213,7 @@ def _number(spec: SourceSpec, name: str) -> int:
 
 
 def _raw(number: int) -> str:
-    return f"raw{number}"
+    return ours(f"raw{number}")
 
 
 def _on_days(count: str) -> str:

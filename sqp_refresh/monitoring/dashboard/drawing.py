@@ -12,6 +12,8 @@ from pathlib import Path
 
 from sqp_refresh.errors import SettingsError
 from sqp_refresh.monitoring.dashboard.figures import Figures, read_figures
+from sqp_refresh.monitoring.doctor.diagnosis import diagnose
+from sqp_refresh.monitoring.doctor.postgres_checks import check_writable
 from sqp_refresh.postgres.session import connect
 
 DAYS = 60
@@ -53,8 +55,12 @@ def draw(
     """
     from sqp_refresh.monitoring.dashboard.page import render_page
 
-    with connect(database_url) as session, session.transaction():
-        figures = read_figures(session, at, days=days, last_tick=last_tick)
+    with connect(database_url) as session:
+        # Without writes, no run is on record that could be shown as failed.
+        writes = diagnose("writes", lambda: check_writable(session))
+        problem = None if writes.is_ok else writes.message
+        with session.transaction():
+            figures = read_figures(session, at, days=days, last_tick=last_tick, problem=problem)
     _write(path, render_page(figures, stale_after))
     return figures
 

@@ -113,11 +113,13 @@ class Figures:
         at: The instant that all of it is as of.
         days: The days it covers, in order; the last one is today.
         tables: As the registry orders them, the highest priority first.
+        problem: What keeps every table from being refreshed; None where nothing is known to.
     """
 
     at: datetime
     days: Sequence[date]
     tables: Sequence[TableState]
+    problem: str | None = None
 
     @property
     def worst_first(self) -> list[TableState]:
@@ -133,6 +135,8 @@ class Figures:
     def verdict(self) -> str:
         """Return the one sentence that says how things are."""
         troubled, all_ = len(self.troubled), len(self.tables)
+        if self.problem:
+            return "Nothing is refreshed"
         if not self.nights:
             return f"No refresh in {len(self.days)} days" if all_ else "No table is enabled"
         if troubled:
@@ -177,7 +181,12 @@ class Figures:
 
 
 def read_figures(
-    session: Session, at: datetime, *, days: int, last_tick: datetime | None = None
+    session: Session,
+    at: datetime,
+    *,
+    days: int,
+    last_tick: datetime | None = None,
+    problem: str | None = None,
 ) -> Figures:
     """Read the figures of the last days.
 
@@ -187,6 +196,7 @@ def read_figures(
         days: How many days to look back, today included.
         last_tick: The schedule's last tick that is at least `lateness.GRACE` ago; without it, no
             table counts as overdue.
+        problem: What keeps every table from being refreshed, if anything does.
     """
     today = at.astimezone(UTC).date()
     covered = [today - timedelta(days=back) for back in reversed(range(days))]
@@ -199,4 +209,4 @@ def read_figures(
         # A table that was never enabled is of no interest.
         if table.is_enabled or table.last_started_at is not None
     ]
-    return Figures(at, covered, tables)
+    return Figures(at, covered, tables, problem)

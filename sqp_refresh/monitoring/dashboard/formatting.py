@@ -3,6 +3,7 @@
 from datetime import UTC, date, datetime, timedelta
 
 from sqp_refresh.model.periods import ALL_TIME, DAYS_IN_WEEK
+from sqp_refresh.model.text import printable
 from sqp_refresh.monitoring.views import MetricResult, Night, TableFreshness
 
 UNKNOWN = "–"  # noqa: RUF001, a dash stands for what is not known
@@ -120,4 +121,4 @@ def describe_night(night: Night) -> str:
     lines += map(describe_metric, night.failing)
     if night.message:
         lines.append(night.message)
-    return "\n".join(lines)
+    return printable("\n".join(lines))

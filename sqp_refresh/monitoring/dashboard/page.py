@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from sqp_refresh import __version__
+from sqp_refresh.model.text import printable
 from sqp_refresh.monitoring.dashboard import formatting
 from sqp_refresh.monitoring.dashboard.charts import Charts
 from sqp_refresh.monitoring.dashboard.figures import Figures, Health, TableState
@@ -107,6 +108,7 @@ def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("sqp_refresh.monitoring.dashboard", "."),
         autoescape=True,
+        finalize=lambda value: printable(value) if type(value) is str else value,
         undefined=StrictUndefined,
     )
     filters: dict[str, Any] = {

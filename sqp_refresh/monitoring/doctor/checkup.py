@@ -1,14 +1,16 @@
 """Look for what would make a refresh fail, before it does."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
-from sqp_refresh.errors import RefreshError
+from sqp_refresh.errors import NotFound, RefreshError
 from sqp_refresh.monitoring.doctor import bigquery_checks, foreign_code, postgres_checks
-from sqp_refresh.monitoring.doctor.diagnosis import Diagnosis, diagnose
+from sqp_refresh.monitoring.doctor.diagnosis import Diagnosis, diagnose, failed
 from sqp_refresh.monitoring.orchestrator import Orchestrator
 from sqp_refresh.postgres.migrate import newest_revision, require_newest_revision
 from sqp_refresh.postgres.session import Session, connect
 from sqp_refresh.registry.catalog import Catalog, read_catalog
+from sqp_refresh.registry.refresh_config import read_registrations
 from sqp_refresh.settings import Settings
 
 
@@ -21,36 +23,63 @@ def run_checkup(orchestrator: Orchestrator) -> list[Diagnosis]:
     try:
         settings = Settings.read()
     except RefreshError as error:
-        return [Diagnosis("settings", False, str(error))]
+        return [failed("settings", error)]
     diagnoses = [
         Diagnosis("settings", True, "every setting is well formed"),
-        *_check_postgres(settings),
+        *_until_it_fails("postgres", check_postgres(settings)),
         *_check_bigquery(settings),
+        *_until_it_fails("postgres", _check_registered_sources(settings)),
         *_check_orchestrator(orchestrator),
     ]
     # What the registry and the code location both have to say is said once.
     return list(dict.fromkeys(diagnoses))
 
 
-def _check_postgres(settings: Settings) -> Iterator[Diagnosis]:
+def _until_it_fails(subject: str, diagnoses: Iterator[Diagnosis]) -> Iterator[Diagnosis]:
+    """Yield diagnoses, and an error between two of them as the last one."""
+    try:
+        yield from diagnoses
+    except RefreshError as error:
+        yield failed(subject, error)
+
+
+def check_postgres(settings: Settings) -> Iterator[Diagnosis]:
+    """Run the checks of Postgres one by one; no transaction stays open between two of them.
+
+    Behind a small pool, one that stays open would keep a connection from the next check.
+    """
     schema = diagnose("postgres", lambda: _check_schema(settings))
     yield schema
     if not schema.is_ok:
         return
     catalog, url = read_catalog(settings), settings.database_url
     yield from _check_registry(catalog)
+    first_week = settings.REFRESH_START_DATE
+    tables, loaded = list(catalog.tables), catalog.tables.values()
+    checks: dict[str, Callable[[Session], str]] = {
+        "encoding": postgres_checks.check_encoding,
+        "privileges": lambda session: _check_rights(session, tables),
+        "search path": foreign_code.check_search_path,
+        "pooler": lambda _: postgres_checks.check_pooler(url),
+        "timeouts": postgres_checks.check_timeouts,
+        "disk": postgres_checks.check_disk,
+        "clock": postgres_checks.check_clock,
+        "columns": lambda session: postgres_checks.check_columns(session, first_week),
+        "indexes": postgres_checks.check_indexes,
+        "triggers": lambda session: postgres_checks.check_triggers(session, loaded),
+        "tables": postgres_checks.check_first_refreshes,
+    }
     with connect(url) as session:
-        tables = list(catalog.tables)
-        yield diagnose("privileges", lambda: _check_rights(session, tables))
-        yield diagnose("search path", lambda: foreign_code.check_search_path(session))
-        yield diagnose("pooler", lambda: postgres_checks.check_pooler(url))
-        yield diagnose("timeouts", lambda: postgres_checks.check_timeouts(session))
-        yield diagnose("disk", lambda: postgres_checks.check_disk(session))
-        yield diagnose("clock", lambda: postgres_checks.check_clock(session))
-        yield diagnose("indexes", lambda: postgres_checks.check_indexes(session))
-        loaded = catalog.tables.values()
-        yield diagnose("triggers", lambda: postgres_checks.check_triggers(session, loaded))
-        yield diagnose("tables", lambda: postgres_checks.check_first_refreshes(session))
+        for subject, check in checks.items():
+            yield diagnose(subject, partial(_check_alone, session, check))
+
+
+def _check_alone(session: Session, check: Callable[[Session], str]) -> str:
+    """Run a check in transactions of its own; one that it left open ends with it."""
+    try:
+        return check(session)
+    finally:
+        session.rollback()
 
 
 def _check_rights(session: Session, tables: Sequence[str]) -> str:
@@ -60,7 +89,13 @@ def _check_rights(session: Session, tables: Sequence[str]) -> str:
 
 
 def _check_schema(settings: Settings) -> str:
-    require_newest_revision(settings.database_url)
+    try:
+        require_newest_revision(settings.database_url)
+    except NotFound:
+        # To migrate, as the message says, would be refused for the encoding.
+        with connect(settings.database_url) as session:
+            postgres_checks.check_encoding(session)
+        raise
     return f"schema sqp is at {newest_revision()}, as this release needs it"
 
 
@@ -78,13 +113,29 @@ def _check_bigquery(settings: Settings) -> Iterator[Diagnosis]:
     if columns.is_ok:
         yield diagnose("bigquery query", lambda: bigquery_checks.check_query(settings))
         yield diagnose("bigquery read", lambda: bigquery_checks.check_storage_read(settings))
+        clock = diagnose("bigquery clock", lambda: bigquery_checks.check_clock(settings))
+        # Where the clocks agree, the line of Postgres's clock says it all.
+        if not clock.is_ok:
+            yield clock
+
+
+def _check_registered_sources(settings: Settings) -> Iterator[Diagnosis]:
+    """Check the sources of the tables that operators registered, where they are refreshed."""
+    catalog = read_catalog(settings)
+    if not catalog.registered:
+        return
+    with connect(settings.database_url) as session:
+        registrations = read_registrations(session)
+    for name in filter(lambda name: registrations[name].is_enabled, catalog.registered):
+        check = partial(bigquery_checks.check_registered_source, settings, catalog.table(name))
+        yield diagnose("bigquery", check)
 
 
 def _check_orchestrator(orchestrator: Orchestrator) -> Iterator[Diagnosis]:
     try:
         names = orchestrator.load_code_location()
     except RefreshError as error:
-        yield Diagnosis("code location", False, str(error))
+        yield failed("code location", error)
         return
     yield Diagnosis("code location", True, f"it loads, with {', '.join(names)}")
     for problem in orchestrator.registry_problems():

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from sqp_refresh.errors import RefreshError
+from sqp_refresh.errors import RefreshError, Unreachable
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,11 +15,13 @@ class Diagnosis:
         subject: What was checked.
         is_ok: Whether it is as it should be.
         message: What was found, or what is wrong and what to do about it.
+        is_answered: Whether it could be told at all.
     """
 
     subject: str
     is_ok: bool
     message: str
+    is_answered: bool = True
 
     def as_json(self) -> dict[str, Any]:
         """Return the diagnosis for programs."""
@@ -36,4 +38,9 @@ def diagnose(subject: str, check: Callable[[], str]) -> Diagnosis:
     try:
         return Diagnosis(subject, True, check())
     except RefreshError as error:
-        return Diagnosis(subject, False, str(error))
+        return failed(subject, error)
+
+
+def failed(subject: str, error: RefreshError) -> Diagnosis:
+    """Return the diagnosis that an error is."""
+    return Diagnosis(subject, False, str(error), is_answered=not isinstance(error, Unreachable))

@@ -6,29 +6,38 @@ Each check returns a message where all is well, and raises an error that says wh
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from psycopg.rows import class_row
 
 from sqp_refresh.checks.alterations import BEFORE_ROW, read_alterations
-from sqp_refresh.control.table_lock import try_lock
+from sqp_refresh.control import indexes
 from sqp_refresh.errors import (
     AccessDenied,
     DataError,
     NotFound,
     ReadOnly,
     RefreshError,
+    SchemaMismatch,
     Unavailable,
 )
 from sqp_refresh.model.error_reasons import READ_ONLY_SQLSTATE, reason_of_sqlstate
 from sqp_refresh.model.tables import SCHEMA, Table
 from sqp_refresh.model.text import listing
 from sqp_refresh.monitoring.views import read_freshness
+from sqp_refresh.postgres import encoding
+from sqp_refresh.postgres.schema_catalog import read_schema
+from sqp_refresh.postgres.schema_differences import column_differences
 from sqp_refresh.postgres.session import DEADLINES, Session, connect
 
 SKEW_S = 30
-"""How far the clocks may be apart: a tick is this machine's, what is due is decided by Postgres."""
+"""How far this machine's clock may be from those of the servers, which decide what a night does."""
+SET_CLOCK = (
+    "set both by NTP, else nights begin too early or too late, and from some minutes on Google "
+    "refuses the credentials"
+)
+
 HEADROOM_GB = 2.0
 GB = 1e9
 
@@ -65,11 +74,6 @@ SELECT (SELECT sum(size)::bigint FROM pg_ls_waldir()), current_setting('data_dir
     (SELECT string_agg(slot_name, ', ') FROM pg_replication_slots WHERE NOT active),
     inet_server_addr() IS NULL
 """
-_DROPPED_INDEXES = """
-SELECT table_name, string_agg(index_name, ', ' ORDER BY index_name)
-FROM sqp.refresh_indexes GROUP BY table_name ORDER BY table_name
-"""
-_CLOCK = "SELECT clock_timestamp()"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +141,13 @@ def check_pooler(database_url: str) -> str:
         (first,) = session.fetch_one(_SERVER_PROCESS)
         session.commit()
         # A pooler gives the connection that is free now to the next transaction, the other
-        # session's. While that one is open, the first session has to get another connection.
+        # session's. Where it does not, that one keeps the first session from the connection it had.
         (taken,) = other.fetch_one(_SERVER_PROCESS)
-        (second,) = session.fetch_one(_SERVER_PROCESS)
-    if first == taken or first != second:
+        is_pooled = first == taken
+        if not is_pooled:
+            (second,) = session.fetch_one(_SERVER_PROCESS)
+            is_pooled = first != second
+    if is_pooled:
         return (
             "transactions are pooled, which works: whatever a refresh sets, locks or stages ends "
             "with its transaction"
@@ -163,6 +170,15 @@ def check_writable(session: Session) -> str:
             f"{reason_of_sqlstate(READ_ONLY_SQLSTATE).remedy}"
         )
     return "the database takes writes"
+
+
+def check_encoding(session: Session) -> str:
+    """Return a message that the database is encoded in UTF8.
+
+    Raises:
+        SettingsError: it is not, so that some search queries cannot be stored.
+    """
+    return encoding.require_utf8(*session.fetch_one(encoding.QUERY))
 
 
 def check_timeouts(session: Session) -> str:
@@ -219,10 +235,11 @@ def check_clock(session: Session) -> str:
     """Return a message that this machine and Postgres agree on the time.
 
     Raises:
-        RefreshError: they are too far apart to agree on what is due.
+        RefreshError: they are too far apart.
     """
+    session.rollback()
     before = datetime.now(UTC)
-    (server_time,) = session.fetch_one(_CLOCK)
+    server_time = session.now()
     # The server read its clock about halfway between question and answer.
     local_time = before + (datetime.now(UTC) - before) / 2
     ahead_s = (server_time - local_time).total_seconds()
@@ -230,27 +247,42 @@ def check_clock(session: Session) -> str:
         f"the clock of Postgres is {ahead_s:+.1f} s from this machine's, {SKEW_S} s are allowed"
     )
     if abs(ahead_s) > SKEW_S:
-        raise RefreshError(f"{message}; set both by NTP, else tables are due too early or too late")
+        raise RefreshError(f"{message}; {SET_CLOCK}")
     return message
 
 
 def check_indexes(session: Session) -> str:
-    """Return a message that no table lacks its indexes, unless it is being filled.
+    """Return a message that no table lacks an index or a constraint, unless it is being filled.
 
     Raises:
-        NotFound: a table lacks some; the message names them.
+        NotFound: a table lacks some; the message names them, and what mends each.
     """
-    dropped: dict[str, str] = dict(session.fetch_all(_DROPPED_INDEXES))
-    # A table that nobody has locked is not being filled: its first load was interrupted.
-    abandoned = {table: names for table, names in dropped.items() if try_lock(session, table)}
-    session.rollback()
-    if abandoned:
-        lacking = "; ".join(f"{table} lacks {names}" for table, names in abandoned.items())
-        raise NotFound(
-            f"{lacking}, dropped for a first load that was interrupted; `sqp-refresh refresh "
-            f"--table {next(iter(abandoned))}`, as a user who owns the table, builds them"
-        )
-    return f"{listing(dropped)} is being filled first" if dropped else "no index is lacking"
+    problems = indexes.warnings(session)
+    if problems:
+        raise NotFound(". ".join(problems))
+    filled = indexes.tables_being_filled(session)
+    return f"{listing(filled)} is being filled first" if filled else "no index is lacking"
+
+
+def check_columns(session: Session, first_week: date) -> str:
+    """Return a message that tables and views have the columns that this release needs.
+
+    Args:
+        session: A session of the user.
+        first_week: The first week that there is.
+
+    Raises:
+        SchemaMismatch: some have not; the message names them, and what mends each.
+    """
+    differences = list(column_differences(read_schema(session)))
+    if not differences:
+        return "tables and views have the columns that this release needs"
+    problems = ". ".join(map(str, differences))
+    to_fill = dict.fromkeys(each.relation for each in differences if each.is_to_fill)
+    if to_fill:
+        tables = " ".join(f"--table {table}" for table in to_fill)
+        problems += f". Then `sqp-refresh refresh {tables} --from {first_week}` fills it"
+    raise SchemaMismatch(problems)
 
 
 def check_triggers(session: Session, tables: Iterable[Table]) -> str:
@@ -287,7 +319,7 @@ def check_first_refreshes(session: Session) -> str:
     Raises:
         NotFound: some have waited longer; the message names them.
     """
-    tables, now = read_freshness(session), datetime.now(UTC)
+    tables, now = read_freshness(session), session.now()
     waiting = [table for table in tables if table.is_enabled and table.last_refresh_at is None]
     never = [
         table.table_name

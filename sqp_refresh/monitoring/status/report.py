@@ -1,7 +1,8 @@
 """Answer the deployment guide's list of success from the database and the orchestrator."""
 
-from datetime import UTC, datetime
+from dataclasses import replace
 
+from sqp_refresh.control import indexes
 from sqp_refresh.errors import RefreshError
 from sqp_refresh.ledger.verdicts import read_failed_metrics
 from sqp_refresh.monitoring import views
@@ -20,6 +21,8 @@ from sqp_refresh.monitoring.status.status_model import (
 )
 from sqp_refresh.monitoring.status.success_criteria import WINDOW, Snapshot
 from sqp_refresh.postgres.migrate import newest_revision, require_newest_revision
+from sqp_refresh.postgres.schema_catalog import read_schema
+from sqp_refresh.postgres.schema_differences import column_differences
 from sqp_refresh.postgres.session import connect
 from sqp_refresh.registry.catalog import read_catalog
 from sqp_refresh.settings import Settings
@@ -37,10 +40,12 @@ def report_status(settings: Settings, orchestrator: Orchestrator) -> Status:
     deployed, names = _check_deployment(settings, orchestrator)
     try:
         require_newest_revision(settings.database_url)
+        problems = _find_differences(settings.database_url)
         snapshot = _take_snapshot(settings, orchestrator)
     except RefreshError as error:
         unknown = [Problem(Severity.UNANSWERED, str(error))]
         return Status([deployed, *(Criterion(name, "", unknown) for name in [*QUESTIONS][1:])])
+    deployed = replace(deployed, problems=[*deployed.problems, *problems])
     daemon = diagnose("daemon", lambda: orchestrator.check_daemon(names))
     criteria = [
         deployed,
@@ -76,10 +81,23 @@ def _check_deployment(
     return Criterion("deployed", message, broken), names
 
 
+def _find_differences(database_url: str) -> list[Problem]:
+    """Return a problem for each column, constraint and index that is not as it is needed."""
+    with connect(database_url) as session, session.transaction():
+        columns = [
+            Problem(Severity.BROKEN if each.is_fatal else Severity.LOOK, str(each))
+            for each in column_differences(read_schema(session))
+        ]
+        return columns + [Problem(Severity.LOOK, what) for what in indexes.warnings(session)]
+
+
 def _take_snapshot(settings: Settings, orchestrator: Orchestrator) -> Snapshot:
-    last, tables = datetime.now(UTC) - GRACE, read_catalog(settings).tables.values()
+    tables = read_catalog(settings).tables.values()
     with connect(settings.database_url) as session:
+        now = session.now()
+        last = now - GRACE
         return Snapshot(
+            now=now,
             tables=views.read_freshness(session),
             served_ticks=views.read_served_ticks(session),
             metrics=views.read_last_metrics(session),

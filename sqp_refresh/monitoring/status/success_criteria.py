@@ -6,7 +6,7 @@ through for it, with or without a warning.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import groupby
 
 from sqp_refresh.checks.metrics import METRICS, CheckSeverity
@@ -30,6 +30,7 @@ class Snapshot:
     """What the views show at one instant, and when the schedule should have ticked.
 
     Attributes:
+        now: When it is, by the clock of Postgres.
         tables: Every registered table.
         served_ticks: What became of each tick that a run served.
         metrics: The metrics of each table's last judged run.
@@ -40,6 +41,7 @@ class Snapshot:
         staleness: What is known of the weeks that no night looks at any more.
     """
 
+    now: datetime
     tables: Sequence[TableFreshness]
     served_ticks: ServedTicks
     metrics: Sequence[MetricResult]
@@ -69,7 +71,9 @@ def check_schedule(snapshot: Snapshot, daemon: Diagnosis) -> Criterion:
         daemon: Whether the orchestrator's daemon lives.
     """
     problems = [
-        Problem(Severity.BROKEN, diagnosis.message)
+        Problem(
+            Severity.BROKEN if diagnosis.is_answered else Severity.UNANSWERED, diagnosis.message
+        )
         for diagnosis in (daemon, snapshot.writes)
         if not diagnosis.is_ok
     ]
@@ -164,7 +168,7 @@ def check_quality(snapshot: Snapshot) -> Criterion:
         problems.append(Problem(Severity.NOT_YET, message))
     bad = known | {(failed.table, failed.metric) for failed in standing}
     settled = [table.table_name for table in snapshot.enabled if not table.is_running]
-    problems += stale_problems(snapshot.staleness, settled, datetime.now(UTC))
+    problems += stale_problems(snapshot.staleness, settled, snapshot.now)
     good = sum((metric.table_name, metric.name) not in bad for metric in judged)
     return Criterion("checked", f"{good} of {len(judged)} metrics are as they should be", problems)
 

@@ -1,18 +1,18 @@
 """Launch runs, and evaluate the schedule and the sensors, at times of a test's own choosing."""
 
 from collections.abc import Collection, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
 import pytest
 
 from sqp_refresh.definitions import defs
-from sqp_refresh.defs import sensors
 from sqp_refresh.defs.partitions import range_tags
 from sqp_refresh.defs.run_requests import failed
 from sqp_refresh.defs.run_requests.scheduled import asset_keys
 from sqp_refresh.extract import client
+from sqp_refresh.postgres.session import Session
 from sqp_refresh_tests.helpers.weeks import FIRST, LAST
 
 NOWHERE = "http://127.0.0.1:1"
@@ -72,16 +72,20 @@ class Operator:
         after: timedelta = timedelta(),
         at: datetime | None = None,
     ) -> list[dg.RunRequest]:
-        """Evaluate a sensor, some time from now or at an instant."""
+        """Evaluate a sensor, some time from now or at an instant.
+
+        That is so by the clock of Postgres, and for re-runs by that of Dagster's machine.
+        """
+        time_then = at or datetime.now(UTC) + after
 
         class Clock(datetime):
             @classmethod
             def now(cls, tz=None):
-                return at or datetime.now(tz) + after
+                return time_then
 
         with self._monkeypatch.context() as later:
             later.setattr(failed, "datetime", Clock)
-            later.setattr(sensors, "datetime", Clock)
+            later.setattr(Session, "now", lambda _: time_then)
             context = dg.build_sensor_context(instance=self.instance, definitions=defs())
             return list(defs().resolve_sensor_def(name).evaluate_tick(context).run_requests or [])
 

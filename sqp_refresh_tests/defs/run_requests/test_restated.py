@@ -202,7 +202,8 @@ def test_a_table_that_cannot_be_compared_does_not_keep_the_others_from_it(
     assert requested_tables(request) == TABLES.keys() - {"daily_sqp_data"}
     execute(
         environment.database_url,
-        "UPDATE sqp.refresh_comparisons SET compared_at = now() - interval '3 days'",
+        "UPDATE sqp.refresh_periods SET published_at = now() - interval '3 days'"
+        " WHERE table_name = 'daily_sqp_data'",
     )
     (only,) = operator.sense("restated_weeks")
     assert only.run_key == request.run_key

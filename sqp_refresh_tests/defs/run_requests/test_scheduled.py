@@ -6,8 +6,8 @@ import dagster as dg
 import pytest
 
 from sqp_refresh.definitions import defs
-from sqp_refresh.defs import sensors
 from sqp_refresh.model.tables import TABLES
+from sqp_refresh.postgres.session import Session
 from sqp_refresh_tests.defs.run_requests.operator import requested_tables, requested_weeks
 from sqp_refresh_tests.helpers.database import execute
 
@@ -107,15 +107,10 @@ def test_a_registry_that_is_away_delays_the_night_and_says_so(due, tick, monkeyp
 
 @pytest.fixture
 def overdue(monkeypatch):
-    """Evaluates the sensor as of five minutes after NIGHT."""
-
-    class Clock(datetime):
-        @classmethod
-        def now(cls, tz=None):
-            return NIGHT + timedelta(minutes=5)
+    """Evaluates the sensor as of five minutes after NIGHT, by the clock of Postgres."""
 
     def evaluated(instance: dg.DagsterInstance) -> tuple[dg.RunRequest | None, str | None]:
-        monkeypatch.setattr(sensors, "datetime", Clock)
+        monkeypatch.setattr(Session, "now", lambda _: NIGHT + timedelta(minutes=5))
         sensor = defs().resolve_sensor_def("overdue_refreshes")
         context = dg.build_sensor_context(instance=instance, definitions=defs())
         result = sensor.evaluate_tick(context)
@@ -148,3 +143,25 @@ def test_a_night_that_was_requested_is_not_requested_twice(due, overdue, tick):
 
     assert request is None
     assert reason == f"the night of {NIGHT} was requested"
+
+
+@pytest.mark.parametrize("ahead", [timedelta(minutes=10), timedelta(hours=1), timedelta(days=1)])
+def test_a_tick_that_comes_too_early_waits_for_the_clock_of_postgres(due, tick, ahead, monkeypatch):
+    monkeypatch.setattr(Session, "now", lambda _: NIGHT - ahead)
+
+    request, reason = tick()
+
+    assert request is None
+    assert reason is not None
+    assert reason.startswith(
+        "2025-08-18 02:00 UTC has not come yet: by the clock of Postgres it is"
+    )
+
+
+def test_a_night_comes_by_the_clock_of_postgres_whatever_the_machine_says(due, overdue):
+    # This machine says that it is years later.
+    with dg.DagsterInstance.ephemeral() as instance:
+        request, _ = overdue(instance)
+
+    assert requested_tables(request) == set(TABLES)
+    assert requested_weeks(request)[1] == "2025-08-10"

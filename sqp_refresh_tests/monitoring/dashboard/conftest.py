@@ -40,5 +40,11 @@ def _three_tables(server: str, template: str) -> Iterator[str]:
             )
             tables.nights(shown, 21)
             tables.register(HOSTILE)
-            tables.run(HOSTILE, AT, "failed", message=HOSTILE, metrics={HOSTILE: (1, 0, False)})
+            tables.run(
+                HOSTILE,
+                AT,
+                "failed",
+                message=f"{HOSTILE}\x1b[31m",
+                metrics={HOSTILE: (1, 0, False)},
+            )
         yield database_url

@@ -105,7 +105,8 @@ def test_nothing_from_the_database_becomes_markup(page, opened):
     assert shown.locator("script").count() == 1
     assert shown.locator("img").count() == 0
     assert shown.locator("#table-0 h3").inner_text() == HOSTILE
-    assert HOSTILE in shown.locator(".tile .message").first.inner_text()
+    assert rf"{HOSTILE}\x1b[31m" in shown.locator(".tile .message").first.inner_text()
+    assert "\x1b" not in page.read_text()
 
 
 def test_the_page_forbids_whatever_it_does_not_bring_itself(page, opened):

@@ -297,10 +297,12 @@ def test_a_weekly_table_needs_one_night_in_seven():
 def test_history_shows_the_last_runs(url):
     execute(
         url,
-        f"UPDATE sqp.refresh_audit_log SET status = 'failed', error_message = 'x' {OF_LAST_NIGHT}",
+        "UPDATE sqp.refresh_audit_log SET status = 'failed', error_message = E'\\x1b[31mx'"
+        + OF_LAST_NIGHT,
     )
 
     printed = sqp_refresh("history", "daily_sqp_data", "--limit", "3")
+    status = sqp_refresh("status")
     runs = json.loads(sqp_refresh("history", "daily_sqp_data", "--json").stdout)
 
     assert len(runs) == 7
@@ -308,7 +310,9 @@ def test_history_shows_the_last_runs(url):
     assert runs[0]["launched_by"] == "schedule"
     lines = printed.stdout.splitlines()
     assert len(lines) == 5
-    assert lines[-1].endswith("failed: x")
+    assert lines[-1].endswith(r"failed: \x1b[31mx")
+    assert r"     daily_sqp_data failed: \x1b[31mx; see" in status.stdout
+    assert "\x1b" not in status.stdout
 
 
 def test_history_of_no_table_is_one_line(url):
