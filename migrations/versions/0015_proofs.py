@@ -4,7 +4,7 @@ from alembic import op
 
 from sqp_refresh.postgres.migrate import read_revision_sql
 
-revision = "0019"
+revision = "0015"
 down_revision = "0014"
 
 
