@@ -27,7 +27,7 @@ from sqp_refresh.errors import (
     one_line,
 )
 from sqp_refresh.model.tables import SCHEMA
-from sqp_refresh.postgres import encoding
+from sqp_refresh.postgres import database_encoding
 from sqp_refresh.postgres.session import SET_SEARCH_PATH, address_of
 from sqp_refresh.postgres.sqlstate import as_refresh_error, unreachable
 
@@ -64,7 +64,7 @@ def upgrade(database_url: str, revision: str = "head") -> list[str]:
         Permanent: the schema already has a table or function of the same name.
     """
     with _transaction(database_url) as connection:
-        encoding.require_utf8(*connection.exec_driver_sql(encoding.QUERY).one())
+        database_encoding.require_utf8(*connection.exec_driver_sql(database_encoding.QUERY).one())
         return _run_alembic("upgrade", connection, revision)
 
 

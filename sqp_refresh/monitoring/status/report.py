@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from sqp_refresh.control import indexes
+from sqp_refresh.control import missing_indexes
 from sqp_refresh.errors import RefreshError
 from sqp_refresh.ledger.verdicts import read_failed_metrics
 from sqp_refresh.monitoring import views
@@ -89,7 +89,9 @@ def _find_differences(database_url: str) -> list[Problem]:
             Problem(Severity.BROKEN if each.is_fatal else Severity.LOOK, str(each))
             for each in column_differences(read_schema(session))
         ]
-        return columns + [Problem(Severity.LOOK, what) for what in indexes.warnings(session)]
+        return columns + [
+            Problem(Severity.LOOK, what) for what in missing_indexes.warnings(session)
+        ]
 
 
 def _take_snapshot(settings: Settings, orchestrator: Orchestrator) -> Snapshot:

@@ -10,7 +10,7 @@ from psycopg import sql
 from sqp_refresh.errors import SettingsError
 from sqp_refresh.monitoring.doctor.checkup import check_postgres
 from sqp_refresh.postgres import migrate
-from sqp_refresh.postgres.encoding import require_utf8
+from sqp_refresh.postgres.database_encoding import require_utf8
 from sqp_refresh.settings import Settings
 from sqp_refresh_tests.helpers.commands import one_line, sqp_refresh
 from sqp_refresh_tests.helpers.database import execute, run_outside_transaction
@@ -46,7 +46,8 @@ def test_migrate_and_doctor_refuse_it_with_a_remedy_that_works(latin1, postgres_
         execute(latin1, migrate.render_sql())
 
     remedy = message[message.index("CREATE DATABASE") : message.index(", and point")]
-    run_outside_transaction(postgres_url, sql.SQL(remedy))
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(remedy.encode())
     made = urlsplit(latin1)._replace(path="/latin1_utf8").geturl()
     try:
         migrate.upgrade(made)
