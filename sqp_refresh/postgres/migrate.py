@@ -28,15 +28,13 @@ from sqp_refresh.errors import (
 )
 from sqp_refresh.model.tables import SCHEMA
 from sqp_refresh.postgres import database_encoding
+from sqp_refresh.postgres.migration_files import FOLDER
 from sqp_refresh.postgres.session import SET_SEARCH_PATH, address_of
 from sqp_refresh.postgres.sqlstate import as_refresh_error, unreachable
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
-# A wheel carries the folder inside the package, a checkout beside it.
-_PLACES = (Path(__file__).parents[1] / "migrations", Path(__file__).parents[2] / "migrations")
-FOLDER = _PLACES[0] if _PLACES[0].is_dir() else _PLACES[1]
 PROLOGUE = FOLDER / "prologue.sql"
 ENCODING = FOLDER / "encoding.sql"
 EPILOGUE = FOLDER / "epilogue.sql"
