@@ -189,9 +189,9 @@ def test_a_doctor_finds_nothing_then_what_is_wrong(environment, source):
     lines = [line.split(": ")[0].split(maxsplit=1) for line in output("doctor").splitlines()]
     assert {mark for mark, _ in lines} == {"ok"}
     assert [subject for _, subject in lines] == [
-        *("settings", "postgres", "registry", "encoding", "privileges", "search path", "pooler"),
-        *("timeouts", "disk", "clock", "columns", "indexes", "triggers", "tables"),
-        *("bigquery", "bigquery query", "bigquery read"),
+        *("settings", "postgres", "registry", "privileges", "search path", "pooler", "timeouts"),
+        *("disk", "clock", "indexes", "triggers", "tables", "bigquery", "bigquery query"),
+        "bigquery read",
         *("code location", "daemon"),
     ]
 

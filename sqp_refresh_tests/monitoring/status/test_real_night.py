@@ -97,7 +97,6 @@ def test_maintenance_at_the_command_line_says_what_it_did(environment):
         "0 deliveries deleted",
         "0 quarantined rows deleted",
         "0 runs archived",
-        "0 indexes built",
     ]
 
 
