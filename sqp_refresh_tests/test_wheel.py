@@ -49,7 +49,7 @@ def test_the_wheel_holds_every_migration_and_all_that_is_not_code(wheel):
     names = set(wheel.namelist())
 
     for file in migrate.FOLDER.rglob("*"):
-        if file.suffix in (".py", ".sql"):
+        if file.suffix in (".py", ".sql", ".json"):
             assert f"sqp_refresh/migrations/{file.relative_to(migrate.FOLDER)}" in names
     for file in (ROOT / "sqp_refresh").rglob("*"):
         if file.is_file() and "__pycache__" not in file.parts:

@@ -86,14 +86,17 @@ def register(
 
 
 def maintain() -> None:
-    """Close, archive and delete old records now, as the maintenance schedules do."""
+    """Close, archive and delete old records, and build lacking indexes, as the schedules do."""
     from sqp_refresh.control import maintenance
 
     settings = Settings.read()
     with connect(settings.database_url) as session:
         rows_by_task = maintenance.maintain(session, settings)
+    built = rows_by_task.pop("indexes_built", 0)
     for task, rows in rows_by_task.items():
         typer.echo(f"{rows:,} {task.replace('_', ' ')}")
+    if built:
+        typer.echo(f"{built} indexes built that a first load left out")
 
 
 def _set_enabled(tables: Sequence[str] | None, all_: bool, *, enabled: bool) -> None:

@@ -36,16 +36,19 @@ def migrate(
 
 def _mend(database_url: str) -> bool:
     """Build the indexes that are left out, name what else is wrong; return whether anything is."""
-    from sqp_refresh.control import indexes
+    from sqp_refresh.control import missing_indexes
     from sqp_refresh.postgres.schema_catalog import read_schema
     from sqp_refresh.postgres.schema_differences import column_differences
     from sqp_refresh.postgres.session import connect
 
     with connect(database_url) as session:
         with session.transaction():
-            built = indexes.build_left_out(session)
+            built = missing_indexes.build_missing(session)
         with session.transaction():
-            problems = [*column_differences(read_schema(session)), *indexes.warnings(session)]
+            problems = [
+                *column_differences(read_schema(session)),
+                *missing_indexes.warnings(session),
+            ]
     if built:
         typer.echo(f"built {built} indexes that a first load left out")
     for problem in problems:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 
 from psycopg import sql
 
-from sqp_refresh.control.indexes import build_left_out
+from sqp_refresh.control.missing_indexes import build_missing
 from sqp_refresh.errors import RefreshError
 from sqp_refresh.postgres.session import Session
 from sqp_refresh.settings import Settings
@@ -127,7 +127,7 @@ DUTIES: dict[str, Callable[[Session, Settings], int]] = {
     ),
     "runs_archived": lambda session, _: archive_runs(session),
     # Last, as it may take long, or fail for want of disk.
-    "indexes_built": lambda session, _: build_left_out(session),
+    "indexes_built": lambda session, _: build_missing(session),
 }
 """Every duty, by the name of what it counts, as `sqp-refresh maintain` shows it."""
 

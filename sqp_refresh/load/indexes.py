@@ -4,7 +4,7 @@ To enter each row into an index as it comes takes longer than to sort them all o
 Dropped are plain indexes over columns, where the user may build them again. What holds a rule
 stays, as the primary key does, and so does what begins with the days of a period, by which its rows
 are found. Which are dropped is noted in `sqp.refresh_indexes` until they are built: by the refresh
-that dropped them or, where that one was killed, as `control/indexes` says.
+that dropped them or, where that one was killed, as `control/missing_indexes` says.
 """
 
 import logging
@@ -15,7 +15,7 @@ from typing import Any
 from psycopg import sql
 from psycopg.rows import class_row
 
-from sqp_refresh.control import indexes
+from sqp_refresh.control import missing_indexes
 from sqp_refresh.errors import RefreshError
 from sqp_refresh.model.tables import SCHEMA, Table
 from sqp_refresh.postgres.period_sql import target_name
@@ -91,7 +91,7 @@ def drop_for_bulk_load(session: Session, table: Table) -> list[Index]:
 
 def _drop(session: Session, table: Table) -> list[Index]:
     params = _params(table)
-    plain = _PLAIN.format(name=target_name(table), may_build=indexes.MAY_BUILD)
+    plain = _PLAIN.format(name=target_name(table), may_build=missing_indexes.MAY_BUILD)
     if not session.fetch_all(plain, params):
         return []
     session.execute(_LOCK.format(name=_name(table)))
@@ -114,19 +114,21 @@ def build_dropped(session: Session, table: Table) -> list[str]:
         What is wrong with the indexes of the table after that, and with its constraints.
     """
     with session.transaction():
-        left_out = indexes.list_left_out(session, table.name)
-        own = [index for index in left_out if index.may_build]
+        if missing_indexes.seems_complete(session, table.name):
+            return []
+        missing = missing_indexes.list_missing(session, table.name)
+        own = [index for index in missing if index.may_build]
         if not own:
-            return indexes.table_warnings(session, table.name, left_out)
+            return missing_indexes.table_warnings(session, table.name, missing)
     for index in own:
         try:
             with session.transaction():
-                indexes.build(session, index)
+                missing_indexes.build(session, index)
         except RefreshError as error:
             logger.warning("%s.%s is without %s: %s", SCHEMA, table.name, index.name, error)
     with session.transaction():
-        left_out = indexes.list_left_out(session, table.name)
-        return indexes.table_warnings(session, table.name, left_out)
+        missing = missing_indexes.list_missing(session, table.name)
+        return missing_indexes.table_warnings(session, table.name, missing)
 
 
 def _params(table: Table) -> dict[str, Any]:

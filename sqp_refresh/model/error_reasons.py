@@ -273,7 +273,7 @@ BIGQUERY_WORDS = (
 
 # Postgres ---------------------------------------------------------------------------------------
 
-_MIGRATE = "run `sqp-refresh migrate`"
+_MIGRATE = "run `sqp-refresh doctor`, which says whether to migrate or what else to mend"
 _LOGIN = ErrorReason(AccessDenied, "check the user and password in DATABASE_URL")
 _DATABASE = ErrorReason(NotFound, "create it, or check its name in DATABASE_URL")
 _FULL = "free or enlarge the server's disk"

@@ -30,16 +30,14 @@ from sqp_refresh.errors import (
 )
 from sqp_refresh.model.tables import SCHEMA
 from sqp_refresh.model.text import printable
-from sqp_refresh.postgres import encoding
+from sqp_refresh.postgres import database_encoding
+from sqp_refresh.postgres.migration_files import FOLDER
 from sqp_refresh.postgres.session import SET_SEARCH_PATH, address_of, set_deadlines
 from sqp_refresh.postgres.sqlstate import as_refresh_error, server_message, unreachable
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
-# A wheel carries the folder inside the package, a checkout beside it.
-_PLACES = (Path(__file__).parents[1] / "migrations", Path(__file__).parents[2] / "migrations")
-FOLDER = _PLACES[0] if _PLACES[0].is_dir() else _PLACES[1]
 PROLOGUE = FOLDER / "prologue.sql"
 ENCODING = FOLDER / "encoding.sql"
 EPILOGUE = FOLDER / "epilogue.sql"
@@ -70,7 +68,7 @@ def upgrade(database_url: str, revision: str = "head") -> list[str]:
         Permanent: the schema already has a table or function of the same name.
     """
     with _transaction(database_url) as connection:
-        encoding.require_utf8(*connection.exec_driver_sql(encoding.QUERY).one())
+        database_encoding.require_utf8(*connection.exec_driver_sql(database_encoding.QUERY).one())
         return _run_alembic("upgrade", connection, revision)
 
 

@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any, Self
 
 from sqp_refresh.model.tables import SCHEMA
-from sqp_refresh.postgres.migrate import FOLDER
+from sqp_refresh.postgres.migration_files import FOLDER
 from sqp_refresh.postgres.session import Session
 
 SCHEMA_FILE = FOLDER / "schema.json"

@@ -46,14 +46,14 @@ def column_differences(relations: Mapping[str, Relation]) -> Iterator[Difference
         relations: What schema `sqp` of the database holds.
     """
     for name, needed in release_schema().items():
-        found = relations.get(name)
-        if found is None:
+        actual = relations.get(name)
+        if actual is None:
             kind = "view" if needed.is_view else "table"
             yield Difference(name, f"there is no {kind} {SCHEMA}.{name}", _AS_PRINTED)
         elif needed.is_view:
-            yield from _of_view(name, needed, found)
+            yield from _of_view(name, needed, actual)
         else:
-            yield from _of_table(name, needed, found)
+            yield from _of_table(name, needed, actual)
 
 
 def key_differences(relations: Mapping[str, Relation]) -> Iterator[Difference]:
@@ -62,28 +62,28 @@ def key_differences(relations: Mapping[str, Relation]) -> Iterator[Difference]:
     Args:
         relations: What schema `sqp` of the database holds, or one table of it.
     """
-    for name, found in relations.items():
+    for name, actual in relations.items():
         needed = release_schema().get(name, Relation(is_view=False))
-        if needed.columns.keys() <= found.columns.keys():
-            yield from _of_constraints(name, needed, found)
+        if needed.columns.keys() <= actual.columns.keys():
+            yield from _of_constraints(name, needed, actual)
             yield from _of_indexes(name, needed, relations)
 
 
-def _of_view(name: str, needed: Relation, found: Relation) -> Iterator[Difference]:
-    lacking = needed.columns.keys() - found.columns.keys()
+def _of_view(name: str, needed: Relation, actual: Relation) -> Iterator[Difference]:
+    lacking = needed.columns.keys() - actual.columns.keys()
     if lacking:
         what = f"view {SCHEMA}.{name} lacks {', '.join(sorted(lacking))}"
         yield Difference(name, what, _AS_PRINTED)
 
 
-def _of_table(name: str, needed: Relation, found: Relation) -> Iterator[Difference]:
-    added = [column for key, column in found.columns.items() if key not in needed.columns]
+def _of_table(name: str, needed: Relation, actual: Relation) -> Iterator[Difference]:
+    added = [column for key, column in actual.columns.items() if key not in needed.columns]
     alter = f"ALTER TABLE {_sql(SCHEMA, name)}"
     for column in needed.columns.values():
-        if column.name not in found.columns:
+        if column.name not in actual.columns:
             yield _lacking(name, column, added)
             continue
-        here, place = found.columns[column.name], f"{SCHEMA}.{name}.{column.name}"
+        here, place = actual.columns[column.name], f"{SCHEMA}.{name}.{column.name}"
         for what, remedy, is_fatal in _changes(column, here):
             remedy = f"{alter} ALTER COLUMN {_sql(column.name)} {remedy}"
             yield Difference(name, f"{place} {what}", remedy, is_fatal)
@@ -97,9 +97,9 @@ def _of_table(name: str, needed: Relation, found: Relation) -> Iterator[Differen
             )
 
 
-def _of_constraints(name: str, needed: Relation, found: Relation) -> Iterator[Difference]:
+def _of_constraints(name: str, needed: Relation, actual: Relation) -> Iterator[Difference]:
     for constraint in needed.constraints:
-        if constraint not in found.constraints:
+        if constraint not in actual.constraints:
             add = f"ALTER TABLE {_sql(SCHEMA, name)} ADD {constraint}"
             yield Difference(name, f"{SCHEMA}.{name} lacks its {constraint}", add, is_fatal=False)
 
@@ -107,9 +107,9 @@ def _of_constraints(name: str, needed: Relation, found: Relation) -> Iterator[Di
 def _of_indexes(
     name: str, needed: Relation, relations: Mapping[str, Relation]
 ) -> Iterator[Difference]:
-    found = relations[name].indexes
+    actual = relations[name].indexes
     for index in needed.indexes:
-        if not any(each.serves(index.definition) or _is_broken(each, index) for each in found):
+        if not any(each.serves(index.definition) or _is_broken(each, index) for each in actual):
             what, remedy = f"{SCHEMA}.{name} lacks its index {index.name}", index.definition
             if owner := _owner_of_name(index.name, relations):
                 # Without a name, Postgres finds one.
@@ -117,25 +117,25 @@ def _of_indexes(
             else:
                 remedy = remedy.replace("INDEX ON", f"INDEX {_sql(index.name)} ON", 1)
             yield Difference(name, what, remedy, is_fatal=False)
-    for index in found:
+    for index in actual:
         if not index.is_valid:
-            yield _invalid(name, index, found)
+            yield _invalid(name, index, actual)
 
 
-def _changes(needed: Column, found: Column) -> Iterator[tuple[str, str, bool]]:
+def _changes(needed: Column, actual: Column) -> Iterator[tuple[str, str, bool]]:
     """Yield what is otherwise about a column, what to ALTER, and whether no refresh gets by it."""
-    if found.is_generated and not needed.is_generated:
+    if actual.is_generated and not needed.is_generated:
         yield "is computed by Postgres", "DROP EXPRESSION", True
-    if found.type != needed.type:
+    if actual.type != needed.type:
         using = f"USING {_sql(needed.name)}::{needed.type}"
-        yield f"is {found.type}, not {needed.type}", f"TYPE {needed.type} {using}", False
-    if needed.is_identity and not found.is_identity:
+        yield f"is {actual.type}, not {needed.type}", f"TYPE {needed.type} {using}", False
+    if needed.is_identity and not actual.is_identity:
         yield "is no identity any more", "ADD GENERATED ALWAYS AS IDENTITY", True
-    if needed.default is not None and found.default is None:
+    if needed.default is not None and actual.default is None:
         yield "has no default", f"SET DEFAULT {needed.default}", True
-    if needed.is_not_null and not found.is_not_null:
+    if needed.is_not_null and not actual.is_not_null:
         yield "may be null", "SET NOT NULL", False
-    if found.is_not_null and not needed.is_not_null:
+    if actual.is_not_null and not needed.is_not_null:
         yield "may not be null", "DROP NOT NULL", True
 
 
@@ -160,9 +160,9 @@ def _lacking(name: str, column: Column, added: Sequence[Column]) -> Difference:
     return Difference(name, what, f"restore {SCHEMA}.{name} from a backup")
 
 
-def _is_broken(found: Index, needed: Index) -> bool:
+def _is_broken(actual: Index, needed: Index) -> bool:
     """Return whether an index is the one that is needed, but was never finished."""
-    return not found.is_valid and found.definition == needed.definition
+    return not actual.is_valid and actual.definition == needed.definition
 
 
 def _owner_of_name(name: str, relations: Mapping[str, Relation]) -> str | None:

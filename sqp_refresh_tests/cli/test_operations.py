@@ -200,6 +200,7 @@ def test_a_doctor_finds_nothing_then_what_is_wrong(environment, source):
         "DELETE FROM sqp.refresh_dependencies WHERE dependent_config_id ="
         " (SELECT id FROM sqp.refresh_config WHERE table_name = 'yearly_summary')",
     )
+    execute(environment.database_url, "ALTER TABLE sqp.daily_sqp_data DROP COLUMN ctr")
     source.replace(three_weeks(), without=["Child ASIN"])
 
     done = sqp_refresh("doctor", "--json")
@@ -207,6 +208,7 @@ def test_a_doctor_finds_nothing_then_what_is_wrong(environment, source):
     assert done.returncode == 1
     diagnoses = json.loads(done.stdout)
     wrong = {row["about"]: row["said"] for row in diagnoses if not row["ok"]}
-    assert wrong.keys() == {"registry", "bigquery"}
+    assert wrong.keys() == {"postgres", "registry", "bigquery"}
+    assert wrong["postgres"].startswith("sqp.daily_sqp_data lacks column ctr; ALTER TABLE ")
     assert "yearly_summary" in wrong["registry"]
     assert "Child ASIN" in wrong["bigquery"]

@@ -62,7 +62,7 @@ def vendor(source: SourceTable, environment: Settings) -> Vendor:
 def launched(monkeypatch, environment) -> Iterator[Callable[[datetime], int]]:
     """Evaluates the schedule, and an hour later each sensor, and launches what they request."""
     monkeypatch.setenv("REFRESH_LOOKBACK_WEEKS", "3")
-    with dg.instance_for_test() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
 
         def launch(request: dg.RunRequest) -> None:
             job = defs().resolve_job_def("daily_refresh")

@@ -200,5 +200,5 @@ def test_the_role_may_change_rows_and_nothing_else(migrated_database):
 def test_the_service_account_has_the_roles_that_a_refusal_names():
     granted = set(re.findall(r"`(roles/[\w.]+)`", (DEPLOY / "bigquery.sql").read_text()))
 
-    told = Path(error_reasons.__file__).read_text()
-    assert granted == set(re.findall(r"roles/bigquery\.\w+", told))
+    reasons = Path(error_reasons.__file__).read_text()
+    assert granted == set(re.findall(r"roles/bigquery\.\w+", reasons))

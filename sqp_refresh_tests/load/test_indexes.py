@@ -7,7 +7,7 @@ import psycopg
 import pytest
 from psycopg import conninfo, sql
 
-from sqp_refresh.control.indexes import build_left_out, list_left_out
+from sqp_refresh.control.missing_indexes import build_missing, list_missing
 from sqp_refresh.control.table_lock import table_lock
 from sqp_refresh.load import indexes
 from sqp_refresh.model.tables import SEARCH_QUERY_PERFORMANCE, TABLES, Table
@@ -169,7 +169,7 @@ def test_an_index_that_was_built_by_hand_may_be_dropped_again(session):
 
     assert drop(session) == OURS[:1]
     with session.transaction():
-        assert {index.name: index.columns for index in list_left_out(session)} == {
+        assert {index.name: index.columns for index in list_missing(session)} == {
             OURS[0]: ["asin"],
             OURS[1]: ["search_query", "start_date"],
         }
@@ -241,7 +241,7 @@ def test_migrate_and_maintain_build_what_a_killed_load_left_out(
     with table_lock(migrated_database, TABLE) as filling:
         filling.acquire()
         with session.transaction():
-            assert build_left_out(session) == 0
+            assert build_missing(session) == 0
 
     assert output("migrate") == "built 2 indexes that a first load left out"
     assert rows(migrated_database, DEFINITIONS) == before

@@ -8,6 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from alembic.script import ScriptDirectory
+from psycopg import sql
 from sqlalchemy import create_engine
 
 from sqp_refresh.errors import AccessDenied, NotFound, Permanent
@@ -80,11 +81,24 @@ def test_two_threads_at_once_migrate_once(database_18: Database):
     assert sorted(applied) == [[], [], [], VERSIONS]
 
 
+ODD_SETTINGS = (
+    sql.SQL("quote_all_identifiers = on"),
+    sql.SQL("standard_conforming_strings = off"),
+    sql.SQL("transform_null_equals = on"),
+    sql.SQL("DateStyle = 'German, DMY'"),
+)
+
+
 def test_sql_gives_the_same_database(server: Server):
     by_upgrade, at_once, by_psql = (server.create_database() for _ in range(3))
     migrate.upgrade(by_upgrade.url)
+    # Whatever the defaults of a database are: the SQL means the same.
+    (name,) = at_once.rows("SELECT current_database()")[0]
+    for setting in ODD_SETTINGS:
+        at_once.rows(sql.SQL("ALTER DATABASE {} SET {}").format(sql.Identifier(name), setting))
     at_once.apply(migrate.render_sql())
     by_psql.apply_with_psql(migrate.render_sql())
+    at_once.rows(sql.SQL("ALTER DATABASE {} RESET ALL").format(sql.Identifier(name)))
     for database in (at_once, by_psql):
         assert content(database) == content(by_upgrade)
         assert migrate.upgrade(database.url) == []

@@ -15,7 +15,9 @@ from psycopg.rows import class_row, dict_row
 
 from sqp_refresh.errors import DataError, WriteConflict
 from sqp_refresh.load.copy import STAGING, stage
+from sqp_refresh.model.tables import SEARCH_QUERY_PERFORMANCE
 from sqp_refresh.postgres.session import Session, connect, identifier
+from sqp_refresh.registry.table_description import describe_tables
 from sqp_refresh_tests.helpers.database import execute, rows
 
 QUERY = "SELECT '2025-03-04'::date, '2025-03-04T05:06:07+00:00'::timestamptz"
@@ -81,6 +83,14 @@ def test_statements_and_values_mean_the_same_whatever_the_defaults_are(odd, begi
         *("-1 days -02:00:00", "read committed", "text", "text", None),
         *("content", "on", "C", "UTF8"),
     )
+
+
+def test_types_are_printed_as_they_are_compared_whatever_the_defaults_are(odd):
+    with connect(odd) as session:
+        described = describe_tables(session, ["search_query_performance"])
+
+    columns = {column.name: column.type for column in SEARCH_QUERY_PERFORMANCE.columns}
+    assert described["search_query_performance"].types.items() >= columns.items()
 
 
 def test_a_session_may_stand_idle_between_two_transactions(odd):

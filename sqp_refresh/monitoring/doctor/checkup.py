@@ -48,30 +48,47 @@ def check_postgres(settings: Settings) -> Iterator[Diagnosis]:
 
     Behind a small pool, one that stays open would keep a connection from the next check.
     """
-    schema = diagnose("postgres", lambda: _check_schema(settings))
-    yield schema
+    schema = diagnose("postgres", lambda: _check_revision(settings))
     if not schema.is_ok:
+        yield schema
         return
-    catalog, url = read_catalog(settings), settings.database_url
-    yield from _check_registry(catalog)
-    first_week = settings.REFRESH_START_DATE
+    with connect(settings.database_url) as session:
+        yield from _check_database(session, settings) or [schema]
+        try:
+            catalog = read_catalog(settings)
+        except RefreshError as error:
+            yield Diagnosis("registry", False, str(error))
+            return
+        yield from _check_registry(catalog)
+        for subject, check in _checks(settings, catalog).items():
+            yield diagnose(subject, partial(_check_alone, session, check))
+
+
+def _checks(settings: Settings, catalog: Catalog) -> dict[str, Callable[[Session], str]]:
+    """Return the checks of a database whose tables are known, by subject."""
     tables, loaded = list(catalog.tables), catalog.tables.values()
-    checks: dict[str, Callable[[Session], str]] = {
-        "encoding": postgres_checks.check_encoding,
+    return {
         "privileges": lambda session: _check_rights(session, tables),
         "search path": foreign_code.check_search_path,
-        "pooler": lambda _: postgres_checks.check_pooler(url),
+        "pooler": lambda _: postgres_checks.check_pooler(settings.database_url),
         "timeouts": postgres_checks.check_timeouts,
         "disk": postgres_checks.check_disk,
         "clock": postgres_checks.check_clock,
-        "columns": lambda session: postgres_checks.check_columns(session, first_week),
         "indexes": postgres_checks.check_indexes,
         "triggers": lambda session: postgres_checks.check_triggers(session, loaded),
         "tables": postgres_checks.check_first_refreshes,
     }
-    with connect(url) as session:
-        for subject, check in checks.items():
-            yield diagnose(subject, partial(_check_alone, session, check))
+
+
+def _check_database(session: Session, settings: Settings) -> list[Diagnosis]:
+    """Return what is wrong with a database of the right revision: its encoding, its columns."""
+    first_week = settings.REFRESH_START_DATE
+    checks: list[Callable[[Session], str]] = [
+        postgres_checks.check_encoding,
+        lambda session: postgres_checks.check_columns(session, first_week),
+    ]
+    diagnoses = [diagnose("postgres", partial(_check_alone, session, check)) for check in checks]
+    return [diagnosis for diagnosis in diagnoses if not diagnosis.is_ok]
 
 
 def _check_alone(session: Session, check: Callable[[Session], str]) -> str:
@@ -88,7 +105,7 @@ def _check_rights(session: Session, tables: Sequence[str]) -> str:
     return postgres_checks.check_privileges(session, tables)
 
 
-def _check_schema(settings: Settings) -> str:
+def _check_revision(settings: Settings) -> str:
     try:
         require_newest_revision(settings.database_url)
     except NotFound:

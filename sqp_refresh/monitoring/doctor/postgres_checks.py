@@ -12,7 +12,7 @@ from pathlib import Path
 from psycopg.rows import class_row
 
 from sqp_refresh.checks.alterations import BEFORE_ROW, read_alterations
-from sqp_refresh.control import indexes
+from sqp_refresh.control import missing_indexes
 from sqp_refresh.errors import (
     AccessDenied,
     DataError,
@@ -26,7 +26,7 @@ from sqp_refresh.model.error_reasons import READ_ONLY_SQLSTATE, reason_of_sqlsta
 from sqp_refresh.model.tables import SCHEMA, Table
 from sqp_refresh.model.text import listing
 from sqp_refresh.monitoring.views import read_freshness
-from sqp_refresh.postgres import encoding
+from sqp_refresh.postgres import database_encoding
 from sqp_refresh.postgres.schema_catalog import read_schema
 from sqp_refresh.postgres.schema_differences import column_differences
 from sqp_refresh.postgres.session import DEADLINES, Session, connect
@@ -178,7 +178,7 @@ def check_encoding(session: Session) -> str:
     Raises:
         SettingsError: it is not, so that some search queries cannot be stored.
     """
-    return encoding.require_utf8(*session.fetch_one(encoding.QUERY))
+    return database_encoding.require_utf8(*session.fetch_one(database_encoding.QUERY))
 
 
 def check_timeouts(session: Session) -> str:
@@ -257,10 +257,10 @@ def check_indexes(session: Session) -> str:
     Raises:
         NotFound: a table lacks some; the message names them, and what mends each.
     """
-    problems = indexes.warnings(session)
+    problems = missing_indexes.warnings(session)
     if problems:
         raise NotFound(". ".join(problems))
-    filled = indexes.tables_being_filled(session)
+    filled = missing_indexes.tables_being_filled(session)
     return f"{listing(filled)} is being filled first" if filled else "no index is lacking"
 
 

@@ -2,12 +2,12 @@
 
 from dataclasses import replace
 
-from sqp_refresh.control import indexes
+from sqp_refresh.control import missing_indexes
 from sqp_refresh.errors import RefreshError
 from sqp_refresh.ledger.verdicts import read_failed_metrics
 from sqp_refresh.monitoring import views
 from sqp_refresh.monitoring.doctor.diagnosis import diagnose
-from sqp_refresh.monitoring.doctor.postgres_checks import check_writable
+from sqp_refresh.monitoring.doctor.postgres_checks import check_encoding, check_writable
 from sqp_refresh.monitoring.lateness import GRACE
 from sqp_refresh.monitoring.orchestrator import Orchestrator
 from sqp_refresh.monitoring.status import success_criteria
@@ -82,13 +82,16 @@ def _check_deployment(
 
 
 def _find_differences(database_url: str) -> list[Problem]:
-    """Return a problem for each column, constraint and index that is not as it is needed."""
+    """Return a problem for each part of the database that is not as this release needs it."""
     with connect(database_url) as session, session.transaction():
         columns = [
             Problem(Severity.BROKEN if each.is_fatal else Severity.LOOK, str(each))
             for each in column_differences(read_schema(session))
         ]
-        return columns + [Problem(Severity.LOOK, what) for what in indexes.warnings(session)]
+        encoding = diagnose("encoding", lambda: check_encoding(session))
+        others = [] if encoding.is_ok else [encoding.message]
+        others += missing_indexes.warnings(session)
+        return columns + [Problem(Severity.LOOK, what) for what in others]
 
 
 def _take_snapshot(settings: Settings, orchestrator: Orchestrator) -> Snapshot:

@@ -18,7 +18,7 @@ def _no_pauses(monkeypatch):
 @pytest.fixture
 def own_instance() -> Iterator[dg.DagsterInstance]:
     """An instance that has no run yet."""
-    with dg.instance_for_test() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         yield instance
 
 

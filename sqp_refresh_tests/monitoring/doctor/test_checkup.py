@@ -5,7 +5,7 @@ import pytest
 from sqp_refresh.monitoring.doctor.checkup import check_postgres
 from sqp_refresh.monitoring.doctor.postgres_checks import check_pooler
 from sqp_refresh.settings import Settings
-from sqp_refresh_tests.helpers.database import rows
+from sqp_refresh_tests.helpers.database import execute, rows
 from sqp_refresh_tests.monitoring.doctor.small_pool import PGBOUNCER, small_pool
 
 OPEN = (
@@ -40,3 +40,12 @@ def test_behind_a_pool_of_two_connections_nobody_waits(environment, monkeypatch)
 def test_a_pool_of_one_connection_is_told_without_waiting(migrated_database):
     with small_pool(migrated_database, 1) as url:
         assert "transactions are pooled" in check_pooler(url)
+
+
+def test_where_the_registry_cannot_be_read_the_column_that_it_lacks_is_named(environment):
+    execute(environment.database_url, "ALTER TABLE sqp.refresh_config DROP COLUMN priority CASCADE")
+
+    wrong = {each.subject: each.message for each in check_postgres(environment) if not each.is_ok}
+
+    assert "sqp.refresh_config lacks column priority; ALTER TABLE " in wrong["postgres"]
+    assert 'column "priority" does not exist' in wrong["registry"]

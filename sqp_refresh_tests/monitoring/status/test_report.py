@@ -13,6 +13,7 @@ import pytest
 from dagster._daemon.types import DaemonHeartbeat
 
 from sqp_refresh.defs.cron import ticks_between
+from sqp_refresh.load.indexes import drop_for_bulk_load
 from sqp_refresh.model.tables import TABLES
 from sqp_refresh.monitoring.dashboard.figures import Health, read_figures
 from sqp_refresh.monitoring.status.missed_nights import find_missed_nights
@@ -96,6 +97,24 @@ def test_after_seven_nights_every_line_is_a_yes(url, home):
 
     assert (code, wrong) == (0, {})
     assert answered == dict.fromkeys(QUESTIONS, True)
+
+
+def test_what_somebody_changed_of_the_schema_is_a_problem_of_what_is_deployed(url, home):
+    with connect(url) as session:
+        assert drop_for_bulk_load(session, TABLES["weekly_summary"])
+    execute(url, "ALTER TABLE sqp.yearly_summary DROP CONSTRAINT yearly_summary_pkey")
+
+    code, answered, wrong = answers()
+
+    # It costs time, and no number is wrong for it.
+    assert (code, answered["deployed"]) == (1, True)
+    assert "sqp.weekly_summary is without weekly_summary_asin_idx, " in wrong["deployed"]
+    assert 'ALTER TABLE "sqp"."yearly_summary" ADD PRIMARY KEY (' in wrong["deployed"]
+
+    execute(url, "ALTER TABLE sqp.daily_sqp_data DROP COLUMN ctr")
+    code, answered, wrong = answers()
+    assert (code, answered["deployed"]) == (2, False)
+    assert "sqp.daily_sqp_data lacks column ctr; ALTER TABLE" in wrong["deployed"]
 
 
 def test_it_reads_well(url):

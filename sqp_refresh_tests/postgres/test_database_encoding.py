@@ -10,7 +10,7 @@ from psycopg import sql
 from sqp_refresh.errors import SettingsError
 from sqp_refresh.monitoring.doctor.checkup import check_postgres
 from sqp_refresh.postgres import migrate
-from sqp_refresh.postgres.encoding import require_utf8
+from sqp_refresh.postgres.database_encoding import require_utf8
 from sqp_refresh.settings import Settings
 from sqp_refresh_tests.helpers.commands import one_line, sqp_refresh
 from sqp_refresh_tests.helpers.database import execute, run_outside_transaction
