@@ -20,7 +20,7 @@ from sqp_refresh.postgres.session import Session, identifier
 UNMATCHED_ASIN_WEEKS = "unmatched_asin_weeks"
 
 _UNMATCHED = sql.SQL("""
-SELECT requested.first, requested.last, (
+SELECT __sqp_requested.first, __sqp_requested.last, (
     SELECT count(*) FROM ({table}) AS here FULL JOIN ({other}) AS there USING ({key})
     WHERE here.asin IS NULL OR there.asin IS NULL
 )

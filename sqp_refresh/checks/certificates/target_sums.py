@@ -38,7 +38,7 @@ _NUMBERS = {
 # Texts that many rows share are hashed once for each combination of them, not for each row.
 _SHARED_TEXTS = ("marketplace", "asin", "parent_asin")
 _QUERY = sql.SQL("""
-SELECT requested.first, requested.last, sums.*
+SELECT __sqp_requested.first, __sqp_requested.last, sums.*
 FROM {requested} CROSS JOIN LATERAL (
     SELECT coalesce(sum(rows), 0)::numeric, {known_and_total} FROM (
         SELECT count(*) AS rows, {of_groups} FROM {table} WHERE {in_period} GROUP BY {shared}
@@ -50,7 +50,7 @@ _WRONG_RATIOS = sql.SQL(
     " round(100.0 * {dividend} / nullif({divisor}, 0), {scale}))"
 )
 _COUNT_RATIOS = sql.SQL("""
-SELECT requested.first, requested.last, wrong.*
+SELECT __sqp_requested.first, __sqp_requested.last, wrong.*
 FROM {requested} CROSS JOIN LATERAL (
     SELECT {wrong} FROM {table} WHERE {in_period}
 ) AS wrong

@@ -22,6 +22,7 @@ from sqp_refresh.model.table import PERIOD_COLUMNS
 from sqp_refresh.model.tables import (
     OWN_COUNTS,
     SEARCH_QUERY_PERFORMANCE,
+    SQP_REPORT,
     Column,
     Origin,
     SourceColumn,
@@ -205,7 +206,8 @@ def _certified(spec: SourceSpec) -> list[SourceColumn]:
     """List the columns that the table of a source's rows has."""
     if not spec.is_vendor_report:
         return list(spec.columns)
-    return [column for column in spec.columns if column.name in SEARCH_QUERY_PERFORMANCE.names]
+    of_others = {column.name for column in SQP_REPORT.columns} - SEARCH_QUERY_PERFORMANCE.names
+    return [column for column in spec.columns if column.name not in of_others]
 
 
 def _number(spec: SourceSpec, name: str) -> int:
