@@ -18,7 +18,7 @@ from sqp_refresh_tests.helpers.weeks import three_weeks
 
 # The emulator takes a second to translate the query for the weeks' versions, and several of them on
 # a machine that is busy.
-CALL_DEADLINE_S = 8
+CALL_DEADLINE_S = 6
 STRETCH_S = 2
 ATTEMPTS = 2
 
