@@ -68,7 +68,7 @@ def test_where_the_figures_cannot_be_read_the_old_page_stays(database, tmp_path)
     page = tmp_path / "page.html"
     page.write_text("the old page")
 
-    with pytest.raises(NotFound, match="sqp-refresh migrate"):
+    with pytest.raises(NotFound, match="sqp-refresh doctor"):
         draw(database, page, AT)
 
     assert page.read_text() == "the old page"
