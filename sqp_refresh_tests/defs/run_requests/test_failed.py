@@ -5,10 +5,12 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
+import pytest
 from dagster._core.remote_origin import GrpcServerCodeLocationOrigin as CodeLocation
 from dagster._core.remote_origin import RemoteJobOrigin, RemoteRepositoryOrigin
 
@@ -22,11 +24,11 @@ from sqp_refresh.model.tables import DAILY_SQP_DATA, TABLES
 from sqp_refresh.postgres.session import connect
 from sqp_refresh.refresh.prepare import prepare
 from sqp_refresh.refresh.request import RefreshRequest
-from sqp_refresh_tests.defs.run_requests.operator import FORCED, requested_tables
+from sqp_refresh_tests.defs.run_requests.operator import FORCED, Operator, requested_tables
 from sqp_refresh_tests.helpers.commands import sqp_refresh
 from sqp_refresh_tests.helpers.database import execute, rows
 from sqp_refresh_tests.helpers.nights import refresh_all
-from sqp_refresh_tests.helpers.weeks import FIRST, LAST, MIDDLE, WEEKS
+from sqp_refresh_tests.helpers.weeks import FIRST, LAST, MIDDLE, WEEKS, three_weeks
 
 SUMMARIES = {table for table in TABLES if table.endswith("_summary")}
 
@@ -182,10 +184,19 @@ def test_a_forced_run_that_died_after_a_week_is_run_again_forced_for_what_is_lef
     assert metadata["weeks"] == [str(MIDDLE), str(LAST)]
 
 
+@pytest.fixture
+def instance_on_disk(monkeypatch) -> Iterator[dg.DagsterInstance]:
+    """An instance that commands find, too."""
+    with dg.instance_for_test() as instance:
+        monkeypatch.setenv("DAGSTER_HOME", instance.root_directory)
+        yield instance
+
+
 def test_what_a_person_has_interrupted_at_the_terminal_stays_interrupted(
-    operator, environment, own_instance, monkeypatch
+    instance_on_disk, environment, source, monkeypatch
 ):
-    monkeypatch.setenv("DAGSTER_HOME", own_instance.root_directory)
+    source.write(three_weeks())
+    operator = Operator(instance_on_disk, monkeypatch)
     running = "SELECT FROM sqp.refresh_audit_log WHERE status = 'running'"
 
     def press_ctrl_c() -> None:
@@ -199,7 +210,7 @@ def test_what_a_person_has_interrupted_at_the_terminal_stays_interrupted(
     terminal.join()
 
     assert done.returncode == 130
-    (run,) = own_instance.get_runs()
+    (run,) = instance_on_disk.get_runs()
     assert run.status == dg.DagsterRunStatus.CANCELED
     assert rows(environment.database_url, running) == []
     assert operator.sense(after=minutes(1.5)) == operator.sense(after=minutes(30)) == []
