@@ -96,7 +96,7 @@ def test_where_clocks_differ_a_run_reads_as_of_bigquery_s_time(
 
 
 def test_the_command_line_s_run_is_tagged_with_the_instant_of_its_first_query(
-    environment, source, instance
+    environment, source, instance_on_disk
 ):
     source.write([row(day=LAST)])
     catalog, now, run_id = read_catalog(environment), datetime.now(UTC), str(uuid4())
@@ -113,7 +113,7 @@ def test_the_command_line_s_run_is_tagged_with_the_instant_of_its_first_query(
     )
 
     assert failures == {}
-    run = instance.get_run_by_id(run_id)
+    run = instance_on_disk.get_run_by_id(run_id)
     assert run
     assert as_of(run) == now
     assert instants_queried(environment) == {now}

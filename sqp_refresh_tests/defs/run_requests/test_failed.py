@@ -5,12 +5,10 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
-import pytest
 from dagster._core.remote_origin import GrpcServerCodeLocationOrigin as CodeLocation
 from dagster._core.remote_origin import RemoteJobOrigin, RemoteRepositoryOrigin
 
@@ -182,14 +180,6 @@ def test_a_forced_run_that_died_after_a_week_is_run_again_forced_for_what_is_lef
     ((metadata,),) = rows(url, f"{last} ORDER BY id DESC LIMIT 1")
     assert metadata["forced"] is True
     assert metadata["weeks"] == [str(MIDDLE), str(LAST)]
-
-
-@pytest.fixture
-def instance_on_disk(monkeypatch) -> Iterator[dg.DagsterInstance]:
-    """An instance that commands find, too."""
-    with dg.instance_for_test() as instance:
-        monkeypatch.setenv("DAGSTER_HOME", instance.root_directory)
-        yield instance
 
 
 def test_what_a_person_has_interrupted_at_the_terminal_stays_interrupted(
