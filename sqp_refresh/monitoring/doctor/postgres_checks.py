@@ -51,6 +51,7 @@ FROM pg_class, unnest(CASE
     WHEN relkind = 'v' OR relname IN ('refresh_dependencies', 'webhook_configs')
         THEN ARRAY['SELECT']
     WHEN relname = 'refresh_config' THEN ARRAY['SELECT', 'UPDATE']
+    WHEN relname = 'refresh_proofs' THEN ARRAY['SELECT', 'INSERT']
     ELSE ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']
 END) AS privilege
 WHERE relnamespace = 'sqp'::regnamespace AND relkind IN ('r', 'p', 'v')
