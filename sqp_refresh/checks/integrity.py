@@ -47,7 +47,7 @@ def unmatched_asin_weeks(
         table: The table.
         entries: How each of its periods was last loaded.
     """
-    if not has_integrity(table) or not entries:
+    if not has_integrity(table):
         return {}
     other = ASIN_PERFORMANCE_DATA
     before = read_entries(session, other, list(entries))
@@ -56,9 +56,11 @@ def unmatched_asin_weeks(
         for period, entry in entries.items()
         if period in before and _is_same_source(entry.version, before[period].version)
     ]
+    if not same:
+        return {}
     counts = session.fetch_all(_query(table, other), requested_params(same))
     # Rows and ledger change in one transaction: another run may have loaded the other table.
-    after = read_entries(session, other, same) if same else {}
+    after = read_entries(session, other, same)
     by_period = {Period(first, last): unmatched for first, last, unmatched in counts}
     return {
         period: unmatched

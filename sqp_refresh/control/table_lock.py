@@ -141,6 +141,19 @@ def try_lock(session: Session, table: str) -> bool:
     return locked
 
 
+def wait_for_lock(session: Session, key: str) -> None:
+    """Take an advisory lock until the transaction ends, and wait for whoever has it.
+
+    Args:
+        session: A session in a transaction.
+        key: What the lock is of; two keys are two locks.
+
+    Raises:
+        Transient: it was not released in time.
+    """
+    session.execute(_LOCK, {"key": key})
+
+
 @contextmanager
 def publishing(session: Session, table: Table) -> Iterator[None]:
     """Open the transaction that publishes a period of a table; the only one that does.
@@ -152,15 +165,15 @@ def publishing(session: Session, table: Table) -> Iterator[None]:
         Transient: another publisher did not release the lock in time.
         Stopped: an operator disabled the table meanwhile.
     """
-    name, key = sql.Identifier(SCHEMA, table.name), {"key": f"{SCHEMA}.{table.name}"}
+    name, key = sql.Identifier(SCHEMA, table.name), f"{SCHEMA}.{table.name}"
     while True:
         # The transaction that closes the checkpoint is the one that waits for the disk.
         with session.transaction(synchronous_commit=False, writes_to=name):
-            (is_locked,) = session.fetch_one(_TRY_LOCK, key)
+            (is_locked,) = session.fetch_one(_TRY_LOCK, {"key": key})
             if is_locked:
                 require_enabled(session, table)
                 yield
                 return
         # A snapshot from before the wait would not show that the table was disabled during it.
         with session.transaction():
-            session.execute(_LOCK, key)
+            wait_for_lock(session, key)

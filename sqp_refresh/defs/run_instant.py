@@ -10,14 +10,12 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
+from sqp_refresh.control.table_lock import wait_for_lock
 from sqp_refresh.defs.partitions import AS_OF_RUN_TAG, AS_OF_TAG, as_of_tags
 from sqp_refresh.extract.client import ServerTime
 from sqp_refresh.extract.source import AsOf
 from sqp_refresh.postgres.session import connect
 from sqp_refresh.settings import Settings
-
-# Another process of the run may be deciding, too.
-_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(%(key)s, 0))"
 
 
 def instant_of_run(context: dg.AssetExecutionContext) -> AsOf:
@@ -46,7 +44,8 @@ def decide(instance: dg.DagsterInstance, run_id: str, time: ServerTime) -> datet
         # Each process of the run comes to the same instant, whichever of them tags it.
         return _tag(instance, run_id, start)
     with connect(Settings.read().database_url) as session, session.transaction():
-        session.execute(_LOCK, {"key": f"sqp_refresh as of {run_id}"})
+        # Another process of the run may be deciding, too.
+        wait_for_lock(session, f"sqp_refresh as of {run_id}")
         return _tagged(instance, run_id) or _tag(instance, run_id, time.now)
 
 

@@ -124,7 +124,7 @@ class Session:
         It is the one clock that all machines share. What is due, which weeks have ended and what is
         late go by it, so that a machine whose own clock is wrong does the same as any other.
         """
-        with translated_errors():
+        with self._asking():
             ((now,),) = self._connection.execute(_CLOCK).fetchall()
         return now
 

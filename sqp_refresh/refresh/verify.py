@@ -6,7 +6,6 @@ tables at once.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from sqp_refresh.checks.certificates.certify import sums_of_source
@@ -129,14 +128,14 @@ def verify(
     Raises:
         RefreshError: Postgres or BigQuery cannot be asked.
     """
-    as_of, queries = datetime.now(UTC), RunQueries()
+    queries = RunQueries()
     with connect(settings.database_url) as session:
         for name in names:
             table = catalog.table(name)
             with session.transaction():
                 entries = _entries(session, table, weeks)
             periods = sorted(entries)
-            source = source_for(settings, table, periods, as_of, queries=queries)
+            source = source_for(settings, table, periods, queries=queries)
             # No transaction stands idle while BigQuery answers.
             versions = source.versions(session, periods) if table.source and periods else {}
             with session.transaction():

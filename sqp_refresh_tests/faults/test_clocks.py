@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from sqp_refresh.settings import Settings
 from sqp_refresh_tests.faults.outcome import TABLE, assert_published
 from sqp_refresh_tests.helpers.nights import queries
 from sqp_refresh_tests.helpers.weeks import FIRST, LAST, WEEKS
@@ -28,16 +29,28 @@ def test_a_refresh_on_a_machine_with_a_wrong_clock_is_like_any_other(environment
     before = datetime.now(UTC)
     weeks = ["--from", str(FIRST), "--to", str(LAST), "--table", TABLE]
 
+    run(faketime, "refresh", *weeks)
+
+    assert_published(WEEKS)
+    assert before - timedelta(seconds=2) < the_instant(environment) < datetime.now(UTC)
+
+    run(faketime, "verify", *weeks)
+
+
+def run(faketime: list[str], *command: str) -> None:
+    """Run a command of ours to its end, in another time."""
     done = subprocess.run(
-        [*faketime, sys.executable, "-c", PROGRAM, "refresh", "--json", *weeks],
+        [*faketime, sys.executable, "-c", PROGRAM, *command, "--json"],
         capture_output=True,
         text=True,
         # A wait has its usual length; only the date is wrong.
         env=os.environ | {"FAKETIME_DONT_FAKE_MONOTONIC": "1"},
     )
-
     assert done.returncode == 0, done.stdout + done.stderr
-    assert_published(WEEKS)
+
+
+def the_instant(environment: Settings) -> datetime:
+    """Return the one instant that all queries read the source as of."""
     texts = re.findall(r"SYSTEM_TIME AS OF TIMESTAMP '(.+?)'", "".join(queries(environment)))
     (instant,) = {datetime.fromisoformat(text) for text in texts}
-    assert before - timedelta(seconds=2) < instant < datetime.now(UTC)
+    return instant
