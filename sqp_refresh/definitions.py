@@ -85,7 +85,7 @@ def _assemble(settings: Settings, catalog: Catalog, queries: RunQueries | None) 
             *table_assets(settings, catalog),
             dashboard_asset(settings, catalog),
         ],
-        asset_checks=table_checks(settings, catalog),
+        asset_checks=table_checks(catalog),
         jobs=[daily_refresh, draw_dashboard, check_every_period, maintenance],
         schedules=[
             daily_refresh_schedule(settings, catalog),

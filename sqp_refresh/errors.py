@@ -52,6 +52,7 @@ class RefreshError(Exception):
     Attributes:
         kind: The kind of failure, for the audit log.
         details: What the audit log keeps beside the message.
+        published: The rows of each period that is published all the same, by its first day (count).
     """
 
     kind: ClassVar[Kind] = Kind.CODE
@@ -65,6 +66,7 @@ class RefreshError(Exception):
         """
         super().__init__(printable(message.replace("\n", " ")))
         self.details: dict[str, Any] = details
+        self.published: dict[str, int] = {}
 
 
 class Transient(RefreshError):

@@ -15,7 +15,7 @@ from typing import Any
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
-from sqp_refresh.model.events import Event
+from sqp_refresh.model.events import Event, Severity
 from sqp_refresh.model.text import printable, utc_minute
 from sqp_refresh.postgres.session import Session
 from sqp_refresh.settings import Settings
@@ -69,6 +69,12 @@ SELECT event_id AS id, event, payload->>'table_name' AS table_name, receiver, st
     response_status, last_error
 FROM sqp.webhook_deliveries AS delivery WHERE status <> 'delivered' ORDER BY delivery.id
 """
+_RETRY = """
+UPDATE sqp.webhook_deliveries
+SET status = 'pending', attempts = CASE status WHEN 'pending' THEN attempts ELSE 0 END,
+    next_retry_at = now()
+WHERE status <> 'delivered'
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +90,7 @@ class Alert:
         at: When it happened.
         audit_log_id: The run that it is about, by its row in the audit log.
         run_id: The same run, by its id.
+        is_by_operator: Whether it is what an operator asked for, so that nobody has to look.
     """
 
     event: Event
@@ -93,13 +100,19 @@ class Alert:
     at: datetime
     audit_log_id: int | None = None
     run_id: str | None = None
+    is_by_operator: bool = False
+
+    @property
+    def severity(self) -> Severity:
+        """How soon somebody has to look."""
+        return Severity.LOW if self.is_by_operator else self.event.severity
 
     @property
     def payload(self) -> dict[str, Any]:
         """What a webhook receives as its body."""
         return {
             "event": self.event,
-            "severity": self.event.severity,
+            "severity": self.severity,
             "table_name": self.table,
             "error_message": self.message and printable(self.message),
             "audit_log_id": self.audit_log_id,
@@ -237,3 +250,11 @@ def _status_after(delivery: Delivery, result: DeliveryResult) -> str:
 def list_undelivered(session: Session) -> list[Undelivered]:
     """List the alerts that were not delivered, the oldest first."""
     return session.fetch_all(_UNDELIVERED, row_factory=class_row(Undelivered))
+
+
+def retry_undelivered(session: Session) -> int:
+    """Make every alert that was not delivered due now; return how many there are.
+
+    One that was given up gets all its attempts again.
+    """
+    return session.execute(_RETRY)

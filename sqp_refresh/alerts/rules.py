@@ -14,6 +14,7 @@ from typing import Any
 from psycopg import sql
 
 from sqp_refresh.alerts.outbox import Alert, enqueue
+from sqp_refresh.errors import Kind
 from sqp_refresh.model.events import Event
 from sqp_refresh.model.tables import SCHEMA, Table
 from sqp_refresh.model.text import listing, utc_minute
@@ -159,4 +160,7 @@ def alert_overdue(session: Session, tick: datetime, at: datetime) -> list[str]:
 
 
 def _alert_of(run: AuditRow, event: Event, message: str | None, cause: str) -> Alert:
-    return Alert(event, run.table, message, cause, run.at, run.audit_log_id, run.run_id)
+    is_by_operator = event is Event.FAILED and run.kind == Kind.OPERATOR
+    return Alert(
+        event, run.table, message, cause, run.at, run.audit_log_id, run.run_id, is_by_operator
+    )

@@ -5,10 +5,11 @@ own.
 """
 
 import sys
+from typing import Annotated
 
 import typer
 
-from sqp_refresh import gc_tuning
+from sqp_refresh import __version__, gc_tuning
 from sqp_refresh.cli import (
     alerts,
     dashboard,
@@ -24,7 +25,6 @@ from sqp_refresh.errors import RefreshError
 app = typer.Typer(
     help="The nightly refresh of Search Query Performance data, from BigQuery into Postgres.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 for command in (
@@ -38,6 +38,7 @@ for command in (
     operations.enable,
     operations.stop,
     operations.register,
+    operations.unregister,
     operations.maintain,
     health.status,
     health.history,
@@ -48,6 +49,24 @@ for command in (
     app.command()(command)
 app.add_typer(quality.quarantine_app, name="quarantine")
 app.add_typer(alerts.alerts_app, name="alerts")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"sqp-refresh {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    pass
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from sqp_refresh.errors import SettingsError
 from sqp_refresh.postgres.session import connect
 
 alerts_app = typer.Typer(
-    help="Send a test to every receiver of alerts; list alerts that were not delivered.",
+    help="Send a test to every receiver of alerts; list or retry alerts that were not delivered.",
     no_args_is_help=True,
 )
 
@@ -55,6 +55,14 @@ def list_(json: Json = False) -> None:
         return
     for alert in alerts:
         _print(str(alert), "yellow" if alert.next_attempt_at else "red")
+
+
+@alerts_app.command()
+def retry() -> None:
+    """Make alerts that were not delivered due now, also those given up; the sensor sends them."""
+    with connect(load_settings().database_url) as session, session.transaction():
+        alerts = outbox.retry_undelivered(session)
+    console.print(f"{alerts} alerts are due now" if alerts else "every alert was delivered")
 
 
 def _print_result(receiver: str, message: str, style: str) -> None:

@@ -88,6 +88,7 @@ def _orchestrator() -> Orchestrator:
 
 
 def _show(report: Status) -> None:
+    shown: set[str] = set()
     for criterion in report.criteria:
         answer, style = _ANSWERS[criterion.is_met]
         has_message = criterion.message and criterion.is_met is not None
@@ -99,7 +100,10 @@ def _show(report: Status) -> None:
         )
         for problem in criterion.problems:
             style = "yellow" if problem.severity is Severity.LOOK else "red"
-            console.print(f"     {problem.message}", style=style, markup=False, soft_wrap=True)
+            # What keeps several questions from being answered is said once.
+            message = "for the same reason" if problem.message in shown else problem.message
+            console.print(f"     {message}", style=style, markup=False, soft_wrap=True)
+            shown.add(problem.message)
     if report.tables:
         console.print()
         _show_tables(report.tables)

@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from sqp_refresh.control import checkpoints
-from sqp_refresh.errors import SettingsError
+from sqp_refresh.control.table_lock import try_lock
+from sqp_refresh.errors import Busy, SettingsError
 from sqp_refresh.model.tables import Dependency
 from sqp_refresh.model.text import printable
 from sqp_refresh.postgres.session import Session, connect
@@ -31,9 +32,13 @@ def enable(tables: TableArguments = None, all_: All = False) -> None:
 
 
 def stop(tables: TableArguments = None, all_: All = False) -> None:
-    """Stop running refreshes at their next week, cleanly; later refreshes start as usual."""
+    """Stop running refreshes at their next week, cleanly; later refreshes start as usual.
+
+    With --all, the runs at work begin no other table, either.
+    """
     with connect(Settings.read().database_url) as session, session.transaction():
-        stopped = checkpoints.expire(session, _table_names(session, tables, all_))
+        names = _table_names(session, tables, all_)
+        stopped = checkpoints.stop(session, names, whole_runs=all_)
     names = printable(", ".join(stopped))
     typer.echo(f"stopping {names}" if names else "nothing is being refreshed")
 
@@ -83,6 +88,24 @@ def register(
             enter(session, table, params, enabled=enabled, priority=priority, parents=parents)
     state = "becomes an asset when the code location is next loaded" if enabled else "is disabled"
     typer.echo(f"sqp.{printable(table)} is registered and {state}")
+
+
+def unregister(
+    table: Annotated[str, typer.Argument(help="Table of schema sqp that was registered.")],
+) -> None:
+    """Refresh a registered table no more; the table stays, with its rows."""
+    from sqp_refresh.registry.registration import unregister as remove
+
+    with connect(Settings.read().database_url) as session, session.transaction():
+        if not try_lock(session, table):
+            raise Busy(
+                f"{table} is being refreshed; wait, or end that by `sqp-refresh stop {table}`"
+            )
+        remove(session, table)
+    typer.echo(
+        f"sqp.{printable(table)} is not registered any more, and has its rows; its asset goes when "
+        "the code location is next loaded"
+    )
 
 
 def maintain() -> None:

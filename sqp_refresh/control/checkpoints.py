@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from sqp_refresh.errors import Stopped
@@ -18,6 +19,12 @@ from sqp_refresh.model.tables import SCHEMA, Table
 from sqp_refresh.postgres.session import Session
 
 FUNCTION_NAME = "refresh"
+STOP = "stop"
+"""The `function_name` of a row that asks refreshes to stop, which is no checkpoint itself."""
+
+EVERY_TABLE = "*"
+"""The `table_name` of such a row that asks it of whole runs."""
+
 LIFETIME_HOURS = 24
 
 _FIND_ACTIVE = """
@@ -31,21 +38,49 @@ WHERE function_name = %(function)s AND table_schema = %(schema)s AND table_name 
     AND status = 'active'
 RETURNING table_name
 """
-_INSERT = """
+_REQUEST_STOP = """
+INSERT INTO sqp.refresh_checkpoints
+    (function_name, table_schema, table_name, status, created_at)
+SELECT %(stop)s, %(schema)s, unnest(%(tables)s::text[]), 'completed', clock_timestamp()
+"""
+_AT_WORK = """
+SELECT DISTINCT table_name FROM sqp.refresh_audit_log
+WHERE refresh_completed_at IS NULL AND table_schema = %(schema)s AND table_name = ANY(%(tables)s)
+"""
+_IS_TAKEN_OVER = """
+SELECT count(*) > 0 FROM sqp.refresh_checkpoints
+WHERE id = %(id)s AND status = 'active' AND checkpoint_data->>'run_id' <> %(run_id)s
+"""
+# What an operator asked for after the refresh began holds for it, and what was asked of all tables
+# for the whole run: it may be between two tables, or not have come to its first period.
+_NOT_STOPPED = sql.SQL("""
+NOT EXISTS (
+    SELECT FROM sqp.refresh_checkpoints AS request
+    WHERE request.function_name = %(stop)s AND request.table_schema = %(schema)s
+        AND request.table_name IN (%(table)s, %(every_table)s)
+        AND request.created_at > (
+            SELECT min(refresh_started_at) FROM sqp.refresh_audit_log AS run
+            WHERE sync_metadata->>'run_id' = %(run_id)s AND run.table_schema = %(schema)s
+                AND (request.table_name = %(every_table)s OR run.table_name = %(table)s)
+        )
+)
+""")
+_INSERT = sql.SQL("""
 INSERT INTO sqp.refresh_checkpoints
     (function_name, table_schema, table_name, checkpoint_data, last_processed_row, total_rows,
      expires_at)
-VALUES (%(function)s, %(schema)s, %(table)s, %(data)s, 0, %(total)s::bigint,
-    now() + make_interval(hours => %(lifetime_hours)s))
+SELECT %(function)s, %(schema)s, %(table)s, %(data)s, 0, %(total)s::bigint,
+    now() + make_interval(hours => %(lifetime_hours)s)
+WHERE {not_stopped}
 RETURNING id
-"""
-_TAKE_OVER = """
+""")
+_TAKE_OVER = sql.SQL("""
 UPDATE sqp.refresh_checkpoints
 SET checkpoint_data = %(data)s, total_rows = last_processed_row + %(total)s::bigint,
     expires_at = now() + make_interval(hours => %(lifetime_hours)s)
-WHERE id = %(id)s AND status = 'active'
+WHERE id = %(id)s AND status = 'active' AND {not_stopped}
 RETURNING id
-"""
+""")
 _SAVE = """
 UPDATE sqp.refresh_checkpoints
 SET checkpoint_data = jsonb_set(
@@ -130,23 +165,32 @@ def begin(
         resumed: The active checkpoint to go on from; None begins anew.
 
     Raises:
-        Stopped: the checkpoint to go on from is no longer active.
+        Stopped: the checkpoint to go on from is no longer active, or an operator has stopped the
+            refresh, or its run.
     """
     to_publish = [str(period) for period in periods]
     if resumed is None:
         expire(session, [table.name])
         checkpoint = Checkpoint(run_id, forced, to_publish)
-        statement, key = _INSERT, _key_of(table)
+        statement = _INSERT
     else:
         # What was published before and is due again counts as not published.
         published = [period for period in resumed.published if period not in to_publish]
         resumes = _interrupted_run(resumed, run_id)
         checkpoint = Checkpoint(run_id, forced, published + to_publish, published, resumes)
-        statement, key = _TAKE_OVER, {"id": resumed.id}
-    data = {"data": Jsonb(checkpoint.to_json()), "total": rows, "lifetime_hours": LIFETIME_HOURS}
-    for (checkpoint_id,) in session.fetch_all(statement, key | data):
+        statement = _TAKE_OVER
+    params = _key_of(table) | {
+        "id": resumed and resumed.id,
+        "data": Jsonb(checkpoint.to_json()),
+        "total": rows,
+        "lifetime_hours": LIFETIME_HOURS,
+        "run_id": run_id,
+        "stop": STOP,
+        "every_table": EVERY_TABLE,
+    }
+    for (checkpoint_id,) in session.fetch_all(statement.format(not_stopped=_NOT_STOPPED), params):
         return replace(checkpoint, id=checkpoint_id)
-    raise _stopped()
+    raise _stopped(session, resumed or checkpoint, run_id)
 
 
 def save(session: Session, checkpoint: Checkpoint, period: Period, *, rows: int) -> None:
@@ -170,7 +214,7 @@ def save(session: Session, checkpoint: Checkpoint, period: Period, *, rows: int)
         "lifetime_hours": LIFETIME_HOURS,
     }
     if not session.execute(_SAVE, params):
-        raise _stopped()
+        raise _stopped(session, checkpoint, checkpoint.run_id)
 
 
 def complete(session: Session, checkpoint: Checkpoint) -> None:
@@ -184,16 +228,33 @@ def expire(session: Session, tables: Iterable[str]) -> list[str]:
     return [table for (table,) in session.fetch_all(_EXPIRE, params)]
 
 
+def stop(session: Session, tables: Sequence[str], *, whole_runs: bool) -> list[str]:
+    """Stop refreshes at their next period; return the tables that are being refreshed.
+
+    A refresh that has not come to its first period stops there. Later refreshes are not concerned.
+
+    Args:
+        session: A session in a transaction.
+        tables: The tables whose refreshes stop.
+        whole_runs: Whether the runs at work begin no other table either.
+    """
+    asked = [EVERY_TABLE] if whole_runs else list(tables)
+    request = {"stop": STOP, "schema": SCHEMA, "tables": asked}
+    session.execute(_REQUEST_STOP, request)
+    at_work = session.fetch_all(_AT_WORK, {"schema": SCHEMA, "tables": list(tables)})
+    return sorted({table for (table,) in at_work} | set(expire(session, tables)))
+
+
 def _interrupted_run(resumed: Checkpoint, run_id: str) -> str | None:
     # The same run comes back to its own checkpoint when it tries again.
     return resumed.resumes if resumed.run_id == run_id else resumed.run_id
 
 
-def _stopped() -> Stopped:
-    return Stopped(
-        "the refresh was stopped: its row in sqp.refresh_checkpoints is no longer active, or "
-        "another run has taken it over; start it again when you are ready"
-    )
+def _stopped(session: Session, checkpoint: Checkpoint, run_id: str) -> Stopped:
+    (is_taken_over,) = session.fetch_one(_IS_TAKEN_OVER, {"id": checkpoint.id, "run_id": run_id})
+    if is_taken_over:
+        return Stopped("the refresh was stopped: another run has taken over its checkpoint")
+    return Stopped("the refresh was stopped by an operator; start it again when you are ready")
 
 
 def _key_of(table: Table) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Define the asset checks, which run with every refresh of their table, or alone."""
 
-import warnings
 from collections.abc import Collection, Iterator, Sequence
 from itertools import groupby
 from typing import Any
@@ -10,8 +9,8 @@ import dagster as dg
 from sqp_refresh.checks.evaluate import Verdict
 from sqp_refresh.checks.metrics import CheckSeverity, Metric
 from sqp_refresh.checks.run_checks import metrics_of, run_checks
-from sqp_refresh.defs.partitions import weekly_partitions, weeks_of_run
-from sqp_refresh.model.periods import Grain, Period
+from sqp_refresh.defs.partitions import weeks_of_run
+from sqp_refresh.model.periods import Period
 from sqp_refresh.model.tables import SCHEMA, Table
 from sqp_refresh.postgres.session import connect
 from sqp_refresh.registry.catalog import Catalog
@@ -31,21 +30,16 @@ _BY_PERIOD = dg.TableSchema(
 )
 
 
-def table_checks(settings: Settings, catalog: Catalog) -> list[dg.AssetChecksDefinition]:
+def table_checks(catalog: Catalog) -> list[dg.AssetChecksDefinition]:
     """Define the checks of all tables; those of one table are one step."""
-    return [_checks(table, settings) for table in catalog.tables.values()]
+    return [_checks(table) for table in catalog.tables.values()]
 
 
-def _checks(table: Table, settings: Settings) -> dg.AssetChecksDefinition:
-    weekly = table.grain.published is Grain.WEEK
-    weeks = weekly_partitions(settings.REFRESH_START_DATE) if weekly else None
-    with warnings.catch_warnings():
-        # A check of a range of weeks depends on it, preview or not.
-        warnings.filterwarnings("ignore", "Specifying a partitions_def", dg.PreviewWarning)
-        specs = [
-            _spec(table, name, list(metrics), weeks)
-            for name, metrics in groupby(metrics_of(table), key=lambda metric: metric.check)
-        ]
+def _checks(table: Table) -> dg.AssetChecksDefinition:
+    specs = [
+        _spec(table, name, list(metrics))
+        for name, metrics in groupby(metrics_of(table), key=lambda metric: metric.check)
+    ]
 
     @dg.multi_asset_check(name=f"{table.name}_checks", specs=specs, can_subset=True)
     def checks(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
@@ -58,16 +52,14 @@ def _checks(table: Table, settings: Settings) -> dg.AssetChecksDefinition:
     return checks
 
 
-def _spec(
-    table: Table, name: str, metrics: Sequence[Metric], weeks: dg.PartitionsDefinition | None
-) -> dg.AssetCheckSpec:
+def _spec(table: Table, name: str, metrics: Sequence[Metric]) -> dg.AssetCheckSpec:
+    """Define a check; it has no partitions, as its one result tells of every week of a run."""
     descriptions = "; ".join(dict.fromkeys(metric.description for metric in metrics))
     return dg.AssetCheckSpec(
         name,
         asset=dg.AssetKey([SCHEMA, table.name]),
         description=f"Measures {descriptions}. Where it fails, it {metrics[0].severity}.",
         blocking=metrics[0].severity is CheckSeverity.BLOCKS,
-        partitions_def=weeks,
     )
 
 

@@ -3,7 +3,7 @@
 Both I/O managers read the settings when a run needs them, so that a code location loads without.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +12,10 @@ from pydantic import Field
 
 from sqp_refresh.checks.evaluate import load_pandera
 from sqp_refresh.defs.partitions import RERUN_TAG, launcher_of_run, root_of_run, tick_of_run
-from sqp_refresh.errors import Permanent
+from sqp_refresh.errors import Permanent, RefreshError
 from sqp_refresh.extract.query_cache import RunQueries
 from sqp_refresh.extract.source import AsOf
+from sqp_refresh.load.result import Counts
 from sqp_refresh.model.periods import Period, finished_weeks
 from sqp_refresh.model.tables import SCHEMA, Table
 from sqp_refresh.postgres.session import read_clock
@@ -88,8 +89,15 @@ class PostgresIOManager(dg.ConfigurableIOManager):
 
     force: bool = Field(default=False, description="copy also the weeks that have not changed")
 
-    def handle_output(self, context: dg.OutputContext, obj: Source) -> None:
-        """Refresh the table from what the asset returned."""
+    def handle_output(
+        self, context: dg.OutputContext, obj: Source
+    ) -> Iterator[dg.AssetMaterialization]:
+        """Refresh the table from what the asset returned.
+
+        Yields:
+            Something only where the refresh fails, and nothing that Dagster keeps: it takes what
+            was logged whenever this yields, and would lose it with the exception.
+        """
         settings, tags = Settings.read(), context.step_context.dagster_run.tags
         request = RefreshRequest(
             context.run_id,
@@ -102,39 +110,88 @@ class PostgresIOManager(dg.ConfigurableIOManager):
         )
         try:
             result = refresh(settings.database_url, obj, request)
-        except Permanent as error:
-            raise dg.Failure(str(error), allow_retries=False) from None
+        except RefreshError as error:
+            yield from _log_published(context, error.published)
+            if isinstance(error, Permanent):
+                raise dg.Failure(str(error), allow_retries=False) from None
+            raise
         for warning in result.warnings:
             context.log.warning(warning)
         context.add_output_metadata(_metadata(result))
+        weeks = context.asset_partition_keys if context.has_asset_partitions else ()
+        for week, metadata in _metadata_by_week(result, weeks):
+            context.step_context.add_asset_metadata(metadata, partition_key=week)
 
     def load_input(self, context: dg.InputContext) -> None:
         """Load nothing: a derived table reads its parents inside Postgres."""
 
 
+def _log_published(
+    context: dg.OutputContext, rows_by_week: Mapping[str, int]
+) -> Iterator[dg.AssetMaterialization]:
+    """Log the weeks that are published although the step fails, so that only the others do."""
+    weeks = set(context.asset_partition_keys if context.has_asset_partitions else ())
+    published = [
+        dg.AssetMaterialization(
+            context.asset_key, partition=week, metadata={"dagster/partition_row_count": rows}
+        )
+        for week, rows in rows_by_week.items()
+        if week in weeks
+    ]
+    for materialization in published:
+        context.log_event(materialization)
+    yield from published[-1:]
+
+
 def _metadata(result: RefreshResult) -> dict[str, Any]:
     """Return what the UI shows of a refresh; it plots the numbers over time."""
-    counts, audited = result.counts, result.metadata
+    audited = result.metadata
     metadata = {
         "sqp/reconciliation": (audited["reconciliation"] or {}).get("verdict", "not judged"),
-        "dagster/row_count": result.rows,
+        "dagster/row_count": result.table_rows,
         "dagster/table_name": f"{SCHEMA}.{result.table.name}",
         "sqp/weeks": len(result.periods),
         "sqp/weeks_skipped": len(result.skipped),
-        "sqp/rows_read": counts.read,
-        "sqp/rows_inserted": counts.inserted,
-        "sqp/rows_updated": counts.updated,
-        "sqp/rows_deleted": counts.deleted,
+        **_rows_of(result.counts),
         "sqp/rows_withdrawn": result.withdrawn,
-        "sqp/rows_unchanged": counts.unchanged,
-        "sqp/rows_superseded": counts.superseded,
-        "sqp/rows_quarantined": counts.quarantined,
         "sqp/rows_left_out": result.rejected_at_source,
         "sqp/rows_per_second": result.rows_per_second,
         "sqp/seconds": round(result.seconds, 3),
         "sqp/read_by": result.stats.method or "nothing read",
-        "sqp/audit_log_id": result.audit_log_id,
+        # Text, as it means nothing when it is plotted.
+        "sqp/audit_log_id": str(result.audit_log_id),
     }
     if audited["schema_changes"]:
         metadata["sqp/schema_changes"] = "; ".join(audited["schema_changes"])
     return metadata
+
+
+def _metadata_by_week(
+    result: RefreshResult, partition_keys: Sequence[str]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Return what the UI shows of each week, in place of what is so of the whole run."""
+    rows, reasons = result.rows_by_period, result.reasons
+    verdicts = (result.metadata["reconciliation"] or {}).get("weeks", {})
+    for week in reasons:
+        if (key := str(week)) in partition_keys:
+            yield (
+                key,
+                {
+                    "dagster/partition_row_count": rows.get(week, 0),
+                    "sqp/decision": reasons[week].value,
+                    "sqp/reconciliation": verdicts.get(key, "as when it was last loaded"),
+                    **_rows_of(result.periods.get(week, Counts())),
+                },
+            )
+
+
+def _rows_of(counts: Counts) -> dict[str, int]:
+    return {
+        "sqp/rows_read": counts.read,
+        "sqp/rows_inserted": counts.inserted,
+        "sqp/rows_updated": counts.updated,
+        "sqp/rows_deleted": counts.deleted,
+        "sqp/rows_unchanged": counts.unchanged,
+        "sqp/rows_superseded": counts.superseded,
+        "sqp/rows_quarantined": counts.quarantined,
+    }

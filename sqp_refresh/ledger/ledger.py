@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
-from psycopg.rows import dict_row
+from psycopg.rows import class_row, dict_row
 from psycopg.types.json import Jsonb
 
 from sqp_refresh import __version__
@@ -53,8 +53,9 @@ SET period_end = excluded.period_end, source_state = excluded.source_state,
     published_by = excluded.published_by, published_at = excluded.published_at,
     proof_sha256 = coalesce(excluded.proof_sha256, entry.proof_sha256)
 """
-_NEWEST = """
-SELECT max(period_start) FROM sqp.refresh_periods
+_LOADED = """
+SELECT max(period_start) AS newest, coalesce(sum(row_count), 0)::bigint AS rows
+FROM sqp.refresh_periods
 WHERE table_schema = %(schema)s AND table_name = %(table)s
 """
 _PERIODS = """
@@ -111,6 +112,19 @@ class LedgerEntry:
     failed_metrics: frozenset[str] = frozenset()
     published_at: datetime | None = field(default=None, compare=False)
     is_known_stale: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What refreshes have loaded of a table.
+
+    Attributes:
+        newest: The first day of the newest period; None where none was ever loaded.
+        rows: Rows of all periods (count).
+    """
+
+    newest: date | None
+    rows: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,10 +276,10 @@ def require_reload(
     session.execute(_REQUIRE_RELOAD, params)
 
 
-def newest_period(session: Session, table: Table) -> date | None:
-    """Read the first day of the newest period that was ever loaded; None where none was."""
-    (first_day,) = session.fetch_one(_NEWEST, _name(table))
-    return first_day
+def read_loaded(session: Session, table: Table) -> Loaded:
+    """Read what there is of a table, as far as refreshes have loaded it."""
+    (loaded,) = session.fetch_all(_LOADED, _name(table), row_factory=class_row(Loaded))
+    return loaded
 
 
 def drop_other_grains(session: Session, table: Table) -> None:

@@ -118,7 +118,7 @@ class RefreshState:
         """Return what the refresh did, as far as it got."""
         plan = self._plan
         left = {
-            period: decision
+            period: decision.rows or 0
             for period, decision in (plan.decisions if plan else {}).items()
             if not decision.reason.loads and period not in self.loaded
         }
@@ -132,7 +132,7 @@ class RefreshState:
             reloaded=self.reloaded,
             drift=plan.drift if plan else Drift(),
             new_out_of_reach=plan.new_out_of_reach if plan else (),
-            rows_left=sum(decision.rows or 0 for decision in left.values()),
+            left=left,
             resumes=plan.checkpoint.resumes if plan else None,
             failed_parents=plan.failed_parents if plan else (),
             over_budget_ms=self.request.budget_ms if self.is_over_budget else None,
@@ -155,12 +155,14 @@ class RefreshResult:
         reloaded: The periods that were read again, and merged.
         drift: What has changed about the source's columns.
         new_out_of_reach: Warnings of rows that no refresh will look at, and that are news.
-        rows_left: Rows of the periods that were left as they were (count).
+        left: The rows of each period that was left as it was (count).
         resumes: The run that was interrupted, which this one went on from.
         failed_parents: Soft parents whose own last refresh failed.
         over_budget_ms: The time budget, where it was used up (ms).
         index_warnings: What is wrong with the table's indexes and constraints.
         seconds: How long it took, reading and loading together.
+        table_rows: Rows of all periods that the table has, also of those that were not asked for
+            (count); None where the refresh failed.
     """
 
     table: Table
@@ -172,12 +174,13 @@ class RefreshResult:
     reloaded: Sequence[Period]
     drift: Drift
     new_out_of_reach: Sequence[str]
-    rows_left: int
+    left: Mapping[Period, int]
     resumes: str | None
     failed_parents: Sequence[str]
     over_budget_ms: int | None
     index_warnings: Sequence[str]
     seconds: float
+    table_rows: int | None = None
 
     @property
     def periods(self) -> dict[Period, Counts]:
@@ -225,9 +228,22 @@ class RefreshResult:
         return sum(self.periods.values(), start=Counts())
 
     @property
+    def rows_left(self) -> int:
+        """Rows of the periods that were left as they were (count)."""
+        return sum(self.left.values())
+
+    @property
+    def rows_by_period(self) -> dict[Period, int]:
+        """Rows that the table holds of each of the periods, loaded or not (count)."""
+        loaded = {
+            period: counts.landed + counts.retained for period, counts in self.periods.items()
+        }
+        return {**self.left, **loaded}
+
+    @property
     def rows(self) -> int:
         """Rows that the table holds of all the periods, loaded or not (count)."""
-        return self.counts.landed + self.counts.retained + self.rows_left
+        return sum(self.rows_by_period.values())
 
     @property
     def skipped(self) -> list[Period]:

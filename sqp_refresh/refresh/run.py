@@ -13,6 +13,7 @@ of them. Example:
 """
 
 import logging
+from dataclasses import replace
 
 from sqp_refresh.checks import data_quality
 from sqp_refresh.checks.data_quality import Recorded
@@ -58,6 +59,9 @@ def refresh(database_url: str, source: Source, request: RefreshRequest) -> Refre
             return attempts(_attempt, database_url, lock, state)
         except BaseException as error:
             _close_as_failed(database_url, state, error)
+            if isinstance(error, RefreshError):
+                rows_by_period = state.fold().rows_by_period
+                error.published = {str(period): rows for period, rows in rows_by_period.items()}
             raise
 
 
@@ -91,7 +95,8 @@ def _finish(session: Session, state: RefreshState) -> RefreshResult:
         restore_audit_row(session, state)
         data_quality.record(session, state.audit_log_id, metrics)
         return result
-    newest = ledger.newest_period(session, state.table)
+    loaded = ledger.read_loaded(session, state.table)
+    newest = loaded.newest
     refresh_config.mark_refreshed(
         session,
         state.table,
@@ -99,7 +104,7 @@ def _finish(session: Session, state: RefreshState) -> RefreshResult:
         is_newest=newest is None or any(period.start >= newest for period in state.plan.decisions),
     )
     close_audit_row(session, state, result, result.outcome)
-    return result
+    return replace(result, table_rows=loaded.rows)
 
 
 def _quarantined_ratio(result: RefreshResult, limit: float) -> list[Recorded]:

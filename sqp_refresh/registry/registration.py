@@ -22,6 +22,7 @@ from sqp_refresh.model.tables import (
     is_ours,
 )
 from sqp_refresh.postgres.session import Session
+from sqp_refresh.registry.refresh_config import read_dependencies
 from sqp_refresh.registry.sync_params import SyncParams
 from sqp_refresh.registry.table_description import TableDescription, describe_tables
 from sqp_refresh.settings import Settings
@@ -50,6 +51,12 @@ WHERE parent.table_schema = %(schema)s AND parent.table_name = %(parent)s
     AND dependent.table_schema = %(schema)s AND dependent.table_name = %(table)s
 ON CONFLICT (parent_config_id, dependent_config_id) DO UPDATE
 SET dependency_type = excluded.dependency_type
+"""
+_UNREGISTER = """
+WITH forgotten AS (
+    DELETE FROM sqp.refresh_periods WHERE table_schema = %(schema)s AND table_name = %(table)s
+)
+DELETE FROM sqp.refresh_config WHERE table_schema = %(schema)s AND table_name = %(table)s
 """
 
 
@@ -87,6 +94,30 @@ def register(
         edge = {"parent": parent, "dependency": dependency.value}
         if not session.execute(_ADD_DEPENDENCY, names | edge):
             raise SettingsError(f"there is no table {parent!r} in sqp.refresh_config to depend on")
+
+
+def unregister(session: Session, table: str) -> None:
+    """Remove a table from the registry and the ledger; the table itself stays, with its rows.
+
+    Args:
+        session: A session in a transaction.
+        table: Name of the table in schema sqp.
+
+    Raises:
+        SettingsError: the table is not registered, is part of every installation, or another one
+            depends on it.
+    """
+    if table in TABLES:
+        raise SettingsError(
+            f"{table} is part of every installation; `sqp-refresh disable {table}` to leave it out"
+        )
+    dependents = [name for parent, name in read_dependencies(session) if parent == table]
+    if dependents:
+        raise SettingsError(
+            f"{', '.join(dependents)} is refreshed after {table}; unregister that first"
+        )
+    if not session.execute(_UNREGISTER, {"schema": SCHEMA, "table": table}):
+        raise SettingsError(f"there is no table {table!r} in sqp.refresh_config")
 
 
 def check_registration(

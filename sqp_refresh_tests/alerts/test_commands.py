@@ -78,3 +78,17 @@ def test_the_list_is_there_for_programs_too(undelivered):
 def test_an_empty_list_says_so(outbox):
     assert output("alerts", "list") == "every alert was delivered"
     assert json.loads(output("alerts", "list", "--json")) == []
+
+
+def test_what_was_not_delivered_is_sent_again_also_what_was_given_up(
+    undelivered, receiver, monkeypatch
+):
+    monkeypatch.setenv("REFRESH_WEBHOOK_URL", receiver.url("/204"))
+    before = len(receiver.requests)
+
+    assert output("alerts", "retry") == "2 alerts are due now"
+
+    undelivered.deliver()
+    assert len(receiver.requests) == before + 2
+    (given_up,) = json.loads(output("alerts", "list", "--json"))
+    assert (given_up["receiver"], given_up["attempts"]) == ("gone", 1)

@@ -1,15 +1,18 @@
 """Test the commands that plan, enable, disable, stop, register, and look for problems."""
 
 import json
+from contextlib import nullcontext
 from functools import partial
 
 import pytest
 
+from sqp_refresh import __version__
 from sqp_refresh.errors import Stopped
-from sqp_refresh.model.tables import TABLES
+from sqp_refresh.extract.source import BigQuerySource
+from sqp_refresh.model.tables import DAILY_SQP_DATA, TABLES
 from sqp_refresh.settings import Settings
 from sqp_refresh_tests.faults.outcome import log, refreshed
-from sqp_refresh_tests.faults.sources import DisturbedAfterAWeek
+from sqp_refresh_tests.faults.sources import DisturbedAfterAWeek, DisturbedBeforeTheFirstWeek
 from sqp_refresh_tests.helpers import oracle
 from sqp_refresh_tests.helpers.commands import one_line, output, sqp_refresh
 from sqp_refresh_tests.helpers.database import execute, rows
@@ -123,6 +126,40 @@ def test_a_refresh_in_flight_stops_at_its_next_week(environment, source, command
     assert list(refreshed("next").periods) == WEEKS[1:]
 
 
+def test_a_run_that_is_stopped_between_two_tables_begins_no_other(environment, source):
+    source.write(three_weeks())
+    refreshed("r", source=BigQuerySource(environment, DAILY_SQP_DATA, WEEKS))
+
+    assert output("stop", "--all") == "nothing is being refreshed"
+
+    with pytest.raises(Stopped, match="stopped by an operator"):
+        refreshed("r")
+    assert list(refreshed("next").periods) == WEEKS
+
+
+@pytest.mark.parametrize(
+    ("stopped", "stops"), [(QUERIES, True), ("--all", True), ("daily_sqp_data", False)]
+)
+def test_a_refresh_that_has_not_come_to_its_first_week_is_stopped(
+    environment, source, stopped, stops
+):
+    source.write(three_weeks())
+    execute(
+        environment.database_url,
+        "INSERT INTO sqp.webhook_configs (name, url) VALUES ('on-call', 'https://example.com')",
+    )
+    early = DisturbedBeforeTheFirstWeek(environment, partial(sqp_refresh, "stop", stopped))
+
+    with pytest.raises(Stopped, match="by an operator") if stops else nullcontext():
+        refreshed("r", source=early)
+
+    assert [entry[:2] for entry in log()] == [("r", "failed" if stops else "success")]
+    severities = rows(
+        environment.database_url, "SELECT payload->>'severity' FROM sqp.webhook_deliveries"
+    )
+    assert severities == [("low",)]
+
+
 def test_tables_are_disabled_and_enabled(environment):
     everything = enabled(environment)
 
@@ -181,6 +218,17 @@ def test_a_table_is_registered_and_refreshed_by_its_name(environment, source):
     assert printed.startswith("sqp.volumes is registered and becomes an asset")
     (table,) = outcome["tables"]
     assert (table["table"], table["copied"], table["inserted"]) == ("volumes", 3, 12)
+
+    assert "is part of every installation" in one_line(sqp_refresh("unregister", QUERIES))
+    assert output("unregister", "volumes").startswith("sqp.volumes is not registered any more")
+    assert "there is no table 'volumes'" in one_line(sqp_refresh("unregister", "volumes"))
+    url = environment.database_url
+    assert rows(url, "SELECT count(*) FROM sqp.volumes") == [(12,)]
+    assert rows(url, "SELECT FROM sqp.refresh_periods WHERE table_name = 'volumes'") == []
+
+
+def test_the_version_is_printed():
+    assert output("--version") == f"sqp-refresh {__version__}"
 
 
 def test_a_doctor_finds_nothing_then_what_is_wrong(environment, source):

@@ -79,6 +79,18 @@ def materialized(result: dg.ExecuteInProcessResult) -> set[str]:
     }
 
 
+def weeks_materialized(result: dg.ExecuteInProcessResult) -> dict[str, dict[str, int]]:
+    """Return the rows of each week, as its materialization tells them, by table."""
+    weeks: dict[str, dict[str, int]] = {}
+    for event in result.get_asset_materialization_events():
+        rows_of_week = event.materialization.metadata["dagster/partition_row_count"].value
+        assert event.asset_key
+        assert event.partition
+        assert isinstance(rows_of_week, int)
+        weeks.setdefault(event.asset_key.path[-1], {})[event.partition] = rows_of_week
+    return weeks
+
+
 @pytest.fixture
 def fresh(environment: Settings) -> Settings:
     """The rows of these tests are from years ago."""
@@ -94,6 +106,7 @@ def test_a_week_broken_by_hand_blocks_the_summaries_keeps_the_last_good_and_says
     before = read_tables(fresh)
 
     assert first.success
+    assert weeks_materialized(first)[QUERIES] == {str(day): 2 for day in SUNDAYS}
     judged = evaluations(first)
     assert {table for table, _ in judged} == {QUERIES, ASINS, SUMMARY}
     assert all(check.passed for check in judged.values())
@@ -114,7 +127,18 @@ def test_a_week_broken_by_hand_blocks_the_summaries_keeps_the_last_good_and_says
 
     assert not second.success
     assert read_tables(fresh) == before
-    assert not materialized(second)
+    good = {str(day): 2 for day in SUNDAYS if day != LAST}
+    assert weeks_materialized(second) == {QUERIES: good, ASINS: dict.fromkeys(good, 1)}
+    node = defs().resolve_asset_graph().get(dg.AssetKey(["sqp", QUERIES]))
+    assert node.partitions_def
+    statuses = instance.get_status_by_partition(node.key, list(good), node.partitions_def)
+    assert statuses
+    assert {status and status.value for status in statuses.values()} == {"MATERIALIZED"}
+    (failed,) = (
+        instance.get_status_by_partition(node.key, [str(LAST)], node.partitions_def) or {}
+    ).values()
+    assert failed
+    assert failed.value == "FAILED"
     status, message, details, _ = audit(fresh)
     assert (status, list(details["rejected"])) == ("failed", [str(LAST)])
     assert message is not None

@@ -1,6 +1,6 @@
 """Sources that call a function once: between two weeks, or in the middle of one."""
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import pyarrow as pa
@@ -9,6 +9,8 @@ from sqp_refresh.extract.source import BigQuerySource
 from sqp_refresh.model.periods import Period
 from sqp_refresh.model.rows import PeriodRows, SourceBatches
 from sqp_refresh.model.tables import SEARCH_QUERY_PERFORMANCE
+from sqp_refresh.model.versions import SourceVersion
+from sqp_refresh.postgres.session import Session
 from sqp_refresh.settings import Settings
 from sqp_refresh_tests.helpers.progress import wait_until_published
 from sqp_refresh_tests.helpers.weeks import WEEKS
@@ -26,6 +28,17 @@ class Disturbed(BigQuerySource):
     def disturb_once(self) -> None:
         disturb, self.disturb = self.disturb, lambda: None
         disturb()
+
+
+class DisturbedBeforeTheFirstWeek(Disturbed):
+    """The disturbance comes once BigQuery has told what there is, before a checkpoint is opened."""
+
+    def versions(
+        self, session: Session, periods: Sequence[Period]
+    ) -> Mapping[Period, SourceVersion]:
+        versions = super().versions(session, periods)
+        self.disturb_once()
+        return versions
 
 
 class DisturbedAfterAWeek(Disturbed):

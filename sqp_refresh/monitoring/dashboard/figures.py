@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 from enum import IntEnum
 
 from sqp_refresh.model.periods import DAYS_IN_WEEK
+from sqp_refresh.monitoring.blocked import blocks, find_blockers, read_hard_parents
 from sqp_refresh.monitoring.lateness import is_overdue
 from sqp_refresh.monitoring.views import (
     MetricResult,
@@ -26,12 +27,13 @@ class Health(IntEnum):
 
     FAILED = 1
     OVERDUE = 2
-    NEVER = 3
-    CHECKS_FAIL = 4
-    WARNING = 5
-    RUNNING = 6
-    GOOD = 7
-    OFF = 8
+    BLOCKED = 3
+    NEVER = 4
+    CHECKS_FAIL = 5
+    WARNING = 6
+    RUNNING = 7
+    GOOD = 8
+    OFF = 9
 
     @property
     def label(self) -> str:
@@ -47,6 +49,7 @@ class Health(IntEnum):
 _LABELS = {
     Health.FAILED: "Failed",
     Health.OVERDUE: "Overdue",
+    Health.BLOCKED: "Blocked",
     Health.NEVER: "Never refreshed",
     Health.CHECKS_FAIL: "Checks fail",
     Health.WARNING: "Warning",
@@ -64,11 +67,13 @@ class TableState:
         freshness: How fresh it is, and when it was and will be refreshed.
         is_overdue: Whether the schedule passed it over.
         nights: Its nights, in order.
+        blocked_by: The table above it that keeps it from being refreshed, if one does.
     """
 
     freshness: TableFreshness
     is_overdue: bool
     nights: Sequence[Night]
+    blocked_by: str | None = None
 
     @property
     def name(self) -> str:
@@ -83,6 +88,8 @@ class TableState:
             return Health.OFF
         if status == "failed":
             return Health.FAILED
+        if self.blocked_by:
+            return Health.BLOCKED
         if self.is_overdue:
             return Health.OVERDUE
         if self.freshness.is_running:
@@ -134,14 +141,22 @@ class Figures:
     @property
     def verdict(self) -> str:
         """Return the one sentence that says how things are."""
-        troubled, all_ = len(self.troubled), len(self.tables)
+        enabled = [table for table in self.tables if table.health is not Health.OFF]
+        troubled, all_ = len(self.troubled), len(enabled)
         if self.problem:
             return "Nothing is refreshed"
+        if not all_:
+            return "No table is enabled"
         if not self.nights:
-            return f"No refresh in {len(self.days)} days" if all_ else "No table is enabled"
+            return f"No refresh in {len(self.days)} days"
+        off = len(self.tables) - all_
+        others = f", {off} switched off" if off else ""
         if troubled:
-            return f"{troubled} of {all_} tables {'needs' if troubled == 1 else 'need'} attention"
-        return f"All {all_} tables are up to date" if all_ > 1 else "The table is up to date"
+            verb = "needs" if troubled == 1 else "need"
+            return f"{troubled} of {all_} tables {verb} attention{others}"
+        if all_ == 1:
+            return f"The table is up to date{others}"
+        return f"{'' if off else 'All '}{all_} tables are up to date{others}"
 
     @property
     def nights(self) -> list[Night]:
@@ -203,9 +218,17 @@ def read_figures(
     nights: dict[str, list[Night]] = {}
     for night in read_nights(session, since=covered[0]):
         nights.setdefault(night.table_name, []).append(night)
+    freshness = read_freshness(session)
+    failing = {name for name, past in nights.items() if any(map(blocks, past[-1].failing))}
+    blockers = find_blockers(freshness, read_hard_parents(session), failing)
     tables = [
-        TableState(table, is_overdue(table, last_tick), nights.get(table.table_name, []))
-        for table in read_freshness(session)
+        TableState(
+            table,
+            is_overdue(table, last_tick),
+            nights.get(table.table_name, []),
+            blockers.get(table.table_name),
+        )
+        for table in freshness
         # A table that was never enabled is of no interest.
         if table.is_enabled or table.last_started_at is not None
     ]

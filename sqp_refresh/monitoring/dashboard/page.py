@@ -25,6 +25,7 @@ LISTED_NIGHTS = 14
 TONES = {
     Health.FAILED: "bad",
     Health.OVERDUE: "bad",
+    Health.BLOCKED: "bad",
     Health.NEVER: "warn",
     Health.CHECKS_FAIL: "warn",
     Health.WARNING: "warn",
@@ -97,6 +98,8 @@ def list_problems(table: TableState) -> list[str]:
     """List what is wrong with a table, one line for each thing."""
     if table.health is Health.OVERDUE:
         return ["It was due and was not refreshed; see that the Dagster daemon runs."]
+    if table.health is Health.BLOCKED:
+        return [f"{table.blocked_by} is not right, and it is refreshed only after that one."]
     if table.health is Health.NEVER:
         return [f"sqp-refresh refresh --table {table.name} starts its first refresh."]
     message = table.freshness.last_message

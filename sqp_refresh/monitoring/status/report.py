@@ -6,6 +6,7 @@ from sqp_refresh.control import missing_indexes
 from sqp_refresh.errors import RefreshError
 from sqp_refresh.ledger.verdicts import read_failed_metrics
 from sqp_refresh.monitoring import views
+from sqp_refresh.monitoring.blocked import blocks, find_blockers, read_hard_parents
 from sqp_refresh.monitoring.doctor.diagnosis import diagnose
 from sqp_refresh.monitoring.doctor.postgres_checks import check_encoding, check_writable
 from sqp_refresh.monitoring.lateness import GRACE
@@ -78,7 +79,7 @@ def _check_deployment(
     schema = f"schema sqp is at {newest_revision()}"
     message = f"{schema}, the code location loads, its graph is the registry's"
     broken = [Problem(Severity.BROKEN, problem) for problem in problems]
-    return Criterion("deployed", message, broken), names
+    return Criterion("deployed", "" if broken else message, broken), names
 
 
 def _find_differences(database_url: str) -> list[Problem]:
@@ -99,11 +100,14 @@ def _take_snapshot(settings: Settings, orchestrator: Orchestrator) -> Snapshot:
     with connect(settings.database_url) as session:
         now = session.now()
         last = now - GRACE
+        freshness, metrics = views.read_freshness(session), views.read_last_metrics(session)
+        failing = {metric.table_name for metric in metrics if blocks(metric)}
         return Snapshot(
             now=now,
-            tables=views.read_freshness(session),
+            tables=freshness,
+            blockers=find_blockers(freshness, read_hard_parents(session), failing),
             served_ticks=views.read_served_ticks(session),
-            metrics=views.read_last_metrics(session),
+            metrics=metrics,
             failed_metrics=read_failed_metrics(session),
             view_rows=views.count_rows(session),
             ticks=orchestrator.ticks_between(settings, last - WINDOW, last),

@@ -4,7 +4,7 @@ A night is a tick of the schedule. It went well for a table where a run that no 
 through for it, with or without a warning.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -21,6 +21,9 @@ from sqp_refresh.monitoring.status.status_model import Criterion, Problem, Sever
 from sqp_refresh.monitoring.views import MetricResult, ServedTicks, TableFreshness
 
 WINDOW = timedelta(days=7)
+
+_FINE = (None, "success")
+"""How the last run of a table may have ended for there to be no problem of its own."""
 
 _DASHBOARD_VIEWS = ("refresh_success_rate", "data_quality_overview")
 
@@ -39,6 +42,7 @@ class Snapshot:
         ticks: The schedule's ticks of the last seven days that are `GRACE` ago, in order.
         writes: Whether the database takes writes.
         staleness: What is known of the weeks that no night looks at any more.
+        blockers: The table that each blocked table waits for, by its name.
     """
 
     now: datetime
@@ -50,6 +54,7 @@ class Snapshot:
     ticks: Sequence[datetime]
     writes: Diagnosis
     staleness: Staleness = field(default_factory=Staleness)
+    blockers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def enabled(self) -> list[TableFreshness]:
@@ -60,7 +65,17 @@ class Snapshot:
     def overdue(self) -> list[str]:
         """The names of the tables that the last tick should have refreshed, and did not."""
         last_tick = self.ticks[-1] if self.ticks else None
-        return [table.table_name for table in self.tables if is_overdue(table, last_tick)]
+        return [
+            table.table_name
+            for table in self.tables
+            if table.table_name not in self.blockers and is_overdue(table, last_tick)
+        ]
+
+    @property
+    def nothing_enabled(self) -> list[Problem]:
+        """The problem that no table is enabled: what is said of none of them is no yes."""
+        message = "every table is disabled, so that there is nothing to judge"
+        return [] if self.enabled else [Problem(Severity.NOT_YET, message)]
 
 
 def check_schedule(snapshot: Snapshot, daemon: Diagnosis) -> Criterion:
@@ -104,14 +119,18 @@ def _never_served(snapshot: Snapshot) -> list[Problem]:
     due = min(table.next_refresh_at for table in waiting)
     names = listing(table.table_name for table in waiting)
     message = f"no night has taken {names} yet; due from {utc_minute(due)}"
-    return [Problem(Severity.NOT_YET, message)]
+    # Where nights have taken other tables, these are new, and the schedule is as it should be.
+    is_new = len(waiting) < len(snapshot.enabled)
+    return [Problem(Severity.LOOK if is_new else Severity.NOT_YET, message)]
 
 
 def check_refreshes(snapshot: Snapshot) -> Criterion:
     """Return whether the last run of every enabled table went through."""
     tables = snapshot.enabled
     problems = [
-        _refresh_problem(table) for table in tables if table.last_status not in (None, "success")
+        *snapshot.nothing_enabled,
+        *(_refresh_problem(table) for table in tables if table.last_status not in _FINE),
+        *_blocked_problems(snapshot),
     ]
     never = [table.table_name for table in tables if table.last_status is None]
     if never:
@@ -121,9 +140,26 @@ def check_refreshes(snapshot: Snapshot) -> Criterion:
         # The log ends where the database became read-only, and would say that all is well.
         message = f"what has run since is not on record: {snapshot.writes.message}"
         problems.append(Problem(Severity.UNANSWERED, message))
-    good = sum(table.last_status in ("success", "warning") for table in tables)
+    good = sum(
+        table.last_status in ("success", "warning") and table.table_name not in snapshot.blockers
+        for table in tables
+    )
     message = f"the last run of {good} of {len(tables)} tables went through"
     return Criterion("succeeding", message, problems)
+
+
+def _blocked_problems(snapshot: Snapshot) -> Iterator[Problem]:
+    """Return a problem for each table that others wait for."""
+    tables = {table.table_name: table for table in snapshot.tables}
+    for blocker in dict.fromkeys(snapshot.blockers.values()):
+        waiting = [name for name, other in snapshot.blockers.items() if other == blocker]
+        refreshed = [at for name in waiting if (at := tables[name].last_refresh_at)]
+        since = f" since {utc_minute(min(refreshed))}" if refreshed else ""
+        message = (
+            f"{listing(waiting)} not refreshed{since}, blocked by {blocker}; see "
+            f"`sqp-refresh history {blocker}`"
+        )
+        yield Problem(Severity.BROKEN, message)
 
 
 def _refresh_problem(table: TableFreshness) -> Problem:
@@ -145,7 +181,8 @@ def check_quality(snapshot: Snapshot) -> Criterion:
         if metric.table_name in enabled and metric.is_within_threshold is not None
     ]
     failing = [metric for metric in judged if not metric.is_within_threshold]
-    problems = [
+    problems = snapshot.nothing_enabled
+    problems += [
         _metric_problem(name, list(of_name))
         for name, of_name in groupby(failing, key=lambda metric: metric.name)
     ]
@@ -222,7 +259,7 @@ def check_hands_off(snapshot: Snapshot) -> Criterion:
     nights_by_tables: dict[tuple[str, ...], list[datetime]] = {}
     for tick, tables in sorted(missed.items()):
         nights_by_tables.setdefault(tuple(tables), []).append(tick)
-    problems = [
+    problems = snapshot.nothing_enabled + [
         Problem(
             Severity.NOT_YET,
             f"the {'nights' if len(ticks) > 1 else 'night'} of {listing(map(utc_minute, ticks))} "

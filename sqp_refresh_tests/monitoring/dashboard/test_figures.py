@@ -127,6 +127,22 @@ def test_what_needs_attention_comes_first_and_the_verdict_counts_it(filled, figu
     assert shown.good_nights == 0
 
 
+@pytest.mark.parametrize(
+    ("off", "verdict"),
+    [
+        ([], "All 2 tables are up to date"),
+        ([DAILY], "The table is up to date, 1 switched off"),
+        ([DAILY, QUERIES], "No table is enabled"),
+    ],
+)
+def test_a_table_that_is_switched_off_is_not_called_up_to_date(filled, figures, off, verdict):
+    for table in (QUERIES, DAILY):
+        filled.register(table, is_enabled=table not in off)
+        filled.run(table, TODAY)
+
+    assert figures().verdict == verdict
+
+
 def test_where_nothing_was_refreshed_there_are_no_figures(filled, figures):
     assert figures().verdict == "No table is enabled"
     filled.register(QUERIES)

@@ -43,6 +43,12 @@ OF_LAST_NIGHT = """
 WHERE table_name = 'daily_sqp_data'
     AND refresh_started_at = (SELECT max(refresh_started_at) FROM sqp.refresh_audit_log)
 """
+SUMMARIES = {"weekly_summary", "monthly_summary", "quarterly_summary", "yearly_summary"}
+BLOCKED_LAST_NIGHT = """
+SELECT id FROM sqp.refresh_audit_log
+WHERE table_name LIKE '%_summary'
+    AND refresh_started_at = (SELECT max(refresh_started_at) FROM sqp.refresh_audit_log)
+"""
 
 
 @pytest.fixture
@@ -166,6 +172,29 @@ def test_a_table_that_its_night_left_out_is_overdue(url, ticks):
     }
 
 
+def test_tables_below_one_that_failed_are_blocked_by_it_and_not_overdue(url, ticks):
+    execute(
+        url,
+        "UPDATE sqp.refresh_audit_log SET status = 'failed', error_message = 'rejected' WHERE"
+        f" table_name = 'search_query_performance' AND refresh_started_at = '{ticks[-1]}';"
+        f"DELETE FROM sqp.refresh_data_quality WHERE audit_log_id IN ({BLOCKED_LAST_NIGHT});"
+        f"DELETE FROM sqp.refresh_audit_log WHERE id IN ({BLOCKED_LAST_NIGHT});"
+        f"UPDATE sqp.refresh_config SET next_refresh_at = '{ticks[-1]}',"
+        f" last_refresh_at = '{ticks[-2]}' WHERE table_name LIKE '%_summary'",
+    )
+
+    code, answered, wrong = answers()
+
+    assert (code, answered["on_schedule"]) == (2, True)
+    blocked = "monthly_summary, quarterly_summary, weekly_summary and yearly_summary"
+    since = f"since {ticks[-2]:%Y-%m-%d} 02:00 UTC, blocked by search_query_performance"
+    assert f"not refreshed {since}; see `sqp-refresh history" in wrong["succeeding"], blocked
+    with connect(url) as session, session.transaction():
+        figures = read_figures(session, datetime.now(UTC), days=7, last_tick=ticks[-1])
+    assert {table.name for table in figures.tables if table.health is Health.BLOCKED} == SUMMARIES
+    assert figures.verdict == "5 of 8 tables need attention"
+
+
 def test_a_daemon_without_a_heartbeat_is_dead(url, home):
     beat(home, ago_s=3600)
 
@@ -283,6 +312,8 @@ def test_everything_disabled_is_a_problem_and_a_table_disabled_is_left_out(url):
 
     assert (code, answered["on_schedule"]) == (2, False)
     assert wrong["on_schedule"].startswith("every table is disabled")
+    # Nothing of nothing is no yes.
+    assert [name for name, yes in answered.items() if yes] == ["deployed", "monitored"]
 
 
 def test_without_postgres_nothing_can_be_answered(monkeypatch):
