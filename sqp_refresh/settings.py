@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import date
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 from typing import Self
 
@@ -199,6 +200,12 @@ class Settings(BaseSettings):
         Raises:
             SettingsError: a variable is malformed; the message names each one, and what it must be.
         """
+        return cls._read(frozenset(os.environ.items()))
+
+    @classmethod
+    @lru_cache(maxsize=1)
+    def _read(cls, environment: frozenset[tuple[str, str]]) -> Self:
+        """Read the settings anew where the environment has changed: it takes milliseconds."""
         try:
             return cls()
         except ValidationError as error:

@@ -89,7 +89,8 @@ class PostgresIOManager(dg.ConfigurableIOManager):
 
     force: bool = Field(default=False, description="copy also the weeks that have not changed")
 
-    def handle_output(
+    # Dagster takes a generator, though its base class is typed to return nothing.
+    def handle_output(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, context: dg.OutputContext, obj: Source
     ) -> Iterator[dg.AssetMaterialization]:
         """Refresh the table from what the asset returned.
