@@ -5,7 +5,7 @@ statement that makes it; a test holds it. A script of somebody else may replace 
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import LiteralString, cast
@@ -13,6 +13,7 @@ from typing import LiteralString, cast
 from psycopg import sql
 from psycopg.rows import class_row
 
+from sqp_refresh.errors import RefreshError
 from sqp_refresh.model.tables import SCHEMA
 from sqp_refresh.postgres.migration_files import FOLDER, read_file
 from sqp_refresh.postgres.schema_differences import Difference
@@ -58,12 +59,22 @@ FROM pg_event_trigger JOIN pg_proc ON pg_proc.oid = evtfoid
 WHERE pronamespace = %(schema)s::regnamespace
 ORDER BY 1
 """
-_RIGHTS = """
+# What goes with a view that is dropped: the rights of others, and the comments.
+_RIGHTS_AND_COMMENTS = """
 SELECT format('GRANT %%s ON %%s TO %%s', string_agg(privilege_type, ', '), pg_class.oid::regclass,
     CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END)
 FROM pg_class, aclexplode(relacl)
-WHERE relnamespace = %(schema)s::regnamespace AND relname = %(name)s AND grantee <> relowner
+WHERE pg_class.oid = %(view)s::regclass AND grantee <> relowner
 GROUP BY pg_class.oid, grantee
+UNION ALL
+SELECT format('COMMENT ON %%s IS %%L', CASE objsubid
+        WHEN 0 THEN format('VIEW %%s', objoid::regclass)
+        ELSE format('COLUMN %%s.%%I', objoid::regclass, attname)
+    END, description)
+FROM pg_description
+LEFT JOIN pg_attribute ON attrelid = objoid AND attnum = objsubid
+WHERE classoid = 'pg_class'::regclass AND objoid = %(view)s::regclass
+    AND (objsubid = 0 OR attname = ANY(%(columns)s::text[]))
 """
 _SERVER = """
 SELECT current_setting('server_version_num')::integer, current_setting('transaction_read_only')
@@ -107,12 +118,14 @@ class Change:
         statement: The SQL that makes it as it should be.
         is_missing: Whether there is none.
         drops: Whether it has to be dropped first.
+        columns: The names of the columns of a view.
     """
 
     subject: str
     statement: str
     is_missing: bool = False
     drops: bool = False
+    columns: Sequence[str] = ()
 
     @property
     def kind(self) -> str:
@@ -166,10 +179,13 @@ def find_changes(session: Session) -> list[Change]:
         here = actual.get(subject)
         if here == needed or (here is None and subject.startswith(("view ", "event trigger "))):
             continue
-        drops = subject.startswith("event ") or (
-            subject in release and not _may_replace(release[subject], views[subject])
-        )
-        changes.append(Change(subject, needed, here is None, drops))
+        if view := release.get(subject):
+            drops = not _may_replace(view, views[subject])
+            names = [column.split()[0] for column in view.columns]
+            changes.append(Change(subject, needed, drops=drops, columns=names))
+        else:
+            drops = subject.startswith("event trigger ")
+            changes.append(Change(subject, needed, here is None, drops))
     return changes
 
 
@@ -177,12 +193,15 @@ def put_back(session: Session) -> list[str]:
     """Make what is otherwise as this release makes it; return what that was.
 
     Raises:
-        RefreshError: the user may not, or something of others depends on it.
+        RefreshError: the user may not, or something of others depends on it; nothing is put back.
     """
     changes = find_changes(session)
     for change in changes:
-        for statement in _statements(session, change):
-            session.execute(sql.SQL(cast(LiteralString, statement)))
+        try:
+            for statement in _statements(session, change):
+                session.execute(sql.SQL(cast(LiteralString, statement)))
+        except RefreshError as error:
+            raise type(error)(f"{change.difference.what}, and is not put back: {error}") from error
     return [change.subject for change in changes]
 
 
@@ -191,9 +210,9 @@ def _statements(session: Session, change: Change) -> Iterator[str]:
     name = f"{SCHEMA}.{change.name}"
     match change.kind:
         case "view" if change.drops:
-            params = {"schema": SCHEMA, "name": change.name}
-            rights = [grant for (grant,) in session.fetch_all(_RIGHTS, params)]
-            yield from (f"DROP VIEW {name}", change.statement, *rights)
+            params = {"view": name, "columns": list(change.columns)}
+            kept = [statement for (statement,) in session.fetch_all(_RIGHTS_AND_COMMENTS, params)]
+            yield from (f"DROP VIEW {name}", change.statement, *kept)
         case "event trigger" if change.drops:
             yield from (f"DROP EVENT TRIGGER {change.name}", change.statement)
         case "trigger":

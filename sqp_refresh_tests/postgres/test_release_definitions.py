@@ -139,7 +139,7 @@ def test_a_view_that_others_build_on_is_not_dropped_from_under_them(migrated_dat
         "DROP VIEW sqp.refresh_costs; CREATE VIEW sqp.refresh_costs AS SELECT 1 AS mine;"
         "CREATE VIEW public.theirs AS SELECT mine FROM sqp.refresh_costs",
     )
-    refused = pytest.raises(RefreshError, match="theirs")
+    refused = pytest.raises(RefreshError, match=r"costs is not .* other objects depend")
     with connect(migrated_database) as session, refused, session.transaction():
         put_back(session)
     assert rows(migrated_database, "SELECT mine FROM public.theirs") == [(1,)]
