@@ -17,6 +17,7 @@ from sqp_refresh.errors import Stopped
 from sqp_refresh.model.periods import Period
 from sqp_refresh.model.tables import SCHEMA, Table
 from sqp_refresh.postgres.session import Session
+from sqp_refresh.schema_name import in_schema
 
 FUNCTION_NAME = "refresh"
 STOP = "stop"
@@ -27,33 +28,33 @@ EVERY_TABLE = "*"
 
 LIFETIME_HOURS = 24
 
-_FIND_ACTIVE = """
+_FIND_ACTIVE = in_schema("""
 SELECT id, checkpoint_data FROM sqp.refresh_checkpoints
 WHERE function_name = %(function)s AND table_schema = %(schema)s AND table_name = %(table)s
     AND status = 'active' AND expires_at > now()
-"""
-_EXPIRE = """
+""")
+_EXPIRE = in_schema("""
 UPDATE sqp.refresh_checkpoints SET status = 'expired'
 WHERE function_name = %(function)s AND table_schema = %(schema)s AND table_name = ANY(%(tables)s)
     AND status = 'active'
 RETURNING table_name
-"""
-_REQUEST_STOP = """
+""")
+_REQUEST_STOP = in_schema("""
 INSERT INTO sqp.refresh_checkpoints
     (function_name, table_schema, table_name, status, created_at)
 SELECT %(stop)s, %(schema)s, unnest(%(tables)s::text[]), 'completed', clock_timestamp()
-"""
-_AT_WORK = """
+""")
+_AT_WORK = in_schema("""
 SELECT DISTINCT table_name FROM sqp.refresh_audit_log
 WHERE refresh_completed_at IS NULL AND table_schema = %(schema)s AND table_name = ANY(%(tables)s)
-"""
-_IS_TAKEN_OVER = """
+""")
+_IS_TAKEN_OVER = in_schema("""
 SELECT count(*) > 0 FROM sqp.refresh_checkpoints
 WHERE id = %(id)s AND status = 'active' AND checkpoint_data->>'run_id' <> %(run_id)s
-"""
+""")
 # What an operator asked for after the refresh began holds for it, and what was asked of all tables
 # for the whole run: it may be between two tables, or not have come to its first period.
-_NOT_STOPPED = sql.SQL("""
+_NOT_STOPPED = sql.SQL(in_schema("""
 NOT EXISTS (
     SELECT FROM sqp.refresh_checkpoints AS request
     WHERE request.function_name = %(stop)s AND request.table_schema = %(schema)s
@@ -64,8 +65,8 @@ NOT EXISTS (
                 AND (request.table_name = %(every_table)s OR run.table_name = %(table)s)
         )
 )
-""")
-_INSERT = sql.SQL("""
+"""))
+_INSERT = sql.SQL(in_schema("""
 INSERT INTO sqp.refresh_checkpoints
     (function_name, table_schema, table_name, checkpoint_data, last_processed_row, total_rows,
      expires_at)
@@ -73,15 +74,15 @@ SELECT %(function)s, %(schema)s, %(table)s, %(data)s, 0, %(total)s::bigint,
     now() + make_interval(hours => %(lifetime_hours)s)
 WHERE {not_stopped}
 RETURNING id
-""")
-_TAKE_OVER = sql.SQL("""
+"""))
+_TAKE_OVER = sql.SQL(in_schema("""
 UPDATE sqp.refresh_checkpoints
 SET checkpoint_data = %(data)s, total_rows = last_processed_row + %(total)s::bigint,
     expires_at = now() + make_interval(hours => %(lifetime_hours)s)
 WHERE id = %(id)s AND status = 'active' AND {not_stopped}
 RETURNING id
-""")
-_SAVE = """
+"""))
+_SAVE = in_schema("""
 UPDATE sqp.refresh_checkpoints
 SET checkpoint_data = jsonb_set(
         checkpoint_data, '{published}', checkpoint_data->'published' || %(period)s
@@ -89,12 +90,12 @@ SET checkpoint_data = jsonb_set(
     last_processed_row = last_processed_row + %(rows)s,
     expires_at = now() + make_interval(hours => %(lifetime_hours)s)
 WHERE id = %(id)s AND status = 'active' AND checkpoint_data->>'run_id' = %(run_id)s
-"""
-_COMPLETE = """
+""")
+_COMPLETE = in_schema("""
 UPDATE sqp.refresh_checkpoints
 SET status = 'completed', total_rows = last_processed_row
 WHERE id = %(id)s AND status = 'active' AND checkpoint_data->>'run_id' = %(run_id)s
-"""
+""")
 
 
 @dataclass(frozen=True, slots=True)
