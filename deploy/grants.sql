@@ -37,6 +37,10 @@ TO :"role";
 -- A certificate is written once.
 GRANT SELECT, INSERT ON sqp.refresh_proofs TO :"role";
 
+-- What a row was before a change is written once, deleted when it is old, and read to go back to it.
+GRANT SELECT, INSERT, DELETE ON sqp.refresh_history TO :"role";
+GRANT EXECUTE ON FUNCTION sqp.as_of(text, date, timestamptz) TO :"role";
+
 -- What operators tell it. It notes when a table was refreshed and is due; it registers none.
 GRANT SELECT, UPDATE ON sqp.refresh_config TO :"role";
 GRANT SELECT ON
@@ -51,7 +55,8 @@ GRANT SELECT ON
     sqp.refresh_costs,
     sqp.refresh_weeks,
     sqp.refresh_freshness,
-    sqp.refresh_quality
+    sqp.refresh_quality,
+    sqp.restatements
 TO :"role";
 
 COMMIT;

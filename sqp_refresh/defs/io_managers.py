@@ -96,6 +96,7 @@ class PostgresIOManager(dg.ConfigurableIOManager):
             root_run_id=root_of_run(tags),
             force=self.force,
             tick=tick_of_run(tags),
+            keeps_history=settings.REFRESH_KEEP_HISTORY_DAYS > 0,
             budget_ms=settings.REFRESH_TIMEOUT_WARNING_MS,
             launched_by=launcher_of_run(tags),
             rerun=int(tags.get(RERUN_TAG, 0)),

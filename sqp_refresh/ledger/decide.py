@@ -23,6 +23,7 @@ class ReloadReason(StrEnum):
     DOUBTED = "it did not equal the source"
     FORCED = "forced"
     PARENT = "a table that it is made from is copied"
+    ROLLED_BACK = "rolled back"
     UNCHANGED = "unchanged"
     RESUMED = "published by the run that was interrupted"
 
@@ -94,6 +95,7 @@ def decide(
     *,
     force: bool = False,
     resumed: Collection[str] = (),
+    rolls_back: bool = False,
 ) -> dict[Period, Decision]:
     """Decide what is to be done with each period.
 
@@ -103,6 +105,7 @@ def decide(
         versions: What each of the periods is made from now.
         force: Load them all the same.
         resumed: The periods that this very refresh loaded before it was interrupted.
+        rolls_back: Whether they are published as they were, whatever there is to be said of them.
 
     A week whose source has changed is loaded; one whose source has not, only where somebody has
     written to its rows, which takes a look at the table.
@@ -120,7 +123,10 @@ def decide(
     for period, version in versions.items():
         entry, target = entries.get(period), targets.get(period)
         reason = _reason(entry, target, is_same=period in same)
-        if reason is ReloadReason.UNCHANGED and str(period) in resumed:
+        if rolls_back:
+            is_done = str(period) in resumed
+            reason = ReloadReason.RESUMED if is_done else ReloadReason.ROLLED_BACK
+        elif reason is ReloadReason.UNCHANGED and str(period) in resumed:
             reason = ReloadReason.RESUMED
         elif reason is ReloadReason.UNCHANGED and force:
             reason = ReloadReason.FORCED

@@ -6,7 +6,7 @@ longer those that were loaded. What a derived table is made from is the ledger o
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
@@ -26,7 +26,7 @@ from sqp_refresh.postgres.session import Session
 _ENTRIES = """
 SELECT period_start, period_end, source_state, definition_hash, needs_reload, target_state,
     row_count, row_fingerprints IS NOT NULL AS has_row_hashes, failed_metrics, published_at,
-    stale_since IS NOT NULL AS is_known_stale
+    stale_since IS NOT NULL AS is_known_stale, history_since IS NOT NULL AS has_history
 FROM sqp.refresh_periods
 WHERE table_schema = %(schema)s AND table_name = %(table)s
     AND period_start BETWEEN %(first)s AND %(last)s
@@ -35,11 +35,12 @@ _RECORD = """
 INSERT INTO sqp.refresh_periods AS entry (
     table_schema, table_name, period_start, period_end, source_state, definition_hash,
     needs_reload, target_state, row_count, row_fingerprints, changed_by, published_by, published_at,
-    proof_sha256
+    proof_sha256, scope_column, totals, first_published_at, history_since
 )
 VALUES (%(schema)s, %(table)s, %(period_start)s, %(period_end)s, %(version)s, %(definition_hash)s,
     false, %(target)s, %(rows)s, %(row_hashes)s, %(audit_log_id)s, %(audit_log_id)s, now(),
-    %(proof)s)
+    %(proof)s, %(scope)s, %(totals)s, CASE WHEN %(rows)s > 0 AND %(is_new)s THEN now() END,
+    CASE WHEN %(rows)s > 0 THEN now() END)
 ON CONFLICT (table_schema, table_name, period_start) DO UPDATE
 SET period_end = excluded.period_end, source_state = excluded.source_state,
     definition_hash = excluded.definition_hash, needs_reload = false, stale_since = NULL,
@@ -51,7 +52,12 @@ SET period_end = excluded.period_end, source_state = excluded.source_state,
         ELSE excluded.row_fingerprints END,
     changed_by = CASE WHEN %(is_changed)s THEN excluded.changed_by ELSE entry.changed_by END,
     published_by = excluded.published_by, published_at = excluded.published_at,
-    proof_sha256 = coalesce(excluded.proof_sha256, entry.proof_sha256)
+    proof_sha256 = coalesce(excluded.proof_sha256, entry.proof_sha256),
+    scope_column = excluded.scope_column, totals = excluded.totals,
+    first_published_at = CASE WHEN entry.history_since IS NULL THEN excluded.first_published_at
+        ELSE entry.first_published_at END,
+    history_since = CASE WHEN entry.history_since IS NULL THEN excluded.history_since
+        WHEN %(is_changed)s AND NOT %(is_recorded)s THEN now() ELSE entry.history_since END
 """
 _NEWEST = """
 SELECT max(period_start) FROM sqp.refresh_periods
@@ -101,6 +107,8 @@ class LedgerEntry:
         failed_metrics: The metrics that failed when it was last judged by them.
         published_at: When it was loaded.
         is_known_stale: Whether the source was seen to hold something else since.
+        has_history: Whether it was ever published with rows, so that what becomes of them is
+            history.
     """
 
     version: Version | None
@@ -111,6 +119,24 @@ class LedgerEntry:
     failed_metrics: frozenset[str] = frozenset()
     published_at: datetime | None = field(default=None, compare=False)
     is_known_stale: bool = False
+    has_history: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a publish has done to the rows of a period.
+
+    Attributes:
+        is_changed: Whether it wrote or deleted any.
+        is_new: Whether there was none before.
+        is_recorded: Whether each of those that it changed is on record as it was before.
+        totals: What the table holds of the period now, by metric.
+    """
+
+    is_changed: bool
+    is_new: bool = False
+    is_recorded: bool = False
+    totals: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +196,7 @@ def _entry(table: Table, row: dict[str, Any]) -> LedgerEntry:
         failed_metrics=frozenset(row["failed_metrics"]),
         published_at=row["published_at"],
         is_known_stale=row["is_known_stale"],
+        has_history=row["has_history"],
     )
 
 
@@ -189,7 +216,7 @@ def record(
     *,
     target: TargetVersion,
     audit_log_id: int,
-    is_changed: bool,
+    change: Change,
     row_hashes: bytes | None = None,
     baseline: Baseline | None = None,
     judged: Iterable[str] = (),
@@ -204,7 +231,7 @@ def record(
         version: What it was made from; None has it made again by the next refresh.
         target: What the table holds of it now.
         audit_log_id: The run that loaded it.
-        is_changed: Whether that changed a row.
+        change: What that did to its rows.
         row_hashes: A hash of each of its rows; None where they would not tell the rows apart.
         baseline: What the ledger has of it so far; None where that was not looked up.
         judged: Names of the metrics that the transaction compares with the source; what a period
@@ -221,7 +248,11 @@ def record(
         "row_hashes": None if keeps_hashes else row_hashes,
         "keeps_hashes": keeps_hashes,
         "audit_log_id": audit_log_id,
-        "is_changed": is_changed,
+        "is_changed": change.is_changed,
+        "is_new": change.is_new,
+        "is_recorded": change.is_recorded,
+        "scope": table.scope,
+        "totals": Jsonb(dict(change.totals)),
         "judged": list(judged),
         "proof": proof_sha256,
     }

@@ -22,7 +22,8 @@ from sqp_refresh.errors import (
     one_line,
 )
 from sqp_refresh.ledger import ledger
-from sqp_refresh.ledger.decide import Decision
+from sqp_refresh.ledger.decide import Decision, ReloadReason
+from sqp_refresh.ledger.ledger import Change
 from sqp_refresh.ledger.parent_versions import see_parents
 from sqp_refresh.load import strategy as loading
 from sqp_refresh.load.result import LoadResult, NeedsMerge
@@ -170,8 +171,11 @@ def _read_each(state: RefreshState, periods: Sequence[Period]) -> Generator[Prep
 
 def _prepared(state: RefreshState, period_rows: PeriodRows) -> PreparedPeriod:
     """Choose how a period is loaded, and have its rows made ready while they are read."""
-    plan, target = state.plan, TargetPeriod(state.table, period_rows.period)
-    decision = plan.decisions[target.period]
+    plan, decision = state.plan, state.plan.decisions[period_rows.period]
+    entry, keeps_history = decision.entry, state.request.keeps_history
+    # What a first publish inserts was never otherwise, so that there is nothing to put on record.
+    recorded_by = state.audit_log_id if keeps_history and entry and entry.has_history else None
+    target = TargetPeriod(state.table, period_rows.period, recorded_by)
     good = validated(state.table, period_rows, _most_invalid(plan.max_rejected_ratio, decision))
     assert not isinstance(good.rows, SourceBatches), "they are validated"
     if target.period in state.reloaded:
@@ -249,7 +253,12 @@ def _load(session: Session, state: RefreshState, period: PreparedPeriod) -> Peri
             None if kept else made_from,
             target=loaded.totals.target,
             audit_log_id=state.audit_log_id,
-            is_changed=counts.changed > 0,
+            change=Change(
+                is_changed=counts.changed > 0,
+                is_new=counts.found == 0,
+                is_recorded=period.target.is_recorded,
+                totals=loaded.totals.totals,
+            ),
             row_hashes=loaded.row_hashes,
             baseline=baseline,
             judged=[*loaded.totals.totals, *(_JUDGED_WITH_PROOF if proof else ())],
@@ -331,7 +340,8 @@ def _quarantine(
 def _made_from(session: Session, period: PreparedPeriod) -> Version:
     """Return what a period was made from, as the transaction that made it saw it."""
     version, added = period.decision.version, period.decision.added_weeks
-    if not isinstance(version, ParentVersions):
+    is_rollback = period.decision.reason is ReloadReason.ROLLED_BACK
+    if is_rollback or not isinstance(version, ParentVersions):
         return version
     if period.strategy is not Strategy.INCREMENTAL:
         added = []

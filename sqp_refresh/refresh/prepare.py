@@ -110,7 +110,7 @@ def _read_start(session: Session, source: Source, request: RefreshRequest) -> _S
     params = refresh_config.require_enabled(session, table).sync_params
     source.batch_size = params.batch_size
     interrupted = checkpoints.find_active(session, table)
-    if interrupted and request.force and not interrupted.forced:
+    if interrupted and not _goes_on(interrupted, request):
         interrupted = None
     return _Start(
         params,
@@ -119,6 +119,14 @@ def _read_start(session: Session, source: Source, request: RefreshRequest) -> _S
         periods_to_repair(session, table),
         audit_log.find_look_at_source(session, table) if table.source else {},
     )
+
+
+def _goes_on(interrupted: Checkpoint, request: RefreshRequest) -> bool:
+    """Return whether a refresh goes on from where another was interrupted."""
+    # A rollback publishes something else than whatever came before it; it may be tried again.
+    if request.rollback_to and interrupted.run_id != request.run_id:
+        return False
+    return interrupted.forced or not request.force
 
 
 def _plan(
@@ -131,7 +139,14 @@ def _plan(
     """Compare the source with the ledger, and open or take over the checkpoint."""
     table, interrupted = source.table, start.interrupted
     resumed = interrupted.published if interrupted else []
-    decisions = decide(session, table, versions, force=request.force, resumed=resumed)
+    decisions = decide(
+        session,
+        table,
+        versions,
+        force=request.force,
+        resumed=resumed,
+        rolls_back=request.rollback_to is not None,
+    )
     _record_staleness(session, table, decisions)
     to_load = {period: decision for period, decision in decisions.items() if decision.reason.loads}
     checkpoint = checkpoints.begin(

@@ -92,12 +92,14 @@ def _finish(session: Session, state: RefreshState) -> RefreshResult:
         data_quality.record(session, state.audit_log_id, metrics)
         return result
     newest = ledger.newest_period(session, state.table)
-    refresh_config.mark_refreshed(
-        session,
-        state.table,
-        tick=state.request.tick,
-        is_newest=newest is None or any(period.start >= newest for period in state.plan.decisions),
-    )
+    if not state.request.rollback_to:
+        refresh_config.mark_refreshed(
+            session,
+            state.table,
+            tick=state.request.tick,
+            is_newest=newest is None
+            or any(period.start >= newest for period in state.plan.decisions),
+        )
     close_audit_row(session, state, result, result.outcome)
     return result
 

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 
 import pyarrow as pa
 import pytest
@@ -59,10 +60,10 @@ def queries_of(table: Table, source: BigQueryTable) -> Iterator[str]:
     read = ReadRows(sql.Identifier("staging"), tuple(column.name for column in table.columns))
     read = merge_sql.ranked(table, read)
     for compose in (
-        merge_sql.insert_statement,
-        merge_sql.merge_statement,
+        partial(merge_sql.insert_statement, is_recorded=True),
+        partial(merge_sql.merge_statement, is_recorded=True),
         merge_sql.differing_statement,
-        merge_sql.upsert_statement,
+        partial(merge_sql.upsert_statement, is_recorded=True),
     ):
         yield compose(table, read).as_string(None)
 
