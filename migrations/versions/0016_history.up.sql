@@ -129,7 +129,7 @@ BEGIN
     ) AS key_columns;
     IF same_key IS NULL THEN
         RETURN QUERY EXECUTE format(
-            'SELECT to_jsonb(target) FROM sqp.%I AS target WHERE %s', table_name, in_period
+            'SELECT to_jsonb(target.*) FROM sqp.%I AS target WHERE %s', table_name, in_period
         );
         RETURN;
     END IF;
@@ -158,8 +158,8 @@ BEGIN
             FROM undone
             CROSS JOIN LATERAL jsonb_populate_record(NULL::sqp.%1$I, __sqp_key) AS key_columns
         )
-        SELECT CASE WHEN former.__sqp_before IS NULL THEN to_jsonb(target)
-            ELSE to_jsonb(jsonb_populate_record(target, former.__sqp_before)) END
+        SELECT CASE WHEN former.__sqp_before IS NULL THEN to_jsonb(target.*)
+            ELSE to_jsonb(jsonb_populate_record(target.*, former.__sqp_before)) END
         FROM sqp.%1$I AS target LEFT JOIN former ON %2$s
         WHERE %3$s AND (
             former.__sqp_before IS NULL OR NOT (former.__sqp_is_deleted OR former.__sqp_is_new)

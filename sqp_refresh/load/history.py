@@ -69,7 +69,7 @@ def fragments(
     parts = (
         _STAMPED if table.is_stamped else _UNSTAMPED,
         compared,
-        _returned(table, "delete", sql.SQL("to_jsonb(target)")),
+        _returned(table, "delete", sql.SQL("to_jsonb(target.*)")),
         _returned(table, "update", sql.SQL("compared.__sqp_before")),
         _returned(table, "insert", sql.SQL("NULL::jsonb")),
     )

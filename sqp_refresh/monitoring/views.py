@@ -24,6 +24,7 @@ VIEWS = (
     "refresh_weeks",
     "refresh_freshness",
     "refresh_quality",
+    "restatements",
 )
 
 _FRESHNESS = """

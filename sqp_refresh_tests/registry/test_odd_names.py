@@ -26,6 +26,7 @@ from sqp_refresh.refresh.run import refresh
 from sqp_refresh.refresh.sources import source_for
 from sqp_refresh.registry.catalog import read_catalog
 from sqp_refresh_tests.helpers.database import execute, rows
+from sqp_refresh_tests.helpers.history import clock
 from sqp_refresh_tests.helpers.weeks import FIRST, LAST
 
 # Names that are no words of a query of a registered table, or were once.
@@ -125,6 +126,7 @@ def test_a_column_may_be_called_as_any_word_of_a_query(environment, emulator, da
     first = refreshed(environment, "requested")
     deliver(emulator, dataset, spent(words, a="2", b="1", y="1", z="1"))
     delta = refreshed(environment, "requested")
+    before = clock(url)
     deliver(emulator, dataset, spent(words, a="2", b="1", c="3", z="9"))
     merged = refreshed(environment, "requested")
 
@@ -140,6 +142,13 @@ def test_a_column_may_be_called_as_any_word_of_a_query(environment, emulator, da
     last = words_of("Verdict").pop()
     held = rows(url, f'SELECT code, "{last}", kept FROM sqp.requested ORDER BY 1')
     assert held == [("a", "2", "2"), ("b", "1", "1"), ("c", "3", "3"), ("z", "9", "9")]
+    was = rows(
+        url,
+        f"SELECT line->>'code', line->>'{last}' FROM sqp.refresh_periods AS period CROSS JOIN LATERAL"
+        f" sqp.as_of(table_name, period_start, '{before}') AS line WHERE table_name = 'requested'"
+        " ORDER BY 1",
+    )
+    assert was == [("a", "2"), ("b", "1"), ("y", "1"), ("z", "1")]
 
 
 @pytest.mark.parametrize(

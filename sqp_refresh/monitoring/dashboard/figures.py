@@ -11,6 +11,7 @@ from enum import IntEnum
 
 from sqp_refresh.model.periods import DAYS_IN_WEEK
 from sqp_refresh.monitoring.lateness import is_overdue
+from sqp_refresh.monitoring.restatements import RestatedPeriod, read_restatements
 from sqp_refresh.monitoring.views import (
     MetricResult,
     Night,
@@ -114,12 +115,14 @@ class Figures:
         days: The days it covers, in order; the last one is today.
         tables: As the registry orders them, the highest priority first.
         problem: What keeps every table from being refreshed; None where nothing is known to.
+        restated: The weeks that were restated in these days, the newest week first.
     """
 
     at: datetime
     days: Sequence[date]
     tables: Sequence[TableState]
     problem: str | None = None
+    restated: Sequence[RestatedPeriod] = ()
 
     @property
     def worst_first(self) -> list[TableState]:
@@ -209,4 +212,7 @@ def read_figures(
         # A table that was never enabled is of no interest.
         if table.is_enabled or table.last_started_at is not None
     ]
-    return Figures(at, covered, tables, problem)
+    restated = read_restatements(session, since=covered[0])
+    weeks = [period for period in restated if period.is_week]
+    weeks.sort(key=lambda week: week.period, reverse=True)
+    return Figures(at, covered, tables, problem, weeks)

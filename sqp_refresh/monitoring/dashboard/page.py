@@ -22,6 +22,9 @@ from sqp_refresh.monitoring.dashboard.figures import Figures, Health, TableState
 LISTED_NIGHTS = 14
 """Nights of each table that are listed in figures, beside the charts."""
 
+LISTED_WEEKS = 24
+"""Restated weeks that are listed, of all tables together."""
+
 TONES = {
     Health.FAILED: "bad",
     Health.OVERDUE: "bad",
@@ -52,6 +55,7 @@ def render_page(figures: Figures, stale_after: timedelta) -> str:
         "overview": charts.draw_overview(),
         "tones": TONES,
         "listed": LISTED_NIGHTS,
+        "listed_weeks": LISTED_WEEKS,
         "stale_after_s": stale_after.total_seconds(),
         "version": __version__,
         "css": style,
