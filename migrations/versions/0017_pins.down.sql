@@ -1,0 +1,3 @@
+ALTER TABLE sqp.refresh_periods DROP COLUMN held_state;
+ALTER TABLE sqp.refresh_periods DROP COLUMN held_nights;
+DROP TABLE sqp.refresh_pins;
