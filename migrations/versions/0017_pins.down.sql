@@ -1,3 +1,5 @@
-ALTER TABLE sqp.refresh_periods DROP COLUMN held_state;
-ALTER TABLE sqp.refresh_periods DROP COLUMN held_nights;
+ALTER TABLE sqp.refresh_periods
+    DROP COLUMN held_state,
+    DROP COLUMN held_nights,
+    DROP COLUMN accepts_any_change;
 DROP TABLE sqp.refresh_pins;

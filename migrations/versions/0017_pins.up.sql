@@ -13,6 +13,7 @@ CREATE TABLE sqp.refresh_pins (
 
 ALTER TABLE sqp.refresh_periods ADD COLUMN held_state text;
 ALTER TABLE sqp.refresh_periods ADD COLUMN held_nights date[] NOT NULL DEFAULT '{}';
+ALTER TABLE sqp.refresh_periods ADD COLUMN accepts_any_change boolean NOT NULL DEFAULT false;
 
 COMMENT ON TABLE sqp.refresh_pins IS
     'One period that no refresh copies, whatever its source says, until it is unpinned';
@@ -24,6 +25,8 @@ COMMENT ON COLUMN sqp.refresh_periods.held_state IS
     'Hash of the state of the source that is held back; null where none is';
 COMMENT ON COLUMN sqp.refresh_periods.held_nights IS
     'The days, in UTC, on which a refresh held this state of the source back';
+COMMENT ON COLUMN sqp.refresh_periods.accepts_any_change IS
+    'Whether the next refresh may change any share of its rows, because it was unpinned';
 
 DO $$
 DECLARE

@@ -7,7 +7,7 @@ everything else asks what was decided.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 from psycopg.rows import class_row
@@ -23,7 +23,7 @@ FROM unnest(%(first_days)s::date[]) AS first_day
 ON CONFLICT (table_schema, table_name, period_start) DO UPDATE
 SET reason = excluded.reason, pinned_by = excluded.pinned_by, pinned_at = now()
 """
-# What the table holds may be what the source said at any time, so that the ledger tells nothing.
+# Whoever unpins a period wants what its source says, however much of it that is.
 _UNPIN = """
 WITH pin AS (
     DELETE FROM sqp.refresh_pins
@@ -31,7 +31,7 @@ WITH pin AS (
         AND (%(first_days)s::date[] IS NULL OR period_start = ANY(%(first_days)s::date[]))
     RETURNING table_schema, table_name, period_start
 ), entry AS (
-    UPDATE sqp.refresh_periods AS entry SET needs_reload = true
+    UPDATE sqp.refresh_periods AS entry SET needs_reload = true, accepts_any_change = true
     FROM pin
     WHERE entry.table_schema = pin.table_schema AND entry.table_name = pin.table_name
         AND entry.period_start = pin.period_start
@@ -43,6 +43,13 @@ SELECT table_name AS table, period_start, reason, pinned_by, pinned_at FROM sqp.
 WHERE table_schema = %(schema)s AND table_name = coalesce(%(table)s, table_name)
 ORDER BY table_name, period_start
 """
+IS_UNPINNED = """
+NOT EXISTS (
+    SELECT FROM sqp.refresh_pins AS pin WHERE pin.table_schema = entry.table_schema
+        AND pin.table_name = entry.table_name AND pin.period_start = entry.period_start
+)
+"""
+"""The condition that a period of the ledger, `sqp.refresh_periods AS entry`, is not pinned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +95,22 @@ def pin(
     days = [period.start for period in periods]
     params = {"first_days": days, "reason": reason, "pinned_by": pinned_by}
     session.execute(_PIN, _name(table) | params)
+
+
+def pin_as_of(
+    session: Session, table: Table, periods: Iterable[Period], instant: datetime, *, run_id: str
+) -> None:
+    """Pin periods that hold what their source said at an earlier instant.
+
+    Args:
+        session: A session in a transaction.
+        table: The table.
+        periods: The periods.
+        instant: When the source was read as of.
+        run_id: The run that does it.
+    """
+    reason = f"as the source stood at {instant.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    pin(session, table, periods, reason=reason, pinned_by=f"run {run_id}")
 
 
 def unpin(session: Session, table: Table, periods: Iterable[Period] | None = None) -> list[date]:

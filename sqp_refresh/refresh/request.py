@@ -23,6 +23,7 @@ class RefreshRequest:
         run_id: The run that it belongs to.
         root_run_id: The run that that one is a re-run of, however often; None where it is none.
         force: Load also what has not changed.
+        accept: Hold no week back, however much of it has changed.
         tick: The tick of the schedule that asks for it; None where somebody else does.
         budget_ms: Milliseconds after which it is marked as a warning, and goes on.
         launched_by: What launched the run.
@@ -32,6 +33,7 @@ class RefreshRequest:
     run_id: str
     root_run_id: str | None = None
     force: bool = False
+    accept: bool = False
     tick: datetime | None = None
     budget_ms: int | None = None
     launched_by: Trigger = Trigger.PERSON
