@@ -27,7 +27,8 @@ HELD = f"SELECT held_state, held_nights FROM sqp.refresh_periods WHERE period_st
 THERE = f"SELECT count(*) FROM sqp.search_query_performance WHERE start_date = '{MIDDLE}'"
 ALERTS = "SELECT payload->>'error_message' FROM sqp.webhook_deliveries"
 A_NIGHT_AGO = """
-UPDATE sqp.refresh_periods SET held_nights = array(SELECT night - 1 FROM unnest(held_nights) AS night)
+UPDATE sqp.refresh_periods
+SET held_nights = array(SELECT night - 1 FROM unnest(held_nights) AS night)
 """
 ALL_ROWS = "UPDATE sqp.search_query_performance SET search_query_volume = 1"
 

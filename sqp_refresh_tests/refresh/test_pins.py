@@ -27,10 +27,9 @@ from sqp_refresh_tests.helpers.weeks import FIRST, LAST, MIDDLE, WEEKS
 
 TABLE = SEARCH_QUERY_PERFORMANCE
 WEEK = Period.week_of(MIDDLE)
-PIN = (
-    "INSERT INTO sqp.refresh_pins (table_name, period_start, reason) VALUES ('{}', '{}', 'a bad'"
-    " export')"
-)
+PIN = """
+INSERT INTO sqp.refresh_pins (table_name, period_start, reason) VALUES ('{}', '{}', 'a bad export')
+"""
 VOLUMES = (
     "SELECT DISTINCT search_query_volume FROM sqp.search_query_performance WHERE start_date = '{}'"
 )
@@ -70,15 +69,20 @@ def never_loaded(url: str) -> RefreshResult:
     return deliver(url, [*week(900, FIRST), *week(900)])
 
 
+def marked(url: str, as_what: str) -> RefreshResult:
+    execute(url, f"{MARK.format(as_what)} AND period_start = '{MIDDLE}'")
+    return deliver(url, week(900))
+
+
 @pytest.mark.parametrize(
     "load",
     [
         lambda url: deliver(url, week(900)),
         forced,
         never_loaded,
-        lambda url: execute(url, MARK.format("needs_reload = true")) or deliver(url, week(900)),
-        lambda url: execute(url, MARK.format("source_state = NULL")) or deliver(url, week(900)),
-        lambda url: execute(url, MARK.format("definition_hash = 'x'")) or deliver(url, week(900)),
+        lambda url: marked(url, "needs_reload = true"),
+        lambda url: marked(url, "source_state = NULL"),
+        lambda url: marked(url, "definition_hash = 'x'"),
     ],
     ids=["source changed", "forced", "never loaded", "doubted", "was empty", "another release"],
 )
