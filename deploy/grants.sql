@@ -30,6 +30,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON
     sqp.refresh_data_quality,
     sqp.refresh_indexes,
     sqp.refresh_periods,
+    sqp.refresh_pins,
     sqp.refresh_quarantine,
     sqp.webhook_deliveries
 TO :"role";

@@ -40,6 +40,7 @@ for command in (
     operations.disable,
     operations.enable,
     operations.stop,
+    operations.unpin,
     operations.register,
     operations.maintain,
     health.status,

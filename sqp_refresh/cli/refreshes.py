@@ -6,11 +6,13 @@ from typing import Annotated
 import typer
 
 from sqp_refresh.cli.common import (
+    Accept,
     EnabledTables,
     FirstDay,
     Force,
     Json,
     LastDay,
+    SourceAsOf,
     console,
     enabled_tables,
     load_settings_and_catalog,
@@ -18,6 +20,7 @@ from sqp_refresh.cli.common import (
     run_refresh,
     weeks_to_refresh,
 )
+from sqp_refresh.extract.source import WantedInstant
 from sqp_refresh.postgres.session import read_clock
 from sqp_refresh.registry.catalog import read_catalog
 
@@ -27,12 +30,18 @@ def refresh(
     first: FirstDay = None,
     last: LastDay = None,
     force: Force = False,
+    accept: Accept = False,
+    source_as_of: SourceAsOf = None,
     json: Json = False,
 ) -> None:
     """Refresh tables now, through the job that the schedule runs; the look-back by default."""
+    wanted = WantedInstant.parse(source_as_of) if source_as_of is not None else None
     settings, catalog = load_settings_and_catalog()
     weeks = weeks_to_refresh(settings, catalog, table, first, last, force=force)
-    if not run_refresh(settings, catalog, weeks, table or [], force, json):
+    tables = table or []
+    if not run_refresh(
+        settings, catalog, weeks, tables, force, json, accept=accept, source_as_of=wanted
+    ):
         raise typer.Exit(1)
 
 

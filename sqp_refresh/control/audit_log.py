@@ -175,7 +175,12 @@ def warn(session: Session, audit_log_id: int, message: str) -> None:
 
 
 def close(
-    session: Session, audit_log_id: int, columns: Mapping[str, Any], metadata: dict[str, Any]
+    session: Session,
+    audit_log_id: int,
+    columns: Mapping[str, Any],
+    metadata: dict[str, Any],
+    *,
+    is_news: bool = True,
 ) -> bool:
     """Close the row, and alert receivers of how the refresh ended; return whether there was one.
 
@@ -184,6 +189,7 @@ def close(
         audit_log_id: The row.
         columns: Values of its columns, by name.
         metadata: Keys that are added to its sync_metadata.
+        is_news: Whether receivers do not know yet what a warning says.
     """
     assignments = sql.SQL(", ").join(
         sql.SQL("{} = {}").format(sql.Identifier(column), sql.Placeholder(column))
@@ -193,7 +199,7 @@ def close(
     params = {**columns, "id": audit_log_id, "metadata": Jsonb(metadata)}
     closed = session.fetch_all(statement, params, row_factory=class_row(AuditRow))
     for row in closed:
-        rules.alert_closed(session, row)
+        rules.alert_closed(session, row, is_news=is_news)
     return bool(closed)
 
 

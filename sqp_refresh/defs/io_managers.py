@@ -87,6 +87,9 @@ class PostgresIOManager(dg.ConfigurableIOManager):
     """Refreshes an asset's table from its source, and reports the exact counts."""
 
     force: bool = Field(default=False, description="copy also the weeks that have not changed")
+    accept: bool = Field(
+        default=False, description="hold no week back, however much of it has changed"
+    )
 
     def handle_output(self, context: dg.OutputContext, obj: Source) -> None:
         """Refresh the table from what the asset returned."""
@@ -95,6 +98,7 @@ class PostgresIOManager(dg.ConfigurableIOManager):
             context.run_id,
             root_run_id=root_of_run(tags),
             force=self.force,
+            accept=self.accept,
             tick=tick_of_run(tags),
             keeps_history=settings.REFRESH_KEEP_HISTORY_DAYS > 0,
             budget_ms=settings.REFRESH_TIMEOUT_WARNING_MS,
@@ -122,6 +126,7 @@ def _metadata(result: RefreshResult) -> dict[str, Any]:
         "dagster/table_name": f"{SCHEMA}.{result.table.name}",
         "sqp/weeks": len(result.periods),
         "sqp/weeks_skipped": len(result.skipped),
+        "sqp/weeks_held_back": len(result.held),
         "sqp/rows_read": counts.read,
         "sqp/rows_inserted": counts.inserted,
         "sqp/rows_updated": counts.updated,

@@ -26,7 +26,8 @@ from sqp_refresh.postgres.session import Session
 _ENTRIES = """
 SELECT period_start, period_end, source_state, definition_hash, needs_reload, target_state,
     row_count, row_fingerprints IS NOT NULL AS has_row_hashes, failed_metrics, published_at,
-    stale_since IS NOT NULL AS is_known_stale, history_since IS NOT NULL AS has_history
+    stale_since IS NOT NULL AS is_known_stale, history_since IS NOT NULL AS has_history,
+    held_state, held_nights, accepts_any_change
 FROM sqp.refresh_periods
 WHERE table_schema = %(schema)s AND table_name = %(table)s
     AND period_start BETWEEN %(first)s AND %(last)s
@@ -44,6 +45,7 @@ VALUES (%(schema)s, %(table)s, %(period_start)s, %(period_end)s, %(version)s, %(
 ON CONFLICT (table_schema, table_name, period_start) DO UPDATE
 SET period_end = excluded.period_end, source_state = excluded.source_state,
     definition_hash = excluded.definition_hash, needs_reload = false, stale_since = NULL,
+    held_state = NULL, held_nights = '{}', accepts_any_change = false,
     failed_metrics = CASE WHEN excluded.source_state IS NULL THEN entry.failed_metrics
         ELSE array(SELECT unnest(entry.failed_metrics) EXCEPT SELECT unnest(%(judged)s::text[]))
         END,
@@ -93,6 +95,26 @@ WHERE table_schema = %(schema)s AND table_name = %(table)s AND (period_start, pe
 )
 """
 
+_RECORD_TARGET = """
+UPDATE sqp.refresh_periods
+SET target_state = %(target)s, row_count = %(rows)s, row_fingerprints = NULL
+WHERE table_schema = %(schema)s AND table_name = %(table)s
+    AND period_start = %(period_start)s AND period_end = %(period_end)s
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldState:
+    """A state of the source that was not published, because too much of the period differs.
+
+    Attributes:
+        state: A hash of it.
+        nights: The days, in UTC, on which it was held back.
+    """
+
+    state: str
+    nights: frozenset[date]
+
 
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:
@@ -109,6 +131,8 @@ class LedgerEntry:
         is_known_stale: Whether the source was seen to hold something else since.
         has_history: Whether it was ever published with rows, so that what becomes of them is
             history.
+        held: Which state of the source is held back, and since when.
+        accepts_any_change: Whether it was unpinned, so that no change of it is held back.
     """
 
     version: Version | None
@@ -120,6 +144,8 @@ class LedgerEntry:
     published_at: datetime | None = field(default=None, compare=False)
     is_known_stale: bool = False
     has_history: bool = False
+    held: HeldState | None = field(default=None, compare=False)
+    accepts_any_change: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +212,7 @@ def read_entries(
 
 
 def _entry(table: Table, row: dict[str, Any]) -> LedgerEntry:
-    version = row["source_state"]
+    version, held = row["source_state"], row["held_state"]
     return LedgerEntry(
         version=None if version is None else version_from_json(table, version),
         definition_hash=row["definition_hash"],
@@ -197,6 +223,8 @@ def _entry(table: Table, row: dict[str, Any]) -> LedgerEntry:
         published_at=row["published_at"],
         is_known_stale=row["is_known_stale"],
         has_history=row["has_history"],
+        held=None if held is None else HeldState(held, frozenset(row["held_nights"])),
+        accepts_any_change=row["accepts_any_change"],
     )
 
 
@@ -257,6 +285,15 @@ def record(
         "proof": proof_sha256,
     }
     session.execute(_RECORD, _name(table) | period_params(period) | params)
+
+
+def record_target(session: Session, table: Table, period: Period, target: TargetVersion) -> None:
+    """Take what a table holds of a pinned period for what was loaded, whoever wrote it.
+
+    The periods that are derived from it are then made from these rows, as from any others.
+    """
+    params = {"target": target.to_text(), "rows": target.rows}
+    session.execute(_RECORD_TARGET, _name(table) | period_params(period) | params)
 
 
 def published_periods(session: Session, table: Table) -> list[Period]:

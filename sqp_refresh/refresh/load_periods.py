@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from sqp_refresh.alerts import rules
 from sqp_refresh.checks.certificates.certify import MATCHING_COLUMNS, DifferingColumns, certify
 from sqp_refresh.checks.integrity import UNMATCHED_ASIN_WEEKS
 from sqp_refresh.checks.reconcile import AlteredRows, Difference, find_differences
@@ -21,12 +22,13 @@ from sqp_refresh.errors import (
     WriteConflict,
     one_line,
 )
-from sqp_refresh.ledger import ledger
+from sqp_refresh.ledger import guard, ledger, pins
 from sqp_refresh.ledger.decide import Decision, ReloadReason
+from sqp_refresh.ledger.guard import HeldBack
 from sqp_refresh.ledger.ledger import Change
 from sqp_refresh.ledger.parent_versions import see_parents
 from sqp_refresh.load import strategy as loading
-from sqp_refresh.load.result import LoadResult, NeedsMerge
+from sqp_refresh.load.result import Counts, LoadResult, NeedsMerge
 from sqp_refresh.load.strategy import Strategy
 from sqp_refresh.load.target import TargetPeriod
 from sqp_refresh.model.periods import Period
@@ -36,7 +38,7 @@ from sqp_refresh.model.versions import ParentVersions, SourceVersion, Version
 from sqp_refresh.postgres.session import Session
 from sqp_refresh.refresh.audit_row import restore_audit_row
 from sqp_refresh.refresh.prefetch import prefetch
-from sqp_refresh.refresh.result import PeriodResult, RefreshState
+from sqp_refresh.refresh.result import PeriodResult, RefreshState, held_back_warning
 from sqp_refresh.refresh.withdrawn import note_withdrawn
 from sqp_refresh.validate.row_validator import (
     InvalidRow,
@@ -100,7 +102,7 @@ def load_periods(session: Session, state: RefreshState) -> None:
     """Load what the plan says; what a strategy could not tell is read again, and merged.
 
     A week with too many bad rows is left as it was, and the others are loaded. So is a period of
-    which a value can be neither read, computed nor stored.
+    which a value can be neither read, computed nor stored, and a week that is held back.
 
     Raises:
         Transient: somebody else wrote to the same rows of a period whenever it was merged.
@@ -207,6 +209,8 @@ def _load_or_reject(
         with session.transaction():
             _quarantine(session, state, period, period.validator.invalid_rows[:SAMPLE])
         return None
+    except HeldBack as held:
+        return _hold_back(session, state, period, held)
     except (NeedsMerge, WriteConflict, DataError) as error:
         # A merge does without all that might be wrong in the ledger or in the table's own rows.
         if period.strategy is Strategy.MERGE and _is_lasting(error):
@@ -219,6 +223,54 @@ def _load_or_reject(
     name = f"{SCHEMA}.{state.table.name}"
     logger.info("%s %s: %s %s", name, week, period.strategy, result.counts)
     return None
+
+
+def _hold_back(
+    session: Session, state: RefreshState, period: PreparedPeriod, held: HeldBack
+) -> HeldBack | None:
+    """Leave a week as it was, and say so once; return why it has to be read again, if it has to."""
+    week, entry = period.target.period, period.decision.entry
+    assert entry, "a week that was never published is not held back"
+    with session.transaction():
+        if not held.change.is_of_source and guard.is_edited(session, state.table, week, entry):
+            # What somebody else has written is mended; only the source's own change is weighed.
+            state.edited.add(week)
+            return held
+        guard.hold(session, state.table, week, held.held)
+        state.held[week] = held
+        if held.is_new:
+            restore_audit_row(session, state)
+            rules.alert_held_back(
+                session,
+                state.table,
+                held_back_warning(state.table, week, held),
+                cause=f"{week} {held.held.state}",
+                audit_log_id=state.audit_log_id,
+                run_id=state.request.run_id,
+            )
+    return None
+
+
+def _require_plausible(
+    session: Session, state: RefreshState, period: PreparedPeriod, counts: Counts
+) -> None:
+    """Require that the source has changed no more of a week than may be published as it comes.
+
+    Raises:
+        HeldBack: it has.
+    """
+    decision, week = period.decision, period.target.period
+    # What came empty deletes nothing, and whoever names an instant wants what was there then.
+    if state.request.accept or state.source_as_of or counts.retained:
+        return
+    rows = counts.updated + counts.unchanged + counts.deleted
+    changes = guard.changes_of_source(
+        state.table,
+        decision,
+        guard.Change(rows, counts.deleted, counts.updated),
+        is_edited=week in state.edited,
+    )
+    guard.require_plausible(session, decision, changes, state.plan.max_delete_ratio)
 
 
 def _is_lasting(error: Exception) -> bool:
@@ -241,6 +293,7 @@ def _load(session: Session, state: RefreshState, period: PreparedPeriod) -> Peri
         loaded = loading.load(session, period.strategy, period.target, period.rows, baseline)
         if period.validator:
             loaded = _settle_invalid(session, state, period, loaded)
+        _require_plausible(session, state, period, loaded.counts)
         counts, made_from = loaded.counts, _made_from(session, period)
         # Of rows that are kept although the source has none, it says nothing.
         kept = counts.retained > 0
@@ -264,6 +317,8 @@ def _load(session: Session, state: RefreshState, period: PreparedPeriod) -> Peri
             judged=[*loaded.totals.totals, *(_JUDGED_WITH_PROOF if proof else ())],
             proof_sha256=_add_proof(session, state, period, made_from, proof),
         )
+        if not kept:
+            _pin(session, state, period.target.period)
         differences = _reconcile(session, state, period, made_from, loaded, proof)
         checkpoints.save(session, state.plan.checkpoint, period.target.period, rows=counts.read)
         _watch_budget(session, state)
@@ -275,6 +330,16 @@ def _load(session: Session, state: RefreshState, period: PreparedPeriod) -> Peri
         version=made_from,
         deleted=loaded.deleted,
     )
+
+
+def _pin(session: Session, state: RefreshState, period: Period) -> None:
+    """Pin what is published as it was at an instant: the next refresh would bring what is now."""
+    run_id = state.request.run_id
+    if state.source_as_of:
+        pins.pin_as_of(session, state.table, [period], state.source_as_of, run_id=run_id)
+    if state.request.rollback_to:
+        reason = f"rolled back to {state.request.rollback_to:%Y-%m-%d %H:%M:%S} UTC"
+        pins.pin(session, state.table, [period], reason=reason, pinned_by=f"run {run_id}")
 
 
 def _add_proof(

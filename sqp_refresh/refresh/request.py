@@ -25,6 +25,7 @@ class RefreshRequest:
         force: Load also what has not changed.
         rollback_to: The instant as of which periods are published again, pinned or not; None where
             it is no rollback.
+        accept: Hold no week back, however much of it has changed.
         tick: The tick of the schedule that asks for it; None where somebody else does.
         keeps_history: Whether each row that it changes is put on record as it was before.
         budget_ms: Milliseconds after which it is marked as a warning, and goes on.
@@ -36,6 +37,7 @@ class RefreshRequest:
     root_run_id: str | None = None
     force: bool = False
     rollback_to: datetime | None = None
+    accept: bool = False
     tick: datetime | None = None
     keeps_history: bool = True
     budget_ms: int | None = None

@@ -276,7 +276,12 @@ def refresh_derived(
 
 
 def _request(keeps_history: bool, rollback_to: datetime | None = None) -> RefreshRequest:
-    return RefreshRequest(str(uuid.uuid4()), keeps_history=keeps_history, rollback_to=rollback_to)
+    return RefreshRequest(
+        str(uuid.uuid4()),
+        accept=rollback_to is not None,
+        rollback_to=rollback_to,
+        keeps_history=keeps_history,
+    )
 
 
 def _text(instant: datetime) -> str:

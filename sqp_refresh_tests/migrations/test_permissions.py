@@ -19,6 +19,7 @@ CONTROL = {
     "refresh_data_quality",
     "refresh_quarantine",
     "refresh_periods",
+    "refresh_pins",
     "refresh_indexes",
     "refresh_comparisons",
     "refresh_proofs",

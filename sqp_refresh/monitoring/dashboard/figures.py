@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from enum import IntEnum
 
+from sqp_refresh.ledger.pins import Pin, list_pins
 from sqp_refresh.model.periods import DAYS_IN_WEEK
 from sqp_refresh.monitoring.lateness import is_overdue
 from sqp_refresh.monitoring.restatements import RestatedPeriod, read_restatements
@@ -65,11 +66,13 @@ class TableState:
         freshness: How fresh it is, and when it was and will be refreshed.
         is_overdue: Whether the schedule passed it over.
         nights: Its nights, in order.
+        pins: What keeps each of its pinned periods as it is.
     """
 
     freshness: TableFreshness
     is_overdue: bool
     nights: Sequence[Night]
+    pins: Sequence[Pin] = ()
 
     @property
     def name(self) -> str:
@@ -206,8 +209,16 @@ def read_figures(
     nights: dict[str, list[Night]] = {}
     for night in read_nights(session, since=covered[0]):
         nights.setdefault(night.table_name, []).append(night)
+    pins: dict[str, list[Pin]] = {}
+    for pin in list_pins(session):
+        pins.setdefault(pin.table, []).append(pin)
     tables = [
-        TableState(table, is_overdue(table, last_tick), nights.get(table.table_name, []))
+        TableState(
+            table,
+            is_overdue(table, last_tick),
+            nights.get(table.table_name, []),
+            pins.get(table.table_name, []),
+        )
         for table in read_freshness(session)
         # A table that was never enabled is of no interest.
         if table.is_enabled or table.last_started_at is not None
