@@ -52,7 +52,7 @@ class Counts:
         return self.inserted + self.updated + self.deleted
 
     @property
-    def found(self) -> int:
+    def rows_before(self) -> int:
         """Rows that the target had of the period before (count)."""
         return self.updated + self.unchanged + self.deleted + self.retained
 

@@ -308,7 +308,7 @@ def _load(session: Session, state: RefreshState, period: PreparedPeriod) -> Peri
             audit_log_id=state.audit_log_id,
             change=Change(
                 is_changed=counts.changed > 0,
-                is_new=counts.found == 0,
+                is_new=counts.rows_before == 0,
                 is_recorded=period.target.is_recorded,
                 totals=loaded.totals.totals,
             ),

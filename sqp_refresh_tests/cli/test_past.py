@@ -2,6 +2,7 @@
 
 import json
 from datetime import date
+from io import StringIO
 
 import pytest
 
@@ -46,7 +47,8 @@ def test_restatements_are_told_in_words_and_as_json(moments):
     assert output("restatements", "--since", "2999-01-01") == "nothing was restated"
 
 
-def test_a_rollback_is_shown_first_and_then_done(moments, migrated_database):
+def test_a_rollback_is_shown_first_and_then_done(moments, migrated_database, monkeypatch):
+    monkeypatch.setattr("sys.stdin", StringIO("n\n"))
     arguments = ("rollback", QUERIES, "--week", "2025-08-12", "--to-run", str(moments[0].run))
     before = copy_of(migrated_database)
 

@@ -36,6 +36,18 @@ nights_of_weeks = st.lists(
 )
 
 
+# What one run left is what the next one began with; what the last one left is what there is.
+SUMS = """
+SELECT asin_purchases_after, coalesce(lead(asin_purchases_before) OVER (
+    PARTITION BY table_name, period_start ORDER BY restated_at
+), (
+    SELECT sum(asin_purchase_count) FROM sqp.search_query_performance
+    WHERE start_date = period_start
+))
+FROM sqp.restatements WHERE table_name = 'search_query_performance'
+"""
+
+
 @pytest.fixture
 def url(migrated_database: str) -> str:
     return migrated_database
@@ -70,13 +82,18 @@ def held(copy, table: str = QUERIES.name):
 
 @given(nights_of_weeks)
 @settings(max_examples=4, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_every_earlier_run_can_be_gone_back_to_and_the_source_comes_back(url, nights):
+def test_every_moment_is_known_and_every_run_can_be_gone_back_to(url, nights):
     control = ("refresh_history", "refresh_periods", "refresh_pins")
     execute(url, f"TRUNCATE {', '.join(f'sqp.{table}' for table in (*COPIED, *control))}")
-    source, moments = {}, []
+    before, source, moments = clock(url), {}, []
     for night in nights:
         moments.append(publish(url, night))
         source |= night
+    nothing = {period: [] for period in moments[-1].held}
+    assert as_of(url, before, *nothing) == nothing
+    for moment in moments:
+        assert as_of(url, moment.at, *nothing) == nothing | moment.held
+    assert all(left == next_ for left, next_ in rows(url, SUMS))
 
     for moment in moments[:-1]:
         with connect(url) as session:

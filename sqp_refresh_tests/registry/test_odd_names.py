@@ -142,12 +142,10 @@ def test_a_column_may_be_called_as_any_word_of_a_query(environment, emulator, da
     last = words_of("Verdict").pop()
     held = rows(url, f'SELECT code, "{last}", kept FROM sqp.requested ORDER BY 1')
     assert held == [("a", "2", "2"), ("b", "1", "1"), ("c", "3", "3"), ("z", "9", "9")]
-    was = rows(
-        url,
-        f"SELECT line->>'code', line->>'{last}' FROM sqp.refresh_periods AS period"
-        f" CROSS JOIN LATERAL sqp.as_of(table_name, period_start, '{before}') AS line WHERE table_name = 'requested'"
-        " ORDER BY 1",
-    )
+    as_of = f"sqp.as_of(table_name, period_start, '{before}') AS line"
+    periods = "FROM sqp.refresh_periods AS period CROSS JOIN LATERAL"
+    where = "WHERE table_name = 'requested' ORDER BY 1"
+    was = rows(url, f"SELECT line->>'code', line->>'{last}' {periods} {as_of} {where}")
     assert was == [("a", "2"), ("b", "1"), ("y", "1"), ("z", "1")]
 
 
