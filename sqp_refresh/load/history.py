@@ -8,6 +8,7 @@ empty.
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from psycopg import sql
 
@@ -19,10 +20,13 @@ _CHANGES = tuple(f"{name.removesuffix('_count')}s_change" for name in OWN_COUNTS
 """The columns that say by how much each of an ASIN's own counts has changed."""
 
 _COMPARED = sql.SQL(""",
-        CASE WHEN present.__sqp_ctid IS NOT NULL AND incoming.{any_key} IS NOT NULL THEN (
-            SELECT jsonb_object_agg(name, value)
-            FROM (VALUES {values}) AS old (name, value, is_changed) WHERE is_changed
-        ) END AS __sqp_before, present.__sqp_updated_at{own_counts}""")
+        CASE WHEN present.__sqp_ctid IS NOT NULL AND incoming.{any_key} IS NOT NULL
+            THEN {old_values}
+        END AS __sqp_before, present.__sqp_updated_at{own_counts}""")
+# To join an object with an empty one costs next to nothing; a subquery would take 0.2 ms a row.
+_OLD_VALUE = sql.SQL(
+    "CASE WHEN {is_changed} THEN jsonb_build_object({name}, {value}) ELSE '{{}}' END"
+)
 _RETURNED = sql.SQL(""",
         jsonb_build_object({key}) AS __sqp_key, {operation} AS __sqp_operation,
         {before} AS __sqp_before, {updated_at}::timestamptz AS __sqp_updated_at, {changes}""")
@@ -44,14 +48,27 @@ _UNSTAMPED = sql.SQL(", NULL::timestamptz AS __sqp_updated_at")
 _NOTHING = sql.SQL("")
 
 
+@dataclass(frozen=True, slots=True)
+class OldValue:
+    """A value that a row has before it is written.
+
+    Attributes:
+        name: Its column.
+        is_changed: The condition that it becomes another.
+    """
+
+    name: str
+    is_changed: sql.Composable
+
+
 def fragments(
-    table: Table, old_values: Iterable[sql.Composable], *, is_recorded: bool
+    table: Table, old_values: Iterable[OldValue], *, is_recorded: bool
 ) -> dict[str, sql.Composable]:
     """Return what is added to the parts of a statement that compare and write rows.
 
     Args:
         table: The table.
-        old_values: Of each value: its name, what it was, and whether it has changed.
+        old_values: What each value was, and whether it has changed.
         is_recorded: Whether rows are recorded at all.
     """
     names = ("present_before", "compared_before", "deleted_row", "updated_row", "inserted_row")
@@ -60,7 +77,14 @@ def fragments(
     own = own_columns(table)
     compared = _COMPARED.format(
         any_key=identifier(table.key[0].name),
-        values=_listed(old_values),
+        old_values=sql.SQL(" || ").join(
+            _OLD_VALUE.format(
+                is_changed=old.is_changed,
+                name=_text(old.name),
+                value=identifier("present", old.name),
+            )
+            for old in old_values
+        ),
         own_counts=sql.SQL("").join(
             sql.SQL(", present.{} AS {}").format(identifier(column), _before(column))
             for column in own.values()
@@ -90,7 +114,7 @@ def recorded(table: Table, *written: str, is_recorded: bool) -> sql.Composable:
     return _RECORDED.format(
         history=sql.Identifier(SCHEMA, "refresh_history"),
         schema=sql.Literal(SCHEMA),
-        table=sql.Literal(table.name.replace("%", "%%")),
+        table=_text(table.name),
         changes=changes,
         written=sql.SQL(" UNION ALL ").join(
             _WRITTEN.format(changes=changes, name=sql.Identifier(name)) for name in written
@@ -100,9 +124,7 @@ def recorded(table: Table, *written: str, is_recorded: bool) -> sql.Composable:
 
 def _returned(table: Table, operation: str, before: sql.Composable) -> sql.Composed:
     key = (
-        sql.SQL("{}, {}").format(
-            sql.Literal(column.name.replace("%", "%%")), _of_target(column.name)
-        )
+        sql.SQL("{}, {}").format(_text(column.name), _of_target(column.name))
         for column in table.key
     )
     is_update = operation == "update"
@@ -133,6 +155,11 @@ def _changes(table: Table, operation: str) -> Iterator[sql.Composable]:
 
 def _before(column: str) -> sql.Identifier:
     return identifier(f"__sqp_{column}")
+
+
+def _text(name: str) -> sql.Literal:
+    """Return a name as a text of a statement that is run with parameters; see `identifier`."""
+    return sql.Literal(name.replace("%", "%%"))
 
 
 def _number(value: sql.Composable) -> sql.Composed:

@@ -271,11 +271,12 @@ def _compared(
 def _history(table: Table, *written: str, is_recorded: bool) -> dict[str, sql.Composable]:
     """Return what a statement has beside its own parts to record the rows that it changes."""
     old_values = (
-        sql.SQL("({}, to_jsonb({}), {} IS DISTINCT FROM {})").format(
-            sql.Literal(column.name.replace("%", "%%")),
-            present := identifier("present", column.name),
-            _comparable(column, present),
-            _comparable(column, _new_value(table, column)),
+        history.OldValue(
+            column.name,
+            sql.SQL("{} IS DISTINCT FROM {}").format(
+                _comparable(column, identifier("present", column.name)),
+                _comparable(column, _new_value(table, column)),
+            ),
         )
         for column in table.values
     )
