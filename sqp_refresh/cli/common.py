@@ -238,7 +238,7 @@ def run_refresh(
     enabled, queries = enabled_tables(settings, catalog), RunQueries()
     names = requested_tables(catalog, tables, enabled)
     database_url, run_ids = settings.database_url, [str(uuid.uuid4())]
-    wanted = source_as_of.instant if source_as_of else None
+    instant = source_as_of.instant if source_as_of else None
     if source_as_of:
         require_instant(settings, [catalog.table(name) for name in names], source_as_of)
     with nullcontext() if json else show_progress(console, database_url, run_ids):
@@ -255,10 +255,10 @@ def run_refresh(
             weeks,
             names,
             run_ids,
-            as_of=wanted or queries.as_of,
+            as_of=instant or queries.as_of,
             force=force,
             accept=accept,
-            source_as_of=wanted,
+            source_as_of=instant,
         )
     if json:
         typer.echo(outcome_as_json(database_url, run_ids, failures))

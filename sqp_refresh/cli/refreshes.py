@@ -35,12 +35,12 @@ def refresh(
     json: Json = False,
 ) -> None:
     """Refresh tables now, through the job that the schedule runs; the look-back by default."""
-    wanted = WantedInstant.parse(source_as_of) if source_as_of is not None else None
+    instant = WantedInstant.parse(source_as_of) if source_as_of is not None else None
     settings, catalog = load_settings_and_catalog()
     weeks = weeks_to_refresh(settings, catalog, table, first, last, force=force)
     tables = table or []
     if not run_refresh(
-        settings, catalog, weeks, tables, force, json, accept=accept, source_as_of=wanted
+        settings, catalog, weeks, tables, force, json, accept=accept, source_as_of=instant
     ):
         raise typer.Exit(1)
 

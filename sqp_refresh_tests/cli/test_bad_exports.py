@@ -73,12 +73,12 @@ def test_a_bad_export_is_accepted_taken_back_and_let_go(environment, source):
 def test_a_week_that_was_held_back_is_pinned_as_it_is(environment, source):
     source.write([row(day=day, query=f"query {n}") for n in range(2) for day in (MIDDLE, LAST)])
     night(environment)
-    wanted = WantedInstant(datetime.now(UTC))
+    instant = WantedInstant(datetime.now(UTC))
     source.sql(
         f"DELETE FROM {{table}} WHERE DATE(Date) = '{MIDDLE}' AND `Search Query` = 'query 0'"
     )
 
-    as_of = source_for(environment, SEARCH_QUERY_PERFORMANCE, WEEKS, wanted)
+    as_of = source_for(environment, SEARCH_QUERY_PERFORMANCE, WEEKS, instant)
     result = refresh(environment.database_url, as_of, RefreshRequest("by hand"))
 
     assert result.periods == {}
@@ -115,10 +115,10 @@ def test_an_instant_without_a_zone_is_refused(text):
     ],
 )
 def test_bigquery_remembers_seven_days(ago, fault):
-    wanted = WantedInstant.parse((NOW - ago).isoformat())
+    instant = WantedInstant.parse((NOW - ago).isoformat())
 
     if fault is None:
-        assert wanted.by(ServerTime(NOW)) == NOW - ago
+        assert instant.by(ServerTime(NOW)) == NOW - ago
         return
     with pytest.raises(SettingsError, match=fault):
-        wanted.by(ServerTime(NOW))
+        instant.by(ServerTime(NOW))
