@@ -22,6 +22,7 @@ from sqp_refresh.cli.common import (
 )
 from sqp_refresh.extract.source import WantedInstant
 from sqp_refresh.postgres.session import read_clock
+from sqp_refresh.refresh.sources import require_instant
 from sqp_refresh.registry.catalog import read_catalog
 
 
@@ -39,9 +40,15 @@ def refresh(
     settings, catalog = load_settings_and_catalog()
     weeks = weeks_to_refresh(settings, catalog, table, first, last, force=force)
     tables = table or []
-    if not run_refresh(
+    if instant:
+        names = requested_tables(catalog, tables, enabled_tables(settings, catalog))
+        require_instant(settings, map(catalog.table, names), instant)
+    is_good = run_refresh(
         settings, catalog, weeks, tables, force, json, accept=accept, source_as_of=instant
-    ):
+    )
+    if instant and not json:
+        console.print("`sqp-refresh status` names the weeks that are pinned now")
+    if not is_good:
         raise typer.Exit(1)
 
 

@@ -281,6 +281,11 @@ class RefreshResult:
             for period, counts in self.periods.items()
             if counts.retained
         ]
+        if self.source_as_of and self.pins:
+            warnings.append(
+                f"{listing(self.pins)} is pinned already and stays as it is; "
+                f"`sqp-refresh unpin {self.table.name}` first"
+            )
         if self.reasons and not self.rows:
             first, last = min(self.reasons), max(self.reasons)
             warnings.append(f"the source has no rows from {first} to {last.end}")

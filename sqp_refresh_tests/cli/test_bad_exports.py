@@ -73,6 +73,10 @@ def test_a_bad_export_is_kept_out_let_in_and_taken_back(environment, source):
     result = refresh(environment.database_url, as_of, RefreshRequest("by hand"))
 
     assert result.counts.inserted == 110
+    again = refresh(environment.database_url, as_of, RefreshRequest("by hand"))
+    assert again.warnings == [
+        f"{MIDDLE} is pinned already and stays as it is; `sqp-refresh unpin {QUERIES}` first"
+    ]
     assert [week for _, week, _ in rows(environment.database_url, PINS)] == [MIDDLE]
 
 
