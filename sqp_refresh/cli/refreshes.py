@@ -1,5 +1,6 @@
 """Define the commands that refresh tables, or show what a refresh would do."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -22,7 +23,9 @@ from sqp_refresh.cli.common import (
 )
 from sqp_refresh.extract.source import WantedInstant
 from sqp_refresh.postgres.session import read_clock
-from sqp_refresh.registry.catalog import read_catalog
+from sqp_refresh.refresh.sources import require_instant
+from sqp_refresh.registry.catalog import Catalog, read_catalog
+from sqp_refresh.settings import Settings
 
 
 def refresh(
@@ -35,14 +38,26 @@ def refresh(
     json: Json = False,
 ) -> None:
     """Refresh tables now, through the job that the schedule runs; the look-back by default."""
-    wanted = WantedInstant.parse(source_as_of) if source_as_of is not None else None
+    instant = None if source_as_of is None else WantedInstant.parse(source_as_of)
     settings, catalog = load_settings_and_catalog()
     weeks = weeks_to_refresh(settings, catalog, table, first, last, force=force)
     tables = table or []
-    if not run_refresh(
-        settings, catalog, weeks, tables, force, json, accept=accept, source_as_of=wanted
-    ):
+    if instant:
+        _require_instant(settings, catalog, tables, instant)
+    is_good = run_refresh(
+        settings, catalog, weeks, tables, force, json, accept=accept, source_as_of=instant
+    )
+    if instant and not json:
+        console.print("`sqp-refresh status` names the weeks that are pinned now")
+    if not is_good:
         raise typer.Exit(1)
+
+
+def _require_instant(
+    settings: Settings, catalog: Catalog, tables: Sequence[str], instant: WantedInstant
+) -> None:
+    names = requested_tables(catalog, tables, enabled_tables(settings, catalog))
+    require_instant(settings, map(catalog.table, names), instant)
 
 
 def plan(

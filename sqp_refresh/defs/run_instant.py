@@ -34,9 +34,9 @@ def instant_of_run(context: dg.AssetExecutionContext) -> AsOf:
         dagster.Failure: what a person wants is no instant.
     """
     instance, run_id = context.instance, context.run.run_id
-    if wanted := context.run.tags.get(SOURCE_AS_OF_TAG):
+    if text := context.run.tags.get(SOURCE_AS_OF_TAG):
         try:
-            return WantedInstant.parse(wanted)
+            return WantedInstant.parse(text)
         except SettingsError as error:
             raise dg.Failure(str(error), allow_retries=False) from None
     return _tagged(instance, run_id) or (lambda time: decide(instance, run_id, time))

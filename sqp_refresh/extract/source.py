@@ -187,9 +187,13 @@ class BigQuerySource:
         query = start_state_query(self.queries, self.settings, self._looked_up(), periods)
         try:
             state = self._result_of(query)
-        except TooEarly as error:
+        except TooEarly:
             if self.wanted_instant:
-                raise SettingsError(f"{error}: that is before what BigQuery remembers") from None
+                raise SettingsError(
+                    f"BigQuery does not remember {self.name} at {self.wanted_instant.isoformat()}: "
+                    "it was made, or made anew, since, or its dataset remembers less; name a later "
+                    "--source-as-of"
+                ) from None
             # The next attempt looks the source up again, and reads it as it is then.
             self.as_of, self._bigquery_table = (lambda time: time.now), None
             raise

@@ -154,9 +154,7 @@ def require_plausible(
         HeldBack: more has; nothing of the period may be committed.
     """
     entry = decision.entry
-    too_great = [
-        change for change in changes if change.rows >= FEWEST_ROWS and change.ratio > limit
-    ]
+    too_great = [each for each in changes if each.rows >= FEWEST_ROWS and each.ratio > limit]
     if not too_great or entry is None or entry.accepts_any_change:
         return
     held, is_new = _held(entry, decision, session.now().date())

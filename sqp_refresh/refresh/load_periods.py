@@ -239,16 +239,20 @@ def _hold_back(
         guard.hold(session, state.table, week, held.held)
         state.held[week] = held
         if held.is_new:
-            restore_audit_row(session, state)
-            rules.alert_held_back(
-                session,
-                state.table,
-                held_back_warning(state.table, week, held),
-                cause=f"{week} {held.held.state}",
-                audit_log_id=state.audit_log_id,
-                run_id=state.request.run_id,
-            )
+            _alert_held_back(session, state, week, held)
     return None
+
+
+def _alert_held_back(session: Session, state: RefreshState, week: Period, held: HeldBack) -> None:
+    restore_audit_row(session, state)
+    rules.alert_held_back(
+        session,
+        state.table,
+        held_back_warning(state.table, week, held),
+        cause=f"{week} {held.held.state}",
+        audit_log_id=state.audit_log_id,
+        run_id=state.request.run_id,
+    )
 
 
 def _require_plausible(

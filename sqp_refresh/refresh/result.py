@@ -265,12 +265,17 @@ class RefreshResult:
     @property
     def warnings(self) -> list[str]:
         """What an operator should look at although the refresh went through."""
-        held = [held_back_warning(self.table, week, held) for week, held in self.held.items()]
-        return [*held, *self._other_warnings]
+        left = [held_back_warning(self.table, week, held) for week, held in self.held.items()]
+        if self.source_as_of and self.pins:
+            left.append(
+                f"{listing(self.pins)} is pinned already and stays as it is; "
+                f"`sqp-refresh unpin {self.table.name}` first"
+            )
+        return [*left, *self._other_warnings]
 
     @property
     def has_news(self) -> bool:
-        """Whether there is a warning beside those of weeks held back, which are alerted apart."""
+        """Whether there is a warning beside those of weeks left as they are, alerted apart."""
         return bool(self._other_warnings)
 
     @property

@@ -91,13 +91,13 @@ def versions_to_compare(
     return dict(sorted(versions.items()))
 
 
-def require_instant(settings: Settings, tables: Iterable[Table], wanted: WantedInstant) -> None:
+def require_instant(settings: Settings, tables: Iterable[Table], instant: WantedInstant) -> None:
     """Require that the sources of tables can be read as of an instant, before anything is written.
 
     Args:
         settings: Where BigQuery is.
         tables: The tables that are to be refreshed as of it.
-        wanted: The instant.
+        instant: The instant.
 
     Raises:
         SettingsError: BigQuery does not remember it, one of the sources is a view, or none of the
@@ -111,7 +111,7 @@ def require_instant(settings: Settings, tables: Iterable[Table], wanted: WantedI
             "from it follow"
         )
     for table in filled.values():
-        source = source_for(settings, table, [], wanted)
+        source = source_for(settings, table, [], instant)
         assert isinstance(source, BigQuerySource), "it is filled from BigQuery"
         source.look_up()
 

@@ -80,6 +80,7 @@ def test_a_week_that_lost_its_rows_stays_and_alerts_once_until_the_third_night(u
     assert rows(url, "SELECT count(*) FROM sqp.search_query_performance") == [(121,)]
     status, message, _, metadata = audit_of(url)
     assert status == "warning"
+    assert message
     assert f"the week of {MIDDLE} is held back and stays as it was published: " in message
     assert "110 of its 120 rows would be deleted and 0 changed" in message
     assert metadata["held"][str(MIDDLE)]["deleted"] == 110
