@@ -35,12 +35,17 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON
     :"schema".refresh_data_quality,
     :"schema".refresh_indexes,
     :"schema".refresh_periods,
+    :"schema".refresh_pins,
     :"schema".refresh_quarantine,
     :"schema".webhook_deliveries
 TO :"role";
 
 -- A certificate is written once.
 GRANT SELECT, INSERT ON :"schema".refresh_proofs TO :"role";
+
+-- What a row was before a change is written once, deleted when it is old, and read to go back to it.
+GRANT SELECT, INSERT, DELETE ON :"schema".refresh_history TO :"role";
+GRANT EXECUTE ON FUNCTION :"schema".as_of(text, date, timestamptz) TO :"role";
 
 -- What operators tell it. It notes when a table was refreshed and is due; it registers none.
 GRANT SELECT, UPDATE ON :"schema".refresh_config TO :"role";
@@ -56,7 +61,8 @@ GRANT SELECT ON
     :"schema".refresh_costs,
     :"schema".refresh_weeks,
     :"schema".refresh_freshness,
-    :"schema".refresh_quality
+    :"schema".refresh_quality,
+    :"schema".restatements
 TO :"role";
 
 COMMIT;

@@ -111,6 +111,9 @@ class Settings(BaseSettings):
     REFRESH_KEEP_QUARANTINE_DAYS: int = Field(
         default=365, gt=0, description="days to keep quarantined rows that were checked again"
     )
+    REFRESH_KEEP_HISTORY_DAYS: int = Field(
+        default=90, ge=0, description="days to keep rows as they were before a change; 0 keeps none"
+    )
     REFRESH_EXECUTOR: Executor = Field(
         default=Executor.IN_PROCESS, description="where the steps of one run are executed"
     )

@@ -98,14 +98,21 @@ def alert_warning(session: Session, run: AuditRow) -> None:
     enqueue(session, _alert_of(run, Event.WARNING, run.message, f"{run.root_run_id} {digest}"))
 
 
-def alert_closed(session: Session, run: AuditRow) -> None:
-    """Alert receivers of a refresh that ended, and of the first that succeeds after a failure."""
+def alert_closed(session: Session, run: AuditRow, *, is_news: bool) -> None:
+    """Alert receivers of a refresh that ended, and of the first that succeeds after a failure.
+
+    Args:
+        session: A session in the transaction that closes the row.
+        run: The row.
+        is_news: Whether receivers do not know yet what a warning says.
+    """
     if run.status == "failed":
         cause = f"{run.root_run_id} {run.kind}"
         enqueue(session, _alert_of(run, Event.FAILED, run.message, cause))
         return
     if run.status == "warning":
-        alert_warning(session, run)
+        if is_news:
+            alert_warning(session, run)
     else:
         enqueue(session, _alert_of(run, Event.COMPLETED, None, str(run.audit_log_id)))
     params = {"schema": SCHEMA, "table": run.table, "id": run.audit_log_id}
@@ -139,6 +146,23 @@ def alert_failed_checks(
     event = Event.QUALITY_FAILED
     at = session.now()
     enqueue(session, Alert(event, table.name, message, cause, at, audit_log_id, run_id))
+
+
+def alert_held_back(
+    session: Session, table: Table, message: str, *, cause: str, audit_log_id: int, run_id: str
+) -> None:
+    """Alert receivers of a week that is held back, once for each state of its source.
+
+    Args:
+        session: A session in a transaction.
+        table: The table.
+        message: What has changed, and what to do.
+        cause: The week, and the state of its source.
+        audit_log_id: The run that holds it back.
+        run_id: The same run, by its id.
+    """
+    at = session.now()
+    enqueue(session, Alert(Event.WARNING, table.name, message, cause, at, audit_log_id, run_id))
 
 
 def alert_overdue(session: Session, tick: datetime, at: datetime) -> list[str]:

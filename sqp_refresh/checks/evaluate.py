@@ -22,6 +22,7 @@ class Measurement:
         expected: What it should have; None where that is not known.
         marketplace: The only marketplace whose rows were measured; None for those of all.
         detail: What a person should know beside the number; empty where there is nothing.
+        is_pinned: Whether the period is pinned, so that its source says nothing of it.
     """
 
     metric: str
@@ -30,6 +31,7 @@ class Measurement:
     expected: int | None = None
     marketplace: str | None = None
     detail: str = ""
+    is_pinned: bool = False
 
     @property
     def place(self) -> str:
@@ -71,7 +73,8 @@ class Verdict:
     def of(self, measurement: Measurement) -> str:
         """Return the verdict on one period."""
         if not _can_evaluate(self.metric, measurement):
-            return "not judged"
+            is_pinned = measurement.is_pinned and self.metric.is_compared
+            return "pinned" if is_pinned else "not judged"
         return "FAIL" if measurement in self.failing else "PASS"
 
     def as_json(self) -> dict[str, Any]:
@@ -86,6 +89,11 @@ class Verdict:
             "ok": self.ok,
             "is_error": self.ok is False and self.is_error,
             "failing": list(dict.fromkeys(measurement.period for measurement in self.failing)),
+            "pinned": [
+                measurement.period
+                for measurement in self.measurements
+                if self.of(measurement) == "pinned"
+            ],
             "failing_marketplaces": [
                 [measurement.period, measurement.marketplace]
                 for measurement in self.failing

@@ -3,13 +3,20 @@
 from collections.abc import Mapping, Sequence
 
 from sqp_refresh.checks.evaluate import Verdict
+from sqp_refresh.checks.integrity import UNMATCHED_ASIN_WEEKS
 from sqp_refresh.checks.measure_periods import Measured
+from sqp_refresh.checks.metrics import METRICS
 from sqp_refresh.ledger.ledger import LedgerEntry, published_periods, read_entries
 from sqp_refresh.ledger.target_version import target_versions
 from sqp_refresh.ledger.verdicts import PeriodVerdict, keep_verdicts
 from sqp_refresh.model.periods import Period
 from sqp_refresh.model.tables import Table
 from sqp_refresh.postgres.session import Session
+
+_JUDGED_BY_SOURCE = {
+    UNMATCHED_ASIN_WEEKS,
+    *(metric.name for metric in METRICS.values() if metric.is_compared),
+}
 
 
 def keep_failed(
@@ -38,6 +45,9 @@ def keep_failed(
             failed[periods[measurement.period]].add(verdict.metric.name)
             if verdict.metric.is_compared:
                 differing.add(periods[measurement.period])
+    # What a pinned period must hold, no source says any more.
+    for period in measured.pinned:
+        failed[period] -= _JUDGED_BY_SOURCE
     news = {
         period: entry
         for period, entry in measured.entries.items()

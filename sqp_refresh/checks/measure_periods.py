@@ -12,6 +12,7 @@ from sqp_refresh.checks.reconcile import expected_totals
 from sqp_refresh.checks.volume import VOLUME_RATIO, measure_volume
 from sqp_refresh.ledger.ledger import LedgerEntry, read_entries
 from sqp_refresh.ledger.parent_versions import read_parent_versions
+from sqp_refresh.ledger.pins import read_pins
 from sqp_refresh.model.periods import Grain, Period
 from sqp_refresh.model.tables import Table
 from sqp_refresh.model.versions import SourceVersion, Version
@@ -25,10 +26,12 @@ class Measured:
     Attributes:
         entries: The periods that were measured, and how each was last loaded.
         measurements: What was measured of each period, by the name of the metric.
+        pinned: Those of the periods that are pinned, so that their source says nothing of them.
     """
 
     entries: Mapping[Period, LedgerEntry]
     measurements: Mapping[str, list[Measurement]]
+    pinned: frozenset[Period]
 
     def of(self, metric: str, *, without: Collection[Period]) -> list[Measurement]:
         """List what was measured by one metric, but of some of the periods."""
@@ -47,7 +50,7 @@ def measure_periods(
     """Measure everything of each period that was ever loaded.
 
     What a period must hold is left open where it was not made from what the ledger has now: another
-    run is at work, or the next refresh makes it again.
+    run is at work, or the next refresh makes it again. So it is where the period is pinned.
 
     Args:
         session: A session in a transaction.
@@ -64,22 +67,27 @@ def measure_periods(
     expected = expected_totals(session, table, versions)
     matching = dict(measure_matching(session, table, entries, unedited))
     unmatched = unmatched_asin_weeks(session, table, entries)
-    current = _find_current(session, table, entries)
+    pins = read_pins(session, table)
+    pinned = frozenset(period for period in entries if period.start in pins)
+    current = _find_current(session, table, entries) - pinned
     measurements: dict[str, list[Measurement]] = {name: [] for name in METRICS}
     for period, of_period in values.items():
         of_period |= _of_version(versions[period])
         should = expected.get(period, {}) if period in current else {}
         for name, value in of_period.items():
-            measurements[name].append(Measurement(name, str(period), value, should.get(name)))
+            measurements[name].append(
+                Measurement(name, str(period), value, should.get(name), is_pinned=period in pinned)
+            )
     for period, measurement in matching.items():
-        judged = measurement if period in current else replace(measurement, expected=None)
-        measurements[MATCHING_COLUMNS].append(judged)
+        if period not in current:
+            measurement = replace(measurement, expected=None, is_pinned=period in pinned)
+        measurements[MATCHING_COLUMNS].append(measurement)
     for period in unmatched.keys() & current:
         measurement = Measurement(UNMATCHED_ASIN_WEEKS, str(period), unmatched[period])
         measurements[UNMATCHED_ASIN_WEEKS].append(measurement)
     if table.grain.published is Grain.WEEK:
         measurements[VOLUME_RATIO] += measure_volume(session, table, counts, entries)
-    return Measured(entries, measurements)
+    return Measured(entries, measurements, pinned)
 
 
 def _find_current(

@@ -101,7 +101,7 @@ def metric_names(table: Table) -> set[str]:
 
 def own_sums(table: Table) -> dict[str, sql.Composed]:
     """Return the sums that are compared with the source, as aggregates; none without columns."""
-    own = _own_columns(table)
+    own = own_columns(table)
     return {
         name: sql.SQL("sum({})").format(identifier(own[count]))
         for name, count in SUMS.items()
@@ -156,7 +156,7 @@ def _count_distinct(table: Table, columns: Sequence[str]) -> sql.Composed:
 def _metrics(table: Table) -> Iterator[tuple[str, sql.Composable]]:
     """Return every metric that the columns of a table allow, as an aggregate."""
     yield ROW_COUNT, sql.SQL("count(*)")
-    own = [identifier(column) for column in _own_columns(table).values()]
+    own = [identifier(column) for column in own_columns(table).values()]
     if not own:
         return
     if "asin" in table.names:
@@ -202,7 +202,7 @@ def _numbers(table: Table) -> set[str]:
     }
 
 
-def _own_columns(table: Table) -> dict[str, str]:
+def own_columns(table: Table) -> dict[str, str]:
     """Return the column of each of an ASIN's own counts; none of a registered table without all."""
     columns = _columns_of(table, OWN_COUNTS)
     is_registered = table.source is not None and not table.source.is_vendor_report

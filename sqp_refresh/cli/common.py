@@ -12,6 +12,7 @@ from rich.text import Text
 
 from sqp_refresh.errors import SettingsError
 from sqp_refresh.extract.query_cache import RunQueries
+from sqp_refresh.extract.source import WantedInstant
 from sqp_refresh.model.periods import Period, finished_weeks, weeks_between
 from sqp_refresh.model.text import listing, printable
 from sqp_refresh.refresh.lookback import default_weeks, periods_outside, weeks_of_periods
@@ -49,6 +50,19 @@ Force = Annotated[
     typer.Option(
         "--force",
         help="Copy unchanged weeks too; without --from and --to, every week that was published.",
+    ),
+]
+Accept = Annotated[
+    bool,
+    typer.Option(
+        "--accept", help="Publish weeks of which more has changed than max_delete_ratio allows."
+    ),
+]
+SourceAsOf = Annotated[
+    str | None,
+    typer.Option(
+        help="Read BigQuery as it stood at this instant of the last seven days, with its zone, "
+        "and pin the weeks.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
@@ -200,6 +214,9 @@ def run_refresh(
     tables: Sequence[str],
     force: bool,
     json: bool,
+    *,
+    accept: bool = False,
+    source_as_of: WantedInstant | None = None,
 ) -> bool:
     """Run the job that the schedule runs, show what it did, and return whether all went well.
 
@@ -210,16 +227,19 @@ def run_refresh(
         tables: Names of the tables to refresh; every enabled table if empty.
         force: Copy unchanged weeks too.
         json: Print JSON, for programs, instead of progress and a table.
+        accept: Hold no week back, however much of it has changed.
+        source_as_of: The instant that somebody wants BigQuery as of; None is now.
     """
     from sqp_refresh.cli.console import outcome_as_json, show_outcome, show_progress
 
     enabled, queries = enabled_tables(settings, catalog), RunQueries()
     names = requested_tables(catalog, tables, enabled)
     database_url, run_ids = settings.database_url, [str(uuid.uuid4())]
+    instant = source_as_of.instant if source_as_of else None
     with nullcontext() if json else show_progress(console, database_url, run_ids):
         # Dagster takes seconds to import; BigQuery runs the first query meanwhile.
         to_refresh = [catalog.table(name) for name in names if name in enabled]
-        prefetch_versions(settings, to_refresh, weeks, None, queries)
+        prefetch_versions(settings, to_refresh, weeks, source_as_of, queries)
         from sqp_refresh.definitions import build_definitions
         from sqp_refresh.defs.in_process_run import run_daily_refresh
 
@@ -230,8 +250,10 @@ def run_refresh(
             weeks,
             names,
             run_ids,
-            as_of=queries.as_of,
+            as_of=instant or queries.as_of,
             force=force,
+            accept=accept,
+            source_as_of=instant,
         )
     if json:
         typer.echo(outcome_as_json(database_url, run_ids, failures))

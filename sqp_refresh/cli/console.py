@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 
 from psycopg.rows import class_row
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -240,10 +241,11 @@ def show_plan(console: Console, planned: Sequence[PlannedPeriod]) -> None:
 
 
 def _add_plan_of_table(grid: Grid, table: str, periods: Sequence[PlannedPeriod]) -> None:
-    unchanged = [period for period in periods if not period.reason.loads]
+    unchanged = [period for period in periods if not period.reason.loads and not period.note]
     for period in periods:
-        if period.reason.loads:
-            why = f"[yellow]{period.reason}[/]"
+        if period.reason.loads or period.note:
+            note = f": {escape(period.note)}" if period.note else ""
+            why = f"[yellow]{period.reason}{note}[/]"
             rows, size = _number(period.rows), _number(period.bytes)
             grid.add_row(table, str(period.period), rows, size, why)
     if unchanged:
@@ -262,6 +264,7 @@ def plan_as_json(planned: Sequence[PlannedPeriod]) -> str:
                 "reason": period.reason,
                 "rows": period.rows,
                 "bytes": period.bytes,
+                "note": period.note,
             }
             for period in planned
         ],

@@ -4,15 +4,19 @@ Each does what a SQL statement could do as well.
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Annotated
 
 import typer
 
+from sqp_refresh.cli.common import load_settings_and_catalog
 from sqp_refresh.control import checkpoints
 from sqp_refresh.control.table_lock import try_lock
 from sqp_refresh.errors import Busy, SettingsError
+from sqp_refresh.ledger import pins
+from sqp_refresh.model.periods import Period
 from sqp_refresh.model.tables import Dependency
-from sqp_refresh.model.text import printable
+from sqp_refresh.model.text import listing, printable
 from sqp_refresh.postgres.session import Session, connect
 from sqp_refresh.registry import refresh_config
 from sqp_refresh.schema_name import SCHEMA
@@ -42,6 +46,35 @@ def stop(tables: TableArguments = None, all_: All = False) -> None:
         stopped = checkpoints.stop(session, names, whole_runs=all_)
     names = printable(", ".join(stopped))
     typer.echo(f"stopping {names}" if names else "nothing is being refreshed")
+
+
+def unpin(
+    table: Annotated[str, typer.Argument(help="Table of schema sqp.")],
+    week: Annotated[
+        list[datetime] | None,
+        typer.Option(
+            formats=["%Y-%m-%d"], help="Any day of a pinned week or period, may be repeated."
+        ),
+    ] = None,
+) -> None:
+    """Let pinned weeks go, all by default; the next refresh loads what their source says."""
+    settings, catalog = load_settings_and_catalog()
+    registered = catalog.table(table)
+    periods = [Period.containing(day.date(), registered.grain) for day in week or ()]
+    with connect(settings.database_url) as session, session.transaction():
+        unpinned = pins.unpin(session, registered, periods or None)
+        missing = [str(period) for period in periods if period.start not in unpinned]
+        if missing:
+            raise SettingsError(
+                f"{listing(missing)} of {table} is not pinned, so that nothing was unpinned; "
+                "`sqp-refresh status` lists what is"
+            )
+    if not unpinned:
+        typer.echo(f"nothing of {printable(table)} is pinned")
+    for day in unpinned:
+        period = Period.containing(day, registered.grain)
+        what = f"{printable(table)} {period}"
+        typer.echo(f"unpinned {what}: the next refresh loads what its source says")
 
 
 def register(

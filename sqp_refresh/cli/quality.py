@@ -120,15 +120,16 @@ def _read_periods_to_reload(
 
 def _print_periods(verdicts: "Sequence[Verdict]", to_reload: Sequence[Period]) -> None:
     """Print which periods could not be judged, and which the next refresh makes again."""
-    unjudged = [
-        measurement.period
-        for verdict in verdicts
-        if verdict.metric.name == ROW_COUNT
-        for measurement in verdict.measurements
-        if verdict.of(measurement) == "not judged"
-    ]
-    lines = {
-        "not compared, as what it was made from has changed since or is gone": unjudged,
+    by_verdict: dict[str, list[str]] = {}
+    for verdict in verdicts:
+        if verdict.metric.name == ROW_COUNT:
+            for measurement in verdict.measurements:
+                by_verdict.setdefault(verdict.of(measurement), []).append(measurement.period)
+    lines: dict[str, Sequence[object]] = {
+        "not compared, as what it was made from has changed since or is gone": by_verdict.get(
+            "not judged", ()
+        ),
+        "pinned, so that it is not compared with its source": by_verdict.get("pinned", ()),
         "the next refresh makes it again": to_reload,
     }
     for reason, periods in lines.items():

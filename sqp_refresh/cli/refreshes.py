@@ -1,16 +1,19 @@
 """Define the commands that refresh tables, or show what a refresh would do."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from sqp_refresh.cli.common import (
+    Accept,
     EnabledTables,
     FirstDay,
     Force,
     Json,
     LastDay,
+    SourceAsOf,
     console,
     enabled_tables,
     load_settings_and_catalog,
@@ -18,8 +21,11 @@ from sqp_refresh.cli.common import (
     run_refresh,
     weeks_to_refresh,
 )
+from sqp_refresh.extract.source import WantedInstant
 from sqp_refresh.postgres.session import read_clock
-from sqp_refresh.registry.catalog import read_catalog
+from sqp_refresh.refresh.sources import require_instant
+from sqp_refresh.registry.catalog import Catalog, read_catalog
+from sqp_refresh.settings import Settings
 
 
 def refresh(
@@ -27,13 +33,31 @@ def refresh(
     first: FirstDay = None,
     last: LastDay = None,
     force: Force = False,
+    accept: Accept = False,
+    source_as_of: SourceAsOf = None,
     json: Json = False,
 ) -> None:
     """Refresh tables now, through the job that the schedule runs; the look-back by default."""
+    instant = None if source_as_of is None else WantedInstant.parse(source_as_of)
     settings, catalog = load_settings_and_catalog()
     weeks = weeks_to_refresh(settings, catalog, table, first, last, force=force)
-    if not run_refresh(settings, catalog, weeks, table or [], force, json):
+    tables = table or []
+    if instant:
+        _require_instant(settings, catalog, tables, instant)
+    is_good = run_refresh(
+        settings, catalog, weeks, tables, force, json, accept=accept, source_as_of=instant
+    )
+    if instant and not json:
+        console.print("`sqp-refresh status` names the weeks that are pinned now")
+    if not is_good:
         raise typer.Exit(1)
+
+
+def _require_instant(
+    settings: Settings, catalog: Catalog, tables: Sequence[str], instant: WantedInstant
+) -> None:
+    names = requested_tables(catalog, tables, enabled_tables(settings, catalog))
+    require_instant(settings, map(catalog.table, names), instant)
 
 
 def plan(

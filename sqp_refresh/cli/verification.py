@@ -15,6 +15,7 @@ from sqp_refresh.cli.common import (
     load_settings_and_catalog,
     requested_weeks,
 )
+from sqp_refresh.model.text import listing
 
 if TYPE_CHECKING:
     from sqp_refresh.refresh.verify import VerifiedPeriod, VerifiedTable
@@ -56,6 +57,9 @@ def _print(verified: "Sequence[VerifiedTable]") -> None:
         without = [period for period in of_table.periods if period.proof is None]
         if without:
             text = f"{len(without)} of them were published without a certificate"
+            console.print(f"  {text}", style="yellow", markup=False, soft_wrap=True)
+        if pinned := [period.period for period in of_table.periods if period.is_pinned]:
+            text = f"{listing(pinned)}: pinned, so that it is not compared with its source"
             console.print(f"  {text}", style="yellow", markup=False, soft_wrap=True)
 
 

@@ -6,6 +6,7 @@ process gone.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from psycopg import sql
@@ -79,6 +80,18 @@ WHERE table_schema = %(schema)s AND table_name = %(table)s AND sync_metadata ? '
     AND status <> 'failed'
 ORDER BY id DESC LIMIT 1
 """)
+_RUN_END = in_schema("""
+SELECT refresh_completed_at FROM (
+    SELECT id, table_schema, table_name, sync_metadata, refresh_completed_at
+    FROM sqp.refresh_audit_log
+    UNION ALL
+    SELECT id, table_schema, table_name, sync_metadata, refresh_completed_at
+    FROM sqp.refresh_audit_log_archive
+) AS run
+WHERE table_schema = %(schema)s AND table_name = %(table)s
+    AND (id::text = %(run)s OR sync_metadata->>'run_id' = %(run)s)
+ORDER BY id
+""")
 _OPEN_RUNS = in_schema("""
 SELECT run.id, run.table_name, checkpoint_data->'published'
 FROM sqp.refresh_audit_log AS run
@@ -102,6 +115,18 @@ def find_latest_run(session: Session, table: Table) -> Run | None:
     """Return the latest closed row of a table."""
     params = {"schema": SCHEMA, "table": table.name}
     return next(iter(session.fetch_all(_LATEST_RUN, params, row_factory=class_row(Run))), None)
+
+
+def find_run_end(session: Session, table: Table, run: str) -> list[datetime | None]:
+    """List when a table's rows of a run were closed, in their order; None is one that is open.
+
+    Args:
+        session: A session with the target.
+        table: The table.
+        run: The id of one of these rows, or the run id that they share.
+    """
+    params = {"schema": SCHEMA, "table": table.name, "run": run}
+    return [completed_at for (completed_at,) in session.fetch_all(_RUN_END, params)]
 
 
 def find_look_at_source(session: Session, table: Table) -> dict[str, Any]:
@@ -155,7 +180,12 @@ def warn(session: Session, audit_log_id: int, message: str) -> None:
 
 
 def close(
-    session: Session, audit_log_id: int, columns: Mapping[str, Any], metadata: dict[str, Any]
+    session: Session,
+    audit_log_id: int,
+    columns: Mapping[str, Any],
+    metadata: dict[str, Any],
+    *,
+    is_news: bool = True,
 ) -> bool:
     """Close the row, and alert receivers of how the refresh ended; return whether there was one.
 
@@ -164,6 +194,7 @@ def close(
         audit_log_id: The row.
         columns: Values of its columns, by name.
         metadata: Keys that are added to its sync_metadata.
+        is_news: Whether receivers do not know yet what a warning says.
     """
     assignments = sql.SQL(", ").join(
         sql.SQL("{} = {}").format(sql.Identifier(column), sql.Placeholder(column))
@@ -173,7 +204,7 @@ def close(
     params = {**columns, "id": audit_log_id, "metadata": Jsonb(metadata)}
     closed = session.fetch_all(statement, params, row_factory=class_row(AuditRow))
     for row in closed:
-        rules.alert_closed(session, row)
+        rules.alert_closed(session, row, is_news=is_news)
     return bool(closed)
 
 

@@ -54,7 +54,8 @@ WHERE id = %(id)s AND status = 'active' AND checkpoint_data->>'run_id' <> %(run_
 """)
 # What an operator asked for after the refresh began holds for it, and what was asked of all tables
 # for the whole run: it may be between two tables, or not have come to its first period.
-_NOT_STOPPED = sql.SQL(in_schema("""
+_NOT_STOPPED = sql.SQL(
+    in_schema("""
 NOT EXISTS (
     SELECT FROM sqp.refresh_checkpoints AS request
     WHERE request.function_name = %(stop)s AND request.table_schema = %(schema)s
@@ -65,8 +66,10 @@ NOT EXISTS (
                 AND (request.table_name = %(every_table)s OR run.table_name = %(table)s)
         )
 )
-"""))
-_INSERT = sql.SQL(in_schema("""
+""")
+)
+_INSERT = sql.SQL(
+    in_schema("""
 INSERT INTO sqp.refresh_checkpoints
     (function_name, table_schema, table_name, checkpoint_data, last_processed_row, total_rows,
      expires_at)
@@ -74,14 +77,17 @@ SELECT %(function)s, %(schema)s, %(table)s, %(data)s, 0, %(total)s::bigint,
     now() + make_interval(hours => %(lifetime_hours)s)
 WHERE {not_stopped}
 RETURNING id
-"""))
-_TAKE_OVER = sql.SQL(in_schema("""
+""")
+)
+_TAKE_OVER = sql.SQL(
+    in_schema("""
 UPDATE sqp.refresh_checkpoints
 SET checkpoint_data = %(data)s, total_rows = last_processed_row + %(total)s::bigint,
     expires_at = now() + make_interval(hours => %(lifetime_hours)s)
 WHERE id = %(id)s AND status = 'active' AND {not_stopped}
 RETURNING id
-"""))
+""")
+)
 _SAVE = in_schema("""
 UPDATE sqp.refresh_checkpoints
 SET checkpoint_data = jsonb_set(

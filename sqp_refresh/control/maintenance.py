@@ -34,6 +34,22 @@ WHERE status <> 'pending' AND created_at < now() - make_interval(days => %(days)
 _DELETE_REPLAYED = in_schema("""
 DELETE FROM sqp.refresh_quarantine WHERE replayed_at < now() - make_interval(days => %(days)s)
 """)
+# What is gone is the history of those periods up to the last of their changes that went.
+_DELETE_HISTORY = in_schema("""
+WITH gone AS (
+    DELETE FROM sqp.refresh_history WHERE changed_at < now() - make_interval(days => %(days)s)
+    RETURNING table_schema, table_name, period_start, changed_at
+), shortened AS (
+    UPDATE sqp.refresh_periods AS entry SET history_since = greatest(history_since, latest.at)
+    FROM (
+        SELECT table_schema, table_name, period_start, max(changed_at) AS at FROM gone
+        GROUP BY table_schema, table_name, period_start
+    ) AS latest
+    WHERE (entry.table_schema, entry.table_name, entry.period_start)
+        = (latest.table_schema, latest.table_name, latest.period_start)
+)
+SELECT count(*) FROM gone
+""")
 _AUDIT_LOG_COLUMNS = in_schema("""
 SELECT attname FROM pg_attribute
 WHERE attrelid = 'sqp.refresh_audit_log'::regclass AND attnum > 0 AND NOT attisdropped
@@ -98,6 +114,12 @@ def delete_replayed_rows(session: Session, days: int) -> int:
     return session.execute(_DELETE_REPLAYED, {"days": days})
 
 
+def delete_history(session: Session, days: int) -> int:
+    """Delete what is on record of rows that were changed before this; 0 days delete all of it."""
+    (deleted,) = session.fetch_one(_DELETE_HISTORY, {"days": days})
+    return deleted
+
+
 def archive_runs(session: Session) -> int:
     """Move runs older than 90 days to sqp.refresh_audit_log_archive, each with its metrics.
 
@@ -127,6 +149,9 @@ DUTIES: dict[str, Callable[[Session, Settings], int]] = {
     # Before the runs: a run stays as long as a row that it put into quarantine.
     "quarantined_rows_deleted": lambda session, settings: delete_replayed_rows(
         session, settings.REFRESH_KEEP_QUARANTINE_DAYS
+    ),
+    "history_deleted": lambda session, settings: delete_history(
+        session, settings.REFRESH_KEEP_HISTORY_DAYS
     ),
     "runs_archived": lambda session, _: archive_runs(session),
     # Last, as it may take long, or fail for want of disk.

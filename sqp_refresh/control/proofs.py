@@ -57,6 +57,14 @@ WHERE entry.table_schema = %(schema)s AND entry.table_name = %(table)s
         SELECT * FROM unnest(%(first_days)s::date[], %(last_days)s::date[])
     )
 """)
+_READ_AS_OF = in_schema("""
+SELECT DISTINCT ON (period_start) period_start, period_end, source FROM sqp.refresh_proofs
+WHERE table_schema = %(schema)s AND table_name = %(table)s AND created_at <= %(at)s
+    AND (period_start, period_end) IN (
+        SELECT * FROM unnest(%(first_days)s::date[], %(last_days)s::date[])
+    )
+ORDER BY period_start, id DESC
+""")
 _CHAIN = in_schema(f"""
 SELECT id, period_start, period_end, sha256, sha256 = {_HASH} AS is_intact,
     previous_sha256 IS NOT DISTINCT FROM lag(sha256) OVER (ORDER BY id) AS is_linked
@@ -149,6 +157,15 @@ def read(session: Session, table: Table, periods: Iterable[Period]) -> dict[Peri
     """Read the certificates of those periods that have one."""
     rows = session.fetch_all(_READ, _name(table) | requested_params(periods), row_factory=dict_row)
     return {Period(row["period_start"], row["period_end"]): _proof(row) for row in rows}
+
+
+def read_as_of(
+    session: Session, table: Table, periods: Iterable[Period], at: datetime
+) -> dict[Period, ColumnSums]:
+    """Read what the source said of each column, by the certificates that periods had then."""
+    params = _name(table) | requested_params(periods) | {"at": at}
+    rows = session.fetch_all(_READ_AS_OF, params)
+    return {Period(first, last): column_sums.from_json(source) for first, last, source in rows}
 
 
 def read_chain(session: Session, table: Table) -> Chain:

@@ -13,7 +13,7 @@ from sqp_refresh.control.reruns import read_outcome, tables_skipped_by_soft_pare
 from sqp_refresh.defs.dagster_internals import RunFailureReason
 from sqp_refresh.defs.instance_storage import open_instance
 from sqp_refresh.defs.jobs.daily_refresh import daily_refresh
-from sqp_refresh.defs.partitions import as_of_tags, range_tags
+from sqp_refresh.defs.partitions import SOURCE_AS_OF_TAG, as_of_tags, range_tags
 from sqp_refresh.defs.run_requests.scheduled import asset_keys
 from sqp_refresh.model.periods import Period
 from sqp_refresh.postgres.session import connect
@@ -33,6 +33,8 @@ def run_daily_refresh(
     *,
     as_of: datetime | None,
     force: bool = False,
+    accept: bool = False,
+    source_as_of: datetime | None = None,
 ) -> dict[str, str]:
     """Run the job that the schedule runs, and report what failed.
 
@@ -50,6 +52,8 @@ def run_daily_refresh(
             that failed, a second run refreshes them, whose id is added.
         as_of: When BigQuery is read as of; None leaves it to the run, and so does a second run.
         force: Copy also what has not changed.
+        accept: Hold no week back, however much of it has changed.
+        source_as_of: The instant that somebody wants BigQuery as of, by any run.
 
     Returns:
         The message of each step that failed, by the step's key; empty where all went well.
@@ -59,8 +63,11 @@ def run_daily_refresh(
         Unreachable: Dagster's own storage cannot be read or written.
     """
     tags = range_tags(str(weeks[0]), str(weeks[-1]))
+    if source_as_of:
+        tags |= {SOURCE_AS_OF_TAG: source_as_of.isoformat()}
     instant = as_of_tags(run_ids[0], as_of) if as_of else {}
-    failures = _run(defs, tables, run_ids[0], tags | instant, force)
+    config = {"force": force, "accept": accept}
+    failures = _run(defs, tables, run_ids[0], tags | instant, config)
     if not failures:
         return {}
     parents = {name: table.parents for name, table in catalog.tables.items()}
@@ -69,7 +76,7 @@ def run_daily_refresh(
     left = tables_skipped_by_soft_parents(tables, outcome, parents)
     if left:
         run_ids.append(str(uuid.uuid4()))
-        failures |= _run(defs, left, run_ids[-1], tags, force)
+        failures |= _run(defs, left, run_ids[-1], tags, config)
     return failures
 
 
@@ -78,7 +85,7 @@ def _run(
     tables: Collection[str],
     run_id: str,
     tags: Mapping[str, str],
-    force: bool,
+    config: Mapping[str, bool],
 ) -> dict[str, str]:
     """Run the job once, and return the message of each step that failed."""
     job = defs.resolve_job_def(daily_refresh.name)
@@ -90,7 +97,7 @@ def _run(
             asset_selection=asset_keys(tables),
             run_config={
                 "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
-                "resources": {"postgres": {"config": {"force": force}}},
+                "resources": {"postgres": {"config": dict(config)}},
             },
             raise_on_error=False,
         )

@@ -88,6 +88,9 @@ class PostgresIOManager(dg.ConfigurableIOManager):
     """Refreshes an asset's table from its source, and reports the exact counts."""
 
     force: bool = Field(default=False, description="copy also the weeks that have not changed")
+    accept: bool = Field(
+        default=False, description="hold no week back, however much of it has changed"
+    )
 
     # Dagster takes a generator, though its base class is typed to return nothing.
     def handle_output(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -104,7 +107,9 @@ class PostgresIOManager(dg.ConfigurableIOManager):
             context.run_id,
             root_run_id=root_of_run(tags),
             force=self.force,
+            accept=self.accept,
             tick=tick_of_run(tags),
+            keeps_history=settings.REFRESH_KEEP_HISTORY_DAYS > 0,
             budget_ms=settings.REFRESH_TIMEOUT_WARNING_MS,
             launched_by=launcher_of_run(tags),
             rerun=int(tags.get(RERUN_TAG, 0)),
@@ -153,6 +158,7 @@ def _metadata(result: RefreshResult) -> dict[str, Any]:
         "dagster/table_name": f"{SCHEMA}.{result.table.name}",
         "sqp/weeks": len(result.periods),
         "sqp/weeks_skipped": len(result.skipped),
+        "sqp/weeks_held_back": len(result.held),
         **_rows_of(result.counts),
         "sqp/rows_withdrawn": result.withdrawn,
         "sqp/rows_left_out": result.rejected_at_source,

@@ -36,6 +36,9 @@ AS_OF_TAG = "sqp_refresh/as_of"
 AS_OF_RUN_TAG = "sqp_refresh/as_of_run"
 """The run that AS_OF_TAG was set for; another run that has the tag has copied it."""
 
+SOURCE_AS_OF_TAG = "sqp_refresh/source_as_of"
+"""The instant that a person wants the source as of, for a run and its re-runs."""
+
 _TAGS_OF_ONE_RUN = {RERUN_TAG, AS_OF_TAG, AS_OF_RUN_TAG}
 
 

@@ -11,9 +11,15 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from sqp_refresh.control.table_lock import wait_for_lock
-from sqp_refresh.defs.partitions import AS_OF_RUN_TAG, AS_OF_TAG, as_of_tags
+from sqp_refresh.defs.partitions import (
+    AS_OF_RUN_TAG,
+    AS_OF_TAG,
+    SOURCE_AS_OF_TAG,
+    as_of_tags,
+)
+from sqp_refresh.errors import SettingsError
 from sqp_refresh.extract.client import ServerTime
-from sqp_refresh.extract.source import AsOf
+from sqp_refresh.extract.source import AsOf, WantedInstant
 from sqp_refresh.postgres.session import connect
 from sqp_refresh.settings import Settings
 
@@ -22,9 +28,17 @@ def instant_of_run(context: dg.AssetExecutionContext) -> AsOf:
     """Return the instant of a run or, where it has none yet, what decides on one and tags the run.
 
     A person who launches a run again in the UI copies the tag, which then names the run that it was
-    set for.
+    set for. An instant that a person wants is copied, too, and holds for that run as well.
+
+    Raises:
+        dagster.Failure: what a person wants is no instant.
     """
     instance, run_id = context.instance, context.run.run_id
+    if text := context.run.tags.get(SOURCE_AS_OF_TAG):
+        try:
+            return WantedInstant.parse(text)
+        except SettingsError as error:
+            raise dg.Failure(str(error), allow_retries=False) from None
     return _tagged(instance, run_id) or (lambda time: decide(instance, run_id, time))
 
 

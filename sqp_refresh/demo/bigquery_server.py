@@ -35,6 +35,7 @@ def main() -> None:
     project, *directory = sys.argv[1:]
     server = _server(project, Path(directory[0]) if directory else None)
     _parse_each_statement_once()
+    _read_as_of_the_snapshot_time()
     asyncio.run(_serve(server, ports))
 
 
@@ -77,6 +78,32 @@ def _parse_each_statement_once() -> None:
         return [None if tree is None else tree.copy() for tree in trees]
 
     Dialect.parse = parse
+
+
+def _read_as_of_the_snapshot_time() -> None:
+    """Have the emulator's Storage Read heed the instant that it is asked for, as its queries do.
+
+    It keeps a copy of each state of a table, which only FOR SYSTEM_TIME AS OF reads.
+    """
+    from bqemulator.grpc_api.read_servicer import BigQueryReadHandler
+    from bqemulator.storage.sql_identifiers import quoted_table_ref
+
+    # The last step before it runs the statement by which it reads a table.
+    rewrite = BigQueryReadHandler._apply_row_access_rewrite  # noqa: SLF001
+
+    def rewrite_as_of(self: Any, *, read_session: Any, **request: Any) -> str | None:  # noqa: ANN401
+        statement = rewrite(self, read_session=read_session, **request)
+        instant = read_session.table_modifiers.snapshot_time
+        if statement is None or not instant:
+            return statement
+        name = request["project_id"], request["dataset_id"], request["table_id"]
+        copy = self._ctx.snapshots.resolve_time_travel(*name, instant)
+        if copy is None:
+            return statement
+        of_copy = f'"{copy.duckdb_schema}"."{copy.duckdb_table}"'
+        return statement.replace(quoted_table_ref(*name), of_copy, 1)
+
+    BigQueryReadHandler._apply_row_access_rewrite = rewrite_as_of  # noqa: SLF001
 
 
 async def _serve(server: "EmulatorServer", ports: int) -> None:

@@ -1,8 +1,7 @@
 """Name where an emulator differs from BigQuery; nothing else in the project knows.
 
 The emulator's Storage Read rejects a column list that names a space, and cannot see the result
-table of a query, so columns are not selected there and results come over REST. It also
-reads a table as it is now, whatever instant it is asked for.
+table of a query, so columns are not selected there and results come over REST.
 """
 
 from typing import TYPE_CHECKING

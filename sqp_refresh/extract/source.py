@@ -8,13 +8,13 @@ There is no fallback from one to the other; what was used is in the stats.
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import TYPE_CHECKING, TypeVar
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import pyarrow as pa
 
-from sqp_refresh.errors import TooEarly
+from sqp_refresh.errors import SettingsError, TooEarly
 from sqp_refresh.extract import emulator
 from sqp_refresh.extract.aggregate_result import Excerpt, conform_bad_rows, conform_result
 from sqp_refresh.extract.bigquery_table import BigQueryTable, describe
@@ -41,7 +41,7 @@ from sqp_refresh.extract.storage_read import open_session, session_batches, sess
 from sqp_refresh.model.periods import Period
 from sqp_refresh.model.rows import PeriodRows, ReadStats, SourceBatches
 from sqp_refresh.model.tables import MARKETPLACE_TITLE, Origin, Table, aggregated_from
-from sqp_refresh.model.versions import SourceVersion
+from sqp_refresh.model.versions import SourceVersion, Version
 from sqp_refresh.postgres.session import Session
 from sqp_refresh.settings import Settings
 
@@ -51,8 +51,56 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-AsOf = datetime | Callable[[ServerTime], datetime]
-"""An instant, or what decides on one by BigQuery's own time."""
+REMEMBERED = timedelta(days=7)
+"""For how long BigQuery remembers how a table stood, unless its dataset says less."""
+
+
+@dataclass(frozen=True, slots=True)
+class WantedInstant:
+    """An instant that somebody wants the source as of: it is read as it stood then, or not at all.
+
+    Attributes:
+        instant: The instant.
+    """
+
+    instant: datetime
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read what a person wrote.
+
+        Raises:
+            SettingsError: it is no instant, or has no time zone.
+        """
+        try:
+            instant = datetime.fromisoformat(text.strip())
+            if instant.tzinfo:
+                return cls(instant.astimezone(UTC))
+        except (ValueError, OverflowError):
+            pass
+        raise SettingsError(
+            f"--source-as-of {text!r} is no instant with a time zone; write it like "
+            "2026-08-16T02:00:00Z"
+        )
+
+    def by(self, time: ServerTime) -> datetime:
+        """Return the instant, if BigQuery remembers it.
+
+        Raises:
+            SettingsError: it does not, or the instant has not come yet.
+        """
+        earliest = time.now - REMEMBERED
+        if earliest < self.instant <= time.now:
+            return self.instant
+        fault = "has not come yet" if self.instant > time.now else "is too long ago"
+        raise SettingsError(
+            f"--source-as-of {self.instant.isoformat()} {fault}: BigQuery remembers the seven days "
+            f"before now, {time.now.isoformat(timespec='seconds')}"
+        )
+
+
+AsOf = datetime | Callable[[ServerTime], datetime] | WantedInstant
+"""An instant, what decides on one by BigQuery's own time, or one that somebody wants."""
 
 
 @dataclass(slots=True)
@@ -85,6 +133,11 @@ class BigQuerySource:
         """The source as project.dataset.table."""
         name = self.table.source.name if self.table.source else None
         return self.settings.source_named(name) if name else self.settings.source_table
+
+    @property
+    def wanted_instant(self) -> datetime | None:
+        """The instant that somebody wants the source as of; None where nobody named one."""
+        return self.as_of.instant if isinstance(self.as_of, WantedInstant) else None
 
     @property
     def shares_query_with(self) -> Sequence[str]:
@@ -136,12 +189,32 @@ class BigQuerySource:
         try:
             state = self._result_of(query)
         except TooEarly:
+            if self.wanted_instant:
+                raise SettingsError(
+                    f"BigQuery does not remember {self.name} at {self.wanted_instant.isoformat()}: "
+                    "it was made, or made anew, since, or its dataset remembers less; name a later "
+                    "--source-as-of"
+                ) from None
             # The next attempt looks the source up again, and reads it as it is then.
             self.as_of, self._bigquery_table = (lambda time: time.now), None
             raise
         self.stats.out_of_reach = state.out_of_reach
         marketplace = self.settings.SQP_MARKETPLACE
         return {week: version_of(self.table, week, state, marketplace) for week in periods}
+
+    def find_changed(self, session: Session, versions: Mapping[Period, Version]) -> list[Period]:
+        """List the weeks that the source has changed since the instant that somebody wants.
+
+        Args:
+            session: As for `versions`.
+            versions: What each week was made from then.
+
+        Raises:
+            AccessDenied, NotFound, SchemaMismatch, Unavailable, DataError: see `errors`.
+        """
+        now = replace(self, as_of=None, queries=RunQueries(), _bigquery_table=None)
+        changed = now.versions(session, list(versions))
+        return [week for week, version in versions.items() if changed[week] != version]
 
     def read(self, periods: Sequence[Period]) -> Generator[PeriodRows]:
         """Read the rows of each week, in order, of a week without rows too.
@@ -219,6 +292,15 @@ class BigQuerySource:
         with translated_errors(subject), closing(rest_client(self.settings)) as client:
             yield client
 
+    def look_up(self) -> None:
+        """Look up the source, and require that it can be read as it is wanted.
+
+        Raises:
+            SettingsError: it cannot be read as of the wanted instant.
+            AccessDenied, NotFound, SchemaMismatch, Unavailable, DataError: see `errors`.
+        """
+        self._looked_up()
+
     def _looked_up(self) -> BigQueryTable:
         with self._client() as client:
             return self._described(client)
@@ -226,13 +308,16 @@ class BigQuerySource:
     def _described(self, client: "Client") -> BigQueryTable:
         assert self.table.source, "a table derived in Postgres is not read from BigQuery"
         if self._bigquery_table is None:
-            self._bigquery_table = describe(
-                client, self.name, self.table.source, self._decide_as_of
-            )
-            self.stats.schema = self._bigquery_table.schema
+            described = describe(client, self.name, self.table.source, self._decide_as_of)
+            if self.wanted_instant:
+                described = _as_wanted(described, self.wanted_instant)
+            self._bigquery_table = described
+            self.stats.schema = described.schema
         return self._bigquery_table
 
     def _decide_as_of(self, time: ServerTime) -> datetime:
+        if isinstance(self.as_of, WantedInstant):
+            return self.as_of.by(time)
         if isinstance(self.as_of, datetime):
             # Whoever set it may have had another clock; an instant to come is refused.
             return min(self.as_of, time.now)
@@ -319,3 +404,17 @@ class BigQuerySource:
             yield client
         finally:
             client.transport.close()
+
+
+def _as_wanted(table: BigQueryTable, instant: datetime) -> BigQueryTable:
+    """Return a table to be read as of exactly this instant, also if it was made anew since.
+
+    Raises:
+        SettingsError: it is a view, of which BigQuery remembers nothing.
+    """
+    if not table.is_table:
+        raise SettingsError(
+            f"{table.name} is a view, which BigQuery shows only as it is now; --source-as-of needs "
+            "a table"
+        )
+    return replace(table, instant=instant)

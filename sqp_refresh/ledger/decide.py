@@ -6,6 +6,7 @@ from datetime import date
 from enum import StrEnum
 
 from sqp_refresh.ledger.ledger import LedgerEntry, definition_hash, read_entries
+from sqp_refresh.ledger.pins import Pin, read_pins
 from sqp_refresh.ledger.target_version import TargetVersion, target_versions
 from sqp_refresh.model.periods import Period
 from sqp_refresh.model.tables import Table
@@ -23,13 +24,15 @@ class ReloadReason(StrEnum):
     DOUBTED = "it did not equal the source"
     FORCED = "forced"
     PARENT = "a table that it is made from is copied"
+    ROLLED_BACK = "rolled back"
     UNCHANGED = "unchanged"
     RESUMED = "published by the run that was interrupted"
+    PINNED = "pinned"
 
     @property
     def loads(self) -> bool:
         """Whether the period has to be loaded."""
-        return self not in (ReloadReason.UNCHANGED, ReloadReason.RESUMED)
+        return self not in (ReloadReason.UNCHANGED, ReloadReason.RESUMED, ReloadReason.PINNED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,7 @@ class Decision:
         target: What the table holds of it now; None where that did not have to be read.
         is_forced: Whether it is loaded whatever the ledger says, so that nothing of the ledger is
             believed.
+        pin: What keeps it from being loaded; None where nothing does.
     """
 
     reason: ReloadReason
@@ -55,6 +59,12 @@ class Decision:
     is_made_alike: bool = False
     target: TargetVersion | None = None
     is_forced: bool = False
+    pin: Pin | None = None
+
+    @property
+    def rows_there(self) -> int:
+        """Rows that the table was left with when it was last loaded (count)."""
+        return _rows_left(self.entry)
 
     @property
     def only_source_changed(self) -> bool:
@@ -94,6 +104,7 @@ def decide(
     *,
     force: bool = False,
     resumed: Collection[str] = (),
+    rolls_back: bool = False,
 ) -> dict[Period, Decision]:
     """Decide what is to be done with each period.
 
@@ -103,36 +114,43 @@ def decide(
         versions: What each of the periods is made from now.
         force: Load them all the same.
         resumed: The periods that this very refresh loaded before it was interrupted.
+        rolls_back: Whether they are published as they were, whatever there is to be said of them.
 
     A week whose source has changed is loaded; one whose source has not, only where somebody has
-    written to its rows, which takes a look at the table.
+    written to its rows, which takes a look at the table. One that is pinned is never loaded.
     """
-    made_by = definition_hash(table)
+    made_by, pins = definition_hash(table), read_pins(session, table)
     entries = read_entries(session, table, list(versions))
-    # To read and hash the rows of a period that is loaded anyway would tell nothing.
-    same = [
+    same = {
         period
         for period, version in versions.items()
         if period in entries and _has_same_source(entries[period], version, made_by)
-    ]
-    targets = target_versions(session, table, same)
+    }
+    # To read and hash the rows of a period that is loaded anyway would tell nothing.
+    left = [period for period in versions if period in same or period.start in pins]
+    targets = target_versions(session, table, left)
     decisions = {}
     for period, version in versions.items():
-        entry, target = entries.get(period), targets.get(period)
+        entry, target, pin = entries.get(period), targets.get(period), pins.get(period.start)
         reason = _reason(entry, target, is_same=period in same)
-        if reason is ReloadReason.UNCHANGED and str(period) in resumed:
+        if rolls_back:
+            is_done = str(period) in resumed
+            reason = ReloadReason.RESUMED if is_done else ReloadReason.ROLLED_BACK
+        elif pin:
+            reason = ReloadReason.PINNED
+        elif reason is ReloadReason.UNCHANGED and str(period) in resumed:
             reason = ReloadReason.RESUMED
         elif reason is ReloadReason.UNCHANGED and force:
             reason = ReloadReason.FORCED
-        left = None if entry is None or reason.loads else entry.target
         decisions[period] = Decision(
             reason,
             version,
-            rows=left.rows if left else _rows_to_read(table, version),
+            rows=_rows_to_read(table, version) if reason.loads else _rows_left(entry),
             entry=entry,
             is_made_alike=entry is not None and entry.definition_hash == made_by,
             target=target,
             is_forced=force,
+            pin=pin,
         )
     return decisions
 
@@ -154,6 +172,10 @@ def _reason(
     if not is_same:
         return ReloadReason.SOURCE_CHANGED
     return ReloadReason.UNCHANGED if target == entry.target else ReloadReason.TARGET_CHANGED
+
+
+def _rows_left(entry: LedgerEntry | None) -> int:
+    return entry.target.rows if entry else 0
 
 
 def _rows_to_read(table: Table, version: Version) -> int | None:

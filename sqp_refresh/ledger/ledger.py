@@ -6,7 +6,7 @@ longer those that were loaded. What a derived table is made from is the ledger o
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
@@ -27,7 +27,8 @@ from sqp_refresh.schema_name import in_schema
 _ENTRIES = in_schema("""
 SELECT period_start, period_end, source_state, definition_hash, needs_reload, target_state,
     row_count, row_fingerprints IS NOT NULL AS has_row_hashes, failed_metrics, published_at,
-    stale_since IS NOT NULL AS is_known_stale
+    stale_since IS NOT NULL AS is_known_stale, history_since IS NOT NULL AS has_history,
+    held_state, held_nights, accepts_any_change
 FROM sqp.refresh_periods
 WHERE table_schema = %(schema)s AND table_name = %(table)s
     AND period_start BETWEEN %(first)s AND %(last)s
@@ -36,14 +37,16 @@ _RECORD = in_schema("""
 INSERT INTO sqp.refresh_periods AS entry (
     table_schema, table_name, period_start, period_end, source_state, definition_hash,
     needs_reload, target_state, row_count, row_fingerprints, changed_by, published_by, published_at,
-    proof_sha256
+    proof_sha256, scope_column, totals, first_published_at, history_since
 )
 VALUES (%(schema)s, %(table)s, %(period_start)s, %(period_end)s, %(version)s, %(definition_hash)s,
     false, %(target)s, %(rows)s, %(row_hashes)s, %(audit_log_id)s, %(audit_log_id)s, now(),
-    %(proof)s)
+    %(proof)s, %(scope)s, %(totals)s, CASE WHEN %(rows)s > 0 AND %(is_new)s THEN now() END,
+    CASE WHEN %(rows)s > 0 THEN now() END)
 ON CONFLICT (table_schema, table_name, period_start) DO UPDATE
 SET period_end = excluded.period_end, source_state = excluded.source_state,
     definition_hash = excluded.definition_hash, needs_reload = false, stale_since = NULL,
+    held_state = NULL, held_nights = '{}', accepts_any_change = false,
     failed_metrics = CASE WHEN excluded.source_state IS NULL THEN entry.failed_metrics
         ELSE array(SELECT unnest(entry.failed_metrics) EXCEPT SELECT unnest(%(judged)s::text[]))
         END,
@@ -52,7 +55,12 @@ SET period_end = excluded.period_end, source_state = excluded.source_state,
         ELSE excluded.row_fingerprints END,
     changed_by = CASE WHEN %(is_changed)s THEN excluded.changed_by ELSE entry.changed_by END,
     published_by = excluded.published_by, published_at = excluded.published_at,
-    proof_sha256 = coalesce(excluded.proof_sha256, entry.proof_sha256)
+    proof_sha256 = coalesce(excluded.proof_sha256, entry.proof_sha256),
+    scope_column = excluded.scope_column, totals = excluded.totals,
+    first_published_at = CASE WHEN entry.history_since IS NULL THEN excluded.first_published_at
+        ELSE entry.first_published_at END,
+    history_since = CASE WHEN entry.history_since IS NULL THEN excluded.history_since
+        WHEN %(is_changed)s AND NOT %(is_recorded)s THEN now() ELSE entry.history_since END
 """)
 _LOADED = in_schema("""
 SELECT max(period_start) AS newest, coalesce(sum(row_count), 0)::bigint AS rows
@@ -89,6 +97,26 @@ WHERE table_schema = %(schema)s AND table_name = %(table)s AND (period_start, pe
 )
 """)
 
+_RECORD_TARGET = in_schema("""
+UPDATE sqp.refresh_periods
+SET target_state = %(target)s, row_count = %(rows)s, row_fingerprints = NULL
+WHERE table_schema = %(schema)s AND table_name = %(table)s
+    AND period_start = %(period_start)s AND period_end = %(period_end)s
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class HeldState:
+    """A state of the source that was not published, because too much of the period differs.
+
+    Attributes:
+        state: A hash of it.
+        nights: The days, in UTC, on which it was held back.
+    """
+
+    state: str
+    nights: frozenset[date]
+
 
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:
@@ -103,6 +131,10 @@ class LedgerEntry:
         failed_metrics: The metrics that failed when it was last judged by them.
         published_at: When it was loaded.
         is_known_stale: Whether the source was seen to hold something else since.
+        has_history: Whether it was ever published with rows, so that what becomes of them is
+            history.
+        held: Which state of the source is held back, and since when.
+        accepts_any_change: Whether it was unpinned, so that no change of it is held back.
     """
 
     version: Version | None
@@ -113,6 +145,26 @@ class LedgerEntry:
     failed_metrics: frozenset[str] = frozenset()
     published_at: datetime | None = field(default=None, compare=False)
     is_known_stale: bool = False
+    has_history: bool = False
+    held: HeldState | None = field(default=None, compare=False)
+    accepts_any_change: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a publish has done to the rows of a period.
+
+    Attributes:
+        is_changed: Whether it wrote or deleted any.
+        is_new: Whether there was none before.
+        is_recorded: Whether each of those that it changed is on record as it was before.
+        totals: What the table holds of the period now, by metric.
+    """
+
+    is_changed: bool
+    is_new: bool = False
+    is_recorded: bool = False
+    totals: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +227,7 @@ def read_entries(
 
 
 def _entry(table: Table, row: dict[str, Any]) -> LedgerEntry:
-    version = row["source_state"]
+    version, held = row["source_state"], row["held_state"]
     return LedgerEntry(
         version=None if version is None else version_from_json(table, version),
         definition_hash=row["definition_hash"],
@@ -185,6 +237,9 @@ def _entry(table: Table, row: dict[str, Any]) -> LedgerEntry:
         failed_metrics=frozenset(row["failed_metrics"]),
         published_at=row["published_at"],
         is_known_stale=row["is_known_stale"],
+        has_history=row["has_history"],
+        held=None if held is None else HeldState(held, frozenset(row["held_nights"])),
+        accepts_any_change=row["accepts_any_change"],
     )
 
 
@@ -204,7 +259,7 @@ def record(
     *,
     target: TargetVersion,
     audit_log_id: int,
-    is_changed: bool,
+    change: Change,
     row_hashes: bytes | None = None,
     baseline: Baseline | None = None,
     judged: Iterable[str] = (),
@@ -219,7 +274,7 @@ def record(
         version: What it was made from; None has it made again by the next refresh.
         target: What the table holds of it now.
         audit_log_id: The run that loaded it.
-        is_changed: Whether that changed a row.
+        change: What that did to its rows.
         row_hashes: A hash of each of its rows; None where they would not tell the rows apart.
         baseline: What the ledger has of it so far; None where that was not looked up.
         judged: Names of the metrics that the transaction compares with the source; what a period
@@ -236,11 +291,24 @@ def record(
         "row_hashes": None if keeps_hashes else row_hashes,
         "keeps_hashes": keeps_hashes,
         "audit_log_id": audit_log_id,
-        "is_changed": is_changed,
+        "is_changed": change.is_changed,
+        "is_new": change.is_new,
+        "is_recorded": change.is_recorded,
+        "scope": table.scope,
+        "totals": Jsonb(dict(change.totals)),
         "judged": list(judged),
         "proof": proof_sha256,
     }
     session.execute(_RECORD, _name(table) | period_params(period) | params)
+
+
+def record_target(session: Session, table: Table, period: Period, target: TargetVersion) -> None:
+    """Take what a table holds of a pinned period for what was loaded, whoever wrote it.
+
+    The periods that are derived from it are then made from these rows, as from any others.
+    """
+    params = {"target": target.to_text(), "rows": target.rows}
+    session.execute(_RECORD_TARGET, _name(table) | period_params(period) | params)
 
 
 def published_periods(session: Session, table: Table) -> list[Period]:

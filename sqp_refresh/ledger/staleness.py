@@ -11,6 +11,7 @@ from datetime import date, datetime
 
 from sqp_refresh.ledger.ledger import LedgerEntry, hash_json, published_periods, read_entries
 from sqp_refresh.ledger.parent_versions import read_parent_versions
+from sqp_refresh.ledger.pins import IS_UNPINNED, read_pins
 from sqp_refresh.model.periods import Period
 from sqp_refresh.model.tables import SCHEMA, Table
 from sqp_refresh.model.versions import ParentVersions, SourceVersion, Version
@@ -19,16 +20,18 @@ from sqp_refresh.schema_name import in_schema
 
 _RECORD = in_schema("""
 UPDATE sqp.refresh_periods AS entry
-SET stale_since = CASE WHEN is_stale THEN now() END
+SET stale_since = CASE WHEN is_stale THEN now() END,
+    held_state = CASE WHEN is_stale THEN held_state END,
+    held_nights = CASE WHEN is_stale THEN held_nights ELSE '{}' END
 FROM unnest(%(first_days)s::date[], %(are_stale)s::boolean[]) AS compared (first_day, is_stale)
 WHERE table_schema = %(schema)s AND table_name = %(table)s AND period_start = first_day
     AND (stale_since IS NOT NULL) <> is_stale
 """)
-_STALE = in_schema("""
-SELECT table_name, period_start, period_end, stale_since FROM sqp.refresh_periods
-WHERE table_schema = %(schema)s AND stale_since IS NOT NULL
+_STALE = in_schema(f"""
+SELECT table_name, period_start, period_end, stale_since FROM sqp.refresh_periods AS entry
+WHERE table_schema = %(schema)s AND stale_since IS NOT NULL AND {IS_UNPINNED}
 ORDER BY table_name, period_start
-""")
+""")  # noqa: S608, nothing is put in that is not written in this package
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +79,15 @@ def is_stale(table: Table, entry: LedgerEntry, now: Version) -> bool:
 
 
 def periods_behind_parents(session: Session, table: Table) -> list[Period]:
-    """List the periods of a derived table that are not made from what its parents hold now."""
-    entries = read_entries(session, table, published_periods(session, table))
-    versions = read_parent_versions(session, table, entries)
-    return [period for period, entry in entries.items() if is_stale(table, entry, versions[period])]
+    """List the periods of a derived table that are not made from what its parents hold now.
+
+    Those that are pinned are not made again, so that they are not behind.
+    """
+    pins = read_pins(session, table)
+    periods = [period for period in published_periods(session, table) if period.start not in pins]
+    entries = read_entries(session, table, periods)
+    versions = read_parent_versions(session, table, periods)
+    return [period for period in periods if is_stale(table, entries[period], versions[period])]
 
 
 def find_restatements(
@@ -88,13 +96,15 @@ def find_restatements(
     """Find those of the periods that the table should be given again, and record which they are.
 
     They are those that the source has changed since they were loaded, those that did not equal it
-    then, and those that were never loaded although an earlier one was.
+    then, and those that were never loaded although an earlier one was. One that is pinned is none.
 
     Args:
         session: A session in a transaction.
         table: The table.
         versions: What each of the periods is made from now.
     """
+    pins = read_pins(session, table)
+    versions = {period: now for period, now in versions.items() if period.start not in pins}
     entries = read_entries(session, table, list(versions))
     entries = {period: entry for period, entry in entries.items() if period in versions}
     stale = {

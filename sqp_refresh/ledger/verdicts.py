@@ -13,6 +13,7 @@ from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from sqp_refresh.ledger.ledger import LedgerEntry
+from sqp_refresh.ledger.pins import IS_UNPINNED
 from sqp_refresh.ledger.staleness import periods_behind_parents
 from sqp_refresh.model.periods import Period, is_of_grain
 from sqp_refresh.model.tables import SCHEMA, Table
@@ -24,11 +25,11 @@ SELECT period_start, period_end FROM sqp.refresh_periods
 WHERE table_schema = %(schema)s AND table_name = %(table)s AND failed_metrics <> '{}'
 ORDER BY period_start
 """)
-_NEED_RELOAD = in_schema("""
-SELECT table_name, period_start, period_end FROM sqp.refresh_periods
-WHERE table_schema = %(schema)s AND needs_reload
+_NEED_RELOAD = in_schema(f"""
+SELECT table_name, period_start, period_end FROM sqp.refresh_periods AS entry
+WHERE table_schema = %(schema)s AND needs_reload AND {IS_UNPINNED}
 ORDER BY table_name, period_start
-""")
+""")  # noqa: S608, nothing is put in that is not written in this package
 _FAILED = in_schema("""
 SELECT table_name AS table, metric, period_start, period_end
 FROM sqp.refresh_periods, unnest(failed_metrics) AS metric

@@ -23,7 +23,6 @@ from sqp_refresh.load.merge_sql import (
 from sqp_refresh.load.result import Counts, LoadResult, NeedsMerge
 from sqp_refresh.load.target import TargetPeriod
 from sqp_refresh.model.rows import SqlRows
-from sqp_refresh.postgres.period_sql import period_params
 from sqp_refresh.postgres.session import Session
 
 
@@ -46,10 +45,11 @@ def load(
         read, row_hashes = ReadRows(sql.Identifier("read"), rows.columns, rows.select), None
     else:
         read, row_hashes = _staged(session, target, rows)
-    params = period_params(target.period)
+    params = target.params
     (has_rows,) = session.fetch_one(has_rows_query(target.table), params)
-    statement = merge_statement if has_rows else insert_statement
-    *numbers, deleted = session.fetch_one(statement(target.table, read), params)
+    compose = merge_statement if has_rows else insert_statement
+    statement = compose(target.table, read, is_recorded=target.is_recorded)
+    *numbers, deleted = session.fetch_one(statement, params)
     counts = Counts(*numbers)
     totals = measure_period(session, target.table, target.period)
     counts.check_nothing_lost()
@@ -61,7 +61,7 @@ def load(
         return LoadResult(counts, totals, row_hashes, vanished)
     # What a deferred trigger does, it does now, and what it leaves is what is compared.
     session.execute("SET CONSTRAINTS ALL IMMEDIATE")
-    (altered,) = session.fetch_one(differing_statement(target.table, read), params)
+    altered = sum(session.fetch_one(differing_statement(target.table, read), params))
     totals = measure_period(session, target.table, target.period)
     return LoadResult(counts, totals, row_hashes, vanished, altered)
 

@@ -15,12 +15,13 @@ their order. Behind them, those that compare all rows return the keys of the row
 Columns of its own are named as `ours` names them, lest a table has one of the same name.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from psycopg import sql
 
 from sqp_refresh.ledger.target_version import TUPLE_HASH
+from sqp_refresh.load import history
 from sqp_refresh.model.tables import DATE, Column, Table, measures_first, middle_columns
 from sqp_refresh.model.types import LogicalType, logical_type
 from sqp_refresh.postgres.period_sql import PERIOD_END, PERIOD_START, in_period, target_name
@@ -28,9 +29,9 @@ from sqp_refresh.postgres.session import identifier, type_name
 
 _INSERT = sql.SQL("""
 WITH {read}inserted AS (
-    INSERT INTO {target} ({columns})
-    SELECT {expressions} FROM {source} WHERE {counts} RETURNING 1
-)
+    INSERT INTO {target} AS target ({columns})
+    SELECT {expressions} FROM {source} WHERE {counts} RETURNING 1{inserted_row}
+){recorded}
 SELECT (SELECT count(*) FROM {source}), (SELECT count(*) FROM {source} WHERE NOT {counts}),
        (SELECT count(*) FROM inserted), 0::bigint, 0::bigint, 0::bigint, 0::bigint, '[]'::jsonb
 """)
@@ -40,14 +41,14 @@ _COMPARED = sql.SQL("""
 {read}incoming AS (
     SELECT {expressions} FROM {source} WHERE {counts}
 ), present AS NOT MATERIALIZED (
-    SELECT target.tableoid AS __sqp_tableoid, target.ctid AS __sqp_ctid, {columns}
+    SELECT target.tableoid AS __sqp_tableoid, target.ctid AS __sqp_ctid, {columns}{present_before}
     FROM {target} AS target WHERE {in_period}
 ), compared AS MATERIALIZED (
     SELECT present.__sqp_tableoid, present.__sqp_ctid, {key}, {new_columns},
         CASE WHEN present.__sqp_ctid IS NULL THEN 'new'
              WHEN incoming.{any_key} IS NULL THEN 'vanished'
              ELSE 'differs'
-        END AS __sqp_verdict
+        END AS __sqp_verdict{compared_before}
     FROM incoming FULL JOIN present USING ({key})
     WHERE present.__sqp_ctid IS NULL OR incoming.{any_key} IS NULL
         OR ROW({new_values}) IS DISTINCT FROM ROW({present_values})
@@ -58,14 +59,14 @@ WITH {compared}, deleted AS (
     DELETE FROM {target} AS target USING compared
     WHERE compared.__sqp_verdict = 'vanished' AND EXISTS (SELECT FROM {source})
         AND {is_same_tuple}
-    RETURNING jsonb_build_array({deleted_key}) AS key
+    RETURNING jsonb_build_array({deleted_key}) AS group_key{deleted_row}
 ), updated AS (
     UPDATE {target} AS target SET {assignments} FROM compared
-    WHERE compared.__sqp_verdict = 'differs' AND {is_same_tuple} RETURNING 1
+    WHERE compared.__sqp_verdict = 'differs' AND {is_same_tuple} RETURNING 1{updated_row}
 ), inserted AS (
-    INSERT INTO {target} ({columns})
-    SELECT {columns} FROM compared WHERE __sqp_verdict = 'new' RETURNING 1
-)
+    INSERT INTO {target} AS target ({columns})
+    SELECT {columns} FROM compared WHERE __sqp_verdict = 'new' RETURNING 1{inserted_row}
+){recorded}
 SELECT (SELECT count(*) FROM {source}),
        (SELECT count(*) FROM {source} WHERE NOT {counts}),
        (SELECT count(*) FROM inserted),
@@ -75,11 +76,15 @@ SELECT (SELECT count(*) FROM {source}),
        (SELECT count(*) FROM deleted),
        (SELECT count(*) FROM compared
            WHERE __sqp_verdict = 'vanished' AND NOT EXISTS (SELECT FROM {source})),
-       (SELECT coalesce(jsonb_agg(key), '[]') FROM (TABLE deleted LIMIT 100000) AS deleted)
+       (SELECT coalesce(jsonb_agg(group_key), '[]')
+           FROM (SELECT group_key FROM deleted LIMIT 100000) AS deleted)
 """)
 _DIFFERING = sql.SQL("""
 WITH {compared}
-SELECT count(*) FROM compared WHERE __sqp_verdict <> 'vanished' OR EXISTS (SELECT FROM {source})
+SELECT count(*) FILTER (WHERE __sqp_verdict = 'new'),
+    count(*) FILTER (WHERE __sqp_verdict = 'differs'),
+    count(*) FILTER (WHERE __sqp_verdict = 'vanished' AND EXISTS (SELECT FROM {source}))
+FROM compared
 """)
 # As above, of rows that are only a part of the period's: what they do not meet stays as it is. Each
 # looks for its own row by the key; OFFSET keeps Postgres from reading all of the period for that.
@@ -88,10 +93,10 @@ WITH {read}incoming AS (
     SELECT {expressions} FROM {source}
 ), compared AS MATERIALIZED (
     SELECT present.__sqp_tableoid, present.__sqp_ctid, present.__sqp_tuple_hash,
-        {incoming_key}, {new_columns}
+        {incoming_key}, {new_columns}{compared_before}
     FROM incoming LEFT JOIN LATERAL (
         SELECT target.tableoid AS __sqp_tableoid, target.ctid AS __sqp_ctid,
-            {tuple_hash} AS __sqp_tuple_hash, {columns}
+            {tuple_hash} AS __sqp_tuple_hash, {columns}{present_before}
         FROM {target} AS target
         WHERE {in_period} AND ROW({target_key}) = ROW({incoming_key}) OFFSET 0
     ) AS present ON true
@@ -99,17 +104,20 @@ WITH {read}incoming AS (
         OR ROW({new_values}) IS DISTINCT FROM ROW({present_values})
 ), updated AS (
     UPDATE {target} AS target SET {assignments} FROM compared
-    WHERE {is_same_tuple} RETURNING {new_hash} - compared.__sqp_tuple_hash AS hash_change
+    WHERE {is_same_tuple}
+    RETURNING {new_hash} - compared.__sqp_tuple_hash AS hash_change{updated_row}
 ), inserted AS (
     INSERT INTO {target} AS target ({columns})
-    SELECT {columns} FROM compared WHERE __sqp_ctid IS NULL RETURNING {new_hash} AS hash_change
-)
+    SELECT {columns} FROM compared WHERE __sqp_ctid IS NULL
+    RETURNING {new_hash} AS hash_change{inserted_row}
+){recorded}
 SELECT (SELECT count(*) FROM {source}), 0::bigint,
        (SELECT count(*) FROM inserted), (SELECT count(*) FROM updated),
        (SELECT count(*) FROM {source}) - (SELECT count(*) FROM compared),
        0::bigint, 0::bigint,
-       (SELECT coalesce(sum(hash_change), 0)
-           FROM (TABLE updated UNION ALL TABLE inserted) AS written)
+       (SELECT coalesce(sum(hash_change), 0) FROM (
+           SELECT hash_change FROM updated UNION ALL SELECT hash_change FROM inserted
+       ) AS written)
 """)
 # As `TUPLE_HASH`, of a row that this transaction has written: RETURNING may not tell its xmin.
 _NEW_HASH = sql.SQL("""
@@ -165,28 +173,37 @@ def has_rows_query(table: Table) -> sql.Composed:
     return _HAS_ROWS.format(target=target_name(table), in_period=in_period(table))
 
 
-def insert_statement(table: Table, read: ReadRows) -> sql.Composed:
-    """Compose what loads a period that the target has no row of."""
+def insert_statement(table: Table, read: ReadRows, *, is_recorded: bool = False) -> sql.Composed:
+    """Compose what loads a period that the target has no row of.
+
+    Args:
+        table: The table.
+        read: The rows.
+        is_recorded: Whether each row that is written is put on record as it was before; this takes
+            the parameter `audit_log_id`.
+    """
     return _INSERT.format(
         **read.fragments(),
+        **_history(table, "inserted", is_recorded=is_recorded),
         target=target_name(table),
         columns=_names(table.columns),
         expressions=_expressions(table, read.columns),
     )
 
 
-def merge_statement(table: Table, read: ReadRows) -> sql.Composed:
+def merge_statement(table: Table, read: ReadRows, *, is_recorded: bool = False) -> sql.Composed:
     """Compose what makes the target's rows of a period equal to those that were read."""
     deleted_key = _listed(identifier("target", name) for name in table.group_key)
-    return _MERGE.format(**_compared(table, read), deleted_key=deleted_key)
+    record = _history(table, "deleted", "updated", "inserted", is_recorded=is_recorded)
+    return _MERGE.format(**_compared(table, read, record), **record, deleted_key=deleted_key)
 
 
 def differing_statement(table: Table, read: ReadRows) -> sql.Composed:
-    """Compose what counts the rows of a period that are not as a merge would leave them."""
-    return _DIFFERING.format(**_compared(table, read))
+    """Compose what counts the rows of a period that a merge would insert, update and delete."""
+    return _DIFFERING.format(**_compared(table, read, _history(table, is_recorded=False)))
 
 
-def upsert_statement(table: Table, read: ReadRows) -> sql.Composed:
+def upsert_statement(table: Table, read: ReadRows, *, is_recorded: bool = False) -> sql.Composed:
     """Compose what loads those rows of a period that may differ, and leaves all others.
 
     Beside the counts, of these rows alone, it returns by how much the sum of tuple hashes has
@@ -195,6 +212,7 @@ def upsert_statement(table: Table, read: ReadRows) -> sql.Composed:
     return _UPSERT.format(
         **read.fragments(),
         **_comparison(table, read),
+        **_history(table, "updated", "inserted", is_recorded=is_recorded),
         tuple_hash=TUPLE_HASH,
         new_hash=_NEW_HASH,
         target_key=_listed(identifier("target", column.name) for column in table.key),
@@ -241,10 +259,29 @@ def _in_byte_order(column: Column) -> sql.Composable:
     return sql.SQL('{} COLLATE "C"').format(identifier(column.name))
 
 
-def _compared(table: Table, read: ReadRows) -> dict[str, sql.Composable]:
+def _compared(
+    table: Table, read: ReadRows, record: Mapping[str, sql.Composable]
+) -> dict[str, sql.Composable]:
     parts = read.fragments() | _comparison(table, read)
     # No key column is ever null, so one of them tells whether there is an incoming row.
-    return parts | {"compared": _COMPARED.format(**parts, any_key=identifier(table.key[0].name))}
+    any_key = identifier(table.key[0].name)
+    return parts | {"compared": _COMPARED.format(**parts, **record, any_key=any_key)}
+
+
+def _history(table: Table, *written: str, is_recorded: bool) -> dict[str, sql.Composable]:
+    """Return what a statement has beside its own parts to record the rows that it changes."""
+    old_values = (
+        history.OldValue(
+            column.name,
+            sql.SQL("{} IS DISTINCT FROM {}").format(
+                _comparable(column, identifier("present", column.name)),
+                _comparable(column, _new_value(table, column)),
+            ),
+        )
+        for column in table.values
+    )
+    parts = history.fragments(table, old_values, is_recorded=is_recorded)
+    return parts | {"recorded": history.recorded(table, *written, is_recorded=is_recorded)}
 
 
 def _comparison(table: Table, read: ReadRows) -> dict[str, sql.Composable]:

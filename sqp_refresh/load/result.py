@@ -51,6 +51,11 @@ class Counts:
         """Rows that were written or removed (count)."""
         return self.inserted + self.updated + self.deleted
 
+    @property
+    def rows_before(self) -> int:
+        """Rows that the target had of the period before (count)."""
+        return self.updated + self.unchanged + self.deleted + self.retained
+
     def check_nothing_lost(self) -> None:
         """Require that every row that was read is accounted for.
 

@@ -1,6 +1,7 @@
 """Choose how a period is loaded: once, before the first of its rows is read.
 
-    APPEND       the target has no row of the period       COPY straight into the table
+    APPEND       the target has no row of the period,      COPY straight into the table
+                 and none is to be put on record
     DELTA        only the source has changed               stage the rows that differ, upsert them
     INCREMENTAL  a derived period has only gained weeks    add these weeks to the sums it has
     MERGE        else                                      compare all rows with all of the target's
@@ -58,7 +59,9 @@ def choose(
     # Only all rows together tell which row of a key counts.
     if decision.has_superseded_rows:
         return Strategy.MERGE
-    if target.accepts_copy and period.period not in target.periods_with_rows:
+    # COPY could not put on record that the rows of a period which had become empty are back.
+    may_copy = target.accepts_copy and not period.is_recorded
+    if may_copy and period.period not in target.periods_with_rows:
         from sqp_refresh.load.cast import target_schema
 
         if target_schema(period.table, rows.schema) is not None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 from psycopg import sql
 
@@ -13,6 +14,7 @@ from sqp_refresh.postgres.period_sql import (
     REQUESTED,
     REQUESTED_DAYS,
     between_days,
+    period_params,
     requested_params,
     target_name,
 )
@@ -28,10 +30,28 @@ WHERE EXISTS (SELECT FROM {table} WHERE {in_period})
 
 @dataclass(frozen=True, slots=True)
 class TargetPeriod:
-    """One period of one table, as one transaction writes it."""
+    """One period of one table, as one transaction writes it.
+
+    Attributes:
+        table: The table.
+        period: The period.
+        recorded_by: The run under which each row that is changed is put on record as it was before;
+            None where no row is: at the first publish, or where no history is kept.
+    """
 
     table: Table
     period: Period
+    recorded_by: int | None = None
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether each row that is changed is put on record as it was before."""
+        return self.recorded_by is not None
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The parameters of a statement that writes it."""
+        return period_params(self.period) | {"audit_log_id": self.recorded_by}
 
 
 @dataclass(frozen=True, slots=True)

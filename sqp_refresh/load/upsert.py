@@ -5,7 +5,6 @@ from sqp_refresh.ledger.target_version import TargetVersion
 from sqp_refresh.load.merge_sql import ReadRows, upsert_statement
 from sqp_refresh.load.result import Counts, NeedsMerge
 from sqp_refresh.load.target import TargetPeriod
-from sqp_refresh.postgres.period_sql import period_params
 from sqp_refresh.postgres.session import Session
 
 
@@ -15,8 +14,8 @@ def upsert(session: Session, target: TargetPeriod, read: ReadRows) -> tuple[Coun
     Returns:
         What became of these rows, and by how much the sum of tuple hashes has changed.
     """
-    statement = upsert_statement(target.table, read)
-    *counts, hash_change = session.fetch_one(statement, period_params(target.period))
+    statement = upsert_statement(target.table, read, is_recorded=target.is_recorded)
+    *counts, hash_change = session.fetch_one(statement, target.params)
     return Counts(*counts), int(hash_change)
 
 

@@ -97,9 +97,11 @@ class ParentVersions:
     Attributes:
         weeks: By parent table and Sunday, a hash of where the rows of the week lie there; see
             `TargetVersion`. A week without rows is not in it.
+        columns: What the table must hold of each column, where that is not what its parents tell.
     """
 
     weeks: Mapping[str, Mapping[date, int]]
+    columns: ColumnSums = field(default_factory=dict, compare=False)
 
     def added_since(self, before: "ParentVersions") -> list[date]:
         """List the Sundays of the weeks that a period is made from now, and was not before.

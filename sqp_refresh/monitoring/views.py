@@ -25,6 +25,7 @@ VIEWS = (
     "refresh_weeks",
     "refresh_freshness",
     "refresh_quality",
+    "restatements",
 )
 
 _FRESHNESS = in_schema("""

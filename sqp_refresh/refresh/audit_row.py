@@ -36,9 +36,10 @@ def close_audit_row(
     """
     columns = result.columns | {"memory_used_mb": _peak_memory_mb()} | outcome
     metadata = result.metadata | {"forced": state.request.force}
-    if not audit_log.close(session, state.audit_log_id, columns, metadata):
+    is_news = result.has_news
+    if not audit_log.close(session, state.audit_log_id, columns, metadata, is_news=is_news):
         restore_audit_row(session, state)
-        audit_log.close(session, state.audit_log_id, columns, metadata)
+        audit_log.close(session, state.audit_log_id, columns, metadata, is_news=is_news)
 
 
 def _peak_memory_mb() -> int:

@@ -8,6 +8,7 @@ from sqp_refresh.errors import RefreshError
 from sqp_refresh.extract.query_cache import RunQueries
 from sqp_refresh.extract.source import BigQuerySource
 from sqp_refresh.ledger.decide import Decision, ReloadReason, decide
+from sqp_refresh.ledger.guard import is_held_back
 from sqp_refresh.ledger.ledger import published_periods
 from sqp_refresh.ledger.verdicts import periods_to_repair
 from sqp_refresh.model.periods import Period, periods_touched
@@ -34,6 +35,7 @@ class PlannedPeriod:
         bytes: Bytes that reading it would bill: its part, by rows, of what a dry run says of all of
             the table's periods; 0 where the query of another table gives its rows too; None where
             BigQuery is not read.
+        note: What else there is to know of it: why it is pinned, or that it is held back.
     """
 
     table: str
@@ -41,6 +43,7 @@ class PlannedPeriod:
     reason: ReloadReason
     rows: int | None
     bytes: int | None
+    note: str | None = None
 
 
 def plan(
@@ -118,9 +121,18 @@ def _planned(
     touched = _touched(table, to_load) if table.source is None else set[Period]()
     for period, decision in decisions.items():
         reason, rows = decision.reason, decision.rows
-        if not reason.loads and period in touched:
+        if not reason.loads and not decision.pin and period in touched:
             reason, rows = ReloadReason.PARENT, None
-        yield PlannedPeriod(table.name, period, reason, rows, billed.get(period))
+        yield PlannedPeriod(table.name, period, reason, rows, billed.get(period), _note(decision))
+
+
+def _note(decision: Decision) -> str | None:
+    """Say why a period is pinned, or that more of it has changed than may."""
+    if decision.pin:
+        return str(decision.pin)
+    if is_held_back(decision):
+        return "held back; --accept publishes it"
+    return None
 
 
 def _billed(

@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from sqp_refresh.alerts import rules
 from sqp_refresh.checks.certificates.certify import MATCHING_COLUMNS, DifferingColumns, certify
 from sqp_refresh.checks.integrity import UNMATCHED_ASIN_WEEKS
 from sqp_refresh.checks.reconcile import AlteredRows, Difference, find_differences
@@ -21,11 +22,13 @@ from sqp_refresh.errors import (
     WriteConflict,
     one_line,
 )
-from sqp_refresh.ledger import ledger
-from sqp_refresh.ledger.decide import Decision
+from sqp_refresh.ledger import guard, ledger, pins
+from sqp_refresh.ledger.decide import Decision, ReloadReason
+from sqp_refresh.ledger.guard import HeldBack
+from sqp_refresh.ledger.ledger import Change
 from sqp_refresh.ledger.parent_versions import see_parents
 from sqp_refresh.load import strategy as loading
-from sqp_refresh.load.result import LoadResult, NeedsMerge
+from sqp_refresh.load.result import Counts, LoadResult, NeedsMerge
 from sqp_refresh.load.strategy import Strategy
 from sqp_refresh.load.target import TargetPeriod
 from sqp_refresh.model.periods import Period
@@ -35,7 +38,7 @@ from sqp_refresh.model.versions import ParentVersions, SourceVersion, Version
 from sqp_refresh.postgres.session import Session
 from sqp_refresh.refresh.audit_row import restore_audit_row
 from sqp_refresh.refresh.prefetch import prefetch
-from sqp_refresh.refresh.result import PeriodResult, RefreshState
+from sqp_refresh.refresh.result import PeriodResult, RefreshState, held_back_warning
 from sqp_refresh.refresh.withdrawn import note_withdrawn
 from sqp_refresh.validate.row_validator import (
     InvalidRow,
@@ -99,7 +102,7 @@ def load_periods(session: Session, state: RefreshState) -> None:
     """Load what the plan says; what a strategy could not tell is read again, and merged.
 
     A week with too many bad rows is left as it was, and the others are loaded. So is a period of
-    which a value can be neither read, computed nor stored.
+    which a value can be neither read, computed nor stored, and a week that is held back.
 
     Raises:
         Transient: somebody else wrote to the same rows of a period whenever it was merged.
@@ -170,8 +173,11 @@ def _read_each(state: RefreshState, periods: Sequence[Period]) -> Generator[Prep
 
 def _prepared(state: RefreshState, period_rows: PeriodRows) -> PreparedPeriod:
     """Choose how a period is loaded, and have its rows made ready while they are read."""
-    plan, target = state.plan, TargetPeriod(state.table, period_rows.period)
-    decision = plan.decisions[target.period]
+    plan, decision = state.plan, state.plan.decisions[period_rows.period]
+    entry, keeps_history = decision.entry, state.request.keeps_history
+    # What a first publish inserts was never otherwise, so that there is nothing to put on record.
+    recorded_by = state.audit_log_id if keeps_history and entry and entry.has_history else None
+    target = TargetPeriod(state.table, period_rows.period, recorded_by)
     good = validated(state.table, period_rows, _most_invalid(plan.max_rejected_ratio, decision))
     assert not isinstance(good.rows, SourceBatches), "they are validated"
     if target.period in state.reloaded:
@@ -203,6 +209,8 @@ def _load_or_reject(
         with session.transaction():
             _quarantine(session, state, period, period.validator.invalid_rows[:SAMPLE])
         return None
+    except HeldBack as held:
+        return _hold_back(session, state, period, held)
     except (NeedsMerge, WriteConflict, DataError) as error:
         # A merge does without all that might be wrong in the ledger or in the table's own rows.
         if period.strategy is Strategy.MERGE and _is_lasting(error):
@@ -215,6 +223,58 @@ def _load_or_reject(
     name = f"{SCHEMA}.{state.table.name}"
     logger.info("%s %s: %s %s", name, week, period.strategy, result.counts)
     return None
+
+
+def _hold_back(
+    session: Session, state: RefreshState, period: PreparedPeriod, held: HeldBack
+) -> HeldBack | None:
+    """Leave a week as it was, and say so once; return why it has to be read again, if it has to."""
+    week, entry = period.target.period, period.decision.entry
+    assert entry, "a week that was never published is not held back"
+    with session.transaction():
+        if not held.change.is_of_source and guard.is_edited(session, state.table, week, entry):
+            # What somebody else has written is mended; only the source's own change is weighed.
+            state.edited.add(week)
+            return held
+        guard.hold(session, state.table, week, held.held)
+        state.held[week] = held
+        if held.is_new:
+            _alert_held_back(session, state, week, held)
+    return None
+
+
+def _alert_held_back(session: Session, state: RefreshState, week: Period, held: HeldBack) -> None:
+    restore_audit_row(session, state)
+    rules.alert_held_back(
+        session,
+        state.table,
+        held_back_warning(state.table, week, held),
+        cause=f"{week} {held.held.state}",
+        audit_log_id=state.audit_log_id,
+        run_id=state.request.run_id,
+    )
+
+
+def _require_plausible(
+    session: Session, state: RefreshState, period: PreparedPeriod, counts: Counts
+) -> None:
+    """Require that the source has changed no more of a week than may be published as it comes.
+
+    Raises:
+        HeldBack: it has.
+    """
+    decision, week = period.decision, period.target.period
+    # What came empty deletes nothing, and whoever names an instant wants what was there then.
+    if state.request.accept or state.source_as_of or counts.retained:
+        return
+    rows = counts.updated + counts.unchanged + counts.deleted
+    changes = guard.changes_of_source(
+        state.table,
+        decision,
+        guard.Change(rows, counts.deleted, counts.updated),
+        is_edited=week in state.edited,
+    )
+    guard.require_plausible(session, decision, changes, state.plan.max_delete_ratio)
 
 
 def _is_lasting(error: Exception) -> bool:
@@ -237,6 +297,7 @@ def _load(session: Session, state: RefreshState, period: PreparedPeriod) -> Peri
         loaded = loading.load(session, period.strategy, period.target, period.rows, baseline)
         if period.validator:
             loaded = _settle_invalid(session, state, period, loaded)
+        _require_plausible(session, state, period, loaded.counts)
         counts, made_from = loaded.counts, _made_from(session, period)
         # Of rows that are kept although the source has none, it says nothing.
         kept = counts.retained > 0
@@ -249,12 +310,19 @@ def _load(session: Session, state: RefreshState, period: PreparedPeriod) -> Peri
             None if kept else made_from,
             target=loaded.totals.target,
             audit_log_id=state.audit_log_id,
-            is_changed=counts.changed > 0,
+            change=Change(
+                is_changed=counts.changed > 0,
+                is_new=counts.rows_before == 0,
+                is_recorded=period.target.is_recorded,
+                totals=loaded.totals.totals,
+            ),
             row_hashes=loaded.row_hashes,
             baseline=baseline,
             judged=[*loaded.totals.totals, *(_JUDGED_WITH_PROOF if proof else ())],
             proof_sha256=_add_proof(session, state, period, made_from, proof),
         )
+        if not kept:
+            _pin(session, state, period.target.period)
         differences = _reconcile(session, state, period, made_from, loaded, proof)
         checkpoints.save(session, state.plan.checkpoint, period.target.period, rows=counts.read)
         _watch_budget(session, state)
@@ -266,6 +334,16 @@ def _load(session: Session, state: RefreshState, period: PreparedPeriod) -> Peri
         version=made_from,
         deleted=loaded.deleted,
     )
+
+
+def _pin(session: Session, state: RefreshState, period: Period) -> None:
+    """Pin what is published as it was at an instant: the next refresh would bring what is now."""
+    run_id = state.request.run_id
+    if state.source_as_of:
+        pins.pin_as_of(session, state.table, [period], state.source_as_of, run_id=run_id)
+    if state.request.rollback_to:
+        reason = f"rolled back to {state.request.rollback_to:%Y-%m-%d %H:%M:%S} UTC"
+        pins.pin(session, state.table, [period], reason=reason, pinned_by=f"run {run_id}")
 
 
 def _add_proof(
@@ -331,7 +409,8 @@ def _quarantine(
 def _made_from(session: Session, period: PreparedPeriod) -> Version:
     """Return what a period was made from, as the transaction that made it saw it."""
     version, added = period.decision.version, period.decision.added_weeks
-    if not isinstance(version, ParentVersions):
+    is_rollback = period.decision.reason is ReloadReason.ROLLED_BACK
+    if is_rollback or not isinstance(version, ParentVersions):
         return version
     if period.strategy is not Strategy.INCREMENTAL:
         added = []

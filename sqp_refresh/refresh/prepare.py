@@ -10,7 +10,8 @@ from sqp_refresh.control import audit_log, checkpoints
 from sqp_refresh.control.checkpoints import Checkpoint
 from sqp_refresh.errors import SchemaMismatch
 from sqp_refresh.extract.schema_drift import Drift, drift, explained, require_percentages
-from sqp_refresh.ledger import staleness
+from sqp_refresh.extract.source import BigQuerySource
+from sqp_refresh.ledger import ledger, pins, staleness
 from sqp_refresh.ledger.decide import Decision, decide
 from sqp_refresh.ledger.verdicts import periods_to_repair
 from sqp_refresh.load.target import TargetTable, inspect_target
@@ -35,6 +36,7 @@ class RefreshPlan:
         checkpoint: How far it has got.
         target: What of the table decides how periods are loaded.
         max_rejected_ratio: The part of a week's rows that may break their contract, from 0 to 1.
+        max_delete_ratio: The part of a week's rows that may be deleted or changed, from 0 to 1.
         drift: What has changed about the source's columns.
         new_out_of_reach: Warnings of rows that no refresh will look at, and that are news.
         failed_parents: Soft parents whose own last refresh failed.
@@ -44,6 +46,7 @@ class RefreshPlan:
     checkpoint: Checkpoint
     target: TargetTable
     max_rejected_ratio: float
+    max_delete_ratio: float
     drift: Drift
     new_out_of_reach: Sequence[str]
     failed_parents: Sequence[str]
@@ -100,8 +103,30 @@ def prepare(session: Session, source: Source, request: RefreshRequest) -> Refres
     # A derived table's source is Postgres, which answers within a transaction's deadlines.
     with nullcontext() if table.source else session.transaction():
         versions = _read_versions(session, source, start)
+        changed = _find_changed(session, source, versions)
     with session.transaction():
-        return _plan(session, source, request, start, versions)
+        plan = _plan(session, source, request, start, versions)
+        _pin_unchanged(session, source, request.run_id, plan, changed)
+        return plan
+
+
+def _find_changed(
+    session: Session, source: Source, versions: Mapping[Period, Version]
+) -> Sequence[Period]:
+    """List the weeks that the source has changed since the instant that somebody wants it as of."""
+    if not isinstance(source, BigQuerySource) or not source.wanted_instant:
+        return []
+    return source.find_changed(session, versions)
+
+
+def _pin_unchanged(
+    session: Session, source: Source, run_id: str, plan: RefreshPlan, changed: Sequence[Period]
+) -> None:
+    """Pin the weeks that are as they are wanted already; those that are loaded are pinned then."""
+    decisions = {week: plan.decisions[week] for week in changed}
+    left = [week for week, of in decisions.items() if not of.reason.loads and not of.pin]
+    if left and isinstance(source, BigQuerySource) and source.wanted_instant:
+        pins.pin_as_of(session, source.table, left, source.wanted_instant, run_id=run_id)
 
 
 def _read_start(session: Session, source: Source, request: RefreshRequest) -> _Start:
@@ -110,15 +135,25 @@ def _read_start(session: Session, source: Source, request: RefreshRequest) -> _S
     params = refresh_config.require_enabled(session, table).sync_params
     source.batch_size = params.batch_size
     interrupted = checkpoints.find_active(session, table)
-    if interrupted and request.force and not interrupted.forced:
+    if interrupted and not _goes_on(interrupted, request):
         interrupted = None
+    # Whoever names an instant means the weeks that he names, and no others.
+    is_wanted = isinstance(source, BigQuerySource) and source.wanted_instant
     return _Start(
         params,
         interrupted,
         _periods(session, source, request, params),
-        periods_to_repair(session, table),
+        [] if is_wanted else periods_to_repair(session, table),
         audit_log.find_look_at_source(session, table) if table.source else {},
     )
+
+
+def _goes_on(interrupted: Checkpoint, request: RefreshRequest) -> bool:
+    """Return whether a refresh goes on from where another was interrupted."""
+    # A rollback publishes something else than whatever came before it; it may be tried again.
+    if request.rollback_to and interrupted.run_id != request.run_id:
+        return False
+    return interrupted.forced or not request.force
 
 
 def _plan(
@@ -131,8 +166,16 @@ def _plan(
     """Compare the source with the ledger, and open or take over the checkpoint."""
     table, interrupted = source.table, start.interrupted
     resumed = interrupted.published if interrupted else []
-    decisions = decide(session, table, versions, force=request.force, resumed=resumed)
+    decisions = decide(
+        session,
+        table,
+        versions,
+        force=request.force,
+        resumed=resumed,
+        rolls_back=request.rollback_to is not None,
+    )
     _record_staleness(session, table, decisions)
+    _record_pinned(session, table, decisions)
     to_load = {period: decision for period, decision in decisions.items() if decision.reason.loads}
     checkpoint = checkpoints.begin(
         session,
@@ -148,6 +191,7 @@ def _plan(
         checkpoint=checkpoint,
         target=inspect_target(session, table, list(to_load)),
         max_rejected_ratio=_max_rejected_ratio(start.params),
+        max_delete_ratio=start.params.max_delete_ratio,
         drift=drift(table.source, start.schema, source.stats.schema),
         new_out_of_reach=warn_of_out_of_reach(
             source.stats.out_of_reach, start.before.get("out_of_reach") or {}
@@ -182,13 +226,25 @@ def _read_versions(session: Session, source: Source, start: _Start) -> Mapping[P
 
 def _record_staleness(session: Session, table: Table, decisions: Mapping[Period, Decision]) -> None:
     """Record the periods whose source is ahead of the table, until each of them is loaded."""
-    entries = {period: decision.entry for period, decision in decisions.items() if decision.entry}
+    entries = {
+        period: decision.entry
+        for period, decision in decisions.items()
+        if decision.entry and not decision.pin
+    }
     stale = {
         period
         for period, entry in entries.items()
         if staleness.is_stale(table, entry, decisions[period].version)
     }
     staleness.record_staleness(session, table, entries, stale)
+
+
+def _record_pinned(session: Session, table: Table, decisions: Mapping[Period, Decision]) -> None:
+    """Record what the table holds of the pinned periods that somebody else has written to."""
+    for period, decision in decisions.items():
+        entry, target = decision.entry, decision.target
+        if decision.pin and entry and target and target != entry.target:
+            ledger.record_target(session, table, period, target)
 
 
 def _rows_to_read(to_load: Mapping[Period, Decision]) -> int | None:

@@ -3,16 +3,20 @@
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from typing import Any
 
 from sqp_refresh.checks.certificates.certify import DifferingColumns
 from sqp_refresh.checks.reconcile import AlteredRows, Difference
 from sqp_refresh.errors import Rejected
 from sqp_refresh.extract.schema_drift import Drift
+from sqp_refresh.extract.source import BigQuerySource
 from sqp_refresh.ledger.decide import ReloadReason
+from sqp_refresh.ledger.guard import HeldBack
+from sqp_refresh.ledger.pins import Pin
 from sqp_refresh.load.result import Counts
-from sqp_refresh.model.periods import Period
+from sqp_refresh.model.periods import Grain, Period
 from sqp_refresh.model.rows import ReadStats
 from sqp_refresh.model.tables import Table
 from sqp_refresh.model.text import LISTED, listing, printable
@@ -60,6 +64,8 @@ class RefreshState:
         loaded: The periods that were loaded, and committed.
         reasons: Why each period was loaded, or was not.
         rejected: The weeks that were not loaded, because of too many bad rows.
+        held: The weeks that were not loaded, because too much of them changed in the source.
+        edited: The periods among them that somebody else had written to.
         reloaded: The periods that were read again, and merged.
         has_budget_warning: Whether receivers know that the time budget is used up.
         index_warnings: What is wrong with the table's indexes and constraints.
@@ -71,6 +77,8 @@ class RefreshState:
     loaded: dict[Period, PeriodResult] = field(default_factory=dict)
     reasons: dict[Period, ReloadReason] = field(default_factory=dict)
     rejected: dict[Period, Rejected] = field(default_factory=dict)
+    held: dict[Period, HeldBack] = field(default_factory=dict)
+    edited: set[Period] = field(default_factory=set)
     reloaded: list[Period] = field(default_factory=list)
     has_budget_warning: bool = False
     index_warnings: Sequence[str] = ()
@@ -88,10 +96,16 @@ class RefreshState:
         assert self._plan, "an attempt begins with its plan"
         return self._plan
 
+    @property
+    def source_as_of(self) -> datetime | None:
+        """The instant that somebody wants the source as of; None where nobody named one."""
+        return self.source.wanted_instant if isinstance(self.source, BigQuerySource) else None
+
     def follow(self, plan: RefreshPlan) -> None:
         """Begin an attempt; a period that an earlier one has loaded stays loaded."""
         self._plan = plan
         self.rejected.clear()
+        self.held.clear()
         self.reasons |= {
             period: decision.reason
             for period, decision in plan.decisions.items()
@@ -118,9 +132,9 @@ class RefreshState:
         """Return what the refresh did, as far as it got."""
         plan = self._plan
         left = {
-            period: decision.rows or 0
+            period: decision.rows_there
             for period, decision in (plan.decisions if plan else {}).items()
-            if not decision.reason.loads and period not in self.loaded
+            if period in self.held or (not decision.reason.loads and period not in self.loaded)
         }
         return RefreshResult(
             table=self.table,
@@ -129,6 +143,9 @@ class RefreshState:
             loaded=self.loaded,
             reasons=self.reasons,
             rejected=self.rejected,
+            held=self.held,
+            pins={period: of.pin for period, of in left.items() if of.pin},
+            source_as_of=self.source_as_of,
             reloaded=self.reloaded,
             drift=plan.drift if plan else Drift(),
             new_out_of_reach=plan.new_out_of_reach if plan else (),
@@ -152,6 +169,9 @@ class RefreshResult:
         loaded: The periods that were loaded, with what that did to each.
         reasons: Why each period was loaded, or was not.
         rejected: The weeks that were not loaded, because of too many bad rows.
+        held: The weeks that were not loaded, because too much of them changed in the source.
+        pins: What keeps each pinned period from being loaded.
+        source_as_of: The instant that somebody wanted the source as of; None where nobody did.
         reloaded: The periods that were read again, and merged.
         drift: What has changed about the source's columns.
         new_out_of_reach: Warnings of rows that no refresh will look at, and that are news.
@@ -171,6 +191,9 @@ class RefreshResult:
     loaded: Mapping[Period, PeriodResult]
     reasons: Mapping[Period, ReloadReason]
     rejected: Mapping[Period, Rejected]
+    held: Mapping[Period, HeldBack]
+    pins: Mapping[Period, Pin]
+    source_as_of: datetime | None
     reloaded: Sequence[Period]
     drift: Drift
     new_out_of_reach: Sequence[str]
@@ -258,6 +281,21 @@ class RefreshResult:
     @property
     def warnings(self) -> list[str]:
         """What an operator should look at although the refresh went through."""
+        left = [held_back_warning(self.table, week, held) for week, held in self.held.items()]
+        if self.source_as_of and self.pins:
+            left.append(
+                f"{listing(self.pins)} is pinned already and stays as it is; "
+                f"`sqp-refresh unpin {self.table.name}` first"
+            )
+        return [*left, *self._other_warnings]
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there is a warning beside those of weeks left as they are, alerted apart."""
+        return bool(self._other_warnings)
+
+    @property
+    def _other_warnings(self) -> list[str]:
         warnings = [
             f"the {self.table.grain.published} of {period} is empty in the source; "
             f"{counts.retained} rows of it were kept"
@@ -346,6 +384,9 @@ class RefreshResult:
             **counts_of_versions(self._versions),
             "read_twice": [str(period) for period in self.reloaded],
             "rejected": [str(week) for week in self.rejected],
+            "held": {str(week): asdict(held.change) for week, held in self.held.items()},
+            "pinned": {str(period): pin.reason for period, pin in self.pins.items()},
+            "source_as_of": self.source_as_of.isoformat() if self.source_as_of else None,
             "rerun_changes": sum(
                 counts.changed
                 for period, counts in self.periods.items()
@@ -378,6 +419,19 @@ class RefreshResult:
                 if isinstance(difference, DifferingColumns)
             },
         }
+
+
+def held_back_warning(table: Table, period: Period, held: HeldBack) -> str:
+    """Return the warning of a week that was left as it was, with what to do about it."""
+    is_whole = table.grain is Grain.TABLE
+    name = period if is_whole else f"the {table.grain.published} of {period}"
+    weeks = "" if is_whole else f" --from {period} --to {period}"
+    nights = len(held.held.nights)
+    return printable(
+        f"{name} is held back and stays as it was published: "
+        f"{held}; `sqp-refresh refresh --table {table.name}{weeks} --accept` publishes it, and so "
+        f"does the third night that finds its source like this (this is number {nights})"
+    )
 
 
 def _commonest(broken_rules: Counter[str]) -> str:

@@ -97,12 +97,14 @@ def _finish(session: Session, state: RefreshState) -> RefreshResult:
         return result
     loaded = ledger.read_loaded(session, state.table)
     newest = loaded.newest
-    refresh_config.mark_refreshed(
-        session,
-        state.table,
-        tick=state.request.tick,
-        is_newest=newest is None or any(period.start >= newest for period in state.plan.decisions),
-    )
+    if not state.request.rollback_to:
+        refresh_config.mark_refreshed(
+            session,
+            state.table,
+            tick=state.request.tick,
+            is_newest=newest is None
+            or any(period.start >= newest for period in state.plan.decisions),
+        )
     close_audit_row(session, state, result, result.outcome)
     return replace(result, table_rows=loaded.rows)
 

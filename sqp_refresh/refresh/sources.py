@@ -4,8 +4,9 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Protocol, runtime_checkable
 
+from sqp_refresh.errors import SettingsError
 from sqp_refresh.extract.query_cache import RunQueries
-from sqp_refresh.extract.source import AsOf, BigQuerySource
+from sqp_refresh.extract.source import AsOf, BigQuerySource, WantedInstant
 from sqp_refresh.model.periods import ALL_TIME, Grain, Period
 from sqp_refresh.model.rows import PeriodRows, ReadStats
 from sqp_refresh.model.tables import Table
@@ -88,6 +89,31 @@ def versions_to_compare(
         # Asked for apart, so that the tables of a run go on sharing the query for its own weeks.
         versions |= source.versions(session, others)
     return dict(sorted(versions.items()))
+
+
+def require_instant(settings: Settings, tables: Iterable[Table], instant: WantedInstant) -> None:
+    """Require that the sources of tables can be read as of an instant, before anything is written.
+
+    Args:
+        settings: Where BigQuery is.
+        tables: The tables that are to be refreshed as of it.
+        instant: The instant.
+
+    Raises:
+        SettingsError: BigQuery does not remember it, one of the sources is a view, or none of the
+            tables is filled from BigQuery.
+        RefreshError: BigQuery cannot be asked.
+    """
+    filled = {table.source: table for table in tables if table.source}
+    if not filled:
+        raise SettingsError(
+            "--source-as-of needs a table that is filled from BigQuery; those that are derived "
+            "from it follow"
+        )
+    for table in filled.values():
+        source = source_for(settings, table, [], instant)
+        assert isinstance(source, BigQuerySource), "it is filled from BigQuery"
+        source.look_up()
 
 
 def prefetch_versions(

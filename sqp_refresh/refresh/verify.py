@@ -14,6 +14,7 @@ from sqp_refresh.control import proofs
 from sqp_refresh.control.proofs import Chain, Proof
 from sqp_refresh.extract.query_cache import RunQueries
 from sqp_refresh.ledger.ledger import LedgerEntry, published_periods, read_entries
+from sqp_refresh.ledger.pins import read_pins
 from sqp_refresh.model.column_sums import ColumnSums, columns_that_differ, to_json
 from sqp_refresh.model.periods import Period, periods_touched
 from sqp_refresh.model.tables import Table
@@ -34,6 +35,7 @@ class VerifiedPeriod:
         target: What the table holds.
         wrong_ratios: Rows whose ratio is not what its two counts make it, by column (count).
         proof: Its certificate; None where it was published without one.
+        is_pinned: Whether it is pinned, so that its source says nothing of it.
     """
 
     period: Period
@@ -41,12 +43,14 @@ class VerifiedPeriod:
     target: ColumnSums
     wrong_ratios: Mapping[str, int]
     proof: Proof | None
+    is_pinned: bool = False
 
     @property
     def differing(self) -> list[str]:
         """The columns that are not as they should be."""
         ratios = [name for name, rows in self.wrong_ratios.items() if rows]
-        return [*columns_that_differ(self.source, self.target), *ratios]
+        of_source = {} if self.is_pinned else self.source
+        return [*columns_that_differ(of_source, self.target), *ratios]
 
     @property
     def changed(self) -> list[str]:
@@ -60,7 +64,8 @@ class VerifiedPeriod:
         return [
             side
             for side, (before, now) in pairs.items()
-            if any(now.get(name) != of_column for name, of_column in before.items())
+            if not (side == "source" and self.is_pinned)
+            and any(now.get(name) != of_column for name, of_column in before.items())
         ]
 
     @property
@@ -73,6 +78,7 @@ class VerifiedPeriod:
         return {
             "period": str(self.period),
             "ok": self.is_verified,
+            "pinned": self.is_pinned,
             "differing": self.differing,
             "changed": self.changed,
             "sha256": self.proof.sha256 if self.proof else None,
@@ -165,7 +171,7 @@ def _verified(
     source = sums_of_source(session, table, entries, versions)
     target = measure_columns(session, table, entries)
     ratios = wrong_ratios(session, table, entries)
-    certified = proofs.read(session, table, entries)
+    certified, pinned = proofs.read(session, table, entries), read_pins(session, table)
     periods = [
         VerifiedPeriod(
             period,
@@ -173,6 +179,7 @@ def _verified(
             target.get(period, {}),
             ratios.get(period, {}),
             certified.get(period),
+            is_pinned=period.start in pinned,
         )
         for period in sorted(entries)
     ]

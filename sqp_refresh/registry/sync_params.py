@@ -5,6 +5,7 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from sqp_refresh.errors import SettingsError
+from sqp_refresh.ledger.guard import MAX_DELETE_RATIO
 from sqp_refresh.model.tables import SCHEMA
 
 MOST_ROWS = 10**9
@@ -28,6 +29,8 @@ class SyncParams(BaseModel):
         lookback_weeks: Number of weeks before today that every night looks at.
         quality: Thresholds by the name of a quality metric; `quarantined_ratio` also limits which
             share of a week's rows may be bad before all of the week is rejected.
+        max_delete_ratio: The part of a week's rows that its source may delete or change before the
+            week is held back, from 0 to 1.
         source_table: The table in BigQuery that fills a table registered without code.
         key: The columns of its primary key.
         columns: Title in BigQuery to column in Postgres, for every column that is filled.
@@ -40,6 +43,7 @@ class SyncParams(BaseModel):
     batch_size: Annotated[PositiveInt, Field(le=MOST_ROWS)] | None = None
     lookback_weeks: PositiveInt | None = None
     quality: dict[str, Threshold] = {}
+    max_delete_ratio: Annotated[float, Field(ge=0, le=1)] = MAX_DELETE_RATIO
     source_table: str | None = None
     key: list[str] = []
     columns: dict[str, str] = {}

@@ -10,7 +10,12 @@ import pytest
 
 from sqp_refresh.definitions import build_definitions, defs
 from sqp_refresh.defs.in_process_run import run_daily_refresh
-from sqp_refresh.defs.partitions import AS_OF_TAG, range_tags, tags_of_work
+from sqp_refresh.defs.partitions import (
+    AS_OF_TAG,
+    SOURCE_AS_OF_TAG,
+    range_tags,
+    tags_of_work,
+)
 from sqp_refresh.defs.run_instant import decide
 from sqp_refresh.defs.run_requests.scheduled import asset_keys
 from sqp_refresh.extract.client import AnswerDate, ServerTime
@@ -117,3 +122,9 @@ def test_the_command_line_s_run_is_tagged_with_the_instant_of_its_first_query(
     assert run
     assert as_of(run) == now
     assert instants_queried(environment) == {now}
+
+
+def test_a_re_run_reads_as_of_the_instant_that_a_person_wants():
+    tags = {SOURCE_AS_OF_TAG: "2025-08-17T02:00:00+00:00", AS_OF_TAG: "2025-08-17T02:00:00+00:00"}
+
+    assert tags_of_work(tags) == {SOURCE_AS_OF_TAG: tags[SOURCE_AS_OF_TAG]}

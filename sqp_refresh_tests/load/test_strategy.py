@@ -204,7 +204,7 @@ def test_delta_and_incremental_build_on_what_the_ledger_has(session):
             source_version(1),
             target=week.target,
             audit_log_id=1,
-            is_changed=True,
+            change=ledger.Change(is_changed=True),
             row_hashes=week.row_hashes,
         )
     decision = changed()

@@ -24,7 +24,12 @@ COLUMNS = {
     "period_start",
     "refresh_periods": "table_schema table_name period_start period_end source_state target_state "
     "row_count changed_by published_by published_at row_fingerprints definition_hash needs_reload "
-    "stale_since failed_metrics proof_sha256",
+    "stale_since failed_metrics proof_sha256 first_published_at history_since scope_column totals "
+    "held_state held_nights accepts_any_change",
+    "refresh_history": "id audit_log_id table_schema table_name period_start key operation before "
+    "changed_at updated_at_before asin_impressions_change asin_clicks_change "
+    "asin_cart_adds_change asin_purchases_change",
+    "refresh_pins": "table_schema table_name period_start reason pinned_by pinned_at",
     "refresh_proofs": "id table_schema table_name period_start period_end audit_log_id "
     "source_instant source target is_equal previous_sha256 sha256 created_at",
     "refresh_comparisons": "table_schema table_name compared_at",
@@ -48,6 +53,10 @@ COLUMNS = {
     "refresh_freshness": "table_name is_enabled priority newest_period_start newest_period_end "
     "days_behind row_count last_refresh_at last_successful_refresh next_refresh_at "
     "refresh_frequency_hours last_started_at last_status last_message",
+    "restatements": "table_schema table_name period_start period_end audit_log_id restated_at "
+    "rows_inserted rows_updated rows_deleted asin_impressions_before asin_impressions_after "
+    "asin_clicks_before asin_clicks_after asin_cart_adds_before asin_cart_adds_after "
+    "asin_purchases_before asin_purchases_after",
     "refresh_quality": "night table_name audit_log_id metric_name metric_value expected_value "
     "threshold_min threshold_max is_within_threshold measured_at",
 }

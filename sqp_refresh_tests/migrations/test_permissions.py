@@ -19,9 +19,11 @@ CONTROL = {
     "refresh_data_quality",
     "refresh_quarantine",
     "refresh_periods",
+    "refresh_pins",
     "refresh_indexes",
     "refresh_comparisons",
     "refresh_proofs",
+    "refresh_history",
     "webhook_configs",
     "webhook_deliveries",
     "alembic_version",
@@ -64,10 +66,14 @@ def test_outsiders_can_read_no_control_table(database: Database):
 
 def refused_to(database: Database, outsider: str) -> None:
     """Assert that a role may read or empty no control table, and call no function."""
-    functions = "SELECT oid::regproc::text FROM pg_proc WHERE pronamespace = 'sqp'::regnamespace"
+    functions = """
+        SELECT oid::regproc::text,
+            concat_ws(', ', VARIADIC array_fill('NULL'::text, ARRAY[pronargs]))
+        FROM pg_proc WHERE pronamespace = 'sqp'::regnamespace
+    """
     attempts = [f"SELECT * FROM sqp.{name}" for name in CONTROL]
     attempts += [f"DELETE FROM sqp.{name}" for name in CONTROL - set(VIEWS)]
-    attempts += [f"SELECT {name}()" for (name,) in database.rows(functions)]
+    attempts += [f"SELECT {name}({nulls})" for name, nulls in database.rows(functions)]
     with psycopg.connect(database.url, autocommit=True) as connection:
         connection.execute(f"SET ROLE {outsider}".encode())
         for attempt in attempts:

@@ -81,6 +81,15 @@ CONTROL: dict[str, LiteralString] = {
             table_name, period_start, period_end, audit_log_id, source, target, is_equal, sha256
         ) VALUES ('weekly_summary', '2024-08-18', '2024-08-24', 1, '{}', '{}', true, 'x')
     """,
+    "refresh_history": """
+        INSERT INTO sqp.refresh_history (
+            audit_log_id, table_name, period_start, key, operation, before
+        ) VALUES (1, 'weekly_summary', '2024-08-18', '{}', 'update', '{}')
+    """,
+    "refresh_pins": """
+        INSERT INTO sqp.refresh_pins (table_name, period_start, reason)
+        VALUES ('weekly_summary', '2024-08-18', 'rolled back')
+    """,
     "refresh_comparisons": """
         INSERT INTO sqp.refresh_comparisons (table_name) VALUES ('weekly_summary')
     """,

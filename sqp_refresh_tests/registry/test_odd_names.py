@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 
 import pyarrow as pa
 import pytest
@@ -25,6 +26,7 @@ from sqp_refresh.refresh.run import refresh
 from sqp_refresh.refresh.sources import source_for
 from sqp_refresh.registry.catalog import read_catalog
 from sqp_refresh_tests.helpers.database import execute, rows
+from sqp_refresh_tests.helpers.history import clock
 from sqp_refresh_tests.helpers.weeks import FIRST, LAST
 
 # Names that are no words of a query of a registered table, or were once.
@@ -59,10 +61,10 @@ def queries_of(table: Table, source: BigQueryTable) -> Iterator[str]:
     read = ReadRows(sql.Identifier("staging"), tuple(column.name for column in table.columns))
     read = merge_sql.ranked(table, read)
     for compose in (
-        merge_sql.insert_statement,
-        merge_sql.merge_statement,
+        partial(merge_sql.insert_statement, is_recorded=True),
+        partial(merge_sql.merge_statement, is_recorded=True),
         merge_sql.differing_statement,
-        merge_sql.upsert_statement,
+        partial(merge_sql.upsert_statement, is_recorded=True),
     ):
         yield compose(table, read).as_string(None)
 
@@ -124,6 +126,7 @@ def test_a_column_may_be_called_as_any_word_of_a_query(environment, emulator, da
     first = refreshed(environment, "requested")
     deliver(emulator, dataset, spent(words, a="2", b="1", y="1", z="1"))
     delta = refreshed(environment, "requested")
+    before = clock(url)
     deliver(emulator, dataset, spent(words, a="2", b="1", c="3", z="9"))
     merged = refreshed(environment, "requested")
 
@@ -139,6 +142,11 @@ def test_a_column_may_be_called_as_any_word_of_a_query(environment, emulator, da
     last = words_of("Verdict").pop()
     held = rows(url, f'SELECT code, "{last}", kept FROM sqp.requested ORDER BY 1')
     assert held == [("a", "2", "2"), ("b", "1", "1"), ("c", "3", "3"), ("z", "9", "9")]
+    as_of = f"sqp.as_of(table_name, period_start, '{before}') AS line"
+    periods = "FROM sqp.refresh_periods AS period CROSS JOIN LATERAL"
+    where = "WHERE table_name = 'requested' ORDER BY 1"
+    was = rows(url, f"SELECT line->>'code', line->>'{last}' {periods} {as_of} {where}")
+    assert was == [("a", "2"), ("b", "1"), ("y", "1"), ("z", "1")]
 
 
 @pytest.mark.parametrize(

@@ -59,9 +59,9 @@ def added_to(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     module = upsert_module
     statement = module.upsert_statement
 
-    def recording(table, *arguments):
+    def recording(table, *arguments, **named):
         tables.append(table.name)
-        return statement(table, *arguments)
+        return statement(table, *arguments, **named)
 
     monkeypatch.setattr(module, "upsert_statement", recording)
     return tables

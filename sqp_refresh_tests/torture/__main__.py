@@ -21,8 +21,12 @@ from sqp_refresh.settings import Settings
 from sqp_refresh_tests.helpers.rows import SourceTable
 from sqp_refresh_tests.torture.dataset import DATASET, rows_of, use_dataset
 from sqp_refresh_tests.torture.rack import Kill, Rack, Survival
+from sqp_refresh_tests.torture.rollbacks import RollbackRack
 
 console = Console()
+
+ROLLBACKS = 5
+"""One rollback is killed for so many refreshes."""
 
 
 def main(
@@ -51,10 +55,31 @@ def main(
                 f"{done:3} of {kills}  {kill!s:26} {survival.before:3} periods published before,"
                 f" {survival.after:3} after"
             )
+        _kill_rollbacks(rack, chance, kills // ROLLBACKS)
     _print_summary(survived, time.monotonic() - began)
     if done < kills:
         console.print(f"only {done} of {kills} kills in {minutes} minutes", style="red")
         raise typer.Exit(1)
+
+
+def _kill_rollbacks(rack: Rack, chance: random.Random, kills: int) -> None:
+    """Kill a rollback of twenty weeks at so many moments."""
+    with rack.database() as url:
+        rollbacks = RollbackRack.of(rack.server, url, SUNDAYS[0], 20, 50)
+        done = 0
+        while done < kills:
+            kill = rollbacks.choose(chance)
+            try:
+                published = rollbacks.survive(kill)
+            except AssertionError as error:
+                console.print(f"rollback killed at {kill}: {error}", style="red", markup=False)
+                raise typer.Exit(1) from None
+            if published is not None:
+                done += 1
+                console.print(
+                    f"{done:3} of {kills}  rollback, {kill!s:16} {published:3} weeks as asked, all "
+                    "others as before; all as asked after one more"
+                )
 
 
 def _survive(rack: Rack, kill: Kill) -> Survival | None:

@@ -8,6 +8,7 @@ import pytest
 
 from sqp_refresh.demo.year import SUNDAYS, week_of_rows
 from sqp_refresh_tests.torture.rack import Rack
+from sqp_refresh_tests.torture.rollbacks import RollbackRack
 
 WEEKS = SUNDAYS[:4]
 ASINS = 3
@@ -35,3 +36,14 @@ def test_one_more_run_makes_everything_right_after_a_kill(
             survived += rack.survive(kill) is not None
         except AssertionError as error:
             raise AssertionError(f"seed {seed}, killed at {kill}: {error}") from error
+
+
+@pytest.mark.timeout(200)
+def test_a_killed_rollback_leaves_each_week_as_before_or_as_asked(postgres_url, migrated_database):
+    rack = RollbackRack.of(postgres_url, migrated_database, WEEKS[0], 2, 3)
+    seed = random.SystemRandom().randrange(10**6)
+    kill = rack.choose(random.Random(seed))
+    try:
+        rack.survive(kill)
+    except AssertionError as error:
+        raise AssertionError(f"seed {seed}, killed at {kill}: {error}") from error

@@ -52,7 +52,7 @@ MOMENTS = {
 def main() -> None:
     """Refresh all tables, parents first; each sees what its parents published."""
     run_id, first, last, *awaited = sys.argv[1:]
-    passed = _observed(*awaited)
+    passed = observed(*awaited)
     settings = Settings.read()
     weeks = list(weeks_between(date.fromisoformat(first), date.fromisoformat(last)))
     instant = datetime.now(UTC)
@@ -63,7 +63,8 @@ def main() -> None:
         sys.stdout.write(json.dumps(passed))
 
 
-def _observed(moment: str = "", number: str = "0") -> Counter[str]:
+def observed(moment: str = "", number: str = "0") -> Counter[str]:
+    """Count the moments from now on, and print a line when the awaited one has come."""
     passed: Counter[str] = Counter()
 
     def pass_by(name: str) -> None:
@@ -80,12 +81,12 @@ def _observed(moment: str = "", number: str = "0") -> Counter[str]:
 def _observe(name: str, place: Moment, pass_by: Callable[[str], None]) -> None:
     function = getattr(place.owner, place.function)
 
-    def observed(*args: Any, **named: Any) -> Any:
+    def watched(*args: Any, **named: Any) -> Any:
         if place.counts(*args):
             pass_by(name)
         return function(*args, **named)
 
-    setattr(place.owner, place.function, observed)
+    setattr(place.owner, place.function, watched)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from sqp_refresh.model.column_sums import ColumnSums, columns_that_differ
 from sqp_refresh.model.periods import Period
 from sqp_refresh.model.tables import Table
 from sqp_refresh.model.text import listing
-from sqp_refresh.model.versions import SourceVersion, Version
+from sqp_refresh.model.versions import ParentVersions, SourceVersion, Version
 from sqp_refresh.postgres.session import Session
 
 MATCHING_COLUMNS = "matching_columns"
@@ -45,15 +45,15 @@ def certify(session: Session, table: Table, period: Period, version: Version) ->
         period: The period.
         version: What it was made from.
     """
-    if isinstance(version, SourceVersion):
-        source = version.columns
-    else:
+    source = version.columns
+    is_of_parents = isinstance(version, ParentVersions) and not source
+    if is_of_parents:
         source = columns_of_children(session, table, [period]).get(period, {})
     if not source:
         return None
     held = measure_columns(session, table, [period])[period]
     proof = Proof(source, {name: held[name] for name in source})
-    if proof.differing and not isinstance(version, SourceVersion):
+    if proof.differing and is_of_parents:
         now = read_parent_versions(session, table, [period])[period]
         return proof if now == version else None
     return proof

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from enum import IntEnum
 
+from sqp_refresh.ledger.pins import Pin, list_pins
 from sqp_refresh.model.periods import DAYS_IN_WEEK
 from sqp_refresh.monitoring.blocked import blocks, find_blockers, read_hard_parents
 from sqp_refresh.monitoring.lateness import is_overdue
+from sqp_refresh.monitoring.restatements import RestatedPeriod, read_restatements
 from sqp_refresh.monitoring.views import (
     MetricResult,
     Night,
@@ -68,12 +70,14 @@ class TableState:
         is_overdue: Whether the schedule passed it over.
         nights: Its nights, in order.
         blocked_by: The table above it that keeps it from being refreshed, if one does.
+        pins: What keeps each of its pinned periods as it is.
     """
 
     freshness: TableFreshness
     is_overdue: bool
     nights: Sequence[Night]
     blocked_by: str | None = None
+    pins: Sequence[Pin] = ()
 
     @property
     def name(self) -> str:
@@ -121,12 +125,14 @@ class Figures:
         days: The days it covers, in order; the last one is today.
         tables: As the registry orders them, the highest priority first.
         problem: What keeps every table from being refreshed; None where nothing is known to.
+        restated: The weeks that were restated in these days, the newest week first.
     """
 
     at: datetime
     days: Sequence[date]
     tables: Sequence[TableState]
     problem: str | None = None
+    restated: Sequence[RestatedPeriod] = ()
 
     @property
     def worst_first(self) -> list[TableState]:
@@ -221,15 +227,22 @@ def read_figures(
     freshness = read_freshness(session)
     failing = {name for name, past in nights.items() if any(map(blocks, past[-1].failing))}
     blockers = find_blockers(freshness, read_hard_parents(session), failing)
+    pins: dict[str, list[Pin]] = {}
+    for pin in list_pins(session):
+        pins.setdefault(pin.table, []).append(pin)
     tables = [
         TableState(
             table,
             is_overdue(table, last_tick),
             nights.get(table.table_name, []),
             blockers.get(table.table_name),
+            pins.get(table.table_name, []),
         )
         for table in freshness
         # A table that was never enabled is of no interest.
         if table.is_enabled or table.last_started_at is not None
     ]
-    return Figures(at, covered, tables, problem)
+    restated = read_restatements(session, since=covered[0])
+    weeks = [period for period in restated if period.is_week]
+    weeks.sort(key=lambda week: week.period, reverse=True)
+    return Figures(at, covered, tables, problem, weeks)

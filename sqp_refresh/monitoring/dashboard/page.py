@@ -23,6 +23,9 @@ from sqp_refresh.schema_name import SCHEMA
 LISTED_NIGHTS = 14
 """Nights of each table that are listed in figures, beside the charts."""
 
+LISTED_WEEKS = 24
+"""Restated weeks that are listed, of all tables together."""
+
 TONES = {
     Health.FAILED: "bad",
     Health.OVERDUE: "bad",
@@ -54,6 +57,7 @@ def render_page(figures: Figures, stale_after: timedelta) -> str:
         "overview": charts.draw_overview(),
         "tones": TONES,
         "listed": LISTED_NIGHTS,
+        "listed_weeks": LISTED_WEEKS,
         "stale_after_s": stale_after.total_seconds(),
         "version": __version__,
         "schema": SCHEMA,

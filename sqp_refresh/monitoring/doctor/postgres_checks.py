@@ -54,6 +54,7 @@ FROM pg_class, unnest(CASE
         THEN ARRAY['SELECT']
     WHEN relname = 'refresh_config' THEN ARRAY['SELECT', 'UPDATE']
     WHEN relname = 'refresh_proofs' THEN ARRAY['SELECT', 'INSERT']
+    WHEN relname = 'refresh_history' THEN ARRAY['SELECT', 'INSERT', 'DELETE']
     ELSE ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']
 END) AS privilege
 WHERE relnamespace = 'sqp'::regnamespace AND relkind IN ('r', 'p', 'v')

@@ -1,10 +1,12 @@
-"""Say which periods are behind their source, and which tables nobody compares any more."""
+"""Say which periods are not as their source is, and which tables nobody compares any more."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import groupby
 
+from sqp_refresh.ledger.guard import NIGHTS, HeldPeriod, list_held
+from sqp_refresh.ledger.pins import Pin, list_pins
 from sqp_refresh.ledger.staleness import StalePeriod, list_known_stale, periods_behind_parents
 from sqp_refresh.model.tables import Table
 from sqp_refresh.model.text import listing, utc_minute
@@ -21,16 +23,20 @@ UNCOMPARED_AFTER = timedelta(days=2)
 
 @dataclass(frozen=True, slots=True)
 class Staleness:
-    """What is known of the weeks that no night looks at any more.
+    """What is known of the periods that are not as their source is.
 
     Attributes:
         periods: The periods that are behind their source, by table and in order.
+        held: Those of them that are held back, because too much of them changed.
+        pins: The periods that no refresh copies.
         compared_at: When each table was last compared, or could first have been; None where it has
             nothing to compare.
     """
 
     periods: Sequence[StalePeriod] = ()
     compared_at: Mapping[str, datetime | None] = field(default_factory=dict)
+    held: Sequence[HeldPeriod] = ()
+    pins: Sequence[Pin] = ()
 
 
 def read_staleness(session: Session, tables: Iterable[Table]) -> Staleness:
@@ -40,7 +46,7 @@ def read_staleness(session: Session, tables: Iterable[Table]) -> Staleness:
         session: A session with the target.
         tables: The tables that there are.
     """
-    known = list_known_stale(session)
+    known, held = list_known_stale(session), list_held(session)
     noted = {(stale.table, stale.period) for stale in known}
     new = [
         StalePeriod(table.name, period)
@@ -50,7 +56,8 @@ def read_staleness(session: Session, tables: Iterable[Table]) -> Staleness:
         if (table.name, period) not in noted
     ]
     periods = sorted([*known, *new], key=lambda stale: (stale.table, stale.period))
-    return Staleness(periods, refresh_config.read_compared_at(session))
+    compared_at = refresh_config.read_compared_at(session)
+    return Staleness(periods, compared_at, held, list_pins(session))
 
 
 def stale_problems(staleness: Staleness, tables: Iterable[str], now: datetime) -> list[Problem]:
@@ -62,11 +69,42 @@ def stale_problems(staleness: Staleness, tables: Iterable[str], now: datetime) -
         now: The time.
     """
     names = set(tables)
-    return [
+    held = {(held.table, held.period) for held in staleness.held}
+    behind = [stale for stale in staleness.periods if (stale.table, stale.period) not in held]
+    problems = [
         _stale_problem(table, list(periods), now)
-        for table, periods in groupby(staleness.periods, key=lambda stale: stale.table)
+        for table, periods in groupby(behind, key=lambda stale: stale.table)
         if table in names
-    ] + _uncompared_problems(staleness, names, now)
+    ]
+    problems += [
+        _held_problem(table, list(periods))
+        for table, periods in groupby(staleness.held, key=lambda held: held.table)
+        if table in names
+    ]
+    return problems + _uncompared_problems(staleness, names, now)
+
+
+def pin_problems(pins: Iterable[Pin], tables: Collection[str]) -> list[Problem]:
+    """Return something to look at for each pinned period of these tables."""
+    return [
+        Problem(
+            Severity.LOOK,
+            f"{pin.table} is pinned in {pin.period_start} {pin}: no refresh copies it before "
+            f"`sqp-refresh unpin {pin.table} --week {pin.period_start}`",
+        )
+        for pin in pins
+        if pin.table in tables
+    ]
+
+
+def _held_problem(table: str, held: Sequence[HeldPeriod]) -> Problem:
+    weeks = listing(f"{of.period} ({of.nights} of {NIGHTS} nights)" for of in held)
+    return Problem(
+        Severity.LOOK,
+        f"{table} is held back in {weeks}, because so much of it changed in its source; "
+        f"`sqp-refresh history {table}` has the counts, and `sqp-refresh refresh --table {table} "
+        f"--from {held[0].period.start} --to {held[-1].period.start} --accept` publishes it",
+    )
 
 
 def _stale_problem(table: str, stale: Sequence[StalePeriod], now: datetime) -> Problem:

@@ -16,7 +16,7 @@ from sqp_refresh.model.text import listing, utc_minute
 from sqp_refresh.monitoring.doctor.diagnosis import Diagnosis
 from sqp_refresh.monitoring.lateness import is_overdue
 from sqp_refresh.monitoring.status.missed_nights import find_missed_nights
-from sqp_refresh.monitoring.status.stale_periods import Staleness, stale_problems
+from sqp_refresh.monitoring.status.stale_periods import Staleness, pin_problems, stale_problems
 from sqp_refresh.monitoring.status.status_model import Criterion, Problem, Severity
 from sqp_refresh.monitoring.views import MetricResult, ServedTicks, TableFreshness
 
@@ -206,6 +206,7 @@ def check_quality(snapshot: Snapshot) -> Criterion:
     bad = known | {(failed.table, failed.metric) for failed in standing}
     settled = [table.table_name for table in snapshot.enabled if not table.is_running]
     problems += stale_problems(snapshot.staleness, settled, snapshot.now)
+    problems += pin_problems(snapshot.staleness.pins, enabled)
     good = sum((metric.table_name, metric.name) not in bad for metric in judged)
     return Criterion("checked", f"{good} of {len(judged)} metrics are as they should be", problems)
 
