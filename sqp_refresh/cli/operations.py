@@ -49,7 +49,7 @@ def stop(tables: TableArguments = None, all_: All = False) -> None:
 
 
 def unpin(
-    table: Annotated[str, typer.Argument(help="Table of schema sqp.")],
+    table: Annotated[str, typer.Argument(help=f"Table of schema {SCHEMA}.")],
     week: Annotated[
         list[datetime] | None,
         typer.Option(
@@ -125,7 +125,7 @@ def register(
 
 
 def unregister(
-    table: Annotated[str, typer.Argument(help="Table of schema sqp that was registered.")],
+    table: Annotated[str, typer.Argument(help=f"Table of schema {SCHEMA} that was registered.")],
 ) -> None:
     """Refresh a registered table no more; the table stays, with its rows."""
     from sqp_refresh.registry.registration import unregister as remove

@@ -15,6 +15,7 @@ from sqp_refresh.model.tables import Table
 from sqp_refresh.model.text import listing
 from sqp_refresh.postgres.session import Session, connect
 from sqp_refresh.registry.catalog import Catalog
+from sqp_refresh.schema_name import SCHEMA
 from sqp_refresh.settings import Settings
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def restatements(
 
 
 def rollback(
-    table: Annotated[str, typer.Argument(help="Table of schema sqp.")],
+    table: Annotated[str, typer.Argument(help=f"Table of schema {SCHEMA}.")],
     week: Annotated[
         list[datetime] | None,
         typer.Option(

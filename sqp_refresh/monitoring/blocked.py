@@ -50,8 +50,8 @@ def find_blockers(
                 continue
             if name in bad and _began_later(parent, table):
                 return name
-            if found := blocker_of(table, parents.get(name, ())):
-                return found
+            if blocker := blocker_of(table, parents.get(name, ())):
+                return blocker
         return None
 
     blocked = {
