@@ -10,6 +10,7 @@ import typer
 
 from sqp_refresh import gc_tuning
 from sqp_refresh.cli import (
+    adoption,
     alerts,
     dashboard,
     health,
@@ -43,6 +44,9 @@ for command in (
     health.history,
     health.doctor,
     dashboard.dashboard,
+    adoption.compare,
+    adoption.views,
+    adoption.grant,
     refreshes.demo,
 ):
     app.command()(command)
