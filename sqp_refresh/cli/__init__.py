@@ -46,6 +46,7 @@ for command in (
     dashboard.dashboard,
     adoption.compare,
     adoption.views,
+    adoption.adopt,
     adoption.grant,
     refreshes.demo,
 ):

@@ -17,9 +17,13 @@ from sqp_refresh.cli.common import (
 )
 from sqp_refresh.errors import RefreshError
 from sqp_refresh.model.tables import SCHEMA
+from sqp_refresh.schema_name import DEFAULT_SCHEMA
 
 if TYPE_CHECKING:
+    from sqp_refresh.adoption.adopt import Adoption
     from sqp_refresh.adoption.comparison import PeriodRows, TableComparison, Ways
+    from sqp_refresh.registry.catalog import Catalog
+    from sqp_refresh.settings import Settings
 
 
 def compare(
@@ -120,6 +124,86 @@ def views(
         typer.echo(f"{len(plan.views)} views in schema {compat}: {', '.join(plan.views)}")
 
 
+def adopt(
+    from_schema: Annotated[
+        str, typer.Option("--from", metavar="SCHEMA", help="The older system's schema.")
+    ] = DEFAULT_SCHEMA,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only list what would become of what; change nothing.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
+    take_back: Annotated[
+        bool, typer.Option("--undo", help="Give both schemas their former names again.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Take the place of an older system: its schema steps aside, and this one takes its name.
+
+    First lists everything that reads the older tables, what becomes of it, and the SQL that points
+    it at the new ones. One transaction; nothing is dropped. Stop the code location before, and set
+    SQP_SCHEMA to the new name afterwards.
+    """
+    settings, catalog = load_settings_and_catalog()
+    if take_back:
+        _undo(settings, catalog, from_schema, yes=yes, dry_run=dry_run)
+        return
+    from sqp_refresh.adoption import adopt as adopting
+
+    plan = adopting.adopt(settings.database_url, catalog, from_schema, dry_run=True)
+    if json:
+        typer.echo(json_format.dumps(plan.as_json(), indent=2))
+    else:
+        _show_adoption(plan)
+    if dry_run:
+        return
+    if not yes:
+        typer.confirm("Go on?", abort=True, err=True)
+    adopting.adopt(settings.database_url, catalog, from_schema, dry_run=False)
+    typer.echo(
+        f"done: set SQP_SCHEMA to {from_schema} wherever it is {SCHEMA}, and start the code "
+        "location again",
+        err=True,
+    )
+
+
+def _undo(
+    settings: "Settings", catalog: "Catalog", from_schema: str, *, yes: bool, dry_run: bool
+) -> None:
+    from sqp_refresh.adoption import adopt as adopting
+
+    if dry_run:
+        typer.secho("sqp-refresh: --undo has no --dry-run", err=True, fg=typer.colors.RED)
+        raise typer.Exit(2)
+    if not yes:
+        typer.confirm(f"{from_schema}{adopting.ASIDE} becomes {from_schema} again?", abort=True)
+    ours = adopting.undo(settings.database_url, catalog, from_schema)
+    typer.echo(f"done: {from_schema} is the older one again; set SQP_SCHEMA to {ours}")
+
+
+def _show_adoption(adoption: "Adoption") -> None:
+    from sqp_refresh.adoption.dependents import by_kind
+
+    _print(f"{adoption.theirs} becomes {adoption.aside}, and {adoption.ours} {adoption.theirs}")
+    for kind, dependents in by_kind(adoption.dependents).items():
+        _print(f"\n{kind}:")
+        for dependent in dependents:
+            _print(f"  {dependent.name}: {dependent.effect}")
+            if dependent.remark:
+                _print(f"    {dependent.remark}", "dim")
+            if dependent.sql:
+                _print("\n".join(f"      {line}" for line in dependent.sql.splitlines()), "cyan")
+    taken = adoption.taken
+    for setting in taken["settings"]:
+        _print(f"\n{setting['table']}: is_enabled, priority, hours are {setting['after']}")
+    for name in taken["receivers"]:
+        _print(f"receiver of alerts: {name}")
+    for relation, role, privilege in taken["grants"]:
+        place = f"{adoption.theirs}.{relation}" if relation else f"schema {adoption.theirs}"
+        _print(f"grant: {privilege} on {place} to {role or 'PUBLIC'}")
+    for text in taken["left"]:
+        _print(text, "yellow")
+
+
 @contextmanager
 def _cannot_be_told() -> Iterator[None]:
     """End the command with status 2 where 1 would say that there is a difference."""
@@ -145,7 +229,8 @@ def _show_comparison(of_table: "TableComparison") -> None:
                 _print(f"    {_column(of_table, name, ways)}")
     for example in of_table.examples:
         key = ", ".join(f"{name} {value}" for name, value in example.key.items())
-        values = f"{example.column} {example.here} here, {example.there} there: "
+        here, there = (value or "null" for value in (example.here, example.there))
+        values = f"{example.column} {here} here, {there} there: "
         _print(f"  for example {values if example.column else example.how + ': '}{key}", "dim")
     for cause in of_table.causes():
         _print(f"  likely: {cause}", "cyan")

@@ -163,16 +163,17 @@ _ROWS = {
         JOIN {schema}.asin_performance_data AS asin_week USING (start_date, end_date, asin)
     """,
     "daily_sqp_data": """
-        (date, query, asin, impressions, clicks, purchases)
+        (date, query, asin, impressions, clicks, purchases, click_through_rate, conversion_rate)
         SELECT start_date, search_query, asin, asin_impression_count, asin_click_count,
-            asin_purchase_count
+            asin_purchase_count, 100.0 * asin_click_count / asin_impression_count,
+            100.0 * asin_purchase_count / asin_click_count
         FROM {ours}.search_query_performance
     """,
     "weekly_summary": """
-        (period_start, period_end, total_query_impression_count, total_click_count,
-            total_cart_add_count, total_purchase_count, {summed})
-        SELECT period_start, period_end, market_impressions, market_clicks, market_cart_adds,
-            market_purchases, {sums}
+        (period_start, period_end, search_query_volume, total_query_impression_count,
+            total_click_count, total_cart_add_count, total_purchase_count, {summed})
+        SELECT period_start, period_end, search_query_volume, market_impressions, market_clicks,
+            market_cart_adds, market_purchases, {sums}
         FROM {ours}.weekly_summary
     """,
     "monthly_summary": """
