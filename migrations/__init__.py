@@ -5,6 +5,8 @@ back (`.down.sql`), and the Python that tells Alembic their order. `prologue.sql
 them, `epilogue.sql` when the last has been taken back. `sqp_refresh.postgres.migrate` runs them.
 
 Every version is plain SQL without psql's own commands, so that its text can be applied by anything
-that speaks to Postgres. A version that adds a target also enables it in `sqp.refresh_config`; one
-that adds a control table or view revokes it from PUBLIC, anon and authenticated.
+that speaks to Postgres. It is written for the schema `sqp`: the word by itself is the schema and
+nothing else, and is replaced where SQP_SCHEMA names another one. A version that adds a target also
+enables it in `sqp.refresh_config`; one that adds a control table or view revokes it from PUBLIC,
+anon and authenticated.
 """

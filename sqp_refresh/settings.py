@@ -1,6 +1,7 @@
 """Read the settings: every environment variable of the project, its default and its meaning.
 
-No other module of the package reads a setting from the environment. A secret is a `SecretStr`, so
+No other module of the package reads a setting from the environment, but for `schema_name.py`, which
+is made of SQP_SCHEMA from the first import on; here it is judged. A secret is a `SecretStr`, so
 that printing the settings, or an error about them, never shows it.
 """
 
@@ -21,6 +22,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqp_refresh.errors import SettingsError
 from sqp_refresh.model.events import SUBSCRIBABLE
 from sqp_refresh.model.periods import Period
+from sqp_refresh.schema_name import DEFAULT_SCHEMA, SCHEMA, problem_of
 
 WEBHOOK = "REFRESH_WEBHOOK_URL"
 """The setting that names a webhook; the outbox calls this receiver by the same name."""
@@ -51,6 +53,9 @@ class Settings(BaseSettings):
     BIGQUERY_PROJECT_ID: str | None = Field(
         default=None, description="project that holds the dataset"
     )
+    BIGQUERY_JOB_PROJECT_ID: str | None = Field(
+        default=None, description="project whose jobs read it; BIGQUERY_PROJECT_ID if not set"
+    )
     BIGQUERY_DATASET: str | None = Field(
         default=None, description="dataset that holds the source table"
     )
@@ -72,6 +77,9 @@ class Settings(BaseSettings):
         description="service account key as JSON; application default credentials if not set",
     )
     DATABASE_URL: SecretStr | None = Field(default=None, description="postgresql://… of the target")
+    SQP_SCHEMA: str = Field(
+        default=DEFAULT_SCHEMA, description="schema of the target; each has tables of its own"
+    )
     SQP_MARKETPLACE: str = Field(
         default="US", min_length=1, description="marketplace of a source that has no such column"
     )
@@ -121,6 +129,13 @@ class Settings(BaseSettings):
         default="refresh.failed,refresh.warning,quality.failed,refresh.overdue,refresh.recovered",
         description="events that are sent to the receivers in these settings",
     )
+
+    @field_validator("SQP_SCHEMA")
+    @classmethod
+    def _is_a_schema_of_its_own(cls, name: str) -> str:
+        if problem := problem_of(name):
+            raise ValueError(problem)
+        return name
 
     @field_validator("REFRESH_START_DATE")
     @classmethod
@@ -185,7 +200,7 @@ class Settings(BaseSettings):
             raise ValueError(f"{name!r} must be a bare name, without dots, spaces or quotes")
         return name
 
-    @field_validator("BIGQUERY_PROJECT_ID")
+    @field_validator("BIGQUERY_PROJECT_ID", "BIGQUERY_JOB_PROJECT_ID")
     @classmethod
     def _is_a_project(cls, name: str | None) -> str | None:
         if name and any(mark in name for mark in "/`'\"\\ "):
@@ -213,8 +228,13 @@ class Settings(BaseSettings):
         """Return the URL of the target database, with its password.
 
         Raises:
-            SettingsError: DATABASE_URL is not set.
+            SettingsError: DATABASE_URL is not set; or SQP_SCHEMA was set after this process began.
         """
+        if "SQP_SCHEMA" in self.model_fields_set and self.SQP_SCHEMA != SCHEMA:
+            raise SettingsError(
+                f"SQP_SCHEMA was set to {self.SQP_SCHEMA} when this process already worked in "
+                f"{SCHEMA}; set it before the process starts"
+            )
         if self.DATABASE_URL is None:
             raise _missing("DATABASE_URL", "postgresql://user:password@host:5432/database")
         return self.DATABASE_URL.get_secret_value()
@@ -222,7 +242,8 @@ class Settings(BaseSettings):
     @property
     def dashboard_path(self) -> Path:
         """Return the dashboard's file, by default in DAGSTER_HOME or the working directory."""
-        default = Path(os.environ.get("DAGSTER_HOME", ""), "dashboard.html")
+        name = "dashboard" if SCHEMA == DEFAULT_SCHEMA else f"dashboard_{SCHEMA}"
+        default = Path(os.environ.get("DAGSTER_HOME", ""), f"{name}.html")
         return (self.REFRESH_DASHBOARD_PATH or default).absolute()
 
     @property
@@ -250,6 +271,11 @@ class Settings(BaseSettings):
         defaults = [self.BIGQUERY_PROJECT_ID, self.BIGQUERY_DATASET]
         parts = name.rsplit(".", 2)
         return ".".join([*defaults[: 3 - len(parts)], *parts])
+
+    @property
+    def job_project(self) -> str | None:
+        """Return the project that runs jobs, opens read sessions, and is billed for them."""
+        return self.BIGQUERY_JOB_PROJECT_ID or self.BIGQUERY_PROJECT_ID
 
     @property
     def alert_events(self) -> frozenset[str]:

@@ -10,9 +10,11 @@ from playwright.sync_api import Browser, sync_playwright
 
 from sqp_refresh.demo.servers import Emulator, bigquery_client, embedded_bigquery
 from sqp_refresh.demo.source_table import call_deadline
+from sqp_refresh.schema_name import DEFAULT_SCHEMA, SCHEMA
 from sqp_refresh.settings import Settings
 from sqp_refresh_tests.helpers.browser import CHROMIUM
 from sqp_refresh_tests.helpers.database import database_like
+from sqp_refresh_tests.helpers.other_schema import have_tests_speak_of_this_schema
 from sqp_refresh_tests.helpers.rows import SourceTable
 from sqp_refresh_tests.servers.running import NEWEST, Server, Servers
 
@@ -28,6 +30,10 @@ def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Remove all settings of the shell that runs the tests, and of other tests."""
     for name in (*Settings.model_fields, "DAGSTER_HOME"):
         monkeypatch.delenv(name, raising=False)
+    if SCHEMA != DEFAULT_SCHEMA:
+        # A process has one schema from its first import to its end.
+        monkeypatch.setenv("SQP_SCHEMA", SCHEMA)
+        have_tests_speak_of_this_schema(monkeypatch)
 
 
 @pytest.fixture(scope="session")

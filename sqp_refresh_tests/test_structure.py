@@ -24,6 +24,7 @@ TESTS = Path(__file__).parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 REFERENCE = (ROOT / "docs" / "reference.md").read_text()
 LAYERS = (
+    ("schema_name",),
     ("model", "errors"),
     ("retrying", "settings"),
     ("postgres",),

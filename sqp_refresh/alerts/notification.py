@@ -8,6 +8,7 @@ from typing import Any
 
 from sqp_refresh.alerts.outbox import DeliveryResult
 from sqp_refresh.model.events import Event, Severity
+from sqp_refresh.schema_name import SCHEMA
 
 _SUBJECT = {
     Event.FAILED: "the refresh of {} failed",
@@ -48,7 +49,7 @@ def notify(url: str, payload: dict[str, Any]) -> DeliveryResult:
 
 def format_message(payload: dict[str, Any]) -> tuple[str, str]:
     """Return the title and the text of an alert, as a person reads it."""
-    title = f"sqp_refresh: {_SUBJECT[Event(payload['event'])].format(payload['table_name'])}"
+    title = f"{SCHEMA}_refresh: {_SUBJECT[Event(payload['event'])].format(payload['table_name'])}"
     run = f"audit_log_id {payload['audit_log_id']}, run {payload['run_id']}"
     lines = (
         payload["error_message"],

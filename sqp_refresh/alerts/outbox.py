@@ -18,6 +18,7 @@ from psycopg.types.json import Jsonb
 from sqp_refresh.model.events import Event
 from sqp_refresh.model.text import printable, utc_minute
 from sqp_refresh.postgres.session import Session
+from sqp_refresh.schema_name import in_schema
 from sqp_refresh.settings import Settings
 
 MAX_ATTEMPTS = 8
@@ -30,7 +31,7 @@ _JITTER = 0.2
 """Up to this much of a pause is added to it, so that what failed together is not tried together."""
 
 # The unique key (receiver, cause) drops an alert that a receiver was sent before.
-_ENQUEUE = """
+_ENQUEUE = in_schema("""
 INSERT INTO sqp.webhook_deliveries
     (event_id, cause, webhook_config_id, receiver, audit_log_id, event, payload)
 SELECT %(event_id)s, %(cause)s, subscriber.id, subscriber.name, %(audit_log_id)s::bigint,
@@ -42,9 +43,9 @@ FROM (
     SELECT NULL, unnest(%(receivers)s::text[])
 ) AS subscriber
 ON CONFLICT DO NOTHING
-"""
+""")
 # A row that another sender has locked is skipped, not waited for.
-_CLAIM = """
+_CLAIM = in_schema("""
 SELECT delivery.id, event_id, delivery.event, receiver, payload, attempts,
     coalesce(max_attempts, %(max_attempts)s) AS max_attempts,
     webhook_config_id IS NOT NULL AS is_registered, url, is_enabled, clock_timestamp() AS claimed_at
@@ -54,21 +55,21 @@ WHERE status = 'pending' AND next_retry_at <= now() AND NOT receiver = ANY(%(res
 ORDER BY next_retry_at, delivery.id
 LIMIT 1
 FOR UPDATE OF delivery SKIP LOCKED
-"""
-_SETTLE = """
+""")
+_SETTLE = in_schema("""
 UPDATE sqp.webhook_deliveries
 SET status = %(status)s, attempts = attempts + 1, response_status = %(response_status)s,
     last_error = %(error)s,
     next_retry_at = clock_timestamp() + make_interval(secs => %(pause_s)s),
     delivered_at = CASE WHEN %(is_delivered)s THEN clock_timestamp() END
 WHERE id = %(id)s
-"""
-_UNDELIVERED = """
+""")
+_UNDELIVERED = in_schema("""
 SELECT event_id AS id, event, payload->>'table_name' AS table_name, receiver, status, attempts,
     created_at, CASE status WHEN 'pending' THEN next_retry_at END AS next_attempt_at,
     response_status, last_error
 FROM sqp.webhook_deliveries AS delivery WHERE status <> 'delivered' ORDER BY delivery.id
-"""
+""")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,10 @@ from pydantic import SecretStr
 
 from sqp_refresh.alerts.outbox import Delivery, DeliveryResult
 from sqp_refresh.postgres.session import Session
+from sqp_refresh.schema_name import in_schema
 from sqp_refresh.settings import WEBHOOK, Settings
 
-_REGISTERED = "SELECT name, url FROM sqp.webhook_configs WHERE is_enabled ORDER BY name"
+_REGISTERED = in_schema("SELECT name, url FROM sqp.webhook_configs WHERE is_enabled ORDER BY name")
 
 
 @dataclass(frozen=True, slots=True)

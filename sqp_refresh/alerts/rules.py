@@ -18,6 +18,7 @@ from sqp_refresh.model.events import Event
 from sqp_refresh.model.tables import SCHEMA, Table
 from sqp_refresh.model.text import listing, utc_minute
 from sqp_refresh.postgres.session import Session
+from sqp_refresh.schema_name import in_schema
 
 GOES_ON = "; it goes on"
 """Ends the message of a refresh that is marked as a warning before it is done."""
@@ -30,7 +31,7 @@ RETURNING id AS audit_log_id, table_name AS table, status, error_message AS mess
 """)
 """Ends a statement that writes a row of the audit log: it returns the columns of `AuditRow`."""
 
-_FAILED_BEFORE = """
+_FAILED_BEFORE = in_schema("""
 SELECT id, error_message FROM (
     SELECT id, status, error_message FROM sqp.refresh_audit_log
     WHERE table_schema = %(schema)s AND table_name = %(table)s AND id < %(id)s
@@ -38,11 +39,11 @@ SELECT id, error_message FROM (
     ORDER BY id DESC LIMIT 1
 ) AS latest
 WHERE status = 'failed'
-"""
+""")
 # While a refresh is at work, the rest of the night may still come. A table that failed, or that
 # does not equal its source, had its own alert, which also explains why nothing below it was
 # refreshed.
-_OVERDUE = """
+_OVERDUE = in_schema("""
 WITH RECURSIVE alerted AS (
     SELECT config.id FROM sqp.refresh_config AS config
     JOIN sqp.refresh_audit_log AS run USING (table_schema, table_name)
@@ -60,7 +61,7 @@ WHERE table_schema = %(schema)s AND is_enabled AND next_refresh_at <= %(tick)s
     AND id NOT IN (SELECT id FROM alerted)
     AND NOT EXISTS (SELECT FROM sqp.refresh_audit_log WHERE refresh_completed_at IS NULL)
 ORDER BY priority DESC, table_name
-"""
+""")
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass
 from psycopg.types.json import Jsonb
 
 from sqp_refresh.postgres.session import Session
+from sqp_refresh.schema_name import in_schema
 
-_RECORD = """
+_RECORD = in_schema("""
 INSERT INTO sqp.refresh_data_quality (
     audit_log_id, metric_name, metric_value, expected_value, threshold_min, threshold_max,
     is_within_threshold
@@ -17,7 +18,7 @@ FROM jsonb_to_recordset(%(metrics)s) AS metric (
     metric_name text, metric_value numeric, expected_value numeric, threshold_min numeric,
     threshold_max numeric, is_within_threshold boolean
 )
-"""
+""")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from sqp_refresh.alerts import outbox
 from sqp_refresh.cli.common import Json, console, load_settings
 from sqp_refresh.errors import SettingsError
 from sqp_refresh.postgres.session import connect
+from sqp_refresh.schema_name import SCHEMA
 
 alerts_app = typer.Typer(
     help="Send a test to every receiver of alerts; list alerts that were not delivered.",
@@ -27,7 +28,7 @@ def test() -> None:
     if not results:
         raise SettingsError(
             "nobody receives alerts; set REFRESH_WEBHOOK_URL or REFRESH_NOTIFY_URLS, or insert a "
-            "row into sqp.webhook_configs"
+            f"row into {SCHEMA}.webhook_configs"
         )
     for receiver, result in results:
         style = "red" if result.error else "green"

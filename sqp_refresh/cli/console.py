@@ -25,17 +25,18 @@ from sqp_refresh.errors import RefreshError
 from sqp_refresh.model.tables import SCHEMA
 from sqp_refresh.postgres.session import Session, connect
 from sqp_refresh.refresh.dry_run import PlannedPeriod
+from sqp_refresh.schema_name import in_schema
 
 POLL_S = 0.5
 
-_PROGRESS = """
+_PROGRESS = in_schema("""
 SELECT table_name AS "table", jsonb_array_length(checkpoint_data->'periods') AS periods,
     jsonb_array_length(checkpoint_data->'published') AS published, last_processed_row AS rows
 FROM sqp.refresh_checkpoints
 WHERE checkpoint_data->>'run_id' = ANY(%(run_ids)s)
 ORDER BY id
-"""
-_OUTCOMES = """
+""")
+_OUTCOMES = in_schema("""
 SELECT table_name AS "table", status, jsonb_array_length(sync_metadata->'weeks') AS copied,
     jsonb_array_length(sync_metadata->'skipped') AS skipped, rows_processed AS rows,
     rows_inserted AS inserted, rows_updated AS updated, rows_deleted AS deleted,
@@ -44,7 +45,7 @@ SELECT table_name AS "table", status, jsonb_array_length(sync_metadata->'weeks')
 FROM sqp.refresh_audit_log
 WHERE sync_metadata->>'run_id' = ANY(%(run_ids)s)
 ORDER BY id
-"""
+""")
 STYLES = {"success": "green", "warning": "yellow", "failed": "red", "running": "yellow"}
 
 

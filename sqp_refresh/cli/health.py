@@ -12,6 +12,7 @@ from sqp_refresh.errors import SettingsError
 from sqp_refresh.monitoring.orchestrator import Orchestrator
 from sqp_refresh.monitoring.status.status_model import QUESTIONS, Severity, Status
 from sqp_refresh.monitoring.views import TableFreshness
+from sqp_refresh.schema_name import SCHEMA
 from sqp_refresh.settings import Settings
 
 _ANSWERS = {True: ("yes", "green"), False: ("no", "red"), None: ("?", "red")}
@@ -39,7 +40,7 @@ def status(json: Json = False) -> None:
 
 
 def history(
-    table: Annotated[str, typer.Argument(help="Table of schema sqp.")],
+    table: Annotated[str, typer.Argument(help=f"Table of schema {SCHEMA}.")],
     limit: Annotated[int, typer.Option(help="How many runs.", min=1)] = 20,
     json: Json = False,
 ) -> None:

@@ -14,9 +14,10 @@ from sqp_refresh.model.tables import Dependency
 from sqp_refresh.model.text import printable
 from sqp_refresh.postgres.session import Session, connect
 from sqp_refresh.registry import refresh_config
+from sqp_refresh.schema_name import SCHEMA
 from sqp_refresh.settings import Settings
 
-TableArguments = Annotated[list[str] | None, typer.Argument(help="Tables of schema sqp.")]
+TableArguments = Annotated[list[str] | None, typer.Argument(help=f"Tables of schema {SCHEMA}.")]
 All = Annotated[bool, typer.Option("--all", help="Every registered table.")]
 
 
@@ -39,7 +40,7 @@ def stop(tables: TableArguments = None, all_: All = False) -> None:
 
 
 def register(
-    table: Annotated[str, typer.Argument(help="Table of schema sqp; it must exist already.")],
+    table: Annotated[str, typer.Argument(help=f"Table of schema {SCHEMA}; it must exist already.")],
     source: Annotated[
         str | None,
         typer.Option(help="BigQuery table: table, dataset.table or project.dataset.table."),
@@ -82,7 +83,7 @@ def register(
         with session.transaction():
             enter(session, table, params, enabled=enabled, priority=priority, parents=parents)
     state = "becomes an asset when the code location is next loaded" if enabled else "is disabled"
-    typer.echo(f"sqp.{printable(table)} is registered and {state}")
+    typer.echo(f"{SCHEMA}.{printable(table)} is registered and {state}")
 
 
 def maintain() -> None:
@@ -115,7 +116,7 @@ def _table_names(session: Session, tables: Sequence[str] | None, all_: bool) -> 
     for table in tables or ():
         if table not in registrations:
             raise SettingsError(
-                f"there is no table {table!r} in sqp.refresh_config; choose from "
+                f"there is no table {table!r} in {SCHEMA}.refresh_config; choose from "
                 f"{', '.join(registrations)}"
             )
     return list(registrations) if all_ else list(tables or ())

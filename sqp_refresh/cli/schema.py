@@ -1,4 +1,4 @@
-"""Define the commands that create, change and remove schema `sqp`."""
+"""Define the commands that create, change and remove the schema of this process."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,17 +16,19 @@ def migrate(
         bool, typer.Option("--sql", help="Only print the SQL for an empty database.")
     ] = False,
 ) -> None:
-    """Create the tables of schema sqp, or bring them up to date; run again, it does nothing.
+    """Create the tables of the schema, or bring them up to date; run again, it does nothing.
 
-    Also builds the indexes that an interrupted first load left out, and names what no migration can
-    mend: columns, constraints and indexes that somebody changed, each with its remedy.
+    Also builds the indexes that an interrupted first load left out, puts back views, functions and
+    triggers that somebody replaced, and names what no migration can mend: columns, constraints and
+    indexes that somebody changed, each with its remedy.
     """
     from sqp_refresh.postgres import migrate as migrations
 
+    settings = Settings.read()
     if sql:
         typer.echo(migrations.render_sql())
         return
-    database_url = Settings.read().database_url
+    database_url = settings.database_url
     applied = migrations.upgrade(database_url)
     if applied:
         typer.echo(f"applied {', '.join(applied)}")
@@ -35,8 +37,13 @@ def migrate(
 
 
 def _mend(database_url: str) -> bool:
-    """Build the indexes that are left out, name what else is wrong; return whether anything is."""
+    """Mend what can be mended, and name what else is wrong; return whether anything was.
+
+    Built are the indexes that are left out, and put back are views, functions and triggers that
+    somebody replaced.
+    """
     from sqp_refresh.control import missing_indexes
+    from sqp_refresh.postgres import release_definitions
     from sqp_refresh.postgres.read_access import revoke_new_control_tables
     from sqp_refresh.postgres.schema_catalog import read_schema
     from sqp_refresh.postgres.schema_differences import column_differences
@@ -48,15 +55,19 @@ def _mend(database_url: str) -> bool:
         with session.transaction():
             built = missing_indexes.build_missing(session)
         with session.transaction():
+            restored = release_definitions.put_back(session)
+        with session.transaction():
             problems = [
                 *column_differences(read_schema(session)),
                 *missing_indexes.warnings(session),
             ]
     if built:
         typer.echo(f"built {built} indexes that a first load left out")
+    for subject in restored:
+        typer.echo(f"put back {subject}")
     for problem in problems:
         typer.secho(f"sqp-refresh: {problem}", err=True, fg=typer.colors.YELLOW)
-    return bool(built or problems)
+    return bool(built or restored or problems)
 
 
 def downgrade(

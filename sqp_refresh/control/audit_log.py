@@ -18,8 +18,9 @@ from sqp_refresh.control.table_lock import try_lock
 from sqp_refresh.errors import ProcessLost, RefreshError, Transient, kind_of, one_line
 from sqp_refresh.model.tables import SCHEMA, Table
 from sqp_refresh.postgres.session import Session
+from sqp_refresh.schema_name import in_schema
 
-_BEGIN = """
+_BEGIN = in_schema("""
 INSERT INTO sqp.refresh_audit_log
     (refresh_config_id, table_schema, table_name, refresh_started_at, status, sync_metadata)
 SELECT (
@@ -27,8 +28,8 @@ SELECT (
         WHERE table_schema = %(schema)s AND table_name = %(table)s
     ), %(schema)s, %(table)s, clock_timestamp(), 'running', %(metadata)s
 RETURNING id
-"""
-_RESTORE = """
+""")
+_RESTORE = in_schema("""
 INSERT INTO sqp.refresh_audit_log (
     id, refresh_config_id, table_schema, table_name, refresh_started_at, status, sync_metadata
 )
@@ -39,8 +40,9 @@ SELECT %(id)s, (
     ), %(schema)s, %(table)s, clock_timestamp() - make_interval(secs => %(seconds)s), 'running',
     %(metadata)s
 ON CONFLICT (id) DO NOTHING
-"""
-_CLOSE = sql.SQL("""
+""")
+_CLOSE = sql.SQL(
+    in_schema("""
 UPDATE sqp.refresh_audit_log
 SET {assignments},
     refresh_completed_at = clock_timestamp(),
@@ -50,31 +52,34 @@ SET {assignments},
 WHERE id = %(id)s
 {returning}
 """)
-_WARN = sql.SQL("""
+)
+_WARN = sql.SQL(
+    in_schema("""
 UPDATE sqp.refresh_audit_log SET status = 'warning', error_message = %(message)s
 WHERE id = %(id)s AND refresh_completed_at IS NULL
 {returning}
-""").format(returning=rules.RETURNING_AUDIT_ROW)
-_LAST_FAILED = """
+""")
+).format(returning=rules.RETURNING_AUDIT_ROW)
+_LAST_FAILED = in_schema("""
 SELECT table_name FROM (
     SELECT DISTINCT ON (table_name) table_name, status FROM sqp.refresh_audit_log
     WHERE table_schema = %(schema)s AND table_name = ANY(%(tables)s)
     ORDER BY table_name, id DESC
 ) AS latest
 WHERE status = 'failed'
-"""
-_LATEST_RUN = """
+""")
+_LATEST_RUN = in_schema("""
 SELECT id, sync_metadata AS metadata FROM sqp.refresh_audit_log
 WHERE table_schema = %(schema)s AND table_name = %(table)s AND refresh_completed_at IS NOT NULL
 ORDER BY id DESC LIMIT 1
-"""
-_LATEST_LOOK_AT_SOURCE = """
+""")
+_LATEST_LOOK_AT_SOURCE = in_schema("""
 SELECT sync_metadata FROM sqp.refresh_audit_log
 WHERE table_schema = %(schema)s AND table_name = %(table)s AND sync_metadata ? 'source_schema'
     AND status <> 'failed'
 ORDER BY id DESC LIMIT 1
-"""
-_OPEN_RUNS = """
+""")
+_OPEN_RUNS = in_schema("""
 SELECT run.id, run.table_name, checkpoint_data->'published'
 FROM sqp.refresh_audit_log AS run
 LEFT JOIN sqp.refresh_checkpoints AS checkpoint
@@ -82,7 +87,7 @@ LEFT JOIN sqp.refresh_checkpoints AS checkpoint
     AND checkpoint_data->>'run_id' = sync_metadata->>'run_id'
 WHERE refresh_completed_at IS NULL AND run.table_schema = %(schema)s
 ORDER BY run.id
-"""
+""")
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,37 +16,38 @@ from sqp_refresh.errors import Stopped
 from sqp_refresh.model.periods import Period
 from sqp_refresh.model.tables import SCHEMA, Table
 from sqp_refresh.postgres.session import Session
+from sqp_refresh.schema_name import in_schema
 
 FUNCTION_NAME = "refresh"
 LIFETIME_HOURS = 24
 
-_FIND_ACTIVE = """
+_FIND_ACTIVE = in_schema("""
 SELECT id, checkpoint_data FROM sqp.refresh_checkpoints
 WHERE function_name = %(function)s AND table_schema = %(schema)s AND table_name = %(table)s
     AND status = 'active' AND expires_at > now()
-"""
-_EXPIRE = """
+""")
+_EXPIRE = in_schema("""
 UPDATE sqp.refresh_checkpoints SET status = 'expired'
 WHERE function_name = %(function)s AND table_schema = %(schema)s AND table_name = ANY(%(tables)s)
     AND status = 'active'
 RETURNING table_name
-"""
-_INSERT = """
+""")
+_INSERT = in_schema("""
 INSERT INTO sqp.refresh_checkpoints
     (function_name, table_schema, table_name, checkpoint_data, last_processed_row, total_rows,
      expires_at)
 VALUES (%(function)s, %(schema)s, %(table)s, %(data)s, 0, %(total)s::bigint,
     now() + make_interval(hours => %(lifetime_hours)s))
 RETURNING id
-"""
-_TAKE_OVER = """
+""")
+_TAKE_OVER = in_schema("""
 UPDATE sqp.refresh_checkpoints
 SET checkpoint_data = %(data)s, total_rows = last_processed_row + %(total)s::bigint,
     expires_at = now() + make_interval(hours => %(lifetime_hours)s)
 WHERE id = %(id)s AND status = 'active'
 RETURNING id
-"""
-_SAVE = """
+""")
+_SAVE = in_schema("""
 UPDATE sqp.refresh_checkpoints
 SET checkpoint_data = jsonb_set(
         checkpoint_data, '{published}', checkpoint_data->'published' || %(period)s
@@ -54,12 +55,12 @@ SET checkpoint_data = jsonb_set(
     last_processed_row = last_processed_row + %(rows)s,
     expires_at = now() + make_interval(hours => %(lifetime_hours)s)
 WHERE id = %(id)s AND status = 'active' AND checkpoint_data->>'run_id' = %(run_id)s
-"""
-_COMPLETE = """
+""")
+_COMPLETE = in_schema("""
 UPDATE sqp.refresh_checkpoints
 SET status = 'completed', total_rows = last_processed_row
 WHERE id = %(id)s AND status = 'active' AND checkpoint_data->>'run_id' = %(run_id)s
-"""
+""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +192,7 @@ def _interrupted_run(resumed: Checkpoint, run_id: str) -> str | None:
 
 def _stopped() -> Stopped:
     return Stopped(
-        "the refresh was stopped: its row in sqp.refresh_checkpoints is no longer active, or "
+        f"the refresh was stopped: its row in {SCHEMA}.refresh_checkpoints is no longer active, or "
         "another run has taken it over; start it again when you are ready"
     )
 

@@ -12,36 +12,38 @@ from psycopg import sql
 from sqp_refresh.control.missing_indexes import build_missing
 from sqp_refresh.errors import RefreshError
 from sqp_refresh.postgres.session import Session
+from sqp_refresh.schema_name import in_schema
 from sqp_refresh.settings import Settings
 
 CLOSED_CHECKPOINT_DAYS = 7
 AUDIT_LOG_DAYS = 90
 """Also how far back the monitoring views look, so that archiving a run changes none of them."""
 
-_CLOSE_EXPIRED = """
+_CLOSE_EXPIRED = in_schema("""
 UPDATE sqp.refresh_checkpoints SET status = 'expired'
 WHERE status = 'active' AND expires_at < now()
-"""
-_DELETE_CLOSED = """
+""")
+_DELETE_CLOSED = in_schema("""
 DELETE FROM sqp.refresh_checkpoints
 WHERE status <> 'active' AND updated_at < now() - make_interval(days => %(days)s)
-"""
-_DELETE_DELIVERIES = """
+""")
+_DELETE_DELIVERIES = in_schema("""
 DELETE FROM sqp.webhook_deliveries
 WHERE status <> 'pending' AND created_at < now() - make_interval(days => %(days)s)
-"""
-_DELETE_REPLAYED = """
+""")
+_DELETE_REPLAYED = in_schema("""
 DELETE FROM sqp.refresh_quarantine WHERE replayed_at < now() - make_interval(days => %(days)s)
-"""
-_AUDIT_LOG_COLUMNS = """
+""")
+_AUDIT_LOG_COLUMNS = in_schema("""
 SELECT attname FROM pg_attribute
 WHERE attrelid = 'sqp.refresh_audit_log'::regclass AND attnum > 0 AND NOT attisdropped
 ORDER BY attnum
-"""
+""")
 # The row lock keeps a metric from being added to a run while that is moved. What the next refresh
 # of a table compares itself with stays: its latest run, and the latest that saw the source's
 # columns. So does a run whose refused rows are kept.
-_ARCHIVE = sql.SQL("""
+_ARCHIVE = sql.SQL(
+    in_schema("""
 WITH old AS MATERIALIZED (
     SELECT run.id FROM sqp.refresh_audit_log AS run
     WHERE run.refresh_completed_at IS NOT NULL
@@ -73,6 +75,7 @@ SELECT (SELECT count(*) FROM old), (SELECT count(*) FROM runs), (SELECT count(*)
     count(*), coalesce(sum(metrics), 0)::bigint
 FROM archived
 """)
+)
 
 
 def close_expired_checkpoints(session: Session) -> int:

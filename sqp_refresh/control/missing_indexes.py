@@ -26,6 +26,7 @@ from sqp_refresh.postgres.schema_catalog import (
 )
 from sqp_refresh.postgres.schema_differences import key_differences
 from sqp_refresh.postgres.session import Session
+from sqp_refresh.schema_name import in_schema
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +35,8 @@ MAY_BUILD = sql.SQL(
 )
 # The definition is compared with those of the catalog, and never run: more users may write to the
 # note than own the table.
-_MISSING = sql.SQL("""
+_MISSING = sql.SQL(
+    in_schema("""
 SELECT table_name AS table, index_name AS name, column_names AS columns,
     pg_get_userbyid(relowner)::text AS owner, {may_build} AS may_build,
     format('CREATE INDEX ON %%I.%%I USING btree (%%s)', table_schema, table_name, (
@@ -46,9 +48,10 @@ FROM sqp.refresh_indexes
 JOIN pg_class AS target ON target.oid = to_regclass(format('%%I.%%I', table_schema, table_name))
 WHERE table_schema = %(schema)s AND (%(table)s::text IS NULL OR table_name = %(table)s)
 ORDER BY table_name, index_name
-""").format(may_build=MAY_BUILD)
+""")
+).format(may_build=MAY_BUILD)
 # By names and flags alone, which takes a tenth of the time that to compare what they are would.
-_SEEMS_COMPLETE = """
+_SEEMS_COMPLETE = in_schema("""
 SELECT NOT EXISTS (
         SELECT FROM sqp.refresh_indexes WHERE table_schema = %(schema)s AND table_name = %(table)s
     ) AND coalesce(bool_and(indisvalid), true)
@@ -56,12 +59,12 @@ SELECT NOT EXISTS (
     AND coalesce(array_agg(relname::text), '{}') @> %(names)s::text[]
 FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
 WHERE indrelid = to_regclass(format('%%I.%%I', %(schema)s::text, %(table)s::text))
-"""
+""")
 _BUILD = sql.SQL("CREATE INDEX {name} ON {table} ({columns})")
 _FINISH = sql.SQL("REINDEX INDEX {name}")
-_FORGET = """
+_FORGET = in_schema("""
 DELETE FROM sqp.refresh_indexes WHERE table_schema = %(schema)s AND index_name = %(index)s
-"""
+""")
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from sqp_refresh.model.periods import Period
 from sqp_refresh.model.tables import SCHEMA, Table
 from sqp_refresh.postgres.period_sql import period_params, requested_params
 from sqp_refresh.postgres.session import Session
+from sqp_refresh.schema_name import in_schema
 
 # The text of JSON depends on no setting once moments are without a time zone.
 _HASH = """
@@ -34,7 +35,7 @@ _COLUMNS = """
 table_schema, table_name, period_start, period_end, audit_log_id, source_instant, source, target,
     is_equal, previous_sha256
 """
-_ADD = f"""
+_ADD = in_schema(f"""
 WITH entry AS (
     SELECT %(schema)s::text AS table_schema, %(table)s::text AS table_name,
         %(period_start)s::date AS period_start, %(period_end)s::date AS period_end,
@@ -48,8 +49,8 @@ WITH entry AS (
 INSERT INTO sqp.refresh_proofs ({_COLUMNS}, created_at, sha256)
 SELECT {_COLUMNS}, created_at, {_HASH} FROM entry
 RETURNING sha256
-"""  # noqa: S608, nothing is put in that is not written here
-_READ = """
+""")  # noqa: S608, nothing is put in that is not written here
+_READ = in_schema("""
 SELECT entry.period_start, entry.period_end, source, target, sha256
 FROM sqp.refresh_periods AS entry
 JOIN sqp.refresh_proofs AS proof ON proof.sha256 = entry.proof_sha256
@@ -58,16 +59,16 @@ WHERE entry.table_schema = %(schema)s AND entry.table_name = %(table)s
     AND (entry.period_start, entry.period_end) IN (
         SELECT * FROM unnest(%(first_days)s::date[], %(last_days)s::date[])
     )
-"""
-_CHAIN = f"""
+""")
+_CHAIN = in_schema(f"""
 SELECT id, period_start, period_end, sha256, sha256 = {_HASH} AS is_intact,
     previous_sha256 IS NOT DISTINCT FROM lag(sha256) OVER (ORDER BY id) AS is_linked
 FROM sqp.refresh_proofs
 WHERE table_name = %(table)s
 ORDER BY id
-"""  # noqa: S608, nothing is put in that is not written here
+""")  # noqa: S608, nothing is put in that is not written here
 # Of a period that is no longer in the ledger, nothing is claimed.
-_WITHOUT_ENTRY = """
+_WITHOUT_ENTRY = in_schema("""
 SELECT entry.period_start, entry.period_end FROM sqp.refresh_periods AS entry
 LEFT JOIN (
     SELECT DISTINCT ON (period_start, period_end) period_start, period_end, sha256
@@ -77,7 +78,7 @@ LEFT JOIN (
 WHERE table_schema = %(schema)s AND table_name = %(table)s
     AND proof_sha256 IS DISTINCT FROM last.sha256
 ORDER BY entry.period_start
-"""
+""")
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,34 +17,35 @@ from sqp_refresh.model.periods import ALL_TIME, Grain, Period
 from sqp_refresh.model.tables import SCHEMA, Table
 from sqp_refresh.postgres.period_sql import requested_params
 from sqp_refresh.postgres.session import Session
+from sqp_refresh.schema_name import in_schema
 
 # Characters of JSON in one INSERT. A raw row is one or two kB, and may be as large as BigQuery
 # lets it.
 _BATCH_CHARS = 2**20
 
-_SETTLE = """
+_SETTLE = in_schema("""
 UPDATE sqp.refresh_quarantine SET replayed_at = now()
 WHERE table_name = %(table)s AND period_start = %(period_start)s AND replayed_at IS NULL
-"""
-_INSERT = """
+""")
+_INSERT = in_schema("""
 INSERT INTO sqp.refresh_quarantine (audit_log_id, table_name, period_start, raw_row, reasons)
 SELECT %(audit_log_id)s, %(table)s, %(period_start)s, invalid->'row',
     ARRAY(SELECT jsonb_array_elements_text(invalid->'reasons'))
 FROM jsonb_array_elements(%(rows)s::jsonb) AS invalid
-"""
-_COUNT_BY_REASON = """
+""")
+_COUNT_BY_REASON = in_schema("""
 SELECT table_name AS table, period_start AS week, reason, count(*) AS rows, min(id) AS example
 FROM sqp.refresh_quarantine CROSS JOIN unnest(reasons) AS reason
 WHERE replayed_at IS NULL AND table_name = ANY(%(tables)s)
 GROUP BY table_name, period_start, reason
 ORDER BY table_name, period_start, count(*) DESC, reason
-"""
-_COUNT_WAITING = """
+""")
+_COUNT_WAITING = in_schema("""
 SELECT table_name, period_start, count(*) FROM sqp.refresh_quarantine
 WHERE replayed_at IS NULL AND table_name = ANY(%(tables)s) AND period_start IS NOT NULL
 GROUP BY table_name, period_start ORDER BY table_name, period_start
-"""
-_READ_WAITING = """
+""")
+_READ_WAITING = in_schema("""
 SELECT period_start AS week, raw_row AS row, reasons, NOT EXISTS (
         SELECT FROM sqp.refresh_quarantine AS before
         WHERE before.table_name = waiting.table_name AND before.period_start = waiting.period_start
@@ -54,12 +55,12 @@ FROM unnest(%(first_days)s::date[], %(last_days)s::date[]) AS requested (first, 
 JOIN sqp.refresh_quarantine AS waiting ON period_start BETWEEN requested.first AND requested.last
 WHERE table_name = %(table)s AND replayed_at IS NULL
 ORDER BY id
-"""
-_ROW = """
+""")
+_ROW = in_schema("""
 SELECT id, table_name AS table, period_start AS week, audit_log_id, created_at, replayed_at,
     reasons, raw_row AS row
 FROM sqp.refresh_quarantine WHERE id = %(id)s
-"""
+""")
 
 
 @dataclass(frozen=True, slots=True)

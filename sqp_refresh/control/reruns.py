@@ -8,6 +8,7 @@ from psycopg.rows import class_row
 from sqp_refresh.errors import Kind, ProcessLost, Stopped
 from sqp_refresh.model.tables import SCHEMA, Dependency
 from sqp_refresh.postgres.session import Session
+from sqp_refresh.schema_name import in_schema
 
 Parents = Mapping[str, Mapping[str, Dependency]]
 """Each table's parents, and how strictly it needs them."""
@@ -15,7 +16,7 @@ Parents = Mapping[str, Mapping[str, Dependency]]
 # The second is what the class was called when older rows of the audit log were written.
 _PROCESS_LOST = (ProcessLost.__name__, "Died")
 
-_TABLES_OF_RUN = """
+_TABLES_OF_RUN = in_schema("""
 SELECT table_name AS table, refresh_completed_at IS NULL AS is_running,
     status = 'failed' AS is_failed,
     sync_metadata->'reconciliation'->>'verdict' IS NOT DISTINCT FROM 'FAIL' AS differs,
@@ -25,7 +26,7 @@ SELECT table_name AS table, refresh_completed_at IS NULL AS is_running,
 FROM sqp.refresh_audit_log
 WHERE table_schema = %(schema)s AND sync_metadata->>'run_id' = %(run_id)s
 ORDER BY id
-"""
+""")
 
 
 @dataclass(frozen=True, slots=True)

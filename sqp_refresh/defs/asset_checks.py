@@ -23,7 +23,7 @@ _BY_PERIOD = dg.TableSchema(
         dg.TableColumn(
             "period", description="First day, and the marketplace where one is measured alone"
         ),
-        dg.TableColumn("metric", description="As in sqp.refresh_data_quality"),
+        dg.TableColumn("metric", description=f"As in {SCHEMA}.refresh_data_quality"),
         dg.TableColumn("value", description="What the table holds"),
         dg.TableColumn("expected", description="What the source says"),
         dg.TableColumn("verdict"),

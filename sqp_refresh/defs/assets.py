@@ -23,7 +23,11 @@ from sqp_refresh.model.tables import SCHEMA, SourceSpec, Table
 from sqp_refresh.refresh.sources import Source
 from sqp_refresh.registry.catalog import Catalog
 from sqp_refresh.rollup.source import RollupSource
+from sqp_refresh.schema_name import DEFAULT_SCHEMA
 from sqp_refresh.settings import Settings
+
+GROUP = "sqp"
+"""The group of the tables, whatever their schema is called."""
 
 REPORT = (
     "Amazon's Search Query Performance report as the vendor exports it: one row for each "
@@ -69,8 +73,12 @@ def unusable_assets(catalog: Catalog) -> list[dg.AssetSpec]:
 
 
 def source_key(settings: Settings, spec: SourceSpec) -> dg.AssetKey:
-    """Return the asset key of a table in BigQuery, without what the settings say of its name."""
-    return dg.AssetKey(["bigquery", *(spec.name or settings.BIGQUERY_SOURCE_TABLE).split(".")])
+    """Return the asset key of a table in BigQuery, without what the settings say of its name.
+
+    Agencies name their tables alike; so of another schema than `sqp`, the key has the schema.
+    """
+    place = ["bigquery"] if SCHEMA == DEFAULT_SCHEMA else ["bigquery", SCHEMA]
+    return dg.AssetKey([*place, *(spec.name or settings.BIGQUERY_SOURCE_TABLE).split(".")])
 
 
 def table_assets(settings: Settings, catalog: Catalog) -> list[dg.AssetsDefinition]:
@@ -114,8 +122,8 @@ def _parents(table: Table) -> list[dg.AssetKey]:
 def pool_of(table: Table, settings: Settings) -> str:
     """Return the pool of a table, whose one slot makes a second writer queue before it starts.
 
-    Agencies that share a Dagster instance have datasets of their own, so that none waits for
-    another.
+    Agencies that share a Dagster instance have datasets or schemas of their own, so that none waits
+    for another.
     """
     dataset = [settings.BIGQUERY_DATASET] if settings.BIGQUERY_DATASET else []
     return "/".join([*dataset, SCHEMA, table.name])
@@ -127,7 +135,7 @@ def _attributes(table: Table, settings: Settings, catalog: Catalog) -> dict[str,
     return {
         "key": [SCHEMA, table.name],
         "description": f"One row is {table.row}. Filled from {table.origin}.",
-        "group_name": SCHEMA,
+        "group_name": GROUP,
         "kinds": {"bigquery", "postgres"} if table.source else {"postgres"},
         "owners": OWNERS,
         "tags": {"grain": table.grain.value, "filled_from": table.origin.name.lower()},

@@ -2,7 +2,7 @@
 
 from dagster._core.events import RunFailureReason
 from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
-from dagster._core.scheduler.instigation import InstigatorStatus
+from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus
 from dagster._core.storage.dagster_run import FINISHED_STATUSES
 from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_END_TAG,
@@ -39,6 +39,7 @@ __all__ = [
     "USER_EDITABLE_SYSTEM_TAGS",
     "WILL_RETRY_TAG",
     "CheckRunHealthResult",
+    "InstigatorState",
     "InstigatorStatus",
     "RunFailureReason",
     "WorkerStatus",

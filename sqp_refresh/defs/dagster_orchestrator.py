@@ -8,9 +8,10 @@ from typing import Any
 import dagster as dg
 
 from sqp_refresh.defs.cron import ticks_between
-from sqp_refresh.defs.dagster_internals import InstigatorStatus
+from sqp_refresh.defs.dagster_internals import InstigatorState, InstigatorStatus
 from sqp_refresh.defs.instance_storage import ask_instance
 from sqp_refresh.defs.metadata import REGISTRY_PROBLEMS
+from sqp_refresh.defs.run_requests.code_location import locations_of_schema
 from sqp_refresh.errors import RefreshError, SettingsError, Unavailable, one_line
 from sqp_refresh.model.text import utc_minute
 from sqp_refresh.monitoring.orchestrator import Orchestrator
@@ -98,10 +99,16 @@ def _dead_daemons(instance: dg.DagsterInstance) -> list[str]:
     ]
 
 
+def _location_of(state: InstigatorState) -> str:
+    return state.origin.repository_origin.code_location_origin.location_name
+
+
 def _switched_off(instance: dg.DagsterInstance, names: Collection[str]) -> list[str]:
-    """Describe the schedules and sensors that somebody switched off."""
+    """Describe the schedules and sensors of our code location that somebody switched off."""
     states = instance.all_instigator_state(instigator_statuses={InstigatorStatus.STOPPED})
     stopped = {state.instigator_name for state in states} & set(names)
+    if stopped and (ours := locations_of_schema(instance)):
+        stopped &= {state.instigator_name for state in states if _location_of(state) in ours}
     return [
         f"{name} is switched off in Dagster; switch it on in the UI under Automation"
         for name in sorted(stopped)

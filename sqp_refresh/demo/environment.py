@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from sqp_refresh import schema_name
 from sqp_refresh.demo.servers import Emulator, embedded_bigquery, embedded_postgres
 from sqp_refresh.demo.source_table import fill_source
 from sqp_refresh.demo.year import SUNDAYS
@@ -58,7 +59,7 @@ def demo_environment(console: Console, directory: Path) -> Iterator[Settings]:
         console.print("filling the source with a year of reports ...")
         fill_source(emulator, DATASET, settings.BIGQUERY_SOURCE_TABLE)
         applied = migrate.upgrade(database_url)
-        console.print(f"schema sqp: {', '.join(applied) or 'up to date'}")
+        console.print(f"schema {schema_name.SCHEMA}: {', '.join(applied) or 'up to date'}")
         yield settings
 
 
@@ -89,7 +90,7 @@ def _set_environment(directory: Path, database_url: str, emulator: Emulator) -> 
     home.mkdir(exist_ok=True)
     (home / "dagster.yaml").write_text(DAGSTER_YAML)
     (home / "workspace.yaml").write_text(WORKSPACE_YAML)
-    for name in Settings.model_fields:
+    for name in Settings.model_fields.keys() - {schema_name.SETTING}:
         os.environ.pop(name, None)
     os.environ |= {
         "DAGSTER_HOME": str(home),

@@ -91,7 +91,7 @@ def rest_client(settings: Settings) -> "Client":
         host = settings.BIGQUERY_EMULATOR_HOST
         options = {"api_endpoint": host if "://" in host else f"http://{host}"}
     return bigquery.Client(
-        project=settings.BIGQUERY_PROJECT_ID,
+        project=settings.job_project,
         credentials=_credentials(settings),
         location=settings.BIGQUERY_LOCATION,
         client_options=options,
@@ -140,6 +140,15 @@ def _credentials(settings: Settings) -> "Credentials":
             "GOOGLE_APPLICATION_CREDENTIALS_JSON is not a service account key; set it to the whole "
             "content of the key file"
         ) from None
+
+
+def subject_of(table: str, job_project: str | None) -> str:
+    """Name a table and, where it is not the table's own, the project whose jobs read it.
+
+    A quota, a right or a limit that is spoken of is that project's.
+    """
+    own, *_ = table.rsplit(".", 2)
+    return table if job_project in (own, None) else f"{table} (jobs in project {job_project})"
 
 
 @contextmanager

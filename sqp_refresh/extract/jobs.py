@@ -10,6 +10,7 @@ from sqp_refresh.extract.client import (
     call_deadline,
     rest_client,
     start_query,
+    subject_of,
     translated_errors,
 )
 from sqp_refresh.extract.query_cache import PendingQuery, QueryResult, RunQueries
@@ -60,7 +61,8 @@ def start_result_query(
     """
 
     def run() -> QueryResult[FinishedJob]:
-        with translated_errors(source.name), rest_client(settings) as client:
+        subject = subject_of(source.name, settings.job_project)
+        with translated_errors(subject), rest_client(settings) as client:
             job = run_query(client, settings, query, source, weeks, purpose=purpose)
             assert job.job_id, "a job that was run has an id"
             finished = FinishedJob(job.job_id, job.location)

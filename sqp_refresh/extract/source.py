@@ -23,6 +23,7 @@ from sqp_refresh.extract.client import (
     call_deadline,
     rest_client,
     storage_client,
+    subject_of,
     translated_errors,
 )
 from sqp_refresh.extract.jobs import bytes_read, start_result_query
@@ -214,7 +215,8 @@ class BigQuerySource:
 
     @contextmanager
     def _client(self) -> "Iterator[Client]":
-        with translated_errors(self.name), closing(rest_client(self.settings)) as client:
+        subject = subject_of(self.name, self.settings.job_project)
+        with translated_errors(subject), closing(rest_client(self.settings)) as client:
             yield client
 
     def _looked_up(self) -> BigQueryTable:
@@ -251,6 +253,7 @@ class BigQuerySource:
                     restriction=week_restriction(bigquery_table, week),
                     columns=columns,
                     instant=bigquery_table.instant,
+                    job_project=self.settings.job_project,
                 )
                 yield self._rows(
                     week, session_schema(read_session), session_batches(client, read_session)
@@ -305,6 +308,7 @@ class BigQuerySource:
                 str(job.destination),
                 restriction=excerpt.restriction,
                 columns=excerpt.columns,
+                job_project=self.settings.job_project,
             )
             yield session_schema(read_session), session_batches(client, read_session)
 

@@ -28,7 +28,7 @@ from sqp_refresh.extract.aggregates.source_sums import (
 )
 from sqp_refresh.extract.bigquery_table import BigQueryTable
 from sqp_refresh.extract.casts import KEPT, keeps_contract, quoted
-from sqp_refresh.extract.client import call_deadline, rest_client, translated_errors
+from sqp_refresh.extract.client import call_deadline, rest_client, subject_of, translated_errors
 from sqp_refresh.extract.jobs import run_query
 from sqp_refresh.extract.query_cache import PendingQuery, QueryResult, RunQueries
 from sqp_refresh.extract.sql import (
@@ -128,7 +128,8 @@ def _expected(table: Table, row: Mapping[str, Any]) -> dict[str, int]:
 def _query_state(
     settings: Settings, source: BigQueryTable, weeks: Sequence[Period]
 ) -> QueryResult[SourceState]:
-    with translated_errors(source.name), rest_client(settings) as client:
+    subject = subject_of(source.name, settings.job_project)
+    with translated_errors(subject), rest_client(settings) as client:
         jobs = [run_query(client, settings, state_query(source), source, weeks, purpose="state")]
         if source.spec.week_title:
             query, reach = undated_query(source), _weeks_in_reach(settings, source, weeks)

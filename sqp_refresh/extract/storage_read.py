@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from sqp_refresh.extract.client import CALL_DEADLINE_S, translated_errors
+from sqp_refresh.extract.client import CALL_DEADLINE_S, subject_of, translated_errors
 from sqp_refresh.retrying import retrying
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def open_session(
     restriction: str = "",
     columns: tuple[str, ...] = (),
     instant: datetime | None = None,
+    job_project: str | None = None,
 ) -> "ReadSession":
     """Open a read session: a table's rows, all at one instant, in one stream.
 
@@ -36,6 +37,7 @@ def open_session(
         restriction: A filter in SQL, without WHERE; empty for all rows.
         columns: Titles of the columns to send; empty for all.
         instant: When to read the table as of; None is now.
+        job_project: The project that the session belongs to; None is the table's own.
     """
     from google.cloud.bigquery_storage_v1 import types
 
@@ -56,10 +58,10 @@ def open_session(
     )
     if instant is not None:
         request.table_modifiers = types.ReadSession.TableModifiers(snapshot_time=instant)
-    with translated_errors(table):
+    with translated_errors(subject_of(table, job_project)):
         # One stream keeps the order of a query's result, and weeks are small.
         return client.create_read_session(
-            parent=f"projects/{project}",
+            parent=f"projects/{job_project or project}",
             read_session=request,
             max_stream_count=1,
             # The library's own retries would go on for ten minutes.

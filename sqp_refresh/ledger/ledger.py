@@ -22,16 +22,17 @@ from sqp_refresh.model.tables import SCHEMA, Table
 from sqp_refresh.model.versions import Version, version_from_json
 from sqp_refresh.postgres.period_sql import period_params, requested_params
 from sqp_refresh.postgres.session import Session
+from sqp_refresh.schema_name import in_schema
 
-_ENTRIES = """
+_ENTRIES = in_schema("""
 SELECT period_start, period_end, source_state, definition_hash, needs_reload, target_state,
     row_count, row_fingerprints IS NOT NULL AS has_row_hashes, failed_metrics, published_at,
     stale_since IS NOT NULL AS is_known_stale
 FROM sqp.refresh_periods
 WHERE table_schema = %(schema)s AND table_name = %(table)s
     AND period_start BETWEEN %(first)s AND %(last)s
-"""
-_RECORD = """
+""")
+_RECORD = in_schema("""
 INSERT INTO sqp.refresh_periods AS entry (
     table_schema, table_name, period_start, period_end, source_state, definition_hash,
     needs_reload, target_state, row_count, row_fingerprints, changed_by, published_by, published_at,
@@ -52,40 +53,40 @@ SET period_end = excluded.period_end, source_state = excluded.source_state,
     changed_by = CASE WHEN %(is_changed)s THEN excluded.changed_by ELSE entry.changed_by END,
     published_by = excluded.published_by, published_at = excluded.published_at,
     proof_sha256 = coalesce(excluded.proof_sha256, entry.proof_sha256)
-"""
-_NEWEST = """
+""")
+_NEWEST = in_schema("""
 SELECT max(period_start) FROM sqp.refresh_periods
 WHERE table_schema = %(schema)s AND table_name = %(table)s
-"""
-_PERIODS = """
+""")
+_PERIODS = in_schema("""
 SELECT period_start, period_end FROM sqp.refresh_periods
 WHERE table_schema = %(schema)s AND table_name = %(table)s
 ORDER BY period_start
-"""
-_DROP = """
+""")
+_DROP = in_schema("""
 DELETE FROM sqp.refresh_periods
 WHERE table_schema = %(schema)s AND table_name = %(table)s AND (period_start, period_end) IN (
     SELECT * FROM unnest(%(first_days)s::date[], %(last_days)s::date[])
 )
-"""
-_ROW_COUNTS = """
+""")
+_ROW_COUNTS = in_schema("""
 SELECT period_start, period_end, row_count FROM sqp.refresh_periods
 WHERE table_schema = %(schema)s AND table_name = %(table)s AND row_count > 0
 ORDER BY period_start
-"""
-_BASELINE = """
+""")
+_BASELINE = in_schema("""
 SELECT row_count, target_state, row_fingerprints FROM sqp.refresh_periods
 WHERE table_schema = %(schema)s AND table_name = %(table)s
     AND period_start = %(period_start)s AND period_end = %(period_end)s
-"""
-_REQUIRE_RELOAD = """
+""")
+_REQUIRE_RELOAD = in_schema("""
 UPDATE sqp.refresh_periods SET needs_reload = true, failed_metrics = array(
     SELECT unnest(failed_metrics) UNION SELECT unnest(%(metrics)s::text[])
 )
 WHERE table_schema = %(schema)s AND table_name = %(table)s AND (period_start, period_end) IN (
     SELECT * FROM unnest(%(first_days)s::date[], %(last_days)s::date[])
 )
-"""
+""")
 
 
 @dataclass(frozen=True, slots=True)

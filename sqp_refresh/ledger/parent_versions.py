@@ -23,9 +23,10 @@ from sqp_refresh.postgres.period_sql import (
     target_name,
 )
 from sqp_refresh.postgres.session import Session
+from sqp_refresh.schema_name import in_schema
 
 # The newest week is on record before its rows have arrived: until then, nothing is made from it.
-_RECORDED = """
+_RECORDED = in_schema("""
 SELECT requested.first, requested.last, (
     SELECT coalesce(jsonb_object_agg(period_start, target_state), '{}')
     FROM sqp.refresh_periods
@@ -33,8 +34,9 @@ SELECT requested.first, requested.last, (
         AND period_start BETWEEN requested.first AND requested.last
 )
 FROM unnest(%(first_days)s::date[], %(last_days)s::date[]) AS requested (first, last)
-"""
-_SEEN = sql.SQL("""
+""")
+_SEEN = sql.SQL(
+    in_schema("""
 SELECT {name}, week.period_start, state.*
 FROM sqp.refresh_periods AS week
 CROSS JOIN LATERAL (
@@ -44,6 +46,7 @@ WHERE week.table_schema = %(schema)s AND week.table_name = {name} AND state.rows
     AND week.period_start BETWEEN %(period_start)s AND %(period_end)s
     AND (%(sundays)s::date[] IS NULL OR week.period_start = ANY(%(sundays)s::date[]))
 """)
+)
 _DAYS_OF_WEEK = sql.Identifier("week", "period_start"), sql.Identifier("week", "period_end")
 
 

@@ -15,19 +15,20 @@ from sqp_refresh.model.periods import Period
 from sqp_refresh.model.tables import SCHEMA, Table
 from sqp_refresh.model.versions import ParentVersions, SourceVersion, Version
 from sqp_refresh.postgres.session import Session
+from sqp_refresh.schema_name import in_schema
 
-_RECORD = """
+_RECORD = in_schema("""
 UPDATE sqp.refresh_periods AS entry
 SET stale_since = CASE WHEN is_stale THEN now() END
 FROM unnest(%(first_days)s::date[], %(are_stale)s::boolean[]) AS compared (first_day, is_stale)
 WHERE table_schema = %(schema)s AND table_name = %(table)s AND period_start = first_day
     AND (stale_since IS NOT NULL) <> is_stale
-"""
-_STALE = """
+""")
+_STALE = in_schema("""
 SELECT table_name, period_start, period_end, stale_since FROM sqp.refresh_periods
 WHERE table_schema = %(schema)s AND stale_since IS NOT NULL
 ORDER BY table_name, period_start
-"""
+""")
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,25 +17,26 @@ from sqp_refresh.ledger.staleness import periods_behind_parents
 from sqp_refresh.model.periods import Period, is_of_grain
 from sqp_refresh.model.tables import SCHEMA, Table
 from sqp_refresh.postgres.session import Session
+from sqp_refresh.schema_name import in_schema
 
-_FAILED_PERIODS = """
+_FAILED_PERIODS = in_schema("""
 SELECT period_start, period_end FROM sqp.refresh_periods
 WHERE table_schema = %(schema)s AND table_name = %(table)s AND failed_metrics <> '{}'
 ORDER BY period_start
-"""
-_NEED_RELOAD = """
+""")
+_NEED_RELOAD = in_schema("""
 SELECT table_name, period_start, period_end FROM sqp.refresh_periods
 WHERE table_schema = %(schema)s AND needs_reload
 ORDER BY table_name, period_start
-"""
-_FAILED = """
+""")
+_FAILED = in_schema("""
 SELECT table_name AS table, metric, period_start, period_end
 FROM sqp.refresh_periods, unnest(failed_metrics) AS metric
 WHERE table_schema = %(schema)s
 ORDER BY metric, table_name, period_start
-"""
+""")
 # A period that was published anew since it was judged has a verdict to come.
-_KEEP = """
+_KEEP = in_schema("""
 UPDATE sqp.refresh_periods AS entry
 SET failed_metrics = array(SELECT jsonb_array_elements_text(judged.failed) ORDER BY 1),
     needs_reload = entry.needs_reload OR judged.reload
@@ -44,7 +45,7 @@ FROM jsonb_to_recordset(%(verdicts)s) AS judged (
 )
 WHERE table_schema = %(schema)s AND table_name = %(table)s
     AND entry.period_start = judged.period_start AND entry.published_at = judged.published_at
-"""
+""")
 
 
 @dataclass(frozen=True, slots=True)

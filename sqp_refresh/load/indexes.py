@@ -20,11 +20,13 @@ from sqp_refresh.errors import RefreshError
 from sqp_refresh.model.tables import SCHEMA, Table
 from sqp_refresh.postgres.period_sql import target_name
 from sqp_refresh.postgres.session import Session
+from sqp_refresh.schema_name import in_schema
 
 logger = logging.getLogger(__name__)
 
 # Noted are names, never SQL: more users may write to the note than own the table.
-_PLAIN = sql.SQL("""
+_PLAIN = sql.SQL(
+    in_schema("""
 SELECT %(schema)s AS table_schema, %(table)s AS table_name, index.relname::text AS index_name,
     columns.names AS column_names
 FROM pg_class AS target
@@ -52,13 +54,16 @@ WHERE target.oid = %(target)s::regclass AND target.relkind = 'r' AND {may_build}
             AND table_name <> %(table)s
     )
 """)
-_NOTE = sql.SQL("""
+)
+_NOTE = sql.SQL(
+    in_schema("""
 INSERT INTO sqp.refresh_indexes AS note (table_schema, table_name, index_name, column_names)
 {plain}
 ON CONFLICT (table_schema, index_name) DO UPDATE
 SET table_name = excluded.table_name, column_names = excluded.column_names, set_aside_at = now()
 RETURNING note.index_name AS name, note.column_names AS columns
 """)
+)
 # Whoever reads an empty table may go on: nobody waits for the other.
 _LOCK = sql.SQL("LOCK TABLE {name} IN ACCESS EXCLUSIVE MODE NOWAIT")
 _DROP = sql.SQL("DROP INDEX {indexes}")

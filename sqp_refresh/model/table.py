@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from sqp_refresh.model.periods import Grain
-
-SCHEMA = "sqp"
+from sqp_refresh.schema_name import SCHEMA as SCHEMA
 
 TEXT = "text"
 DATE = "date"

@@ -13,6 +13,7 @@ from psycopg import sql
 from psycopg.rows import class_row, dict_row
 
 from sqp_refresh.postgres.session import Session
+from sqp_refresh.schema_name import SCHEMA, in_schema
 
 VIEWS = (
     "refresh_success_rate",
@@ -26,7 +27,7 @@ VIEWS = (
     "refresh_quality",
 )
 
-_FRESHNESS = """
+_FRESHNESS = in_schema("""
 SELECT table_name, is_enabled, newest_period_start, newest_period_end, days_behind, row_count,
     CASE WHEN isfinite(last_refresh_at) THEN last_refresh_at END AS last_refresh_at,
     least(greatest(next_refresh_at, '1970-01-01 00:00Z'), '9000-01-01 00:00Z') AS next_refresh_at,
@@ -41,15 +42,15 @@ SELECT table_name, is_enabled, newest_period_start, newest_period_end, days_behi
     ) AS is_running
 FROM sqp.refresh_freshness AS fresh
 ORDER BY priority DESC, table_name
-"""
-_SERVED_TICKS = """
+""")
+_SERVED_TICKS = in_schema("""
 SELECT table_name, tick, bool_or(
     completed_at IS NOT NULL AND status IN ('success', 'warning') AND launched_by <> 'person'
 )
 FROM sqp.refresh_runs WHERE tick IS NOT NULL
 GROUP BY table_name, tick ORDER BY tick
-"""
-_NIGHTS = """
+""")
+_NIGHTS = in_schema("""
 SELECT table_name, night AS day, status, error_message AS message, runs AS refreshes, successes,
     (coalesce(execution_time_ms, 0) / 1000.0)::float8 AS seconds,
     coalesce(rows_processed, 0) AS read, coalesce(rows_inserted, 0) AS inserted,
@@ -57,8 +58,8 @@ SELECT table_name, night AS day, status, error_message AS message, runs AS refre
 FROM sqp.refresh_nightly
 WHERE night >= %(since)s
 ORDER BY table_name, night
-"""
-_LAST_METRICS = """
+""")
+_LAST_METRICS = in_schema("""
 SELECT table_name, night, metric_name AS name, metric_value::float8 AS value,
     expected_value::float8 AS expected, threshold_min::float8 AS minimum,
     threshold_max::float8 AS maximum, is_within_threshold
@@ -67,9 +68,9 @@ WHERE (table_name, audit_log_id) IN (
     SELECT table_name, max(audit_log_id) FROM sqp.refresh_quality GROUP BY table_name
 )
 ORDER BY metric_name, table_name
-"""
+""")
 # A night may have judged a metric more than once; the last run's verdict is that of the night.
-_NIGHTLY_METRICS = """
+_NIGHTLY_METRICS = in_schema("""
 SELECT DISTINCT ON (table_name, night, metric_name)
     table_name, night, metric_name AS name, metric_value::float8 AS value,
     expected_value::float8 AS expected, threshold_min::float8 AS minimum,
@@ -77,14 +78,14 @@ SELECT DISTINCT ON (table_name, night, metric_name)
 FROM sqp.refresh_quality
 WHERE night >= %(since)s
 ORDER BY table_name, night, metric_name, audit_log_id DESC
-"""
-_HISTORY = """
+""")
+_HISTORY = in_schema("""
 SELECT audit_log_id, started_at, status, launched_by, rerun, weeks_copied, weeks_skipped,
     weeks_rejected, rows_processed, rows_inserted, rows_updated, rows_deleted, rows_quarantined,
     bytes_billed, execution_time_ms, run_id, error_message
 FROM sqp.refresh_runs WHERE table_name = %(table)s
 ORDER BY audit_log_id DESC LIMIT %(limit)s
-"""
+""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +243,9 @@ def read_last_metrics(session: Session) -> list[MetricResult]:
 def count_rows(session: Session) -> dict[str, int]:
     """Count the rows that each of the monitoring views shows."""
     query = sql.SQL("SELECT count(*) FROM {}")
-    return {view: session.fetch_one(query.format(sql.Identifier("sqp", view)))[0] for view in VIEWS}
+    return {
+        view: session.fetch_one(query.format(sql.Identifier(SCHEMA, view)))[0] for view in VIEWS
+    }
 
 
 def read_history(session: Session, table: str, limit: int) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from psycopg import sql
 from sqp_refresh.errors import NotFound
 from sqp_refresh.model.tables import SCHEMA
 from sqp_refresh.postgres.migrate import EPILOGUE, FOLDER, current_revision
+from sqp_refresh.postgres.migration_files import read_file
 from sqp_refresh.postgres.session import connect
 
 BASE = "base"
@@ -82,6 +83,6 @@ def _tables_dropped_by(revisions: Sequence[str]) -> list[str]:
     return [
         table
         for file in files
-        for names in _DROPPED_TABLES.findall(file.read_text(encoding="utf-8"))
+        for names in _DROPPED_TABLES.findall(read_file(file))
         for table in _TABLE_NAME.findall(names)
     ]

@@ -31,9 +31,10 @@ from sqp_refresh.errors import (
 from sqp_refresh.model.tables import SCHEMA
 from sqp_refresh.model.text import printable
 from sqp_refresh.postgres import database_encoding
-from sqp_refresh.postgres.migration_files import FOLDER
+from sqp_refresh.postgres.migration_files import FOLDER, read_file
 from sqp_refresh.postgres.session import SET_SEARCH_PATH, address_of, set_deadlines
 from sqp_refresh.postgres.sqlstate import as_refresh_error, server_message, unreachable
+from sqp_refresh.schema_name import in_schema
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -64,11 +65,12 @@ def upgrade(database_url: str, revision: str = "head") -> list[str]:
         Unavailable: nothing answers at the address.
         AccessDenied: the user or password is wrong, or the user may not create the schema.
         NotFound: there is no such database, or no such revision.
-        SettingsError: the database is not encoded in UTF8.
+        SettingsError: the database is not encoded in UTF8, or SQP_SCHEMA is a word of SQL.
         Permanent: the schema already has a table or function of the same name.
     """
     with _transaction(database_url) as connection:
         database_encoding.require_utf8(*connection.exec_driver_sql(database_encoding.QUERY).one())
+        _require_plain_name(connection)
         return _run_alembic("upgrade", connection, revision)
 
 
@@ -146,9 +148,9 @@ def require_newest_revision(database_url: str) -> None:
 
 
 def read_sql(path: Path) -> TextClause:
-    """Return the SQL in a file as a statement, to be run as it is written."""
+    """Return the SQL in a file as a statement, to be run as `read_file` gives it."""
     # SQLAlchemy takes a word after a colon for a parameter; these files have no parameters.
-    return text(path.read_text(encoding="utf-8").strip().removesuffix(";").replace(":", r"\:"))
+    return text(read_file(path).strip().removesuffix(";").replace(":", r"\:"))
 
 
 def read_revision_sql(module: str, direction: str) -> TextClause:
@@ -197,7 +199,17 @@ def _read_revision(connection: Connection) -> str | None:
     ).one()
     if not exists:
         return None
-    return connection.execute(text("SELECT version_num FROM sqp.alembic_version")).scalar()
+    query = in_schema("SELECT version_num FROM sqp.alembic_version")
+    return connection.execute(text(query)).scalar()
+
+
+def _require_plain_name(connection: Connection) -> None:
+    """Require that SQL may name the schema without quotes, as the migrations do."""
+    query = text("SELECT quote_ident(:name)")
+    if connection.execute(query, {"name": SCHEMA}).scalar() != SCHEMA:
+        raise SettingsError(
+            f"SQP_SCHEMA {SCHEMA} is a word of SQL; choose another name, e.g. {SCHEMA}_data"
+        )
 
 
 @contextmanager
@@ -252,8 +264,9 @@ def _translated(error: BaseException) -> RefreshError:
             )
         case psycopg.errors.DuplicateTable() | psycopg.errors.DuplicateFunction():
             return Permanent(
-                f"{message}; schema {SCHEMA} holds something of another origin: move it "
-                "elsewhere, then migrate again"
+                f"{message}; schema {SCHEMA} holds something of another origin: set SQP_SCHEMA to "
+                f"another name, e.g. {SCHEMA}_next, to work beside it; or move it elsewhere, then "
+                "migrate again"
             )
         case psycopg.Error():
             known = as_refresh_error(error)

@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any, Self
 
 from sqp_refresh.model.tables import SCHEMA
-from sqp_refresh.postgres.migration_files import FOLDER
+from sqp_refresh.postgres.migration_files import FOLDER, read_file
 from sqp_refresh.postgres.session import Session
 
 SCHEMA_FILE = FOLDER / "schema.json"
@@ -162,7 +162,7 @@ class Relation:
 @cache
 def release_schema() -> Mapping[str, Relation]:
     """Return what the relations of schema `sqp` are in this release, by name."""
-    relations = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
+    relations = json.loads(read_file(SCHEMA_FILE))
     return {name: Relation.from_json(relation) for name, relation in relations.items()}
 
 

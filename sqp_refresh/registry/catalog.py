@@ -127,7 +127,7 @@ def merge_with_registry(
             tables[name] = _with_schedule(table, registration)
     problems = list(unusable.values())
     problems += [
-        f"{SCHEMA}.{name} is not in sqp.refresh_config; run `sqp-refresh migrate`"
+        f"{SCHEMA}.{name} is not in {SCHEMA}.refresh_config; run `sqp-refresh migrate`"
         for name in TABLES
         if name not in registrations
     ]
@@ -183,7 +183,7 @@ def problem_of(table: str, error: BaseException) -> str:
         return str(error)
     return (
         f"{SCHEMA}.{table} is left out, because it cannot be defined ({type(error).__name__}: "
-        f"{one_line(error)}); correct its row in sqp.refresh_config, or disable it"
+        f"{one_line(error)}); correct its row in {SCHEMA}.refresh_config, or disable it"
     )
 
 
@@ -195,24 +195,24 @@ def _connect_tables(tables: dict[str, Table], edges: Edges, problems: list[str])
     parents = {name: dict(table.parents) for name, table in tables.items()}
     shipped = {(parent, name) for name, table in tables.items() for parent in table.parents}
     problems += [
-        f"sqp.refresh_dependencies lacks {parent} -> {dependent}, which the graph has"
+        f"{SCHEMA}.refresh_dependencies lacks {parent} -> {dependent}, which the graph has"
         for parent, dependent in sorted(shipped - edges.keys())
     ]
     for (parent, dependent), how in edges.items():
         if parent not in tables or dependent not in tables:
             problems.append(
-                f"sqp.refresh_dependencies has {parent} -> {dependent}, of which the graph does "
-                "not know both"
+                f"{SCHEMA}.refresh_dependencies has {parent} -> {dependent}, of which the graph "
+                "does not know both"
             )
         elif how not in list(Dependency):
             problems.append(
-                f"sqp.refresh_dependencies has {parent} -> {dependent} as {how!r}, which is "
+                f"{SCHEMA}.refresh_dependencies has {parent} -> {dependent} as {how!r}, which is "
                 "neither hard nor soft; the graph goes without it"
             )
         elif _closes_a_circle(parents, parent, dependent):
             problems.append(
-                f"sqp.refresh_dependencies has {parent} -> {dependent}, which closes a circle; "
-                "the graph goes without it"
+                f"{SCHEMA}.refresh_dependencies has {parent} -> {dependent}, which closes a "
+                "circle; the graph goes without it"
             )
         else:
             parents[dependent][parent] = Dependency(how)

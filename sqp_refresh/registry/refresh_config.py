@@ -12,6 +12,7 @@ from sqp_refresh.errors import NotFound, SettingsError, Stopped
 from sqp_refresh.model.tables import SCHEMA, Table
 from sqp_refresh.postgres.session import Session
 from sqp_refresh.registry.sync_params import SyncParams
+from sqp_refresh.schema_name import in_schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,29 +56,29 @@ class Registration:
 
 # Whatever a row holds, the others can be read: Postgres has instants and numbers that Python has
 # not, e.g. infinity, which says that a table is due at once, or never.
-_REGISTRATIONS = """
+_REGISTRATIONS = in_schema("""
 SELECT table_name AS table, is_enabled, priority, custom_sync_params::text AS custom_sync_params,
     least(greatest(next_refresh_at, '1970-01-01 00:00Z'), '9000-01-01 00:00Z') AS next_refresh_at,
     least(refresh_frequency_hours, 876000) AS frequency_hours
 FROM sqp.refresh_config WHERE table_schema = %(schema)s ORDER BY priority DESC, table_name
-"""
-_DEPENDENCIES = """
+""")
+_DEPENDENCIES = in_schema("""
 SELECT parent.table_name, dependent.table_name, dependency_type
 FROM sqp.refresh_dependencies
 JOIN sqp.refresh_config AS parent ON parent.id = parent_config_id
 JOIN sqp.refresh_config AS dependent ON dependent.id = dependent_config_id
 WHERE parent.table_schema = %(schema)s AND dependent.table_schema = %(schema)s
 ORDER BY parent.table_name, dependent.table_name
-"""
-_SET_ENABLED = """
+""")
+_SET_ENABLED = in_schema("""
 UPDATE sqp.refresh_config SET is_enabled = %(enabled)s
 WHERE table_schema = %(schema)s AND table_name = ANY(%(tables)s) AND is_enabled <> %(enabled)s
 RETURNING table_name
-"""
+""")
 # Where the schedule asked for the refresh, the next one is a whole number of frequencies after that
 # tick, and in the future. Any other leaves the slot of the day where it is, so a refresh at noon
 # does not move tomorrow's.
-_MARK_REFRESHED = """
+_MARK_REFRESHED = in_schema("""
 UPDATE sqp.refresh_config
 SET last_refresh_at = now(),
     next_refresh_at = CASE
@@ -95,15 +96,15 @@ SET last_refresh_at = now(),
         )
     END
 WHERE table_schema = %(schema)s AND table_name = %(table)s
-"""
+""")
 
-_MARK_COMPARED = """
+_MARK_COMPARED = in_schema("""
 INSERT INTO sqp.refresh_comparisons (table_schema, table_name) VALUES (%(schema)s, %(table)s)
 ON CONFLICT (table_schema, table_name) DO UPDATE SET compared_at = excluded.compared_at
-"""
+""")
 
 # A table that was never compared could have been so from its first load on.
-_COMPARED_AT = """
+_COMPARED_AT = in_schema("""
 SELECT table_name, coalesce(comparison.compared_at, (
     SELECT min(published_at) FROM sqp.refresh_periods AS period
     WHERE period.table_schema = config.table_schema AND period.table_name = config.table_name
@@ -112,7 +113,7 @@ SELECT table_name, coalesce(comparison.compared_at, (
 FROM sqp.refresh_config AS config
 LEFT JOIN sqp.refresh_comparisons AS comparison USING (table_schema, table_name)
 WHERE table_schema = %(schema)s
-"""
+""")
 
 
 def read_registrations(session: Session) -> dict[str, Registration]:
@@ -153,7 +154,7 @@ def require_registered(session: Session, table: Table) -> Registration:
     registration = read_registrations(session).get(table.name)
     if registration is None:
         raise NotFound(
-            f"{SCHEMA}.{table.name} is not in sqp.refresh_config; run `sqp-refresh migrate`"
+            f"{SCHEMA}.{table.name} is not in {SCHEMA}.refresh_config; run `sqp-refresh migrate`"
         )
     return registration
 
@@ -169,7 +170,7 @@ def require_enabled(session: Session, table: Table) -> Registration:
     if not registration.is_enabled:
         raise Stopped(
             f"{SCHEMA}.{table.name} is disabled; `sqp-refresh enable {table.name}`, or set "
-            "is_enabled = true in sqp.refresh_config, to refresh it again"
+            f"is_enabled = true in {SCHEMA}.refresh_config, to refresh it again"
         )
     return registration
 

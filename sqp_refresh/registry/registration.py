@@ -24,6 +24,7 @@ from sqp_refresh.model.tables import (
 from sqp_refresh.postgres.session import Session
 from sqp_refresh.registry.sync_params import SyncParams
 from sqp_refresh.registry.table_description import TableDescription, describe_tables
+from sqp_refresh.schema_name import in_schema
 from sqp_refresh.settings import Settings
 
 UPDATED_AT = "updated_at"
@@ -34,15 +35,15 @@ _TIMES = ("timestamp with time zone", "timestamp without time zone")
 _NAME = re.compile(r"[A-Za-z0-9_]+")
 _CONTROL_TABLE = re.compile(r"refresh_|webhook_|alembic_version$")
 
-_INSERT_OR_UPDATE = """
+_INSERT_OR_UPDATE = in_schema("""
 INSERT INTO sqp.refresh_config AS config
     (table_schema, table_name, is_enabled, priority, custom_sync_params)
 VALUES (%(schema)s, %(table)s, %(enabled)s, %(priority)s, %(sync_params)s)
 ON CONFLICT (table_schema, table_name) DO UPDATE
 SET is_enabled = excluded.is_enabled, priority = excluded.priority,
     custom_sync_params = config.custom_sync_params || excluded.custom_sync_params
-"""
-_ADD_DEPENDENCY = """
+""")
+_ADD_DEPENDENCY = in_schema("""
 INSERT INTO sqp.refresh_dependencies (parent_config_id, dependent_config_id, dependency_type)
 SELECT parent.id, dependent.id, %(dependency)s
 FROM sqp.refresh_config AS parent, sqp.refresh_config AS dependent
@@ -50,7 +51,7 @@ WHERE parent.table_schema = %(schema)s AND parent.table_name = %(parent)s
     AND dependent.table_schema = %(schema)s AND dependent.table_name = %(table)s
 ON CONFLICT (parent_config_id, dependent_config_id) DO UPDATE
 SET dependency_type = excluded.dependency_type
-"""
+""")
 
 
 def register(
@@ -86,7 +87,9 @@ def register(
     for parent, dependency in parents.items():
         edge = {"parent": parent, "dependency": dependency.value}
         if not session.execute(_ADD_DEPENDENCY, names | edge):
-            raise SettingsError(f"there is no table {parent!r} in sqp.refresh_config to depend on")
+            raise SettingsError(
+                f"there is no table {parent!r} in {SCHEMA}.refresh_config to depend on"
+            )
 
 
 def check_registration(

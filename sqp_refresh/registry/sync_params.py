@@ -68,6 +68,6 @@ class SyncParams(BaseModel):
                 for problem in error.errors(include_input=False, include_url=False)
             )
             raise SettingsError(
-                f"custom_sync_params of {SCHEMA}.{table} in sqp.refresh_config is malformed: "
+                f"custom_sync_params of {SCHEMA}.{table} in {SCHEMA}.refresh_config is malformed: "
                 f"{'; '.join(problems)}"
             ) from None

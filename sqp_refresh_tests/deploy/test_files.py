@@ -175,7 +175,7 @@ def test_the_role_may_change_rows_and_nothing_else(migrated_database):
     with psycopg.connect(migrated_database) as connection:
         connection.execute("CREATE ROLE refresher_of_a_test")
         for grant in grants:
-            named = grant.replace(':"target"', connection.info.dbname)
+            named = grant.replace(':"target"', connection.info.dbname).replace(':"schema"', "sqp")
             connection.execute(named.replace(':"role"', "refresher_of_a_test").encode())
         connection.execute("SET ROLE refresher_of_a_test")
 

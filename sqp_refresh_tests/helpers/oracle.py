@@ -505,10 +505,10 @@ def counts_between(before: Rows, after: Rows) -> dict[str, int]:
     }
 
 
-def read_table(connection: Any, table: str) -> Rows:
-    """Read a table of schema sqp, without its two timestamps."""
+def read_table(connection: Any, table: str, schema: str = "sqp") -> Rows:
+    """Read a table of schema sqp or another, without its two timestamps."""
     key, values = KEYS[table], COLUMNS[table]
-    rows = connection.execute(f"SELECT {', '.join(key + values)} FROM sqp.{table}")
+    rows = connection.execute(f"SELECT {', '.join(key + values)} FROM {schema}.{table}")
     return {row[: len(key)]: dict(zip(values, row[len(key) :], strict=True)) for row in rows}
 
 

@@ -1,6 +1,7 @@
 """Write `migrations/schema.json`: `python -m sqp_refresh_tests.migrations.schema_file`.
 
-What a database is once every migration was applied, for `sqp-refresh doctor` to compare with.
+What a database is once every migration was applied, for `sqp-refresh doctor` to compare with; its
+views, functions and triggers are in `migrations/definitions.json`.
 """
 
 import json
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from sqp_refresh.demo.servers import embedded_postgres
 from sqp_refresh.postgres import migrate
+from sqp_refresh.postgres.release_definitions import DEFINITIONS_FILE, read_definitions
 from sqp_refresh.postgres.schema_catalog import SCHEMA_FILE, Relation, read_schema
 from sqp_refresh.postgres.session import connect
 
@@ -18,6 +20,11 @@ def as_file(relations: Mapping[str, Relation]) -> str:
     """Return the text of the file, with a line for each column, constraint and index."""
     values = {name: relation.to_json() for name, relation in sorted(relations.items())}
     return f"{{{_lines(values, 1, _relation)}\n}}\n"
+
+
+def as_json(statements: Mapping[str, str]) -> str:
+    """Return the text of the file of definitions."""
+    return json.dumps(statements, indent=2) + "\n"
 
 
 def _relation(parts: Mapping[str, object]) -> str:
@@ -49,6 +56,7 @@ def main() -> None:
         migrate.upgrade(url)
         with connect(url) as session:
             SCHEMA_FILE.write_text(as_file(read_schema(session)), encoding="utf-8")
+            DEFINITIONS_FILE.write_text(as_json(read_definitions(session)), encoding="utf-8")
 
 
 if __name__ == "__main__":

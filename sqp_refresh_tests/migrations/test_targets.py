@@ -2,6 +2,7 @@
 
 from sqp_refresh.model.tables import TABLES, Table
 from sqp_refresh.postgres import migrate
+from sqp_refresh.postgres.migration_files import read_file
 from sqp_refresh.postgres.schema_catalog import SCHEMA_FILE, read_schema
 from sqp_refresh.postgres.session import connect
 from sqp_refresh_tests.migrations.schema_file import as_file
@@ -44,7 +45,7 @@ def expected(table: Table) -> list[tuple[str, str, bool, bool]]:
 def test_the_catalog_equals_the_tables_and_the_file_of_this_release(database: Database):
     migrate.upgrade(database.url)
     with connect(database.url) as session:
-        is_current = as_file(read_schema(session)) == SCHEMA_FILE.read_text()
+        is_current = as_file(read_schema(session)) == read_file(SCHEMA_FILE)
     assert is_current, "write it anew by: python -m sqp_refresh_tests.migrations.schema_file"
     for table in TABLES.values():
         assert database.rows(COLUMNS, f"sqp.{table.name}") == expected(table), table.name

@@ -24,9 +24,10 @@ from sqp_refresh.monitoring.lateness import GRACE
 from sqp_refresh.postgres.session import read_clock
 from sqp_refresh.registry.catalog import Catalog
 from sqp_refresh.retrying import retrying
+from sqp_refresh.schema_name import SCHEMA
 from sqp_refresh.settings import Settings
 
-KEY = dg.AssetKey(["sqp_refresh", "dashboard"])
+KEY = dg.AssetKey([f"{SCHEMA}_refresh", "dashboard"])
 EVERY_MINUTE_S = 60
 PATIENCE = timedelta(hours=6)
 """How long the next page may be late before the last one says that it is old."""

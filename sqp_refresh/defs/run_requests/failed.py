@@ -70,7 +70,7 @@ def request_reruns(
         location: Name of this code location; None where there is no other.
     """
     now = datetime.now(UTC)
-    _report_dead_runs(instance, session, now)
+    _report_dead_runs(instance, session, now, location)
     failed = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], updated_after=now - DAY)
     for record in instance.get_run_records(failed):
         if not is_of(location, record.dagster_run):
@@ -165,7 +165,9 @@ def _reruns_today(instance: dg.DagsterInstance, table: str, location: str | None
     return sum(key in (run.asset_selection or ()) and is_of(location, run) for run in launched)
 
 
-def _report_dead_runs(instance: dg.DagsterInstance, session: Session, now: datetime) -> None:
+def _report_dead_runs(
+    instance: dg.DagsterInstance, session: Session, now: datetime, location: str | None
+) -> None:
     """Tell Dagster of runs whose process is gone, which it would show as running for ever.
 
     One that a person had asked to end is canceled, not failed.
@@ -173,6 +175,8 @@ def _report_dead_runs(instance: dg.DagsterInstance, session: Session, now: datet
     for run in instance.get_runs(
         dg.RunsFilter(statuses=UNFINISHED, updated_before=now - PAUSES[0])
     ):
+        if not is_of(location, run):
+            continue
         outcome = _read_outcome(session, run)
         if outcome.is_lost and not outcome.running:
             report = (

@@ -18,6 +18,7 @@ from sqp_refresh.model.text import printable
 from sqp_refresh.monitoring.dashboard import formatting
 from sqp_refresh.monitoring.dashboard.charts import Charts
 from sqp_refresh.monitoring.dashboard.figures import Figures, Health, TableState
+from sqp_refresh.schema_name import SCHEMA
 
 LISTED_NIGHTS = 14
 """Nights of each table that are listed in figures, beside the charts."""
@@ -54,6 +55,7 @@ def render_page(figures: Figures, stale_after: timedelta) -> str:
         "listed": LISTED_NIGHTS,
         "stale_after_s": stale_after.total_seconds(),
         "version": __version__,
+        "schema": SCHEMA,
         "css": style,
         "js": script,
         "policy": (

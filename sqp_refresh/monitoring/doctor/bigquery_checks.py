@@ -4,7 +4,13 @@ from contextlib import closing
 
 from sqp_refresh.errors import RefreshError
 from sqp_refresh.extract.bigquery_table import BigQueryTable, describe
-from sqp_refresh.extract.client import rest_client, start_query, storage_client, translated_errors
+from sqp_refresh.extract.client import (
+    rest_client,
+    start_query,
+    storage_client,
+    subject_of,
+    translated_errors,
+)
 from sqp_refresh.extract.sql import count_query, week_restriction
 from sqp_refresh.extract.storage_read import open_session
 from sqp_refresh.model.periods import Period
@@ -21,7 +27,8 @@ def check_columns(settings: Settings) -> str:
     """
     source = _describe_source(settings)
     kind = "table" if source.is_table else "view"
-    return f"{source.name} has every column that is needed, as a {kind}"
+    subject = subject_of(source.name, settings.job_project)
+    return f"{subject} has every column that is needed, as a {kind}"
 
 
 def check_registered_source(settings: Settings, table: Table) -> str:
@@ -51,7 +58,8 @@ def check_query(settings: Settings) -> str:
 
     source = _describe_source(settings)
     query = count_query(source.name, _any_week(source))
-    with translated_errors(source.name), closing(rest_client(settings)) as client:
+    subject = subject_of(source.name, settings.job_project)
+    with translated_errors(subject), closing(rest_client(settings)) as client:
         job = start_query(client, query, QueryJobConfig(dry_run=True))
         return (
             f"a query may run, which would read {job.total_bytes_processed or 0:,} bytes of a week"
@@ -70,7 +78,12 @@ def check_storage_read(settings: Settings) -> str:
         return "it is a view, which is read by queries"
     client = storage_client(settings)
     try:
-        session = open_session(client, source.name, restriction=_any_week(source))
+        session = open_session(
+            client,
+            source.name,
+            restriction=_any_week(source),
+            job_project=settings.job_project,
+        )
     finally:
         client.transport.close()
     return f"a read session may be opened, in {session.data_format.name.capitalize()}"

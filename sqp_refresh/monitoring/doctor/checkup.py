@@ -16,6 +16,7 @@ from sqp_refresh.postgres.migrate import newest_revision, require_newest_revisio
 from sqp_refresh.postgres.session import Session, connect
 from sqp_refresh.registry.catalog import Catalog, read_catalog
 from sqp_refresh.registry.refresh_config import read_registrations
+from sqp_refresh.schema_name import SCHEMA
 from sqp_refresh.settings import Settings
 
 
@@ -96,11 +97,12 @@ def _checks(settings: Settings, catalog: Catalog) -> dict[str, Callable[[Session
 
 
 def _check_database(session: Session, settings: Settings) -> list[Diagnosis]:
-    """Return what is wrong with a database of the right revision: its encoding, its columns."""
+    """Return what is wrong with a database of the right revision: its encoding, what is in it."""
     first_week = settings.REFRESH_START_DATE
     checks: list[Callable[[Session], str]] = [
         postgres_checks.check_encoding,
         lambda session: postgres_checks.check_columns(session, first_week),
+        postgres_checks.check_definitions,
     ]
     diagnoses = [diagnose("postgres", partial(_check_alone, session, check)) for check in checks]
     return [diagnosis for diagnosis in diagnoses if not diagnosis.is_ok]
@@ -128,12 +130,13 @@ def _check_revision(settings: Settings) -> str:
         with connect(settings.database_url) as session:
             postgres_checks.check_encoding(session)
         raise
-    return f"schema sqp is at {newest_revision()}, as this release needs it"
+    return f"schema {SCHEMA} is at {newest_revision()}, as this release needs it"
 
 
 def _check_registry(catalog: Catalog) -> Iterator[Diagnosis]:
     if not catalog.problems:
-        message = f"the graph of {len(catalog.tables)} tables is that of sqp.refresh_dependencies"
+        registry = f"{SCHEMA}.refresh_dependencies"
+        message = f"the graph of {len(catalog.tables)} tables is that of {registry}"
         yield Diagnosis("registry", True, message)
     for problem in catalog.problems:
         yield Diagnosis("registry", False, problem)

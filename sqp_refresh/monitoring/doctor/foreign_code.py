@@ -13,12 +13,13 @@ from sqp_refresh.errors import SettingsError
 from sqp_refresh.model.tables import TABLES
 from sqp_refresh.model.text import listing
 from sqp_refresh.postgres.session import Session
+from sqp_refresh.schema_name import in_schema
 
 # The question is asked with the user's path, so that its only function is named with its schema.
 _USE_OWN_PATH = "SET LOCAL search_path TO DEFAULT"
 _OWN_PATH = "SELECT pg_catalog.current_schemas(false)::pg_catalog.text[]"
 # Superusers, the owners of the database and of schema sqp may change everything anyway.
-_WRITERS = """
+_WRITERS = in_schema("""
 SELECT quote_ident(nspname) AS schema, is_owner,
     string_agg(CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(rolname) END, ', '
         ORDER BY grantee) AS roles
@@ -35,10 +36,10 @@ WHERE nspname = ANY(%(schemas)s::text[]) AND privilege_type = 'CREATE' AND (
 )
 GROUP BY nspname, is_owner
 ORDER BY nspname, is_owner
-"""
+""")
 # What Postgres itself has is never noted as a dependency. A trigger that an operator added may call
 # what it likes; those of the migrations have a condition, too.
-_FOREIGN = """
+_FOREIGN = in_schema("""
 WITH ours AS (
     SELECT oid, relname FROM pg_class
     WHERE relnamespace = 'sqp'::regnamespace AND (
@@ -70,7 +71,7 @@ WHERE coalesce(pronamespace, oprnamespace) NOT IN (
     'pg_catalog'::regnamespace, 'sqp'::regnamespace
 )
 ORDER BY name, used
-"""
+""")
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,9 +27,11 @@ from sqp_refresh.model.tables import SCHEMA, Table
 from sqp_refresh.model.text import listing
 from sqp_refresh.monitoring.views import read_freshness
 from sqp_refresh.postgres import database_encoding
+from sqp_refresh.postgres.release_definitions import find_changes
 from sqp_refresh.postgres.schema_catalog import read_schema
 from sqp_refresh.postgres.schema_differences import column_differences
 from sqp_refresh.postgres.session import DEADLINES, Session, connect
+from sqp_refresh.schema_name import in_schema
 
 SKEW_S = 30
 """How far this machine's clock may be from those of the servers, which decide what a night does."""
@@ -43,7 +45,7 @@ GB = 1e9
 
 # What a refresh reads, it must be allowed to SELECT; what it writes, to write too. Tables in the
 # schema that are not ours are no matter.
-_PRIVILEGES = """
+_PRIVILEGES = in_schema("""
 SELECT relname AS name, string_agg(privilege, ', ' ORDER BY privilege) FILTER (
         WHERE NOT has_table_privilege(pg_class.oid, privilege)
     ) AS lacking, row_security_active(pg_class.oid) AS hides_rows
@@ -58,7 +60,7 @@ WHERE relnamespace = 'sqp'::regnamespace AND relkind IN ('r', 'p', 'v')
     AND (relname ~ '^(refresh_|webhook_)' OR relname = ANY(%(tables)s::text[]))
 GROUP BY relname, pg_class.oid
 ORDER BY relname
-"""
+""")
 _USER = "SELECT current_user, has_database_privilege(current_database(), 'TEMP')"
 _SERVER_PROCESS = "SELECT pg_backend_pid()"
 _READ_ONLY = "SELECT current_setting('transaction_read_only')::boolean, pg_is_in_recovery()"
@@ -132,7 +134,7 @@ def _require_rights(user: str, privileges: Sequence[_Privileges]) -> None:
         )
         raise AccessDenied(
             f"{user} lacks {lacking}; GRANT SELECT, INSERT, UPDATE, DELETE ON ALL "
-            f"TABLES IN SCHEMA sqp TO {user}"
+            f"TABLES IN SCHEMA {SCHEMA} TO {user}"
         )
 
 
@@ -284,6 +286,19 @@ def check_columns(session: Session, first_week: date) -> str:
         tables = " ".join(f"--table {table}" for table in to_fill)
         problems += f". Then `sqp-refresh refresh {tables} --from {first_week}` fills it"
     raise SchemaMismatch(problems)
+
+
+def check_definitions(session: Session) -> str:
+    """Return a message that views, functions and triggers are this release's.
+
+    Raises:
+        SchemaMismatch: somebody replaced some; the message names them, and what puts them back.
+    """
+    with session.transaction():
+        changes = find_changes(session)
+    if changes:
+        raise SchemaMismatch(". ".join(str(change.difference) for change in changes))
+    return "views, functions and triggers are those of this release"
 
 
 def check_triggers(session: Session, tables: Iterable[Table]) -> str:

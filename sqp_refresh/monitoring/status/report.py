@@ -25,6 +25,7 @@ from sqp_refresh.postgres.schema_catalog import read_schema
 from sqp_refresh.postgres.schema_differences import column_differences
 from sqp_refresh.postgres.session import connect
 from sqp_refresh.registry.catalog import read_catalog
+from sqp_refresh.schema_name import SCHEMA
 from sqp_refresh.settings import Settings
 
 
@@ -75,7 +76,7 @@ def _check_deployment(
     if not problems:
         differences = [*read_catalog(settings).problems, *orchestrator.registry_problems()]
         problems = list(dict.fromkeys(differences))
-    schema = f"schema sqp is at {newest_revision()}"
+    schema = f"schema {SCHEMA} is at {newest_revision()}"
     message = f"{schema}, the code location loads, its graph is the registry's"
     broken = [Problem(Severity.BROKEN, problem) for problem in problems]
     return Criterion("deployed", message, broken), names

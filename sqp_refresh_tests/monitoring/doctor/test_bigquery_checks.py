@@ -15,9 +15,9 @@ def test_a_table_that_requires_a_filter_of_its_partitions_is_no_alarm(
         filters.append(text.partition(" WHERE ")[2])
         return start_query(client, text, config)
 
-    def read(client, table, *, restriction):
+    def read(client, table, *, restriction, **options):
         filters.append(restriction)
-        return open_session(client, table, restriction=restriction)
+        return open_session(client, table, restriction=restriction, **options)
 
     monkeypatch.setattr(bigquery_checks, "start_query", query)
     monkeypatch.setattr(bigquery_checks, "open_session", read)

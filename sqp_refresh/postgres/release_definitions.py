@@ -1,0 +1,234 @@
+"""Compare the views, functions and triggers of a database with the release's, and put them back.
+
+`migrations/definitions.json` says what they are once every migration was applied, each as the
+statement that makes it; a test holds it. A script of somebody else may replace them unnoticed.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import LiteralString, cast
+
+from psycopg import sql
+from psycopg.rows import class_row
+
+from sqp_refresh.model.tables import SCHEMA
+from sqp_refresh.postgres.migration_files import FOLDER, read_file
+from sqp_refresh.postgres.schema_differences import Difference
+from sqp_refresh.postgres.session import Session
+
+DEFINITIONS_FILE = FOLDER / "definitions.json"
+
+_FUNCTIONS = """
+SELECT format('function %%s(%%s)', proname, pg_get_function_identity_arguments(pg_proc.oid)),
+    pg_get_functiondef(pg_proc.oid)
+FROM pg_proc WHERE pronamespace = %(schema)s::regnamespace AND prokind = 'f'
+ORDER BY pg_proc.oid
+"""
+_VIEWS = """
+SELECT relname::text AS name, coalesce(array_to_string(reloptions, ', '), '') AS options,
+    pg_get_viewdef(pg_class.oid) AS query, array(
+        SELECT concat_ws(' ', attname, format_type(atttypid, atttypmod)) FROM pg_attribute
+        WHERE attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped ORDER BY attnum
+    ) AS columns
+FROM pg_class
+WHERE relkind = 'v' AND relnamespace = CASE
+    WHEN %(temporary)s THEN pg_my_temp_schema() ELSE %(schema)s::regnamespace
+END
+ORDER BY pg_class.oid
+"""
+# One that is switched off is another one.
+_TRIGGERS = """
+SELECT format('trigger %%s of %%s', tgname, relname), concat(
+    replace(pg_get_triggerdef(pg_trigger.oid), 'CREATE TRIGGER', 'CREATE OR REPLACE TRIGGER'),
+    CASE WHEN tgenabled <> 'O' THEN ' -- enabled: ' || tgenabled::text END
+)
+FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid
+JOIN pg_proc ON pg_proc.oid = tgfoid
+WHERE relnamespace = %(schema)s::regnamespace AND pronamespace = relnamespace AND NOT tgisinternal
+UNION ALL
+SELECT format('event trigger %%s', evtname), concat(
+    format('CREATE EVENT TRIGGER %%s ON %%s', evtname, evtevent), ' WHEN TAG IN (' || (
+        SELECT string_agg(quote_literal(tag), ', ') FROM unnest(evttags) AS tag
+    ) || ')', format(' EXECUTE FUNCTION %%s()', evtfoid::regproc),
+    CASE WHEN evtenabled <> 'O' THEN ' -- enabled: ' || evtenabled::text END
+)
+FROM pg_event_trigger JOIN pg_proc ON pg_proc.oid = evtfoid
+WHERE pronamespace = %(schema)s::regnamespace
+ORDER BY 1
+"""
+_RIGHTS = """
+SELECT format('GRANT %%s ON %%s TO %%s', string_agg(privilege_type, ', '), pg_class.oid::regclass,
+    CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END)
+FROM pg_class, aclexplode(relacl)
+WHERE relnamespace = %(schema)s::regnamespace AND relname = %(name)s AND grantee <> relowner
+GROUP BY pg_class.oid, grantee
+"""
+_SERVER = """
+SELECT current_setting('server_version_num')::integer, current_setting('transaction_read_only')
+"""
+_HAS_INVOKER = 150000
+"""The first version of Postgres whose views may ask for the rights of who reads them."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A view, as a server prints it.
+
+    Attributes:
+        options: What stands in WITH, e.g. `security_invoker=true`.
+        columns: Name and type of each of its columns.
+    """
+
+    name: str
+    options: str
+    query: str
+    columns: list[str]
+
+    @property
+    def subject(self) -> str:
+        """What it is called in `definitions.json`."""
+        return f"view {self.name}"
+
+    @property
+    def statement(self) -> str:
+        """The statement that makes it."""
+        options = f" WITH ({self.options})" if self.options else ""
+        return f"CREATE OR REPLACE VIEW {SCHEMA}.{self.name}{options} AS\n{self.query}"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Something that is otherwise than this release makes it.
+
+    Attributes:
+        subject: What it is: `view refresh_runs`, `function touch_updated_at()`.
+        statement: The SQL that makes it as it should be.
+        is_missing: Whether there is none.
+        drops: Whether it has to be dropped first.
+    """
+
+    subject: str
+    statement: str
+    is_missing: bool = False
+    drops: bool = False
+
+    @property
+    def kind(self) -> str:
+        """Whether it is a view, a function, a trigger or an event trigger."""
+        kinds = ("view", "function", "trigger", "event trigger")
+        return next(kind for kind in kinds if self.subject.startswith(f"{kind} "))
+
+    @property
+    def name(self) -> str:
+        """Its name; that of a function with its arguments, of a trigger with its table."""
+        return self.subject.removeprefix(f"{self.kind} ")
+
+    @property
+    def difference(self) -> Difference:
+        """Say it in words, with the remedy."""
+        in_schema = f"{SCHEMA}." if self.kind in ("view", "function") else ""
+        how = "is gone" if self.is_missing else "is not as this release makes it"
+        what = f"{self.kind} {in_schema}{self.name} {how}"
+        remedy = "`sqp-refresh migrate`, as its owner, puts it back"
+        return Difference(self.name, what, remedy, is_fatal=False)
+
+
+def read_definitions(session: Session) -> dict[str, str]:
+    """Read the statement of each view, function and trigger of the schema, by what it is."""
+    statements = dict(session.fetch_all(_FUNCTIONS, {"schema": SCHEMA}))
+    statements |= {view.subject: view.statement for view in _read_views(session)}
+    return statements | dict(session.fetch_all(_TRIGGERS, {"schema": SCHEMA}))
+
+
+@cache
+def release_definitions() -> Mapping[str, str]:
+    """Return the statements of this release, as the newest Postgres prints them."""
+    return json.loads(read_file(DEFINITIONS_FILE))
+
+
+def find_changes(session: Session) -> list[Change]:
+    """Find what is otherwise than this release makes it, in an order in which it can be made.
+
+    A view that is gone is for `schema_differences` to name, with the tables. There may be no event
+    trigger where whoever migrates may not create one. Nothing is compared where the database is
+    read-only, as the release's views have to be made to be compared.
+    """
+    version, read_only = session.fetch_one(_SERVER)
+    if read_only == "on":
+        return []
+    views = {view.subject: view for view in _read_views(session)}
+    release = {view.subject: view for view in _views_as_printed_here(session, version)}
+    actual, changes = read_definitions(session), []
+    for subject, statement in release_definitions().items():
+        needed = release[subject].statement if subject in release else statement
+        here = actual.get(subject)
+        if here == needed or (here is None and subject.startswith(("view ", "event trigger "))):
+            continue
+        drops = subject.startswith("event ") or (
+            subject in release and not _may_replace(release[subject], views[subject])
+        )
+        changes.append(Change(subject, needed, here is None, drops))
+    return changes
+
+
+def put_back(session: Session) -> list[str]:
+    """Make what is otherwise as this release makes it; return what that was.
+
+    Raises:
+        RefreshError: the user may not, or something of others depends on it.
+    """
+    changes = find_changes(session)
+    for change in changes:
+        for statement in _statements(session, change):
+            session.execute(sql.SQL(cast(LiteralString, statement)))
+    return [change.subject for change in changes]
+
+
+def _statements(session: Session, change: Change) -> Iterator[str]:
+    """Yield the statements that put something back, with the rights that others had on it."""
+    name = f"{SCHEMA}.{change.name}"
+    match change.kind:
+        case "view" if change.drops:
+            params = {"schema": SCHEMA, "name": change.name}
+            rights = [grant for (grant,) in session.fetch_all(_RIGHTS, params)]
+            yield from (f"DROP VIEW {name}", change.statement, *rights)
+        case "event trigger" if change.drops:
+            yield from (f"DROP EVENT TRIGGER {change.name}", change.statement)
+        case "trigger":
+            trigger, _, table = change.name.partition(" of ")
+            yield from (change.statement, f"ALTER TABLE {SCHEMA}.{table} ENABLE TRIGGER {trigger}")
+        case "function" if change.is_missing:
+            yield from (change.statement, f"REVOKE ALL ON FUNCTION {name} FROM PUBLIC")
+        case _:
+            yield change.statement
+
+
+def _read_views(session: Session, *, temporary: bool = False) -> list[View]:
+    params = {"schema": SCHEMA, "temporary": temporary}
+    return session.fetch_all(_VIEWS, params, row_factory=class_row(View))
+
+
+def _views_as_printed_here(session: Session, version: int) -> list[View]:
+    """Return the release's views as this server prints them: each version does it otherwise.
+
+    They are made as temporary views, which no other session sees, and which are rolled back.
+    """
+    statements = [
+        statement.replace(f"CREATE OR REPLACE VIEW {SCHEMA}.", "CREATE TEMPORARY VIEW ", 1)
+        for subject, statement in release_definitions().items()
+        if subject.startswith("view ")
+    ]
+    if version < _HAS_INVOKER:
+        statements = [each.replace(" WITH (security_invoker=true)", "", 1) for each in statements]
+    session.execute("SAVEPOINT printed_here")
+    session.execute(sql.SQL(cast(LiteralString, "".join(statements))))
+    views = _read_views(session, temporary=True)
+    session.execute("ROLLBACK TO SAVEPOINT printed_here")
+    return views
+
+
+def _may_replace(needed: View, actual: View) -> bool:
+    """Return whether a view can be replaced: it may only gain columns."""
+    return needed.columns[: len(actual.columns)] == actual.columns
