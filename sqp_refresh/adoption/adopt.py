@@ -36,7 +36,8 @@ FROM pg_namespace WHERE nspname = ANY(%(names)s)
 _WRITERS = """
 SELECT DISTINCT pid, relation::regclass::text
 FROM pg_locks JOIN pg_class ON pg_class.oid = relation
-WHERE relnamespace = %(schema)s::regnamespace AND granted AND pid <> pg_backend_pid()
+WHERE relnamespace = %(schema)s::regnamespace AND relkind IN ('r', 'p', 'm')
+    AND granted AND pid <> pg_backend_pid()
     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
     AND mode NOT IN ('AccessShareLock', 'RowShareLock')
 ORDER BY 1, 2

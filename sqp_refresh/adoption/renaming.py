@@ -89,7 +89,7 @@ def in_new_schema(text: str, old: str, new: str) -> str:
     return re.sub(rf"\b{re.escape(old)}(?=\b|_register_new_table\b)", new, text)
 
 
-def _texts(session: Session, schema: str, renamed: Renamed) -> Iterator[sql.Composable]:
+def _texts(session: Session, schema: str, renamed: Renamed) -> Iterator[sql.SQL | sql.Composed]:
     """Yield what makes anew each definition that has the schema's former name as text."""
     params = {"schema": schema}
     for (definition,) in session.fetch_all(_FUNCTIONS, params):
@@ -105,7 +105,9 @@ def _texts(session: Session, schema: str, renamed: Renamed) -> Iterator[sql.Comp
             yield _RENAME_EVENT_TRIGGER.format(*names)
 
 
-def _of_columns(session: Session, schema: str, renamed: Renamed) -> Iterator[sql.Composable]:
+def _of_columns(
+    session: Session, schema: str, renamed: Renamed
+) -> Iterator[sql.SQL | sql.Composed]:
     params = {"schema": schema}
     for table, column, default in session.fetch_all(_DEFAULTS, params):
         if renamed(default) != default:

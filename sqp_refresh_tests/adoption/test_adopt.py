@@ -120,7 +120,7 @@ def test_the_older_system_gives_way_and_comes_back(url):
         ("adopt", "--undo", "--yes"),
     )
 
-    assert migrated == [0, "nothing to do\n", ""], "everything of ours is as in schema sqp"
+    assert migrated == (0, "nothing to do\n", ""), migrated
     assert verified[0] == 0, verified
     assert not [period for period in json.loads(planned[1]) if period["copy"]]
     assert undone[0] == 0, undone
@@ -129,7 +129,7 @@ def test_the_older_system_gives_way_and_comes_back(url):
         ("the older one",)
     ]
     again = run_commands(NEXT, ("migrate",), ("verify",), ("adopt", "--yes"), ("adopt", "--yes"))
-    assert again[0] == [0, "nothing to do\n", ""]
+    assert again[0] == (0, "nothing to do\n", ""), again
     assert [code for code, *_ in again] == [0, 0, 0, 1], again
     assert everything(url, "sqp_before") == before
     assert everything(url, "sqp").keys() == ours.keys()
@@ -171,6 +171,7 @@ def assert_in_place(url: str, dependents: list[dict]) -> None:
         name for name, *_ in rows(url, "SELECT viewname FROM pg_views WHERE schemaname = 'public'")
     } <= {each["name"].removeprefix("public.") for each in kinds["view"]}
     with psycopg.connect(url) as connection:
+        connection.execute("SET search_path = pg_catalog")
         for each in dependents:
             query = f"SELECT {PLACES[each['kind']]} IS NOT NULL".encode()
             assert connection.execute(query, {"place": each["place"]}).fetchone() == (True,), each
@@ -207,24 +208,25 @@ def assert_sql_works(url: str, dependents: list[dict]) -> None:
         connection.rollback()
 
 
-def test_it_is_refused_with_the_reason_and_changes_nothing(url):
-    with psycopg.connect(url) as holder:
+def test_it_is_refused_with_the_reason_and_changes_nothing(database, monkeypatch):
+    monkeypatch.setenv("DATABASE_URL", database)
+    execute(database, "CREATE SCHEMA sqp; CREATE TABLE sqp.weekly_summary (id bigint, query text)")
+    with psycopg.connect(database) as holder:
+        holder.execute("INSERT INTO sqp.weekly_summary VALUES (1, 'blue widget')")
+        _, written = run_commands(NEXT, ("migrate",), ("adopt", "--yes"))
+        holder.rollback()
         holder.execute(
             "SELECT pg_advisory_xact_lock(hashtextextended('sqp_next.weekly_summary refresh', 0))"
         )
-        (busy,) = run_commands(NEXT, ("adopt", "--yes"))
-        holder.rollback()
-        holder.execute("UPDATE sqp.weekly_summary SET total_clicks = 0")
-        (written,) = run_commands(NEXT, ("adopt", "--yes"))
-    execute(url, "CREATE SCHEMA sqp_before")
-
-    taken, missing, own, nothing = run_commands(
-        NEXT,
-        ("adopt", "--yes"),
-        ("adopt", "--from", "nope", "--yes"),
-        ("adopt", "--from", NEXT, "--yes"),
-        ("adopt", "--undo", "--yes"),
-    )
+        execute(database, "CREATE SCHEMA sqp_before")
+        busy, taken, missing, own, nothing = run_commands(
+            NEXT,
+            ("adopt", "--from", "public", "--yes"),
+            ("adopt", "--yes"),
+            ("adopt", "--from", "nope", "--yes"),
+            ("adopt", "--from", NEXT, "--yes"),
+            ("adopt", "--undo", "--yes"),
+        )
 
     for (code, _, message), words in (
         (busy, "sqp_next.weekly_summary is being refreshed"),
@@ -235,5 +237,6 @@ def test_it_is_refused_with_the_reason_and_changes_nothing(url):
         (nothing, "nothing to take back"),
     ):
         assert code == 1
-        assert words in message
-    assert everything(url, NEXT).keys() > set(TABLES)
+        assert words in message, message
+    assert set(everything(database, "sqp")) == {"weekly_summary"}
+    assert everything(database, NEXT).keys() > set(TABLES)
