@@ -18,6 +18,7 @@ from sqp_refresh.adoption.relations import Relations, read_relations
 from sqp_refresh.errors import NotFound, SchemaMismatch, SettingsError
 from sqp_refresh.model.periods import Grain, Period
 from sqp_refresh.model.tables import SCHEMA, Table
+from sqp_refresh.model.text import listing
 from sqp_refresh.postgres.session import Session, connect
 from sqp_refresh.registry.catalog import Catalog
 
@@ -86,6 +87,9 @@ def _tables_of_both(
         if name not in there:
             raise NotFound(f"there is no table {request.schema}.{name}")
     both = [name for name in named or catalog.tables if name in here and name in there]
+    known = {column for name in both for column in there[name]}
+    if unknown := [older for older in request.names if older not in known]:
+        raise NotFound(f"--map {listing(unknown)}: no table that is compared has it there")
     if not both:
         raise NotFound(
             f"schema {request.schema} has none of the tables {', '.join(named or catalog.tables)}"

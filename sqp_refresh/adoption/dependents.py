@@ -52,17 +52,35 @@ JOIN pg_class AS reader ON reader.oid = reading.reader
 JOIN pg_class AS read ON read.oid = reading.read
 ORDER BY 1, 6
 """
+# Postgres does not know what the body of a function reads, where that is a text.
 _FUNCTIONS = """
 SELECT pronamespace::regnamespace::text || '.' || proname, prosrc, pg_get_functiondef(pg_proc.oid),
-    pronamespace = %(schema)s::regnamespace
+    pronamespace = %(schema)s::regnamespace, pg_proc.oid::regprocedure::text, (
+        SELECT split_part(setting, '=', 2) FROM unnest(proconfig) AS setting
+        WHERE setting ~ %(path)s
+    )
 FROM pg_proc
-WHERE prokind IN ('f', 'p') AND prosrc ~* %(mark)s
+WHERE prokind IN ('f', 'p') AND (prosrc ~* %(mark)s OR EXISTS (
+        SELECT FROM unnest(proconfig) AS setting WHERE setting ~ %(path)s
+    ))
     AND pronamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)
     AND pronamespace <> %(ours)s::regnamespace AND NOT EXISTS (
         SELECT FROM pg_depend
         WHERE classid = 'pg_proc'::regclass AND objid = pg_proc.oid AND deptype = 'e'
     )
 ORDER BY 1, pg_proc.oid
+"""
+_BOUND_FUNCTIONS = """
+SELECT DISTINCT pronamespace::regnamespace::text || '.' || proname, pg_class.oid::regclass::text
+FROM pg_depend JOIN pg_proc ON pg_proc.oid = objid
+LEFT JOIN pg_type ON refclassid = 'pg_type'::regclass AND pg_type.oid = refobjid
+LEFT JOIN pg_type AS element ON element.oid = pg_type.typelem
+JOIN pg_class ON pg_class.oid = CASE
+    WHEN refclassid = 'pg_class'::regclass THEN refobjid
+    ELSE coalesce(nullif(pg_type.typrelid, 0), element.typrelid)
+END AND relnamespace = %(schema)s::regnamespace
+WHERE classid = 'pg_proc'::regclass
+ORDER BY 1, 2
 """
 _FOREIGN_KEYS = """
 SELECT conrelid::regclass::text || '.' || conname, confrelid::regclass::text
@@ -147,7 +165,12 @@ class Names:
     @property
     def params(self) -> dict[str, str]:
         """The parameters of the queries here."""
-        return {"ours": self.ours, "schema": self.aside, "mark": rf"\y{self.ours}\."}
+        return {
+            "ours": self.ours,
+            "schema": self.aside,
+            "mark": rf"\y{self.ours}\.",
+            "path": rf"^search_path=.*\y{self.ours}\y",
+        }
 
 
 def list_dependents(
@@ -224,32 +247,53 @@ def _functions(
     session: Session, names: Names, older: Relations, ours: Relations
 ) -> Iterator[Dependent]:
     mark = re.compile(rf'\b{re.escape(names.ours)}\."?(\w+)', re.IGNORECASE)
-    for place, text, definition, is_moved in session.fetch_all(_FUNCTIONS, names.params):
-        read = dict.fromkeys(name.lower() for name in mark.findall(text))
-        lacking = [name for name in read if name not in ours]
-        moves = f"moves to {place}, and " if is_moved else ""
-        effect = f"{moves}by its text reads {names.ours}, which is the new schema then"
-        if lacking:
+    for place, text, definition, is_moved, signature, path in session.fetch_all(
+        _FUNCTIONS, names.params
+    ):
+        read = tuple(dict.fromkeys(name.lower() for name in mark.findall(text)))
+        does = "by its text reads" if read else "searches"
+        effect = f"{does} {names.ours}, which is the new schema then"
+        if lacking := [name for name in read if name not in ours]:
             effect += f", and fails, as {listing(lacking)} stays in {names.aside}"
-        older_columns = sorted(
-            column
-            for name in read
-            for column in older.get(name, {})
-            if name in ours and column not in ours[name] and re.search(rf"\b{column}\b", text)
-        )
+        older_columns = _older_columns(text, read, older, ours)
         written, remark = None, "nothing has to be done: its text is of the new tables then"
         if lacking or older_columns:
             written = re.sub(rf"\b{re.escape(names.ours)}\.", f"{names.aside}.", definition)
             remark = "the SQL keeps it at the older tables"
+        elif path and not read:
+            aside = re.sub(rf"\b{re.escape(names.ours)}\b", names.aside, path)
+            written = f"ALTER ROUTINE {signature} SET search_path = {aside}"
+            remark = "the SQL keeps it at the older tables, which it names without a schema"
         if older_columns:
-            remark += f"; new tables have no {listing(older_columns)}, which its text names"
+            remark += (
+                f", as new ones have no {listing(older_columns)}, which its text names; "
+                "or have it read the views of `sqp-refresh views --compat`"
+            )
         yield Dependent(
             *("function", names.today(place), place),
             tuple(f"{names.ours}.{name}" for name in read),
-            effect,
+            f"moves to {place}, and {effect}" if is_moved else effect,
             f"{written.rstrip()};" if written else None,
             remark,
         )
+    for place, table in session.fetch_all(_BOUND_FUNCTIONS, names.params):
+        yield Dependent(
+            *("function", names.today(place), place, (names.today(table),)),
+            f"goes on with {table}, which its body or its type is bound to",
+            remark="no SQL can be written: make it anew with the new table",
+        )
+
+
+def _older_columns(text: str, read: Iterable[str], older: Relations, ours: Relations) -> list[str]:
+    """List the columns of older tables that a text names, and that the new ones do not have."""
+    return sorted(
+        {
+            column
+            for name in read
+            for column in older.get(name, {})
+            if name in ours and column not in ours[name] and re.search(rf"\b{column}\b", text)
+        }
+    )
 
 
 def _foreign_keys(session: Session, names: Names) -> Iterator[Dependent]:

@@ -67,6 +67,13 @@ WHERE theirs.schema = %(theirs)s::regnamespace AND NOT EXISTS (
 ORDER BY theirs.relation NULLS FIRST, 2, 3
 """
 
+_COLUMN_GRANTS = """
+SELECT DISTINCT relname::text, rolname::text
+FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid
+CROSS JOIN LATERAL aclexplode(attacl) JOIN pg_roles ON pg_roles.oid = grantee
+WHERE relnamespace = %(theirs)s::regnamespace ORDER BY 1, 2
+"""
+
 Record = dict[str, Any]
 
 
@@ -150,6 +157,11 @@ def _take_grants(session: Session, ours: str, theirs: str, record: Record) -> No
         else:
             session.execute(_grant("GRANT {} ON {} TO {}", ours, relation, role, privilege))
             record["grants"].append([relation, role, privilege])
+    for relation, role in session.fetch_all(_COLUMN_GRANTS, params):
+        record["left"].append(
+            f"grants of {role} on single columns of {relation} are not given: columns have other "
+            "names"
+        )
 
 
 def _grant(

@@ -36,6 +36,13 @@ CREATE UNIQUE INDEX kept_idx ON public.kept (asin, query);
 GRANT SELECT ON public.kept TO older_reader;
 CREATE PUBLICATION older_changes FOR TABLE sqp.weekly_summary, sqp.brands;
 CREATE POLICY mine ON sqp.weekly_summary FOR SELECT TO older_reader USING (asin = 'B000000001');
+CREATE FUNCTION public.clicks_of(text) RETURNS bigint LANGUAGE plpgsql SET search_path = sqp AS
+    $$ BEGIN RETURN (SELECT sum(total_clicks) FROM weekly_summary WHERE query = $1); END $$;
+CREATE FUNCTION public.first_week() RETURNS sqp.weekly_summary LANGUAGE sql
+    BEGIN ATOMIC SELECT * FROM sqp.weekly_summary LIMIT 1; END;
+CREATE FUNCTION public.all_clicks() RETURNS bigint LANGUAGE plpgsql AS
+    $$ BEGIN RETURN (SELECT sum(total_clicks) FROM sqp.weekly_summary); END $$;
+GRANT SELECT (query) ON sqp.monthly_summary TO older_reader;
 CREATE TABLE public.notes (asin_week bigint REFERENCES sqp.asin_performance_data);
 INSERT INTO sqp.refresh_config (table_schema, table_name, is_enabled, priority)
 VALUES ('sqp', 'weekly_summary', false, 7), ('sqp', 'brands', true, 1);
@@ -150,7 +157,10 @@ def assert_taken_over(url: str, report: dict) -> None:
     assert rows(url, may.format("anon", "weekly_summary")) == [(True,)]
     assert rows(url, may.format("anon", "refresh_config")) == [(False,)]
     left = "\n".join(report["left"])
-    for words in ("receiver odd gets every event", "the secret of receiver slack", "to anon"):
+    for words in (
+        *("receiver odd gets every event", "the secret of receiver slack", "to anon"),
+        "grants of older_reader on single columns of monthly_summary",
+    ):
         assert words in left
     # Ours registers new tables, the older one does not any more.
     execute(url, "CREATE TABLE sqp.of_a_customer (asin text)")
@@ -191,6 +201,10 @@ def assert_sql_works(url: str, dependents: list[dict]) -> None:
     } <= written.keys()
     assert "null then" in written["public.weekly_summary"]["remark"]
     by_name = {each["name"]: each for each in dependents}
+    assert "SET search_path = sqp_before" in by_name["public.clicks_of"]["sql"]
+    assert "FROM sqp_before.weekly_summary" in by_name["public.all_clicks"]["sql"]
+    assert "total_clicks" in by_name["public.all_clicks"]["remark"]
+    assert by_name["public.first_week"]["sql"] is None
     joined = by_name["public.search_performance_summary"]
     assert joined["reads"] == ["sqp.asin_performance_data", "sqp.search_query_performance"]
     assert "no SQL can be written" in by_name["sqp.search_performance_summary"]["remark"]

@@ -172,6 +172,7 @@ def test_wrong_usage_has_a_status_of_its_own(beside_older):
         (("sqp",), "sqp is the schema itself"),
         (("older", "--table", "nope"), "there is no table 'nope'; choose from "),
         (("older", "--map", "query"), "--map 'query' must be OLD=NEW"),
+        (("older", "--map", "nope=search_query"), "no table that is compared has it there"),
         (("older", "--map", "query=nope"), "no table of sqp has a column nope"),
         (("older", "--from", "2025-08-10", "--to", "2025-08-03"), "is later than --to"),
         (("older", "--from", "August"), "Invalid value"),
