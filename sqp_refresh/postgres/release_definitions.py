@@ -5,7 +5,7 @@ statement that makes it; a test holds it. A script of somebody else may replace 
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import LiteralString, cast
@@ -13,8 +13,10 @@ from typing import LiteralString, cast
 from psycopg import sql
 from psycopg.rows import class_row
 
+from sqp_refresh.errors import RefreshError
 from sqp_refresh.model.tables import SCHEMA
 from sqp_refresh.postgres.migration_files import FOLDER, read_file
+from sqp_refresh.postgres.schema_catalog import Relation, read_schema, release_schema
 from sqp_refresh.postgres.schema_differences import Difference
 from sqp_refresh.postgres.session import Session
 
@@ -58,12 +60,38 @@ FROM pg_event_trigger JOIN pg_proc ON pg_proc.oid = evtfoid
 WHERE pronamespace = %(schema)s::regnamespace
 ORDER BY 1
 """
-_RIGHTS = """
+# What goes with a view that is dropped: the rights of others, and the comments.
+_RIGHTS_AND_COMMENTS = """
 SELECT format('GRANT %%s ON %%s TO %%s', string_agg(privilege_type, ', '), pg_class.oid::regclass,
     CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END)
 FROM pg_class, aclexplode(relacl)
-WHERE relnamespace = %(schema)s::regnamespace AND relname = %(name)s AND grantee <> relowner
+WHERE pg_class.oid = %(view)s::regclass AND grantee <> relowner
 GROUP BY pg_class.oid, grantee
+UNION ALL
+SELECT format('COMMENT ON %%s IS %%L', CASE objsubid
+        WHEN 0 THEN format('VIEW %%s', objoid::regclass)
+        ELSE format('COLUMN %%s.%%I', objoid::regclass, attname)
+    END, description)
+FROM pg_description
+LEFT JOIN pg_attribute ON attrelid = objoid AND attnum = objsubid
+WHERE classoid = 'pg_class'::regclass AND objoid = %(view)s::regclass
+    AND (objsubid = 0 OR attname = ANY(%(columns)s::text[]))
+"""
+_RIGHTS_ON_VIEW = """
+DO $$
+DECLARE
+    role text;
+BEGIN
+    FOR role IN SELECT 'PUBLIC' UNION ALL
+        SELECT quote_ident(rolname) FROM pg_roles WHERE rolname IN ('anon', 'authenticated')
+    LOOP
+        EXECUTE 'REVOKE ALL ON {view} FROM ' || role;
+    END LOOP;
+    IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'service_role') THEN
+        GRANT SELECT ON {view} TO service_role;
+    END IF;
+END
+$$
 """
 _SERVER = """
 SELECT current_setting('server_version_num')::integer, current_setting('transaction_read_only')
@@ -107,12 +135,14 @@ class Change:
         statement: The SQL that makes it as it should be.
         is_missing: Whether there is none.
         drops: Whether it has to be dropped first.
+        columns: The names of the columns of a view.
     """
 
     subject: str
     statement: str
     is_missing: bool = False
     drops: bool = False
+    columns: Sequence[str] = ()
 
     @property
     def kind(self) -> str:
@@ -151,25 +181,28 @@ def release_definitions() -> Mapping[str, str]:
 def find_changes(session: Session) -> list[Change]:
     """Find what is otherwise than this release makes it, in an order in which it can be made.
 
-    A view that is gone is for `schema_differences` to name, with the tables. There may be no event
-    trigger where whoever migrates may not create one. Nothing is compared where the database is
-    read-only, as the release's views have to be made to be compared.
+    There may be no event trigger where whoever migrates may not create one. The release's views
+    have to be made to be compared: nothing is where the database is read-only, or where relations
+    are lacking, or columns of tables, which `schema_differences` names.
     """
-    version, read_only = session.fetch_one(_SERVER)
-    if read_only == "on":
+    (version, read_only), here = session.fetch_one(_SERVER), read_schema(session)
+    if read_only == "on" or not (_may_make_views(here) and release_schema().keys() <= here.keys()):
         return []
     views = {view.subject: view for view in _read_views(session)}
     release = {view.subject: view for view in _views_as_printed_here(session, version)}
     actual, changes = read_definitions(session), []
     for subject, statement in release_definitions().items():
         needed = release[subject].statement if subject in release else statement
-        here = actual.get(subject)
-        if here == needed or (here is None and subject.startswith(("view ", "event trigger "))):
+        found = actual.get(subject)
+        if found == needed or (found is None and subject.startswith("event trigger ")):
             continue
-        drops = subject.startswith("event ") or (
-            subject in release and not _may_replace(release[subject], views[subject])
-        )
-        changes.append(Change(subject, needed, here is None, drops))
+        if view := release.get(subject):
+            drops = not _may_replace(view, views[subject])
+            names = [column.split()[0] for column in view.columns]
+            changes.append(Change(subject, needed, drops=drops, columns=names))
+        else:
+            drops = subject.startswith("event trigger ")
+            changes.append(Change(subject, needed, found is None, drops))
     return changes
 
 
@@ -177,13 +210,50 @@ def put_back(session: Session) -> list[str]:
     """Make what is otherwise as this release makes it; return what that was.
 
     Raises:
-        RefreshError: the user may not, or something of others depends on it.
+        RefreshError: the user may not, or something of others depends on it; nothing is put back.
     """
+    made = _make_missing_views(session)
     changes = find_changes(session)
     for change in changes:
-        for statement in _statements(session, change):
-            session.execute(sql.SQL(cast(LiteralString, statement)))
-    return [change.subject for change in changes]
+        try:
+            for statement in _statements(session, change):
+                session.execute(_as_sql(statement))
+        except RefreshError as error:
+            raise type(error)(f"{change.difference.what}, and is not put back: {error}") from error
+    return made + [change.subject for change in changes]
+
+
+def _may_make_views(here: Mapping[str, Relation]) -> bool:
+    """Return whether every table has the columns that the release's views read."""
+    return all(
+        name in here and relation.columns.keys() <= here[name].columns.keys()
+        for name, relation in release_schema().items()
+        if not relation.is_view
+    )
+
+
+def _make_missing_views(session: Session) -> list[str]:
+    """Make the views that are gone, with the rights that the migrations give; return them."""
+    here, (version, _) = read_schema(session), session.fetch_one(_SERVER)
+    made = []
+    for subject, statement in release_definitions().items():
+        kind, _, name = subject.partition(" ")
+        if kind == "view" and name not in here and _may_make_views(here):
+            session.execute(_as_sql(_for_version(statement, version)))
+            session.execute(_as_sql(_RIGHTS_ON_VIEW.replace("{view}", f"{SCHEMA}.{name}")))
+            made.append(subject)
+    return made
+
+
+def _for_version(statement: str, version: int) -> str:
+    """Return the statement of a view, without the option that an old server does not have."""
+    option = " WITH (security_invoker=true)"
+    return statement if version >= _HAS_INVOKER else statement.replace(option, "", 1)
+
+
+def _as_sql(statement: str) -> sql.SQL:
+    # What is not written in this project was printed by Postgres, with names quoted.
+    return sql.SQL(cast(LiteralString, statement))
 
 
 def _statements(session: Session, change: Change) -> Iterator[str]:
@@ -191,9 +261,9 @@ def _statements(session: Session, change: Change) -> Iterator[str]:
     name = f"{SCHEMA}.{change.name}"
     match change.kind:
         case "view" if change.drops:
-            params = {"schema": SCHEMA, "name": change.name}
-            rights = [grant for (grant,) in session.fetch_all(_RIGHTS, params)]
-            yield from (f"DROP VIEW {name}", change.statement, *rights)
+            params = {"view": name, "columns": list(change.columns)}
+            kept = [statement for (statement,) in session.fetch_all(_RIGHTS_AND_COMMENTS, params)]
+            yield from (f"DROP VIEW {name}", change.statement, *kept)
         case "event trigger" if change.drops:
             yield from (f"DROP EVENT TRIGGER {change.name}", change.statement)
         case "trigger":
@@ -220,10 +290,8 @@ def _views_as_printed_here(session: Session, version: int) -> list[View]:
         for subject, statement in release_definitions().items()
         if subject.startswith("view ")
     ]
-    if version < _HAS_INVOKER:
-        statements = [each.replace(" WITH (security_invoker=true)", "", 1) for each in statements]
     session.execute("SAVEPOINT printed_here")
-    session.execute(sql.SQL(cast(LiteralString, "".join(statements))))
+    session.execute(_as_sql("".join(_for_version(each, version) for each in statements)))
     views = _read_views(session, temporary=True)
     session.execute("ROLLBACK TO SAVEPOINT printed_here")
     return views

@@ -32,15 +32,14 @@ def test_jobs_and_sessions_are_the_other_project_s_and_rows_are_the_table_s(
     sessions, open_session = [], source_module.open_session
 
     def opened(client, table, **options):
-        sessions.append((table, open_session(client, table, **options)))
-        return sessions[-1][1]
+        sessions.append((table, options["job_project"]))
+        return open_session(client, table, **options)
 
     monkeypatch.setattr(source_module, "open_session", opened)
     results = refresh_all(payer)
 
     assert results["search_query_performance"].counts.inserted == len(three_weeks())
-    assert {table for table, _ in sessions} == {source.name}
-    assert {session.name.split("/")[1] for _, session in sessions} == {PAYER}
+    assert set(sessions) == {(source.name, PAYER)}
     with closing(rest_client(payer)) as client:
         assert {job.project for job in client.list_jobs(max_results=5)} == {PAYER}
     assert queries(payer)

@@ -139,10 +139,24 @@ def test_a_view_that_others_build_on_is_not_dropped_from_under_them(migrated_dat
         "DROP VIEW sqp.refresh_costs; CREATE VIEW sqp.refresh_costs AS SELECT 1 AS mine;"
         "CREATE VIEW public.theirs AS SELECT mine FROM sqp.refresh_costs",
     )
-    refused = pytest.raises(RefreshError, match="theirs")
+    refused = pytest.raises(RefreshError, match=r"costs is not .* other objects depend")
     with connect(migrated_database) as session, refused, session.transaction():
         put_back(session)
     assert rows(migrated_database, "SELECT mine FROM public.theirs") == [(1,)]
+
+
+def test_views_that_are_gone_are_made_again_and_none_is_where_a_table_lacks_a_column(
+    environment, migrated_database
+):
+    before = [(name, query, options) for name, query, options, *_ in traces(migrated_database)]
+    execute(migrated_database, "DROP VIEW sqp.refresh_runs CASCADE")
+    assert "put back view refresh_runs\n" in sqp_refresh("migrate").stdout
+    after = [(name, query, options) for name, query, options, *_ in traces(migrated_database)]
+    assert after == before
+
+    execute(migrated_database, "ALTER TABLE sqp.refresh_config DROP COLUMN priority CASCADE")
+    assert "lacks column priority" in sqp_refresh("migrate").stderr
+    assert changed(migrated_database) == []
 
 
 def test_a_read_only_database_is_not_compared(migrated_database):
