@@ -9,7 +9,7 @@ import psycopg
 from sqp_refresh.monitoring.doctor.checkup import check_postgres
 from sqp_refresh.settings import Settings
 from sqp_refresh_tests.helpers.commands import output
-from sqp_refresh_tests.helpers.database import execute
+from sqp_refresh_tests.helpers.database import ensure_role, execute
 
 PAGE = Path(__file__).parents[1] / "docs" / "supabase.md"
 STATEMENTS = re.findall(r"^```sql\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
@@ -33,6 +33,7 @@ SELECT start_date, end_date, marketplace, asin, 'blue widget' FROM sqp.asin_perf
 
 def test_a_user_sees_the_rows_of_one_brand_by_table_and_by_view(migrated_database, monkeypatch):
     monkeypatch.setenv("DATABASE_URL", migrated_database)
+    ensure_role(migrated_database, "authenticated")
     execute(migrated_database, f"{PROJECT}; {ROWS}")
     try:
         output("grant", "--read", "authenticated")

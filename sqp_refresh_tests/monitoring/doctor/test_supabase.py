@@ -5,7 +5,7 @@ import pytest
 from sqp_refresh.errors import AccessDenied
 from sqp_refresh.monitoring.doctor.supabase import check_supabase, is_supabase, route_of
 from sqp_refresh.postgres.session import connect
-from sqp_refresh_tests.helpers.database import execute
+from sqp_refresh_tests.helpers.database import ensure_role, execute
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,7 @@ def test_an_address_tells_the_way_to_the_database(host, port, route):
 def test_its_roles_tell_a_project_and_who_may_not_refresh(migrated_database):
     with connect(migrated_database) as session:
         assert not is_supabase(session, migrated_database)
+        ensure_role(migrated_database, "anon")
         execute(migrated_database, "CREATE ROLE supabase_admin")
         execute(migrated_database, "ALTER ROLE anon SET statement_timeout = '3s'")
         execute(migrated_database, "ALTER ROLE anon SET pgrst.db_schemas = 'public, sqp'")
