@@ -34,7 +34,7 @@ LAYERS = (
     ("checks",),
     ("load",),
     ("refresh",),
-    ("monitoring", "demo"),
+    ("monitoring", "demo", "adoption"),
     ("defs", "gc_tuning"),
     ("definitions",),
     ("cli",),

@@ -11,6 +11,7 @@ import typer
 
 from sqp_refresh import __version__, gc_tuning
 from sqp_refresh.cli import (
+    adoption,
     alerts,
     dashboard,
     health,
@@ -48,6 +49,10 @@ for command in (
     health.history,
     health.doctor,
     dashboard.dashboard,
+    adoption.compare,
+    adoption.views,
+    adoption.adopt,
+    adoption.grant,
     refreshes.demo,
 ):
     app.command()(command)

@@ -3,6 +3,9 @@
 Each certificate of a table holds the hash of the one before it. Whoever writes one holds the lock
 under which the table is published, so that no two follow the same one. The ledger has the hash of
 each period's certificate, so that the last of a chain cannot be removed unseen, either.
+
+A certificate keeps the name of the schema under which it was written, which its hash covers. It is
+looked for by its table alone, so that a chain goes on where the schema was renamed.
 """
 
 from collections.abc import Iterable, Mapping
@@ -40,7 +43,7 @@ WITH entry AS (
         %(source)s::jsonb AS source, %(target)s::jsonb AS target, %(is_equal)s AS is_equal,
         now() AS created_at, (
             SELECT sha256 FROM sqp.refresh_proofs
-            WHERE table_schema = %(schema)s AND table_name = %(table)s ORDER BY id DESC LIMIT 1
+            WHERE table_name = %(table)s ORDER BY id DESC LIMIT 1
         ) AS previous_sha256
 )
 INSERT INTO sqp.refresh_proofs ({_COLUMNS}, created_at, sha256)
@@ -51,7 +54,7 @@ _READ = in_schema("""
 SELECT entry.period_start, entry.period_end, source, target, sha256
 FROM sqp.refresh_periods AS entry
 JOIN sqp.refresh_proofs AS proof ON proof.sha256 = entry.proof_sha256
-    AND proof.table_schema = entry.table_schema AND proof.table_name = entry.table_name
+    AND proof.table_name = entry.table_name
 WHERE entry.table_schema = %(schema)s AND entry.table_name = %(table)s
     AND (entry.period_start, entry.period_end) IN (
         SELECT * FROM unnest(%(first_days)s::date[], %(last_days)s::date[])
@@ -69,19 +72,20 @@ _CHAIN = in_schema(f"""
 SELECT id, period_start, period_end, sha256, sha256 = {_HASH} AS is_intact,
     previous_sha256 IS NOT DISTINCT FROM lag(sha256) OVER (ORDER BY id) AS is_linked
 FROM sqp.refresh_proofs
-WHERE table_schema = %(schema)s AND table_name = %(table)s
+WHERE table_name = %(table)s
 ORDER BY id
 """)  # noqa: S608, nothing is put in that is not written here
 # Of a period that is no longer in the ledger, nothing is claimed.
 _WITHOUT_ENTRY = in_schema("""
-SELECT period_start, period_end FROM sqp.refresh_periods AS entry
-WHERE table_schema = %(schema)s AND table_name = %(table)s AND proof_sha256 IS DISTINCT FROM (
-    SELECT sha256 FROM sqp.refresh_proofs AS proof
-    WHERE proof.table_schema = entry.table_schema AND proof.table_name = entry.table_name
-        AND proof.period_start = entry.period_start AND proof.period_end = entry.period_end
-    ORDER BY id DESC LIMIT 1
-)
-ORDER BY period_start
+SELECT entry.period_start, entry.period_end FROM sqp.refresh_periods AS entry
+LEFT JOIN (
+    SELECT DISTINCT ON (period_start, period_end) period_start, period_end, sha256
+    FROM sqp.refresh_proofs WHERE table_name = %(table)s
+    ORDER BY period_start, period_end, id DESC
+) AS last ON (last.period_start, last.period_end) = (entry.period_start, entry.period_end)
+WHERE table_schema = %(schema)s AND table_name = %(table)s
+    AND proof_sha256 IS DISTINCT FROM last.sha256
+ORDER BY entry.period_start
 """)
 
 

@@ -23,6 +23,12 @@ def execute(url: str, statement: str) -> None:
         connection.execute(statement.encode())
 
 
+def ensure_role(url: str, role: str) -> None:
+    """Create a role unless the server has it; roles outlive the databases of other tests."""
+    if not rows(url, f"SELECT FROM pg_roles WHERE rolname = '{role}'"):
+        execute(url, f"CREATE ROLE {role}")
+
+
 def rows(url: str, query: str) -> list[tuple]:
     """Return the rows of a query."""
     with psycopg.connect(url) as connection:

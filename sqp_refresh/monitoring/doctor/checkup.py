@@ -4,7 +4,12 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from sqp_refresh.errors import NotFound, RefreshError
-from sqp_refresh.monitoring.doctor import bigquery_checks, foreign_code, postgres_checks
+from sqp_refresh.monitoring.doctor import (
+    bigquery_checks,
+    foreign_code,
+    postgres_checks,
+    supabase,
+)
 from sqp_refresh.monitoring.doctor.diagnosis import Diagnosis, diagnose, failed
 from sqp_refresh.monitoring.orchestrator import Orchestrator
 from sqp_refresh.postgres.migrate import newest_revision, require_newest_revision
@@ -63,6 +68,16 @@ def check_postgres(settings: Settings) -> Iterator[Diagnosis]:
         yield from _check_registry(catalog)
         for subject, check in _checks(settings, catalog).items():
             yield diagnose(subject, partial(_check_alone, session, check))
+        yield from _check_supabase(session, settings.database_url)
+
+
+def _check_supabase(session: Session, database_url: str) -> Iterator[Diagnosis]:
+    """Say what applies on Supabase, where the database is one of its projects."""
+    is_supabase = supabase.is_supabase(session, database_url)
+    session.rollback()
+    if is_supabase:
+        check = partial(supabase.check_supabase, database_url=database_url)
+        yield diagnose("supabase", partial(_check_alone, session, check))
 
 
 def _checks(settings: Settings, catalog: Catalog) -> dict[str, Callable[[Session], str]]:

@@ -1,0 +1,1 @@
+"""Tests of what takes the place of an older system."""
