@@ -18,6 +18,8 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sqp_refresh.demo.remembered_queries import translate_each_query_once
+
 if TYPE_CHECKING:
     from bqemulator.server import EmulatorServer
 
@@ -35,6 +37,7 @@ def main() -> None:
     project, *directory = sys.argv[1:]
     server = _server(project, Path(directory[0]) if directory else None)
     _parse_each_statement_once()
+    translate_each_query_once()
     asyncio.run(_serve(server, ports))
 
 
