@@ -20,6 +20,11 @@ from sqp_refresh_tests.helpers.database import database_like, folder_in_memory
 from sqp_refresh_tests.helpers.rows import SourceTable
 from sqp_refresh_tests.servers.running import NEWEST, Server, Servers
 
+LONGEST = (
+    "sqp_refresh_tests/deploy/test_one_machine.py",
+    "sqp_refresh_tests/torture/",
+    "sqp_refresh_tests/defs/test_materialize.py",
+)
 _numbers = itertools.count(1)
 
 # Machines are shared: the time that an example takes depends on more than the code.
@@ -33,6 +38,11 @@ def pytest_configure(config: pytest.Config) -> None:
     if memory and "TMPDIR" not in os.environ and not os.statvfs(memory).f_flag & os.ST_NOEXEC:
         os.environ["TMPDIR"] = str(memory)
         tempfile.tempdir = None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the tests that take minutes: at the end, a worker would wait for the other."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
