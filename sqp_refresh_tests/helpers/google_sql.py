@@ -49,7 +49,7 @@ class GoogleSql:
 
     Args:
         sources: The tables; each has a name of its own.
-        cache: Folder of the compiled program, which takes half a minute to make.
+        cache: Folder of the compiled program, which takes a minute to make.
     """
 
     def __init__(self, sources: Iterable[BigQueryTable], cache: Path) -> None:
@@ -144,8 +144,6 @@ class _Client(WasmClient):
     def __init__(self, cache: Path) -> None:
         config = Config()
         config.shared_memory = True
-        # To compile it takes longer than all that it is asked here.
-        config.cranelift_opt_level = "none"
         engine = Engine(config)
         wasi = WasiConfig()
         wasi.preopen_dir(str(get_tzinfo_dir()), "/usr/share/zoneinfo")
