@@ -1,6 +1,9 @@
 """Start Postgres and BigQuery once a session; create a database and a dataset for each test."""
 
+import gc
 import itertools
+import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -8,21 +11,47 @@ import hypothesis
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
+from sqp_refresh import gc_tuning
 from sqp_refresh.demo.servers import Emulator, bigquery_client, embedded_bigquery
 from sqp_refresh.demo.source_table import call_deadline
 from sqp_refresh.schema_name import DEFAULT_SCHEMA, SCHEMA
 from sqp_refresh.settings import Settings
 from sqp_refresh_tests.helpers.browser import CHROMIUM
-from sqp_refresh_tests.helpers.database import database_like
+from sqp_refresh_tests.helpers.database import database_like, folder_in_memory
 from sqp_refresh_tests.helpers.other_schema import have_tests_speak_of_this_schema
 from sqp_refresh_tests.helpers.rows import SourceTable
 from sqp_refresh_tests.servers.running import NEWEST, Server, Servers
 
+LONGEST = (
+    "sqp_refresh_tests/deploy/test_one_machine.py",
+    "sqp_refresh_tests/torture/",
+    "sqp_refresh_tests/defs/test_materialize.py",
+)
 _numbers = itertools.count(1)
 
 # Machines are shared: the time that an example takes depends on more than the code.
 hypothesis.settings.register_profile("shared machine", deadline=None)
 hypothesis.settings.load_profile("shared machine")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep temporary files in memory: SQLite waits for the disk at each event of a run."""
+    memory = folder_in_memory()
+    if memory and "TMPDIR" not in os.environ and not os.statvfs(memory).f_flag & os.ST_NOEXEC:
+        os.environ["TMPDIR"] = str(memory)
+        tempfile.tempdir = None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the tests that take minutes: at the end, a worker would wait for the other."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Search what is loaded by now for garbage no more: it stays until the end."""
+    gc_tuning.collect_less_often()
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

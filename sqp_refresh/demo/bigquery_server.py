@@ -18,6 +18,8 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sqp_refresh.demo.remembered_queries import translate_each_query_once
+
 if TYPE_CHECKING:
     from bqemulator.server import EmulatorServer
 
@@ -36,6 +38,7 @@ def main() -> None:
     server = _server(project, Path(directory[0]) if directory else None)
     _parse_each_statement_once()
     _read_as_of_the_snapshot_time()
+    translate_each_query_once()
     asyncio.run(_serve(server, ports))
 
 

@@ -1,4 +1,4 @@
-"""Test what the commands print, and their exit status, each in a process of its own."""
+"""Test what the commands print, and their exit status; one of each kind in its own process."""
 
 import os
 import re
@@ -9,14 +9,14 @@ from collections.abc import Mapping
 import pytest
 
 from sqp_refresh_tests.helpers import oracle
-from sqp_refresh_tests.helpers.commands import one_line
+from sqp_refresh_tests.helpers.commands import one_line, sqp_refresh
 from sqp_refresh_tests.helpers.nights import queries, read_tables
 from sqp_refresh_tests.helpers.weeks import FIRST, LAST, three_weeks
 
 PASSWORD = "hunter2-of-the-database"
 
 
-def sqp_refresh(
+def in_its_own_process(
     *arguments: str, variables: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     program = "import sys; from sqp_refresh.cli import main; sys.argv[0] = 'sqp-refresh'; main()"
@@ -28,11 +28,17 @@ def sqp_refresh(
     )
 
 
+@pytest.fixture
+def set_variables(monkeypatch: pytest.MonkeyPatch, variables: Mapping[str, str]) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+
 def test_migrate_then_nothing_to_do(database):
     variables = {"DATABASE_URL": database}
 
-    first = sqp_refresh("migrate", variables=variables)
-    second = sqp_refresh("migrate", variables=variables)
+    first = in_its_own_process("migrate", variables=variables)
+    second = in_its_own_process("migrate", variables=variables)
 
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
     assert first.stdout.startswith("applied 0001, 0002")
@@ -51,8 +57,8 @@ def test_refresh_shows_what_it_did(environment, source):
     source.write(rows)
     weeks = ("--from", str(FIRST), "--to", str(LAST))
 
-    first = sqp_refresh("refresh", *weeks)
-    second = sqp_refresh("refresh", *weeks)
+    first = in_its_own_process("refresh", *weeks)
+    second = in_its_own_process("refresh", *weeks)
 
     assert first.returncode == 0, first.stdout + first.stderr
     tables = oracle.expected_tables(rows)
@@ -113,15 +119,16 @@ def test_refresh_of_one_table_leaves_the_others(environment, source):
         ),
     ],
 )
-def test_bad_settings_are_one_line_without_the_password(variables, message):
-    line = one_line(sqp_refresh("refresh", variables=variables))
+@pytest.mark.usefixtures("set_variables")
+def test_bad_settings_are_one_line_without_the_password(message):
+    line = one_line(sqp_refresh("refresh"))
 
     assert line.startswith(f"sqp-refresh: {message}")
     assert PASSWORD not in line
 
 
 def test_a_schema_that_is_not_migrated_is_one_line(database):
-    line = one_line(sqp_refresh("refresh", variables={"DATABASE_URL": database}))
+    line = one_line(in_its_own_process("refresh", variables={"DATABASE_URL": database}))
 
     assert "is not migrated" in line
     assert line.endswith("run sqp-refresh migrate")
@@ -155,10 +162,10 @@ def test_bad_arguments_are_one_line(environment, arguments, message):
         ),
     ],
 )
-def test_what_fails_in_the_run_is_one_line_and_an_audit_row(environment, variables, message):
+def test_what_fails_in_the_run_is_one_line_and_an_audit_row(environment, set_variables, message):
     import psycopg
 
-    done = sqp_refresh("refresh", "--table", "daily_sqp_data", variables=variables)
+    done = sqp_refresh("refresh", "--table", "daily_sqp_data")
 
     assert done.returncode == 1
     assert "Traceback" not in done.stdout + done.stderr

@@ -7,11 +7,11 @@ import dagster as dg
 import psycopg
 import pytest
 
-from sqp_refresh.definitions import defs
 from sqp_refresh.model.tables import TABLES
 from sqp_refresh.postgres.session import Session
 from sqp_refresh.settings import Settings
 from sqp_refresh_tests.helpers import oracle
+from sqp_refresh_tests.helpers.code_location import code_location
 from sqp_refresh_tests.helpers.database import execute
 from sqp_refresh_tests.helpers.nights import read_tables, refresh_all
 from sqp_refresh_tests.helpers.rows import Row, SourceTable, row
@@ -65,7 +65,7 @@ def launched(monkeypatch, environment) -> Iterator[Callable[[datetime], int]]:
     with dg.DagsterInstance.ephemeral() as instance:
 
         def launch(request: dg.RunRequest) -> None:
-            job = defs().resolve_job_def("daily_refresh")
+            job = code_location().resolve_job_def("daily_refresh")
             done = job.execute_in_process(
                 instance=instance,
                 tags=dict(request.tags),
@@ -78,14 +78,14 @@ def launched(monkeypatch, environment) -> Iterator[Callable[[datetime], int]]:
             due = f"UPDATE sqp.refresh_config SET next_refresh_at = '{tick}'"
             execute(environment.database_url, due)
             monkeypatch.setattr(Session, "now", lambda _: tick + timedelta(hours=1))
-            schedule = defs().resolve_schedule_def("daily_refresh_schedule")
+            schedule = code_location().resolve_schedule_def("daily_refresh_schedule")
             context = dg.build_schedule_context(instance=instance, scheduled_execution_time=tick)
             requests = list(schedule.evaluate_tick(context).run_requests or ())
             for request in requests:
                 launch(request)
             for name in ("overdue_refreshes", "failed_refreshes", "restated_weeks"):
-                sensor = defs().resolve_sensor_def(name)
-                context = dg.build_sensor_context(instance=instance, definitions=defs())
+                sensor = code_location().resolve_sensor_def(name)
+                context = dg.build_sensor_context(instance=instance, definitions=code_location())
                 of_sensor = sensor.evaluate_tick(context).run_requests or ()
                 for request in of_sensor:
                     launch(request)

@@ -1,11 +1,13 @@
 """Every query is held against Google's own SQL: what it accepts, and what it answers."""
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from hashlib import md5
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -161,8 +163,10 @@ SOURCES = {
 
 
 @pytest.fixture(scope="module")
-def google(pytestconfig: pytest.Config) -> GoogleSql:
-    return GoogleSql(SOURCES.values(), pytestconfig.cache.mkdir("google_sql"))
+def google() -> GoogleSql:
+    # Of the user, whose other clones and later runs need what was compiled, too.
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return GoogleSql(SOURCES.values(), caches / "sqp_refresh_tests")
 
 
 @pytest.mark.parametrize("source", SOURCES.values(), ids=SOURCES)

@@ -14,6 +14,9 @@ MEMORY = Path("/dev/shm")
 ROOM_BYTES = 2 << 30
 """What the servers of two workers may need there."""
 
+HAS_STRATEGIES = 150_000
+"""The first version of Postgres that copies a database in the way it is told."""
+
 _numbers = itertools.count(1)
 
 
@@ -48,9 +51,12 @@ def database_like(server: str, template: str) -> Iterator[str]:
     """
     name = f"test_{next(_numbers)}"
     names = {"name": sql.Identifier(name), "template": sql.Identifier(template)}
-    run_outside_transaction(
-        server, sql.SQL("CREATE DATABASE {name} TEMPLATE {template}").format(**names)
-    )
+    create = sql.SQL("CREATE DATABASE {name} TEMPLATE {template}").format(**names)
+    with psycopg.connect(server, autocommit=True) as connection:
+        if connection.info.server_version >= HAS_STRATEGIES:
+            # In memory, files are copied in half the time that their pages are logged in.
+            create += sql.SQL(" STRATEGY file_copy")
+        connection.execute(create)
     yield urlsplit(server)._replace(path=f"/{name}").geturl()
     run_outside_transaction(server, sql.SQL("DROP DATABASE {name} WITH (FORCE)").format(**names))
 

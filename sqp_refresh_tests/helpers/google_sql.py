@@ -149,7 +149,8 @@ class _Client(WasmClient):
         wasi.preopen_dir(str(get_tzinfo_dir()), "/usr/share/zoneinfo")
         self.store = Store(engine)
         self.store.set_wasi(wasi)
-        self.module = _compiled(engine, cache / f"{version('zetasql')}-{version('wasmtime')}")
+        versions = f"{version('zetasql')}-{version('wasmtime')}"
+        self.module = _compiled(engine, cache / f"zetasql-{versions}.compiled")
         linker = Linker(engine)
         linker.define_wasi()
         self.instance = linker.instantiate(self.store, self.module)
@@ -177,7 +178,9 @@ def _compiled(engine: Engine, file: Path) -> Module:
         if file.exists():
             return Module.deserialize_file(engine, str(file))
         module = Module.from_file(engine, str(get_wasm_path()))
-        file.write_bytes(module.serialize())
+        unfinished = file.with_suffix(".unfinished")
+        unfinished.write_bytes(module.serialize())
+        unfinished.replace(file)
         return module
 
 

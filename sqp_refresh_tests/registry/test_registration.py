@@ -1,10 +1,7 @@
 """Test tables that operators register in SQL, with the guarantees of every other."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 
@@ -15,6 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 from sqp_refresh.definitions import defs
+from sqp_refresh.defs.partitions import range_tags
 from sqp_refresh.demo.servers import bigquery_client
 from sqp_refresh.demo.source_table import columns_of, create_source, load_rows
 from sqp_refresh.model.periods import ALL_TIME, weeks_between
@@ -192,23 +190,19 @@ def test_it_is_an_asset_with_its_dependencies_at_the_next_load(environment, url)
 
 
 def test_all_tables_and_a_registered_one_are_refreshed_by_one_job(
-    environment, emulator, dataset, source, url, tmp_path
+    environment, emulator, dataset, source, url
 ):
     from sqp_refresh_tests.helpers.weeks import three_weeks
 
     source.write(three_weeks())
     enter(url, "ad_spend", {**ADS, "source_table": "ad_spend"})
     deliver(emulator, dataset, "ad_spend", ads((FIRST, "A", "1")))
-    command = ("asset", "materialize", "-m", "sqp_refresh.definitions", "--select", "*")
+    job = defs().resolve_job_def("daily_refresh")
 
-    done = subprocess.run(
-        [sys.executable, "-m", "dagster", *command, "--partition-range", f"{FIRST}...{LAST}"],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "DAGSTER_HOME": str(tmp_path)},
-    )
+    with dg.DagsterInstance.ephemeral() as instance:
+        tags = range_tags(str(FIRST), str(LAST))
+        assert job.execute_in_process(instance=instance, tags=tags).success
 
-    assert done.returncode == 0, done.stderr[-3000:]
     log = rows(url, "SELECT table_name, status FROM sqp.refresh_audit_log")
     assert {status for _, status in log} == {"success"}
     assert {table for table, _ in log} == {*TABLES, "ad_spend"}

@@ -7,12 +7,12 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from sqp_refresh.definitions import defs
 from sqp_refresh.defs.partitions import range_tags
 from sqp_refresh.defs.run_requests import failed
 from sqp_refresh.defs.run_requests.scheduled import asset_keys
 from sqp_refresh.extract import client
 from sqp_refresh.postgres.session import Session
+from sqp_refresh_tests.helpers.code_location import code_location
 from sqp_refresh_tests.helpers.weeks import FIRST, LAST
 
 NOWHERE = "http://127.0.0.1:1"
@@ -36,7 +36,7 @@ class Operator:
         self, tables: Collection[str] | None = None, config: Config | None = None, **tags: str
     ) -> dg.ExecuteInProcessResult:
         """Run the nightly job; over the three weeks, unless the tags name others."""
-        job = defs().resolve_job_def("daily_refresh")
+        job = code_location().resolve_job_def("daily_refresh")
         return job.execute_in_process(
             instance=self.instance,
             run_config=config,
@@ -60,7 +60,7 @@ class Operator:
 
     def tick(self, at: datetime) -> dg.RunRequest:
         """Evaluate the schedule, which requests a run."""
-        schedule = defs().resolve_schedule_def("daily_refresh_schedule")
+        schedule = code_location().resolve_schedule_def("daily_refresh_schedule")
         context = dg.build_schedule_context(instance=self.instance, scheduled_execution_time=at)
         (request,) = schedule.evaluate_tick(context).run_requests or []
         return request
@@ -86,8 +86,10 @@ class Operator:
         with self._monkeypatch.context() as later:
             later.setattr(failed, "datetime", Clock)
             later.setattr(Session, "now", lambda _: time_then)
-            context = dg.build_sensor_context(instance=self.instance, definitions=defs())
-            return list(defs().resolve_sensor_def(name).evaluate_tick(context).run_requests or [])
+            context = dg.build_sensor_context(instance=self.instance, definitions=code_location())
+            return list(
+                code_location().resolve_sensor_def(name).evaluate_tick(context).run_requests or []
+            )
 
 
 def requested_tables(request: dg.RunRequest | None) -> set[str]:

@@ -2,11 +2,11 @@
 
 from datetime import UTC, datetime, timedelta
 
-from sqp_refresh.definitions import defs
 from sqp_refresh.model.periods import finished_weeks
 from sqp_refresh.model.tables import TABLES
 from sqp_refresh_tests.defs.run_requests.operator import requested_tables, requested_weeks
 from sqp_refresh_tests.helpers import oracle
+from sqp_refresh_tests.helpers.code_location import code_location
 from sqp_refresh_tests.helpers.database import execute, rows
 from sqp_refresh_tests.helpers.nights import read_tables, refresh_all
 from sqp_refresh_tests.helpers.weeks import FIRST, LAST, three_weeks
@@ -16,12 +16,12 @@ DAMAGE = f"DELETE FROM sqp.{QUERIES} WHERE start_date = '{FIRST}' AND asin = 'B0
 
 
 def judge_every_period(operator) -> None:
-    job = defs().resolve_job_def("check_every_period")
+    job = code_location().resolve_job_def("check_every_period")
     assert job.execute_in_process(instance=operator.instance).success
 
 
 def test_what_the_weekly_check_finds_is_requested_and_mended(operator, environment, monkeypatch):
-    schedule = defs().resolve_schedule_def("weekly_check_schedule")
+    schedule = code_location().resolve_schedule_def("weekly_check_schedule")
     assert (schedule.job_name, schedule.cron_schedule) == ("check_every_period", "15 5 * * 0")
     # A table that was never refreshed keeps no other from being judged.
     judge_every_period(operator)

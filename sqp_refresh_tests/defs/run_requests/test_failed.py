@@ -13,7 +13,6 @@ from dagster._core.remote_origin import GrpcServerCodeLocationOrigin as CodeLoca
 from dagster._core.remote_origin import RemoteJobOrigin, RemoteRepositoryOrigin
 
 from sqp_refresh.control import audit_log
-from sqp_refresh.definitions import defs
 from sqp_refresh.defs import sensors
 from sqp_refresh.defs.partitions import AS_OF_TAG, range_tags
 from sqp_refresh.defs.run_requests.code_location import is_of
@@ -23,6 +22,7 @@ from sqp_refresh.postgres.session import connect
 from sqp_refresh.refresh.prepare import prepare
 from sqp_refresh.refresh.request import RefreshRequest
 from sqp_refresh_tests.defs.run_requests.operator import FORCED, Operator, requested_tables
+from sqp_refresh_tests.helpers.code_location import code_location
 from sqp_refresh_tests.helpers.commands import sqp_refresh
 from sqp_refresh_tests.helpers.database import execute, rows
 from sqp_refresh_tests.helpers.nights import refresh_all
@@ -110,7 +110,7 @@ def test_what_can_do_without_a_failed_parent_is_run_at_once(operator, environmen
 def test_a_run_that_died_is_closed_and_run_again(operator, environment, own_instance):
     url = environment.database_url
     run = own_instance.create_run_for_job(
-        defs().resolve_job_def("daily_refresh"),
+        code_location().resolve_job_def("daily_refresh"),
         tags=range_tags(str(FIRST), str(LAST)),
         status=dg.DagsterRunStatus.STARTED,
     )
@@ -252,7 +252,7 @@ def test_a_run_that_ended_with_its_machine_or_took_too_long_is_run_again(
 
 def started_run(instance: dg.DagsterInstance, **others: Any) -> dg.DagsterRun:
     """Return a run of the three weeks that has started, and of which nothing more is heard."""
-    job, tags = defs().resolve_job_def("daily_refresh"), range_tags(str(FIRST), str(LAST))
+    job, tags = code_location().resolve_job_def("daily_refresh"), range_tags(str(FIRST), str(LAST))
     return instance.create_run_for_job(job, tags=tags, status=dg.DagsterRunStatus.STARTED, **others)
 
 
@@ -283,7 +283,7 @@ def closed_row(table: str, run_id: str, status: str, details: dict[str, Any]) ->
 
 
 def test_the_runs_of_another_agency_s_code_location_are_left_to_it(own_instance):
-    job = defs().resolve_job_def("daily_refresh")
+    job = code_location().resolve_job_def("daily_refresh")
     origin = CodeLocation("127.0.0.1", 4000, location_name="another agency")
     theirs = own_instance.create_run_for_job(
         job,

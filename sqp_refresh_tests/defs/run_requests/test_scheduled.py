@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pytest
 
-from sqp_refresh.definitions import defs
 from sqp_refresh.model.tables import TABLES
 from sqp_refresh.postgres.session import Session
 from sqp_refresh_tests.defs.run_requests.operator import requested_tables, requested_weeks
+from sqp_refresh_tests.helpers.code_location import code_location
 from sqp_refresh_tests.helpers.database import execute
 
 NIGHT = datetime(2025, 8, 18, 2, tzinfo=UTC)
@@ -27,7 +27,7 @@ def tick(instance):
     """Evaluates the schedule."""
 
     def evaluated(at: datetime = NIGHT) -> tuple[dg.RunRequest | None, str | None]:
-        schedule = defs().resolve_schedule_def("daily_refresh_schedule")
+        schedule = code_location().resolve_schedule_def("daily_refresh_schedule")
         context = dg.build_schedule_context(instance=instance, scheduled_execution_time=at)
         result = schedule.evaluate_tick(context)
         return next(iter(result.run_requests or []), None), result.skip_message
@@ -111,8 +111,8 @@ def overdue(monkeypatch):
 
     def evaluated(instance: dg.DagsterInstance) -> tuple[dg.RunRequest | None, str | None]:
         monkeypatch.setattr(Session, "now", lambda _: NIGHT + timedelta(minutes=5))
-        sensor = defs().resolve_sensor_def("overdue_refreshes")
-        context = dg.build_sensor_context(instance=instance, definitions=defs())
+        sensor = code_location().resolve_sensor_def("overdue_refreshes")
+        context = dg.build_sensor_context(instance=instance, definitions=code_location())
         result = sensor.evaluate_tick(context)
         return next(iter(result.run_requests or []), None), result.skip_message
 
@@ -136,7 +136,7 @@ def test_a_night_that_the_schedule_could_not_request_is_requested_later(due, ove
 def test_a_night_that_was_requested_is_not_requested_twice(due, overdue, tick):
     request, _ = tick()
     with dg.DagsterInstance.ephemeral() as instance:
-        job = defs().resolve_job_def("daily_refresh")
+        job = code_location().resolve_job_def("daily_refresh")
         instance.create_run_for_job(job, tags=request.tags)
 
         request, reason = overdue(instance)
