@@ -20,7 +20,7 @@ from sqp_refresh.ledger.target_version import TargetVersion, columns_hash, sum_o
 from sqp_refresh.model.column_sums import ColumnSums
 from sqp_refresh.model.periods import Period
 from sqp_refresh.model.tables import Table
-from sqp_refresh.postgres.period_sql import in_period, period_params, target_name
+from sqp_refresh.postgres.period_sql import in_period, period_params
 from sqp_refresh.postgres.session import Session
 
 
