@@ -177,8 +177,13 @@ def test_every_query_is_accepted(google, source):
 
 
 @pytest.mark.parametrize("source", REPORTS.values(), ids=REPORTS)
-def test_the_state_query_is_small(source):
-    assert len(state_query(source)) < 12_000
+def test_the_state_query_is_small_and_reads_what_is_needed_once(source):
+    query = state_query(source)
+
+    assert len(query) < 12_000
+    # What is billed is each column that is needed, once.
+    assert query.count(source.name) == 1
+    assert set(re.findall("`([^`]+)`", query)) == {source.name, *source.types}
 
 
 ASIN_PRICE = "ASIN Median Purchase Price Amount"
@@ -345,11 +350,11 @@ def test_bad_rows_are_those_that_break_their_contract_value_by_value(google, nam
     unreadable = row({"Total Click Count": "12,5"}, day=FIRST) if name == "all STRING" else None
     bad = [*BAD, unreadable] if unreadable else BAD
 
-    found = google.run(bad_rows_query(source), source, with_odd_days() + bad, PARAMETERS, ZONES[1])
+    lines = google.run(bad_rows_query(source), source, with_odd_days() + bad, PARAMETERS, ZONES[1])
 
     # Of a row that cannot be read, no value is promised.
-    assert [line[WEEK] for line in found if not line[READABLE]] == [FIRST] * (len(bad) - len(BAD))
-    read = {line["asin"] + line["search_query"]: line for line in found if line[READABLE]}
+    assert [line[WEEK] for line in lines if not line[READABLE]] == [FIRST] * (len(bad) - len(BAD))
+    read = {line["asin"] + line["search_query"]: line for line in lines if line[READABLE]}
     assert len(read) == len(BAD)
     for raw in BAD:
         line = read[raw["Child ASIN"] + raw["Search Query"]]
@@ -368,9 +373,9 @@ def test_rows_out_of_reach_are_counted(google, zone):
     query = f"""
     SELECT undated, misdated, DATE(first_date, 'UTC') AS first, DATE(last_date, 'UTC') AS last
     FROM ({undated_query(source)})"""
-    (found,) = google.run(query, source, rows, PARAMETERS, zone)
+    (counted,) = google.run(query, source, rows, PARAMETERS, zone)
 
-    assert found == {"undated": 2, "misdated": 3, "first": early, "last": late}
+    assert counted == {"undated": 2, "misdated": 3, "first": early, "last": late}
 
 
 def test_keys_of_several_clients_are_counted_and_two_of_them_named(google):
@@ -386,15 +391,15 @@ def test_keys_of_several_clients_are_counted_and_two_of_them_named(google):
         for line in google.run(state_query(source), source, rows, PARAMETERS)
         if has_shared_asins(line)
     ]
-    found = {
+    of_weeks = {
         line[WEEK]: line for line in google.run(clients_query(source), source, rows, PARAMETERS)
     }
 
     assert state[WEEK] == FIRST
     for table in (SEARCH_QUERY_PERFORMANCE, *aggregated_from(SQP_REPORT)):
-        of_week = anomalies_of(table, state | found[FIRST])
+        of_week = anomalies_of(table, state | of_weeks[FIRST])
         assert (of_week["shared_keys"], of_week["clients"]) == (1, ("Acme", "Brightwater"))
-        assert anomalies_of(table, state | found[MIDDLE])["shared_keys"] == 0
+        assert anomalies_of(table, state | of_weeks[MIDDLE])["shared_keys"] == 0
 
 
 def test_a_digest_is_the_same_in_every_time_zone(google):
