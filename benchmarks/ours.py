@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from benchmarks.rows import Rows
+from benchmarks.column_sums import column_sums
+from benchmarks.rows import Rows, in_target_columns
 from sqp_refresh.checks.metric_sql import DISTINCT_ASIN_COUNT
 from sqp_refresh.checks.period_totals import measure_period
 from sqp_refresh.ledger.ledger import Baseline
@@ -74,7 +75,7 @@ class MemorySource:
 
 
 def engine(url: str, rows: Rows) -> Callable[[], None]:
-    """Validated, loaded, indexed, reconciled and recorded, a transaction a week."""
+    """Validated, loaded, indexed, reconciled, certified and recorded, a transaction a week."""
     source = MemorySource(rows, _versions(rows))
     _load_late(rows)
 
@@ -147,7 +148,7 @@ def _good(week: Period, batch: pa.RecordBatch) -> pa.RecordBatchReader:
 
 
 def _versions(rows: Rows) -> dict[Period, SourceVersion]:
-    """Return what BigQuery would hold of each week, with the sums that reconciliation compares."""
+    """Return what BigQuery would say of each week: the sums of each column, too."""
     unlike_any_other = str(uuid.uuid4())
     return {
         week: SourceVersion(
@@ -157,6 +158,7 @@ def _versions(rows: Rows) -> dict[Period, SourceVersion]:
             expected=_expected(batch),
             digest=unlike_any_other,
             marketplace=Settings.model_fields["SQP_MARKETPLACE"].default,
+            columns=column_sums(in_target_columns(week, batch)),
         )
         for week, batch in zip(rows.weeks(), rows.batches(), strict=True)
     }

@@ -57,7 +57,7 @@ class Rows:
     def of_target(self) -> pa.Table:
         """Return all rows in the target's columns, for contenders that only load."""
         rows = zip(self.weeks(), self._weekly(), strict=True)
-        return pa.Table.from_batches([_of_target(week, batch) for week, batch in rows])
+        return pa.Table.from_batches([in_target_columns(week, batch) for week, batch in rows])
 
     def _weekly(self) -> Iterator[pa.RecordBatch]:
         reader = self._reader()
@@ -133,7 +133,8 @@ def _restated(week: pa.RecordBatch) -> pa.RecordBatch:
     return week.set_column(place, SCHEMA.field(place), restated)
 
 
-def _of_target(week: Period, batch: pa.RecordBatch) -> pa.RecordBatch:
+def in_target_columns(week: Period, batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Return the rows of a week in the target's columns."""
     rows = conform(SQP_REPORT, batch, {}).rows
     whole = {"start_date": week.start, "end_date": week.end}
     return pa.RecordBatch.from_pydict(

@@ -1,7 +1,7 @@
 """Look up the source table, and compare its columns with those that are needed."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -56,6 +56,24 @@ class BigQueryTable:
     def columns(self) -> tuple[SourceColumn, ...]:
         """The columns that exist, in the order of the spec."""
         return tuple(column for column in self.spec.columns if column.title in self.types)
+
+    def title_of(self, name: str) -> str:
+        """Return the title of the column that has one of our names."""
+        return next(column.title for column in self.spec.columns if column.name == name)
+
+    def under_our_names(self) -> "BigQueryTable":
+        """Return the same columns as a part of a query has them that calls each by our name."""
+        names = {column.title: column.name for column in self.spec.columns}
+        columns = (replace(column, title=column.name) for column in self.spec.columns)
+        week = self.spec.week_title
+        return replace(
+            self,
+            spec=replace(
+                self.spec, columns=tuple(columns), week_title=names[week] if week else None
+            ),
+            types={names[title]: of for title, of in self.types.items()},
+            collated=frozenset(names[title] for title in self.collated),
+        )
 
 
 def describe(

@@ -9,14 +9,8 @@ are: administrators can set another time zone, and collations that ignore case.
 import re
 
 from sqp_refresh.extract.bigquery_table import BigQueryTable
-from sqp_refresh.model.contract import NON_BLANK, decisive_rules, titles_in_sql
-from sqp_refresh.model.tables import (
-    CHILD_ASIN_TITLE,
-    MARKETPLACE_TITLE,
-    PARENT_ASIN_TITLE,
-    SourceColumn,
-    ours,
-)
+from sqp_refresh.model.contract import MOST, NON_BLANK, decisive_rules, titles_in_sql
+from sqp_refresh.model.tables import SourceColumn, ours
 from sqp_refresh.model.types import TEXT_OF, LogicalType, logical_type
 
 MARKETPLACE_PARAMETER = "marketplace"
@@ -74,7 +68,7 @@ def keeps_contract(source: BigQueryTable) -> str:
     rules = [_in_bigquery(source, rule.sql) for rule in decisive_rules(source.spec)]
     # Of conditions joined by AND, one that is false makes the whole false, and one that is null
     # never does: the same as if each of them were held against null for itself.
-    kept = "\n    AND ".join(
+    kept = "\nAND ".join(
         f"({rule})" if " OR " in rule else rule for rule in (quoted(READABLE), *rules)
     )
     return f"({kept}) IS NOT FALSE"
@@ -89,26 +83,28 @@ def day_of(source: BigQueryTable, title: str) -> str:
 def _in_bigquery(source: BigQueryTable, rule: str) -> str:
     """Write a rule as BigQuery has it.
 
-    It names one function otherwise, whose patterns are raw strings there; and the list of titles,
-    which many rules have, is a parameter.
+    It names one function otherwise, whose patterns are raw strings there; the list of titles, which
+    many rules have, is a parameter; the greatest count, which most have, is written short, and so
+    are blanks.
     """
     if source.spec.is_vendor_report:
         rule = rule.replace(f"({titles_in_sql(source.spec)})", f"UNNEST(@{TITLES_PARAMETER})")
-    return re.sub(r"REGEXP_LIKE\((`[^`]*`), '", r"REGEXP_CONTAINS(\1, r'", rule)
+    rule = re.sub(r"REGEXP_LIKE\((`[^`]*`), '", r"REGEXP_CONTAINS(\1,r'", rule)
+    return re.sub(r" ([-+*/<>=]+) |(,) ", r"\1\2", rule.replace(f" {MOST}", f" {MOST:.0e}"))
 
 
 def _column(source: BigQueryTable, column: SourceColumn) -> str:
     to = logical_type(column.type)
     if column.title not in source.types:
-        if column.title == MARKETPLACE_TITLE:
+        if column.name == "marketplace":
             return f"@{MARKETPLACE_PARAMETER}"
         return f"CAST(NULL AS {_TYPES[to]})"
     if to is LogicalType.DATE:
         return day_of(source, column.title)
     name = uncollated(source, column.title)
     if source.spec.is_missing_when_blank(column):
-        is_asin = column.title == CHILD_ASIN_TITLE
-        instead = uncollated(source, PARENT_ASIN_TITLE) if is_asin else "NULL"
+        is_asin = column.name == "asin"
+        instead = uncollated(source, source.title_of("parent_asin")) if is_asin else "NULL"
         return f"IF(REGEXP_CONTAINS({name}, r'{NON_BLANK}'), {name}, {instead})"
     type_ = source.types[column.title]
     match to, type_:

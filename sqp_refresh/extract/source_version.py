@@ -17,8 +17,10 @@ from sqp_refresh.extract.aggregates.anomalies import (
     has_shared_asins,
 )
 from sqp_refresh.extract.aggregates.source_sums import (
+    DOWN,
     LANDS,
     LANDS_ON_ITS_DAY,
+    UP,
     column_sums,
     landing_columns,
     own_sum,
@@ -27,7 +29,7 @@ from sqp_refresh.extract.aggregates.source_sums import (
     sums_on_days,
 )
 from sqp_refresh.extract.bigquery_table import BigQueryTable
-from sqp_refresh.extract.casts import KEPT, keeps_contract, quoted
+from sqp_refresh.extract.casts import KEPT, keeps_contract, quoted, typed_columns
 from sqp_refresh.extract.client import call_deadline, rest_client, subject_of, translated_errors
 from sqp_refresh.extract.jobs import run_query
 from sqp_refresh.extract.query_cache import PendingQuery, QueryResult, RunQueries
@@ -39,12 +41,13 @@ from sqp_refresh.extract.sql import (
     key_count,
     key_counts,
     listed,
+    named_rows,
     place,
-    typed_rows,
+    week_of,
 )
 from sqp_refresh.model.periods import Grain, Period
 from sqp_refresh.model.rows import OutOfReach
-from sqp_refresh.model.tables import MEASURES, OWN_COUNTS, SHARES, Origin, SourceSpec, Table, ours
+from sqp_refresh.model.tables import OWN_COUNTS, SHARES, Origin, SourceSpec, Table, ours
 from sqp_refresh.model.versions import ROW_COUNT, SourceVersion
 from sqp_refresh.settings import Settings
 
@@ -54,9 +57,11 @@ if TYPE_CHECKING:
 DIGEST_PARTS = 3
 
 # Of rows with one key, one lands: of the latest date, and of those the first.
-_PLACE_ON_DAY = ours("place_on_day")
-_IS_LATEST = ours("is_latest")
+_PLACE_ON_DAY = ours("place")
+_IS_LATEST = ours("latest")
 _DIGEST = ours("digest")
+# Of each share, the middle between what it is as a fraction and as a percentage, by its counts.
+_MIDDLES = {share: ours(f"middle_of_{share}") for share in SHARES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,49 +162,91 @@ def state_query(source: BigQueryTable) -> str:
     Equal numbers make equal rows. Digests are added, not combined by XOR, under which two equal
     rows would cancel out; each of the three parts has room for two thousand million rows. The
     sums are over the rows that land: those that keep their contract and are not superseded.
+
+    The steps, each a WITH clause:
+
+        named   the weeks' rows as they are, every column under our name
+        source  every column in its type, and what is needed of the row beside
+        judged  whether it keeps its contract
+        ranked  its place among the rows of one key
+        landed  whether the target should hold it
     """
-    whole = listed([column.title for column in source.columns])
-    digest = f"TO_HEX(MD5(TO_JSON_STRING(STRUCT({whole}))))"
-    rows = typed_rows(source, **{_DIGEST: digest}, **anomaly_columns(source), **raw_columns(source))
     key = [WEEK, KEPT, *source.spec.key]
     if source.spec.is_vendor_report:
         ranked = f"""{place([*key, "report_date"], source)} AS {_PLACE_ON_DAY},
-        MAX(`report_date`) OVER (PARTITION BY {listed(key)}) = `report_date` AS {_IS_LATEST}"""
+MAX(`report_date`) OVER (PARTITION BY {listed(key)}) = `report_date` AS {_IS_LATEST}"""
     else:
         ranked = f"{place(key, source)} AS {_PLACE_ON_DAY}, TRUE AS {_IS_LATEST}"
-    on_its_day = f"{KEPT} AND {_PLACE_ON_DAY} = 1"
-    counts = ",\n    ".join(f"{e} AS {quoted(name)}" for name, e in _counted(source).items())
+    on_its_day = f"{KEPT} AND {_PLACE_ON_DAY}=1"
+    middles = _middles() if source.spec.is_vendor_report else ""
+    counts = ",\n".join(f"{value} AS {name}" for name, value in _counted(source).items())
     query = f"""
-WITH source AS (
-    {rows}
+WITH named AS (
+{named_rows(source)}
+), source AS (
+{_typed_rows(source.under_our_names())}
 ), judged AS (
-    SELECT *, {keeps_contract(source)} AS {KEPT}
-    FROM source AS {ROW}
+SELECT *, {keeps_contract(source)} AS {KEPT}
+FROM source AS {ROW}
 ), ranked AS (
-    SELECT *, {ranked}
-    FROM judged AS {ROW}
+SELECT *, {ranked}
+FROM judged AS {ROW}
 ), landed AS (
-    SELECT *, {landing_columns(f"{on_its_day} AND {_IS_LATEST}", on_its_day)}
-    FROM ranked AS {ROW}
+SELECT *, {landing_columns(f"{on_its_day} AND {_IS_LATEST}", on_its_day)}{middles}
+FROM ranked AS {ROW}
 )
 SELECT {WEEK},
-    {counts}
+{counts}
 FROM landed AS {ROW}
 GROUP BY {WEEK}"""
     return _with_short_names(source.spec, query)
 
 
+def _typed_rows(named: BigQueryTable) -> str:
+    """Return a SELECT of rows whose columns have our names: each in its type, and what is added."""
+    expressions = typed_columns(named) | anomaly_columns(named) | raw_columns(named)
+    expressions |= {
+        WEEK: week_of(named),
+        _DIGEST: f"TO_HEX(MD5(TO_JSON_STRING({ROW})))",
+    }
+    changed = {
+        is_there: ",\n".join(
+            f"{value} AS {quoted(name)}"
+            for name, value in expressions.items()
+            if (name in named.types) is is_there and value != quoted(name)
+        )
+        for is_there in (True, False)
+    }
+    replaced = f" REPLACE (\n{changed[True]})" if changed[True] else ""
+    return f"SELECT *{replaced},\n{changed[False]}\nFROM named AS {ROW}"
+
+
+def _middles() -> str:
+    """Return the middles as columns: what is beyond one is nearer to 100 * own / total."""
+    return "".join(
+        f",\n50.5*NULLIF({quoted(own)},0)/NULLIF({quoted(total)},0) AS {_MIDDLES[share]}"
+        for share, (own, total) in SHARES.items()
+    )
+
+
 def _with_short_names(spec: SourceSpec, query: str) -> str:
-    """Name the report's measures m1, m2 and so on, and what says whether a row lands by a letter.
+    """Name the report's columns c0, c1 and so on, as n0 and s0 are, and what else no query returns.
 
     Their names would be half of the text, some seventy times: whoever parses it has to read them
     all. None of the report's columns has such a name, and none of them is returned.
     """
     if not spec.is_vendor_report:
         return query
-    short = {column.name: f"m{place}" for place, column in enumerate(MEASURES, 1)}
-    short |= {KEPT: "k", LANDS: "l", LANDS_ON_ITS_DAY: "d"}
-    return re.sub("`?\\b([a-z_]+)\\b`?", lambda name: short.get(name[1], name[0]), query)
+    short = {column.name: f"c{number}" for number, column in enumerate(spec.columns)}
+    short |= {middle: f"m{number}" for number, middle in enumerate(_MIDDLES.values())}
+    short |= {ROW: "r", KEPT: "k", LANDS: "l", LANDS_ON_ITS_DAY: "d", UP: "u", DOWN: "v"}
+    short[WEEK] = WEEK
+
+    def shorten(name: re.Match[str]) -> str:
+        plain = name[0].strip("`")
+        return short.get(plain, plain.removeprefix(ours("")))
+
+    return re.sub(rf"`[a-z_]+`|\b{ours('[a-z_]+')}\b", shorten, query)
 
 
 def undated_query(source: BigQueryTable) -> str:
@@ -259,10 +306,8 @@ def _report_totals(spec: SourceSpec) -> dict[str, str]:
     """Return keys and sums of the vendor's report, and how many shares look like which scale."""
     counted = key_counts(spec) | {"distinct_asins": f"COUNT(DISTINCT IF({KEPT}, `asin`, NULL))"}
     counted |= sums_on_days(spec)
-    # Nearer to 100 * own / total than to own / total: beyond the middle between the two.
     for name, sign in {"percents": ">", "fractions": "<"}.items():
-        counted[name] = " + ".join(
-            f"COUNTIF(`{share}` {sign} 50.5 * NULLIF(`{own}`, 0) / NULLIF(`{total}`, 0))"
-            for share, (own, total) in SHARES.items()
+        counted[name] = "+".join(
+            f"COUNTIF({quoted(share)}{sign}{middle})" for share, middle in _MIDDLES.items()
         )
     return counted

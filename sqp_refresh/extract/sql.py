@@ -193,12 +193,15 @@ def typed_rows(source: BigQueryTable, **others: str) -> str:
     WHERE {in_weeks(source)}"""
 
 
+def named_rows(source: BigQueryTable) -> str:
+    """Return a SELECT of the weeks' rows as they are, every column under our name."""
+    columns = ",\n".join(f"{quoted(c.title)} AS {quoted(c.name)}" for c in source.columns)
+    return f"SELECT {columns}\nFROM {as_of(source)}\nWHERE {in_weeks(source)}"
+
+
 def place(key: Sequence[str], source: BigQueryTable) -> str:
     """Return the rank of a row among those of one key; the first counts, as in Postgres."""
-    return f"""ROW_NUMBER() OVER (
-        PARTITION BY {listed(key)}
-        ORDER BY {_winner_first(source, key)}
-    )"""
+    return f"ROW_NUMBER() OVER (PARTITION BY {listed(key)}\nORDER BY {_winner_first(source, key)})"
 
 
 def listed(names: Sequence[str]) -> str:
@@ -234,7 +237,7 @@ def in_weeks(source: BigQueryTable) -> str:
     first, after = bounds(source)
     return (
         f"{date} >= {first} AND {date} < {after}\n"
-        f"        AND {week_of(source)} IN UNNEST(@{WEEKS_PARAMETER})"
+        f"AND {week_of(source)} IN UNNEST(@{WEEKS_PARAMETER})"
     )
 
 
@@ -273,7 +276,7 @@ def _winner_first(source: BigQueryTable, key: Sequence[str]) -> str:
     others = [
         column.name for column in values if column.name in names and column.name not in latest
     ]
-    return ", ".join(f"{quoted(name)} DESC" for name in [*latest, *others]) or "1"
+    return ",".join(f"{quoted(name)} DESC" for name in [*latest, *others]) or "1"
 
 
 @dataclass(frozen=True, slots=True)

@@ -189,7 +189,7 @@ def _values_fit(spec: SourceSpec) -> Iterator[Rule]:
 def _fits(name: str, type_: str) -> str | None:
     """Return the condition that a value fits into a column of a type; None where all values do."""
     if most := _greatest(type_):
-        return f"{name} BETWEEN -{most} AND {most}"
+        return f"ABS({name}) <= {most}"
     base, sizes = _base_and_sizes(type_)
     if base in _INTEGERS:
         return f"{name} BETWEEN {-_INTEGERS[base]} AND {_INTEGERS[base] - 1}"

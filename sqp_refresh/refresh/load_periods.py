@@ -301,7 +301,8 @@ def _load(session: Session, state: RefreshState, period: PreparedPeriod) -> Peri
         counts, made_from = loaded.counts, _made_from(session, period)
         # Of rows that are kept although the source has none, it says nothing.
         kept = counts.retained > 0
-        proof = None if kept else certify(session, state.table, period.target.period, made_from)
+        week, held = period.target.period, loaded.totals.columns
+        proof = None if kept else certify(session, state.table, week, made_from, held)
         ledger.record(
             session,
             state.table,

@@ -15,7 +15,11 @@ import pyarrow as pa
 import pytest
 from zetasql.core import ServerError
 
-from sqp_refresh.extract.aggregates.anomalies import clients_query
+from sqp_refresh.extract.aggregates.anomalies import (
+    anomalies_of,
+    clients_query,
+    has_shared_asins,
+)
 from sqp_refresh.extract.aggregates.source_sums import read_column_sums
 from sqp_refresh.extract.bigquery_table import BigQueryTable
 from sqp_refresh.extract.casts import READABLE, keeps_contract
@@ -42,13 +46,14 @@ from sqp_refresh.model.tables import (
     SourceSpec,
     aggregated_from,
     is_ours,
+    middle_columns,
 )
 from sqp_refresh.model.types import ACCEPTED, LogicalType, logical_type, try_cast
 from sqp_refresh.validate.row_validator import RowValidator
 from sqp_refresh_tests.helpers import oracle
 from sqp_refresh_tests.helpers.google_sql import GoogleSql
 from sqp_refresh_tests.helpers.rows import Row, row
-from sqp_refresh_tests.helpers.weeks import FIRST, LAST, WEEKS, three_weeks
+from sqp_refresh_tests.helpers.weeks import FIRST, LAST, MIDDLE, WEEKS, three_weeks
 from sqp_refresh_tests.validate.dirty import (
     DELIVERIES,
     NUMBER,
@@ -175,29 +180,66 @@ def test_every_query_is_accepted(google, source):
         google.analyse(query, PARAMETERS if source.spec.week_title else [])
 
 
-@pytest.mark.parametrize(
-    "wrong", ["SELECT NO_SUCH(`Date`) FROM {}", 'SELECT "Date" + 1 FROM {}', "SELECT `Day` FROM {}"]
-)
-def test_a_wrong_query_is_not_accepted(google, wrong):
-    with pytest.raises(ServerError):
-        google.analyse(wrong.format(f"`{SOURCES['all INTEGER'].name}`"), PARAMETERS)
-
-
 @pytest.mark.parametrize("source", REPORTS.values(), ids=REPORTS)
-def test_the_state_query_is_small(source):
-    assert len(state_query(source)) < 17_000
+def test_the_state_query_is_small_and_reads_what_is_needed_once(source):
+    query = state_query(source)
+
+    assert len(query) < 12_000
+    # What is billed is each column that is needed, once.
+    assert query.count(source.name) == 1
+    assert set(re.findall("`([^`]+)`", query)) == {source.name, *source.types}
+
+
+ASIN_PRICE = "ASIN Median Purchase Price Amount"
 
 
 def with_odd_days() -> list[Row]:
-    """Three weeks with a contradiction, a later day, unknown values, empty texts, and bad rows."""
+    """Three weeks with a contradiction, a later day, unknown values, empty texts, and prices."""
     rows = three_weeks()
     later = {**rows[-1], "Date": LAST + timedelta(days=6), "Product Name": ""}
     contradiction = rows[0] | {"Search Query Volume": 9_000}
     unknown = row(day=FIRST, query="grey", asin="", brand=None, clicks=(0, 0), price="1.01")
-    return [*rows, later, contradiction, unknown]
+    prices = [
+        row({ASIN_PRICE: own}, day=MIDDLE, query=f"{own} widget", market_price=market)
+        for own, market in [("0.15", "3"), (None, "3.01"), ("0.16", "99.9")]
+    ]
+    return [*rows, later, contradiction, unknown, *prices]
 
 
 BAD = [row(day=LAST, asin="no ASIN"), row(day=FIRST, query=" "), row(day=LAST, clicks=(1, 2))]
+
+
+def judge(
+    google: GoogleSql, source: BigQueryTable, query: str, zone: str = "UTC"
+) -> list[dict[str, Any]]:
+    """Hold a state query against the oracle, under a project's time zone; return what it says."""
+    rows = with_odd_days()
+    state = google.run(query, source, rows + BAD, PARAMETERS, zone)
+    queries_held = oracle.expected_tables(rows)["search_query_performance"]
+    for of_week in state:
+        week = of_week[WEEK]
+        held = [line for key, line in queries_held.items() if key[0] == week]
+        assert of_week["landing"] == len(held)
+        assert of_week["s15"] == sum(line["asin_click_count"] for line in held)
+        assert of_week["broken"] == sum(line["Date"] == week for line in BAD)
+    assert {line[WEEK] for line in state} == {week.start for week in WEEKS}
+    return state
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        pytest.param("COUNTIF(", "COUNT_IF(", id="a misspelt function"),
+        pytest.param("`Child ASIN`", '"Child ASIN"', id="a name in double quotes"),
+        pytest.param(", 'UTC')", ")", id="the time zone of the project"),
+    ],
+)
+def test_a_wrong_query_fails(google, right, wrong):
+    source = SOURCES["Date as TIMESTAMP"]
+    query = state_query(source)
+    assert right in query
+    with pytest.raises((ServerError, AssertionError)):
+        judge(google, source, query.replace(right, wrong), ZONES[1])
 
 
 @pytest.mark.parametrize(
@@ -207,20 +249,12 @@ BAD = [row(day=LAST, asin="no ASIN"), row(day=FIRST, query=" "), row(day=LAST, c
 def test_weeks_are_those_of_utc_whatever_the_project_s_time_zone_is(google, day, zone):
     source, rows = SOURCES[f"Date as {day}"], with_odd_days()
 
-    state = google.run(state_query(source), source, rows + BAD, PARAMETERS, zone)
+    judge(google, source, state_query(source), zone)
     aggregates = google.run(
         aggregate_query(source, aggregated_from(SQP_REPORT)), source, rows + BAD, PARAMETERS, zone
     )
 
     expected = oracle.expected_tables(rows)
-    queries_held = expected["search_query_performance"]
-    for of_week in state:
-        week = of_week[WEEK]
-        held = [line for key, line in queries_held.items() if key[0] == week]
-        assert of_week["landing"] == len(held)
-        assert of_week["s15"] == sum(line["asin_click_count"] for line in held)
-        assert of_week["broken"] == sum(line["Date"] == week for line in BAD)
-    assert {line[WEEK] for line in state} == {week.start for week in WEEKS}
     for table in aggregated_from(SQP_REPORT):
         of_table = [line for line in aggregates if line[TABLE] == table.name]
         assert comparable(of_table, table.name) == comparable_rows(expected[table.name], table.name)
@@ -285,14 +319,22 @@ def test_the_sum_of_every_column_is_that_of_what_the_table_must_hold(google, nam
 
 
 def comparable(aggregates: list[dict[str, Any]], table: str) -> list[tuple[Any, ...]]:
-    """What of an aggregated table's rows is compared: its key, its texts, counts and sums."""
-    names = TABLES[table].group_key
-    compared = [*texts(table), "search_query_count", *TABLES[table].sums]
-    return sorted(tuple(line[name] for name in [*names, *compared]) for line in aggregates)
+    """What of an aggregated table's rows is compared: all but what Postgres computes of them."""
+    names = [*TABLES[table].group_key, *texts(table), "search_query_count", *TABLES[table].sums]
+    return sorted(
+        (*(line[name] for name in names), *(mean(line, m) for m in TABLES[table].medians))
+        for line in aggregates
+    )
+
+
+def mean(line: dict[str, Any], median: str) -> Decimal | int | None:
+    """The mean of a median's two middle values, which Postgres takes."""
+    low, high = (oracle.exact(line[name]) for name in middle_columns(median))
+    return None if low is None or high is None else oracle.rounded((low + high) / 2, 2)
 
 
 def comparable_rows(rows: oracle.Rows, table: str) -> list[tuple[Any, ...]]:
-    compared = [*texts(table), "search_query_count", *TABLES[table].sums]
+    compared = [*texts(table), "search_query_count", *TABLES[table].sums, *TABLES[table].medians]
     key = [oracle.KEYS[table].index(name) for name in TABLES[table].group_key]
     return sorted(
         (*(of[place] for place in key), *(line[name] for name in compared))
@@ -304,6 +346,64 @@ def texts(table: str) -> list[str]:
     return [
         name for name in ("product_title", "brand", "category") if name in oracle.COLUMNS[table]
     ]
+
+
+@pytest.mark.parametrize("name", ["Date as TIMESTAMP", "all STRING"])
+def test_bad_rows_are_those_that_break_their_contract_value_by_value(google, name):
+    source = SOURCES[name]
+    unreadable = row({"Total Click Count": "12,5"}, day=FIRST) if name == "all STRING" else None
+    bad = [*BAD, unreadable] if unreadable else BAD
+
+    lines = google.run(bad_rows_query(source), source, with_odd_days() + bad, PARAMETERS, ZONES[1])
+
+    # Of a row that cannot be read, no value is promised.
+    assert [line[WEEK] for line in lines if not line[READABLE]] == [FIRST] * (len(bad) - len(BAD))
+    read = {line["asin"] + line["search_query"]: line for line in lines if line[READABLE]}
+    assert len(read) == len(BAD)
+    for raw in BAD:
+        line = read[raw["Child ASIN"] + raw["Search Query"]]
+        assert (line["report_date"], line["brand"]) == (raw["Date"], raw["Client Name"])
+        for number, title, _ in oracle.MEASURES:
+            assert oracle.exact(line[number]) == oracle.exact(raw[title]), title
+
+
+@pytest.mark.parametrize("zone", ZONES[:2])
+def test_rows_out_of_reach_are_counted(google, zone):
+    source = SOURCES["Date as TIMESTAMP"]
+    early, late = FIRST - timedelta(days=1), LAST + timedelta(days=7)
+    rows = [row(day=day) for day in (FIRST, LAST + timedelta(days=6), early, late, late)]
+    rows += [row({"Date": None}), row({"Date": None})]
+
+    query = f"""
+    SELECT undated, misdated, DATE(first_date, 'UTC') AS first, DATE(last_date, 'UTC') AS last
+    FROM ({undated_query(source)})"""
+    (counted,) = google.run(query, source, rows, PARAMETERS, zone)
+
+    assert counted == {"undated": 2, "misdated": 3, "first": early, "last": late}
+
+
+def test_keys_of_several_clients_are_counted_and_two_of_them_named(google):
+    source = SOURCES["Date as TIMESTAMP"]
+    clients = ["Brightwater", "Acme", "Brightwater ", " ", None, "Zenith"]
+    shared = [row(day=FIRST, query="shared", brand=client) for client in clients]
+    of_asin = [row(day=FIRST, query=f"{client} widget", brand=client) for client in clients]
+    bad = row(day=MIDDLE, query="shared", brand="Nobody's", clicks=(1, 2))
+    rows = [*shared, *of_asin, row(day=FIRST, asin="B000000002"), row(day=MIDDLE), bad]
+
+    (state,) = [
+        line
+        for line in google.run(state_query(source), source, rows, PARAMETERS)
+        if has_shared_asins(line)
+    ]
+    of_weeks = {
+        line[WEEK]: line for line in google.run(clients_query(source), source, rows, PARAMETERS)
+    }
+
+    assert state[WEEK] == FIRST
+    for table in (SEARCH_QUERY_PERFORMANCE, *aggregated_from(SQP_REPORT)):
+        of_week = anomalies_of(table, state | of_weeks[FIRST])
+        assert (of_week["shared_keys"], of_week["clients"]) == (1, ("Acme", "Brightwater"))
+        assert anomalies_of(table, state | of_weeks[MIDDLE])["shared_keys"] == 0
 
 
 def test_a_digest_is_the_same_in_every_time_zone(google):

@@ -33,7 +33,9 @@ class DifferingColumns:
         return f"{_named(self.columns)} of {self.period} not as in the source"
 
 
-def certify(session: Session, table: Table, period: Period, version: Version) -> Proof | None:
+def certify(
+    session: Session, table: Table, period: Period, version: Version, held: ColumnSums
+) -> Proof | None:
     """Compare every certified column of a period with its source, in the transaction that loads it.
 
     None where the source says nothing of columns, or where a derived period differs because another
@@ -44,6 +46,7 @@ def certify(session: Session, table: Table, period: Period, version: Version) ->
         table: The table.
         period: The period.
         version: What it was made from.
+        held: What the table holds of each column.
     """
     source = version.columns
     is_of_parents = isinstance(version, ParentVersions) and not source
@@ -51,7 +54,6 @@ def certify(session: Session, table: Table, period: Period, version: Version) ->
         source = columns_of_children(session, table, [period]).get(period, {})
     if not source:
         return None
-    held = measure_columns(session, table, [period])[period]
     proof = Proof(source, {name: held[name] for name in source})
     if proof.differing and is_of_parents:
         now = read_parent_versions(session, table, [period])[period]

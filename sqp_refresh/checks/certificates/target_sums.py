@@ -6,7 +6,8 @@ copies. BigQuery's side of the first two is in `extract`; that of derived tables
 over the rows that they are made from.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
 
@@ -28,23 +29,32 @@ from sqp_refresh.postgres.period_sql import (
 from sqp_refresh.postgres.session import Session, identifier
 
 _NUMBERS = {
-    Summed.TEXT: sql.SQL("('x' || substr(md5({}), 1, 8))::bit(32)::bigint"),
+    # Of a longer text of bits, the cast takes the first.
+    Summed.TEXT: sql.SQL("('x' || md5({}))::bit(32)::bigint"),
     Summed.DATE: sql.SQL("({} - date '1970-01-01')"),
     Summed.WHOLE: sql.SQL("{}"),
     Summed.DECIMAL: sql.SQL("{}"),
     Summed.FLAG: sql.SQL("{}::integer"),
     Summed.INSTANT: sql.SQL("(extract(epoch FROM {}) * 1000000)::bigint"),
 }
-# Texts that many rows share are hashed once for each combination of them, not for each row.
+# Texts that many rows share are hashed once for each combination of them, not for each row. That is
+# a scan of its own, because a group has to be looked up for each row: the sums are not kept by it.
 _SHARED_TEXTS = ("marketplace", "asin", "parent_asin")
-_QUERY = sql.SQL("""
-SELECT __sqp_requested.first, __sqp_requested.last, sums.*
-FROM {requested} CROSS JOIN LATERAL (
-    SELECT coalesce(sum(rows), 0)::numeric, {known_and_total} FROM (
-        SELECT count(*) AS rows, {of_groups} FROM {table} WHERE {in_period} GROUP BY {shared}
+_OF_ROWS = sql.SQL("LATERAL (SELECT {sums} FROM {table} WHERE {in_period}) AS of_rows")
+_OF_TEXTS = sql.SQL("""
+CROSS JOIN LATERAL (
+    SELECT {sums} FROM (
+        SELECT count(*) AS rows, {names} FROM {table} WHERE {in_period} GROUP BY {names}
     ) AS of_groups
-) AS sums
+) AS of_texts
 """)
+_QUERY = sql.SQL("""
+SELECT __sqp_requested.first, __sqp_requested.last, {names}
+FROM {requested} CROSS JOIN {sums}
+""")
+_SHARED = sql.SQL(
+    "sum(rows) FILTER (WHERE {name} IS NOT NULL) AS {known}, sum({value} * rows) AS {total}"
+)
 _WRONG_RATIOS = sql.SQL(
     "count(*) FILTER (WHERE {ratio} IS DISTINCT FROM"
     " round(100.0 * {dividend} / nullif({divisor}, 0), {scale}))"
@@ -55,6 +65,74 @@ FROM {requested} CROSS JOIN LATERAL (
     SELECT {wrong} FROM {table} WHERE {in_period}
 ) AS wrong
 """)
+
+
+@dataclass(frozen=True, slots=True)
+class TargetSums:
+    """How columns are added up.
+
+    Attributes:
+        columns: What is added up, by the name that it is given; None counts rows.
+        counts_nulls: Whether nulls are counted, too.
+        of_rows: Aggregates over all rows.
+        of_texts: Aggregates over the combinations of texts that rows share.
+        names: The numbers that both make: how many rows there are, and two of each column.
+    """
+
+    columns: Mapping[str, Column | None]
+    counts_nulls: bool
+    of_rows: sql.Composable
+    of_texts: Mapping[str, sql.Composable]
+    names: sql.Composable
+
+    def measured(
+        self,
+        table: Table,
+        in_period: sql.Composable,
+        *,
+        of_rows: Iterable[sql.Composable] = (),
+        of_texts: Mapping[str, sql.Composable] | None = None,
+    ) -> sql.Composed:
+        """Compose what a query for the numbers selects from.
+
+        Args:
+            table: The table.
+            in_period: The condition that a row is of the period.
+            of_rows: Other aggregates over all rows.
+            of_texts: Other aggregates over texts that rows share, by the name of the text.
+        """
+        of = {"table": target_name(table), "in_period": in_period}
+        scans = [_OF_ROWS.format(sums=_listed([*of_rows, self.of_rows]), **of)]
+        others = of_texts or {}
+        sums = [*self.of_texts.values(), *others.values()]
+        if sums:
+            names = _listed(map(identifier, dict.fromkeys((*self.of_texts, *others))))
+            scans.append(_OF_TEXTS.format(sums=_listed(sums), names=names, **of))
+        return sql.SQL("").join(scans)
+
+    def read(self, numbers: Sequence[Decimal | None]) -> dict[str, ColumnSum]:
+        """Read the numbers."""
+        rows, *of_columns = numbers
+        pairs = zip(of_columns[::2], of_columns[1::2], strict=True)
+        return {
+            name: self._column_sum(column, rows or Decimal(0), known, total)
+            for (name, column), (known, total) in zip(self.columns.items(), pairs, strict=True)
+        }
+
+    def _column_sum(
+        self, column: Column | None, rows: Decimal, known: Decimal | None, total: Decimal | None
+    ) -> ColumnSum:
+        if column is None:
+            return ColumnSum(None, rows)
+        has_sum = summed_as(column.type) is not Summed.NOTHING
+        nulls = int(rows - (known or 0)) if self.counts_nulls else None
+        return ColumnSum(nulls, (total or Decimal(0)) if has_sum else None)
+
+
+def target_sums(table: Table) -> TargetSums:
+    """Return how the certified columns of a table are added up."""
+    columns = {column.name: column for column in certified_columns(table)}
+    return _target_sums(columns, counts_nulls=not table.is_grouped)
 
 
 def certified_columns(table: Table) -> list[Column]:
@@ -72,14 +150,7 @@ def measure_columns(
     session: Session, table: Table, periods: Iterable[Period]
 ) -> dict[Period, ColumnSums]:
     """Add up the certified columns of each period, as the table has them."""
-    columns = certified_columns(table)
-    return _measure(
-        session,
-        table,
-        periods,
-        {column.name: column for column in columns},
-        counts_nulls=not table.is_grouped,
-    )
+    return _measure(session, table, periods, target_sums(table))
 
 
 def columns_of_children(
@@ -95,7 +166,9 @@ def columns_of_children(
             sources[column.name] = by_name[name]
         elif table.counts.get(column.name) == rows.scope and _has_each_row(table):
             sources[column.name] = None
-    return _measure(session, rows, periods, sources, counts_nulls=not table.is_grouped)
+    return _measure(
+        session, rows, periods, _target_sums(sources, counts_nulls=not table.is_grouped)
+    )
 
 
 def _has_each_row(table: Table) -> bool:
@@ -131,106 +204,62 @@ def wrong_ratios(
 
 
 def _measure(
-    session: Session,
-    table: Table,
-    periods: Iterable[Period],
-    columns: Mapping[str, Column | None],
-    *,
-    counts_nulls: bool,
+    session: Session, table: Table, periods: Iterable[Period], sums: TargetSums
 ) -> dict[Period, ColumnSums]:
-    """Add up columns of a table.
-
-    Args:
-        session: A session with the target.
-        table: The table.
-        periods: The periods; those without rows have sums of 0.
-        columns: What is added up, by the name that it is given; None counts rows.
-        counts_nulls: Whether nulls are counted, too.
-    """
+    """Add up columns of a table; periods without rows have sums of 0."""
     every = list(periods)
-    if not every or not columns:
+    if not every or not sums.columns:
         return {}
     # Of one period alone, Postgres plans better if its days are constants.
     days = (PERIOD_START, PERIOD_END) if len(every) == 1 else REQUESTED_DAYS
-    query = _sums_query(table, columns, days, counts_nulls=counts_nulls)
+    query = _QUERY.format(
+        names=sums.names,
+        requested=REQUESTED,
+        sums=sums.measured(table, between_days(table, *days)),
+    )
     params = requested_params(every) | period_params(every[0])
     return {
-        Period(first, last): {
-            name: _column_sum(column, rows, known, total, counts_nulls=counts_nulls)
-            for (name, column), known, total in zip(
-                columns.items(), numbers[::2], numbers[1::2], strict=True
-            )
-        }
-        for first, last, rows, *numbers in session.fetch_all(query, params)
+        Period(first, last): sums.read(numbers)
+        for first, last, *numbers in session.fetch_all(query, params)
     }
 
 
-def _column_sum(
-    column: Column | None,
-    rows: Decimal,
-    known: Decimal | None,
-    total: Decimal | None,
-    *,
-    counts_nulls: bool,
-) -> ColumnSum:
-    has_sum = column is None or summed_as(column.type) is not Summed.NOTHING
-    nulls = int(rows - (known or 0)) if counts_nulls else None
-    return ColumnSum(nulls, (total or Decimal(0)) if has_sum else None)
-
-
-def _sums_query(
-    table: Table,
-    columns: Mapping[str, Column | None],
-    days: tuple[sql.Composable, sql.Composable],
-    *,
-    counts_nulls: bool,
-) -> sql.Composed:
-    """Compose the query for the rows of each period and, of each column, known values and a sum."""
-    shared = tuple(name for name in _SHARED_TEXTS if name in _names(columns.values()))
-    of_groups, of_all = _aggregates(tuple(columns.values()), shared, counts_nulls=counts_nulls)
-    return _QUERY.format(
-        requested=REQUESTED,
-        known_and_total=of_all,
-        of_groups=of_groups,
-        table=target_name(table),
-        in_period=between_days(table, *days),
-        shared=sql.SQL(", ").join(map(identifier, shared)) if shared else sql.SQL("()"),
-    )
+def _target_sums(columns: Mapping[str, Column | None], *, counts_nulls: bool) -> TargetSums:
+    of = _aggregates(tuple(columns.values()), counts_nulls=counts_nulls)
+    return TargetSums(columns, counts_nulls, *of)
 
 
 # To compose a hundred aggregates takes longer than to measure a small period.
 @cache
 def _aggregates(
-    columns: tuple[Column | None, ...], shared: tuple[str, ...], *, counts_nulls: bool
-) -> tuple[sql.Composable, sql.Composable]:
-    """Return what is computed of each group of rows, and what of all groups."""
-    of_groups: list[sql.Composable] = [identifier(name) for name in shared]
-    of_all: list[sql.Composable] = []
+    columns: tuple[Column | None, ...], *, counts_nulls: bool
+) -> tuple[sql.Composable, Mapping[str, sql.Composable], sql.Composable]:
+    """Return what is computed of rows and of texts that they share, and the names of all of it."""
+    of_rows: list[sql.Composable] = [sql.SQL("count(*)::numeric AS rows")]
+    of_texts: dict[str, sql.Composable] = {}
+    names = [sql.SQL("rows")]
     for number, column in enumerate(columns):
-        known, total = (sql.Identifier(f"{what}{number}") for what in ("known", "total"))
+        known, total = (sql.SQL(f"{what}{number}") for what in ("known", "total"))
         if column is None:
-            of_all += [sql.SQL("NULL"), sql.SQL("sum(rows)")]
+            names += [sql.NULL, sql.NULL]
             continue
         name, value = identifier(column.name), _number(column)
-        if column.name in shared:
-            is_known = sql.SQL("sum(rows) FILTER (WHERE {} IS NOT NULL)").format(name)
-            of_all += [is_known, sql.SQL("sum({} * rows)").format(value)]
+        names += [known if counts_nulls else sql.NULL, total]
+        if column.name in _SHARED_TEXTS:
+            of_texts[column.name] = _SHARED.format(name=name, value=value, known=known, total=total)
             continue
-        of_groups.append(sql.SQL("sum({}) AS {}").format(value, total))
+        of_rows.append(sql.SQL("sum({})::numeric AS {}").format(value, total))
         if counts_nulls:
-            of_groups.append(sql.SQL("count({}) AS {}").format(name, known))
-        sum_of_known = sql.SQL("sum({})").format(known) if counts_nulls else sql.SQL("NULL")
-        of_all += [sum_of_known, sql.SQL("sum({})").format(total)]
-    numbers = [sql.SQL("{}::numeric").format(number) for number in of_all]
-    return _as_text(of_groups), _as_text(numbers)
+            of_rows.append(sql.SQL("count({})::numeric AS {}").format(name, known))
+    return _as_text(of_rows), of_texts, _as_text(names)
 
 
 def _as_text(items: Iterable[sql.Composable]) -> sql.Composable:
-    return sql.SQL(sql.SQL(", ").join(items).as_string(None))  # type: ignore[arg-type]
+    return sql.SQL(_listed(items).as_string(None))  # type: ignore[arg-type]
 
 
-def _names(columns: Iterable[Column | None]) -> set[str]:
-    return {column.name for column in columns if column}
+def _listed(items: Iterable[sql.Composable]) -> sql.Composed:
+    return sql.SQL(", ").join(items)
 
 
 def _number(column: Column) -> sql.Composable:

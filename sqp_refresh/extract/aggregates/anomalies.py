@@ -16,7 +16,7 @@ from typing import Any
 from sqp_refresh.extract.bigquery_table import BigQueryTable
 from sqp_refresh.extract.casts import KEPT, keeps_contract, quoted, uncollated
 from sqp_refresh.extract.sql import ROW, WEEK, listed, typed_rows
-from sqp_refresh.model.tables import CLIENT_TITLE, DATE, Table, aggregated_from, ours
+from sqp_refresh.model.tables import DATE, Table, aggregated_from, ours
 
 _CLIENT = ours("client")
 _SECONDS = ours("seconds_of_day")
@@ -116,9 +116,10 @@ def anomalies_of(table: Table, row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _client(source: BigQueryTable) -> dict[str, str]:
     """Return the client of a row; a missing name is no other client's."""
-    if not source.spec.is_vendor_report or CLIENT_TITLE not in source.types:
+    title = source.title_of("brand") if source.spec.is_vendor_report else None
+    if title not in source.types:
         return {}
-    return {_CLIENT: f"NULLIF(TRIM({uncollated(source, CLIENT_TITLE)}), '')"}
+    return {_CLIENT: f"NULLIF(TRIM({uncollated(source, title)}), '')"}
 
 
 def _keys(source: BigQueryTable) -> dict[str, tuple[str, ...]]:

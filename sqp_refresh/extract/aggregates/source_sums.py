@@ -39,7 +39,8 @@ LANDS_ON_ITS_DAY = ours("day")
 _EPOCH = date(1970, 1, 1)
 # Of a number in the middle between two of the column, this is more than its binary form, a product
 # and the rounding to fifteen digits can be off.
-_FACTORS = {ours("up"): "1.00000000000001", ours("down"): "0.99999999999999"}
+UP, DOWN = ours("up"), ours("down")
+_FACTORS = {UP: "1.00000000000001", DOWN: "0.99999999999999"}
 _FLOATING = frozenset({"FLOAT", "STRING"})
 _NUMBERS = {
     Summed.TEXT: "CAST(CONCAT('0x',SUBSTR(TO_HEX(MD5({})),1,8)) AS INT64)",
@@ -55,9 +56,7 @@ def landing_columns(lands: str, lands_on_its_day: str) -> str:
     """Return the columns that rows are multiplied with, of the conditions that they land."""
     factors = {LANDS_ON_ITS_DAY: (lands_on_its_day, "1"), LANDS: (lands, "1")}
     factors |= {name: (lands, factor) for name, factor in _FACTORS.items()}
-    return ", ".join(
-        f"IF({of}, {factor}, NULL) AS {name}" for name, (of, factor) in factors.items()
-    )
+    return ", ".join(f"IF({of},{factor},NULL) AS {name}" for name, (of, factor) in factors.items())
 
 
 def column_sums(source: BigQueryTable) -> dict[str, str]:
@@ -94,7 +93,7 @@ def sums_on_days(spec: SourceSpec) -> dict[str, str]:
         for count in table.sums.values()
     }
     return {
-        _on_days(count): f"SUM({LANDS_ON_ITS_DAY}*{quoted(count)})"
+        _on_days(spec, count): f"SUM({LANDS_ON_ITS_DAY}*{quoted(count)})"
         for count in dict.fromkeys((*OWN_COUNTS, *counts))
     } | {"landing_on_days": f"COUNT({LANDS_ON_ITS_DAY})"}
 
@@ -110,7 +109,7 @@ def read_column_sums(table: Table, week: Period, row: Mapping[str, Any]) -> dict
 
 def own_sum(spec: SourceSpec, row: Mapping[str, Any], count: str, *, on_days: bool) -> int:
     """Read the sum of one of an ASIN's own counts; 0 where it is always unknown."""
-    name = _on_days(count) if on_days else f"s{_number(spec, count)}"
+    name = _on_days(spec, count) if on_days else f"s{_number(spec, count)}"
     return int(row[name] or 0)
 
 
@@ -141,12 +140,13 @@ def _of_floating(
     source: BigQueryTable, scale: int, value: str, number: int
 ) -> Iterator[tuple[str, str]]:
     """Return the most and the least that the sum of a column may be."""
-    up, down = (f"ROUND({factor}*{value}*1e{scale})" for factor in _FACTORS)
+    up, down = (f"{factor}*{value}*1e{scale}" for factor in _FACTORS)
     if not source.spec.is_vendor_report:
         # Of a negative number, the greater product is the lesser number.
         up, down = f"GREATEST({up},{down})", f"LEAST({up},{down})"
-    for name, rounded in {"s": up, "l": down}.items():
-        yield f"{name}{number}", _sum(source, f"CAST({rounded} AS INT64)")
+    # A cast rounds to the nearest: neither product lies in the middle.
+    for name, product in {"s": up, "l": down}.items():
+        yield f"{name}{number}", _sum(source, f"CAST({product} AS INT64)")
 
 
 def _sum(source: BigQueryTable, value: str) -> str:
@@ -218,5 +218,5 @@ def _raw(number: int) -> str:
     return ours(f"raw{number}")
 
 
-def _on_days(count: str) -> str:
-    return f"day_{count}"
+def _on_days(spec: SourceSpec, count: str) -> str:
+    return f"d{_number(spec, count)}"
