@@ -6,6 +6,7 @@ from io import StringIO
 
 import pytest
 
+from sqp_refresh.monitoring.dashboard.drawing import draw
 from sqp_refresh_tests.helpers.commands import one_line, output, sqp_refresh
 from sqp_refresh_tests.helpers.database import rows
 from sqp_refresh_tests.helpers.history import Moment, copy_of, publish
@@ -45,6 +46,18 @@ def test_restatements_are_told_in_words_and_as_json(moments):
     assert [run["audit_log_id"] for run in runs] == [moment.run for moment in moments[1:]]
     assert QUERIES not in output("restatements", "--week", "2025-08-18")
     assert output("restatements", "--since", "2999-01-01") == "nothing was restated"
+
+
+def test_the_dashboard_lists_restated_weeks(moments, migrated_database, tmp_path):
+    page = tmp_path / "dashboard.html"
+
+    figures = draw(migrated_database, page, moments[-1].at)
+
+    weeks = [(week.table, week.period.start, len(week.runs)) for week in figures.restated]
+    assert weeks == [(QUERIES, FIRST, 2), ("weekly_summary", FIRST, 2)]
+    html = page.read_text()
+    assert "Restated weeks" in html
+    assert "6 → 4" in html
 
 
 def test_a_rollback_is_shown_first_and_then_done(moments, migrated_database, monkeypatch):

@@ -186,7 +186,14 @@ def test_the_role_may_change_rows_and_nothing_else(migrated_database):
                 refused = pytest.raises(psycopg.errors.InsufficientPrivilege)
                 with refused, connection.transaction():
                     connection.execute(sql.SQL(forbidden).format(**names))
+        connection.execute("SELECT sqp.as_of('weekly_summary', '2025-08-10', now())")
+        connection.execute(
+            "INSERT INTO sqp.refresh_history (audit_log_id, table_name, period_start, key,"
+            " operation) VALUES (1, 'weekly_summary', '2025-08-10', '{}', 'insert')"
+        )
+        connection.execute("DELETE FROM sqp.refresh_history")
         for forbidden in (
+            "UPDATE sqp.refresh_history SET before = NULL",
             "CREATE TABLE sqp.mine (asin text)",
             "INSERT INTO sqp.refresh_config (table_name) VALUES ('mine')",
             "UPDATE sqp.refresh_dependencies SET dependency_type = 'soft'",
