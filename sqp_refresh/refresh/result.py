@@ -132,7 +132,7 @@ class RefreshState:
         """Return what the refresh did, as far as it got."""
         plan = self._plan
         left = {
-            period: decision.rows_there
+            period: decision
             for period, decision in (plan.decisions if plan else {}).items()
             if period in self.held or (not decision.reason.loads and period not in self.loaded)
         }
@@ -144,12 +144,12 @@ class RefreshState:
             reasons=self.reasons,
             rejected=self.rejected,
             held=self.held,
-            pins={period: of.pin for period, of in left.items() if of.pin},
+            pins={period: decision.pin for period, decision in left.items() if decision.pin},
             source_as_of=self.source_as_of,
             reloaded=self.reloaded,
             drift=plan.drift if plan else Drift(),
             new_out_of_reach=plan.new_out_of_reach if plan else (),
-            left=left,
+            left={period: decision.rows_there for period, decision in left.items()},
             resumes=plan.checkpoint.resumes if plan else None,
             failed_parents=plan.failed_parents if plan else (),
             over_budget_ms=self.request.budget_ms if self.is_over_budget else None,
