@@ -14,6 +14,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from sqp_refresh.control import audit_log, checkpoints
+from sqp_refresh.extract.query_cache import RunQueries
 from sqp_refresh.load import strategy
 from sqp_refresh.load.strategy import Strategy
 from sqp_refresh.load.target import TargetPeriod
@@ -55,9 +56,9 @@ def main() -> None:
     passed = observed(*awaited)
     settings = Settings.read()
     weeks = list(weeks_between(date.fromisoformat(first), date.fromisoformat(last)))
-    instant = datetime.now(UTC)
+    instant, queries = datetime.now(UTC), RunQueries()
     for table in TABLES.values():
-        source = source_for(settings, table, weeks, instant)
+        source = source_for(settings, table, weeks, instant, queries=queries)
         refresh(settings.database_url, source, RefreshRequest(run_id))
     if not awaited:
         sys.stdout.write(json.dumps(passed))
