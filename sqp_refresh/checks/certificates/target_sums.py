@@ -239,7 +239,7 @@ def _aggregates(
     of_texts: dict[str, sql.Composable] = {}
     names = [sql.SQL("rows")]
     for number, column in enumerate(columns):
-        known, total = (sql.SQL(f"{what}{number}") for what in ("known", "total"))
+        known, total = (sql.Identifier(f"{what}{number}") for what in ("known", "total"))
         if column is None:
             names += [sql.NULL, sql.NULL]
             continue
