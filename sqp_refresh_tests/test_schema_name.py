@@ -77,7 +77,7 @@ def test_sql_is_rendered_for_another_schema():
 
 
 def test_released_migrations_are_rendered_for_sqp_byte_for_byte():
-    released = dict(reversed(line.split()) for line in RELEASED.read_text().splitlines())
+    released = {name: digest for digest, name in map(str.split, RELEASED.read_text().splitlines())}
     assert len(released) == 2 * 15
     for name, digest in released.items():
         text = render((FOLDER / "versions" / name).read_text(encoding="utf-8"), DEFAULT_SCHEMA)

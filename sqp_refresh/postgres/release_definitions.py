@@ -193,8 +193,8 @@ def find_changes(session: Session) -> list[Change]:
     actual, changes = read_definitions(session), []
     for subject, statement in release_definitions().items():
         needed = release[subject].statement if subject in release else statement
-        found = actual.get(subject)
-        if found == needed or (found is None and subject.startswith("event trigger ")):
+        current = actual.get(subject)
+        if current == needed or (current is None and subject.startswith("event trigger ")):
             continue
         if view := release.get(subject):
             drops = not _may_replace(view, views[subject])
@@ -202,7 +202,7 @@ def find_changes(session: Session) -> list[Change]:
             changes.append(Change(subject, needed, drops=drops, columns=names))
         else:
             drops = subject.startswith("event trigger ")
-            changes.append(Change(subject, needed, found is None, drops))
+            changes.append(Change(subject, needed, current is None, drops))
     return changes
 
 

@@ -119,7 +119,7 @@ def test_whatever_was_replaced_is_named_and_put_back(migrated_database):
     with psycopg.connect(migrated_database) as connection:
         before = {"traces": traces(migrated_database)}
         query = "SELECT rtrim(pg_get_viewdef('sqp.refresh_retries'::regclass), ';')"
-        (text,) = connection.execute(query).fetchone() or ()
+        ((text,),) = connection.execute(query).fetchall()
         for statement in REPLACED.values():
             connection.execute(statement.replace("{query}", text).encode())
 
