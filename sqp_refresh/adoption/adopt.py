@@ -161,6 +161,21 @@ def undo(database_url: str, catalog: Catalog, theirs: str) -> str:
     return ours
 
 
+def require_not_done(database_url: str, theirs: str) -> None:
+    """Require that ours has not taken the place of the older schema yet.
+
+    Raises:
+        SettingsError: it has.
+        RefreshError: Postgres cannot be asked.
+    """
+    with connect(database_url) as session:
+        rows = session.fetch_all(_SCHEMAS, {"names": [f"{theirs}{ASIDE}"]})
+    if rows and (rows[0][1] or "").startswith(MARK):
+        raise SettingsError(
+            f"it is done already: set SQP_SCHEMA to {theirs}, which is ours; --undo takes it back"
+        )
+
+
 def _read_record(session: Session, aside: str) -> dict[str, Any]:
     rows = session.fetch_all(_SCHEMAS, {"names": [aside]})
     comment = rows[0][1] if rows else None
@@ -174,11 +189,8 @@ def _require_possible(session: Session, theirs: str) -> None:
     names = {"names": [theirs, aside]}
     schemas = {name: rest for name, *rest in session.fetch_all(_SCHEMAS, names)}
     if theirs == SCHEMA:
-        is_done = (schemas.get(aside, [None])[0] or "").startswith(MARK)
         raise SettingsError(
-            f"it is done already: {theirs} is ours, --undo takes it back"
-            if is_done
-            else f"{theirs} is our own schema; set SQP_SCHEMA to that which is to take its place"
+            f"{theirs} is our own schema; set SQP_SCHEMA to that which is to take its place"
         )
     if theirs not in schemas:
         raise NotFound(f"there is no schema {theirs!r}; name the older one by --from")

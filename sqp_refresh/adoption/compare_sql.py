@@ -26,22 +26,23 @@ _TYPES = {
 }
 COMPARED = sql.Identifier("pg_temp", "__sqp_compared")
 
+# OFFSET 0 has Postgres judge each row once, not wherever the verdict is named. Texts are made of
+# the values of those rows only that differ.
 _COMPARE = sql.SQL("""
 CREATE TEMPORARY TABLE __sqp_compared ON COMMIT DROP AS
-WITH here AS ({here}), there AS ({there}), joined AS (
-    SELECT here.number_of_rows AS here_rows, there.number_of_rows AS there_rows,
-        {period} AS period, {is_monday} AS is_monday, {is_parent} AS is_parent,
-        CASE WHEN here.number_of_rows > 0 AND there.number_of_rows > 0
-            THEN ARRAY[{hows}]::text[] END AS hows,
-        {key} AS key, ARRAY[{here_values}]::text[] AS here_values,
-        ARRAY[{there_values}]::text[] AS there_values
-    FROM here FULL JOIN there ON {same_key}
-)
-SELECT period, here_rows, there_rows, is_monday, is_parent,
-    CASE WHEN differs THEN hows END AS hows, CASE WHEN differs THEN here_values END AS here_values,
-    CASE WHEN differs THEN there_values END AS there_values,
-    CASE WHEN differs OR hows IS NULL THEN key END AS key
-FROM joined CROSS JOIN LATERAL (SELECT array_remove(hows, NULL) <> '{{}}' AS differs) AS judged
+WITH here AS ({here}), there AS ({there})
+SELECT {period} AS period, here.number_of_rows AS here_rows, there.number_of_rows AS there_rows,
+    {is_monday} AS is_monday, {is_parent} AS is_parent,
+    CASE WHEN differs THEN hows END AS hows,
+    CASE WHEN differs THEN ARRAY[{here_values}]::text[] END AS here_values,
+    CASE WHEN differs THEN ARRAY[{there_values}]::text[] END AS there_values,
+    CASE WHEN differs OR hows IS NULL THEN {key} END AS key
+FROM here FULL JOIN there ON {same_key}
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN here.number_of_rows > 0 AND there.number_of_rows > 0
+        THEN ARRAY[{hows}]::text[] END AS hows OFFSET 0
+) AS compared
+CROSS JOIN LATERAL (SELECT array_remove(hows, NULL) <> '{{}}' AS differs OFFSET 0) AS judged
 """)
 _SIDE = sql.SQL("""
     SELECT {columns}, count(*) AS number_of_rows FROM {table} AS own {parent} WHERE {within}
@@ -173,7 +174,8 @@ def _within(pairing: Pairing, side: str, first: date | None, last: date | None) 
 def _typed(pair: ColumnPair, side: str) -> sql.Composed:
     """Return a value of one side as what it is compared as."""
     value = pair.value if side == THERE else sql.Identifier(OWN, pair.here.name)
-    return sql.SQL("({})::{}").format(value, _TYPES[pair.kind])
+    as_type = sql.SQL("bigint") if pair.is_whole else _TYPES[pair.kind]
+    return sql.SQL("({})::{}").format(value, as_type)
 
 
 def _typed_key(pair: ColumnPair, side: str) -> sql.Composed:
@@ -197,10 +199,10 @@ def _how(pairing: Pairing, number: int) -> sql.Composed:
     if pair.kind == NUMBER and pair.rounding:
         near = sql.SQL("{} OR abs({} - {}) <= {}")
         same = near.format(same, here, there, sql.Literal(pair.rounding))
-    near = sql.Literal(pair.rounding_of_hundredth)
+    sides = {"here": here, "there": there, "near": sql.Literal(pair.rounding_of_hundredth)}
     patterns = [
         sql.SQL("WHEN {} THEN {}").format(
-            pattern.condition.format(here=here, there=there, near=near), sql.Literal(pattern.name)
+            pattern.condition.format(**sides), sql.Literal(pattern.name)
         )
         for pattern in VALUE_PATTERNS
         if pair.kind in pattern.kinds

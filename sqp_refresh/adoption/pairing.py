@@ -11,7 +11,7 @@ from decimal import Decimal
 from psycopg import sql
 
 from sqp_refresh.adoption.older_names import PERIOD_NUMBERS, candidates
-from sqp_refresh.adoption.relations import DAY, TEXT, Column, Relations
+from sqp_refresh.adoption.relations import DAY, NUMBER, TEXT, Column, Relations
 from sqp_refresh.errors import SchemaMismatch
 from sqp_refresh.model.periods import Grain
 from sqp_refresh.model.table import Table
@@ -48,6 +48,11 @@ class ColumnPair:
         """As what both are compared: as text, where they are of different kinds."""
         is_day_as_text = (self.here.kind, self.there.kind) == (DAY, TEXT)
         return self.here.kind if is_day_as_text or self.here.kind == self.there.kind else TEXT
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether both are whole numbers, which are compared faster as such."""
+        return self.here.scale == self.there.scale == 0 and self.kind == NUMBER
 
     @property
     def rounding(self) -> Decimal:

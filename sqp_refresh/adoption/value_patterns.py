@@ -62,14 +62,14 @@ VALUE_PATTERNS = (
     ValuePattern(
         "hundredth",
         _NUMBER,
-        sql.SQL("{there} <> 0 AND abs({there} * 100 - {here}) <= {near}"),
+        sql.SQL("{there} <> 0 AND abs({there} * 100.0 - {here}) <= {near}"),
         "a hundredth there",
         "it is a fraction there and a percentage here",
     ),
     ValuePattern(
         "hundredfold",
         _NUMBER,
-        sql.SQL("{here} <> 0 AND abs({here} * 100 - {there}) <= {near}"),
+        sql.SQL("{here} <> 0 AND abs({here} * 100.0 - {there}) <= {near}"),
         "a hundredfold there",
         "a percentage was multiplied by a hundred once more there",
     ),

@@ -17,13 +17,13 @@ from sqp_refresh.cli.common import (
 )
 from sqp_refresh.errors import RefreshError
 from sqp_refresh.model.tables import SCHEMA
+from sqp_refresh.registry.catalog import read_catalog
 from sqp_refresh.schema_name import DEFAULT_SCHEMA
+from sqp_refresh.settings import Settings
 
 if TYPE_CHECKING:
     from sqp_refresh.adoption.adopt import Adoption
     from sqp_refresh.adoption.comparison import PeriodRows, TableComparison, Ways
-    from sqp_refresh.registry.catalog import Catalog
-    from sqp_refresh.settings import Settings
 
 
 def compare(
@@ -143,12 +143,14 @@ def adopt(
     it at the new ones. One transaction; nothing is dropped. Stop the code location before, and set
     SQP_SCHEMA to the new name afterwards.
     """
-    settings, catalog = load_settings_and_catalog()
-    if take_back:
-        _undo(settings, catalog, from_schema, yes=yes, dry_run=dry_run)
-        return
     from sqp_refresh.adoption import adopt as adopting
 
+    if take_back:
+        _undo(from_schema, yes=yes, dry_run=dry_run)
+        return
+    # Before anything says that our schema, which has another name then, is not there.
+    adopting.require_not_done(Settings.read().database_url, from_schema)
+    settings, catalog = load_settings_and_catalog()
     plan = adopting.adopt(settings.database_url, catalog, from_schema, dry_run=True)
     if json:
         typer.echo(json_format.dumps(plan.as_json(), indent=2))
@@ -166,9 +168,7 @@ def adopt(
     )
 
 
-def _undo(
-    settings: "Settings", catalog: "Catalog", from_schema: str, *, yes: bool, dry_run: bool
-) -> None:
+def _undo(from_schema: str, *, yes: bool, dry_run: bool) -> None:
     from sqp_refresh.adoption import adopt as adopting
 
     if dry_run:
@@ -176,7 +176,8 @@ def _undo(
         raise typer.Exit(2)
     if not yes:
         typer.confirm(f"{from_schema}{adopting.ASIDE} becomes {from_schema} again?", abort=True)
-    ours = adopting.undo(settings.database_url, catalog, from_schema)
+    settings = Settings.read()
+    ours = adopting.undo(settings.database_url, read_catalog(settings), from_schema)
     typer.echo(f"done: {from_schema} is the older one again; set SQP_SCHEMA to {ours}")
 
 

@@ -129,6 +129,8 @@ def test_the_older_system_gives_way_and_comes_back(url):
 
     assert migrated == (0, "nothing to do\n", ""), migrated
     assert verified[0] == 0, verified
+    assert "certificates, the last is" in verified[1]
+    assert "without a certificate" not in verified[1]
     assert not [period for period in json.loads(planned[1]) if period["copy"]]
     assert undone[0] == 0, undone
     assert everything(url, "sqp") == before
@@ -138,6 +140,7 @@ def test_the_older_system_gives_way_and_comes_back(url):
     again = run_commands(NEXT, ("migrate",), ("verify",), ("adopt", "--yes"), ("adopt", "--yes"))
     assert again[0] == (0, "nothing to do\n", ""), again
     assert [code for code, *_ in again] == [0, 0, 0, 1], again
+    assert "it is done already: set SQP_SCHEMA to sqp" in again[3][2]
     assert everything(url, "sqp_before") == before
     assert everything(url, "sqp").keys() == ours.keys()
 
