@@ -62,7 +62,7 @@ WHERE entry.table_schema = %(schema)s AND entry.table_name = %(table)s
 """)
 _READ_AS_OF = in_schema("""
 SELECT DISTINCT ON (period_start) period_start, period_end, source FROM sqp.refresh_proofs
-WHERE table_schema = %(schema)s AND table_name = %(table)s AND created_at <= %(at)s
+WHERE table_name = %(table)s AND created_at <= %(at)s
     AND (period_start, period_end) IN (
         SELECT * FROM unnest(%(first_days)s::date[], %(last_days)s::date[])
     )
