@@ -27,7 +27,6 @@ from sqp_refresh.model.table import (
 )
 from sqp_refresh.model.vendor_report import (
     CHILD_ASIN_TITLE,
-    CLIENT_TITLE,
     DATE_TITLE,
     MARKETPLACE_TITLE,
     MEASURES,
@@ -43,7 +42,6 @@ from sqp_refresh.model.vendor_report import (
 __all__ = [
     "ASIN_PERFORMANCE_DATA",
     "CHILD_ASIN_TITLE",
-    "CLIENT_TITLE",
     "COUNT",
     "DAILY_SQP_DATA",
     "DATE",
