@@ -60,8 +60,8 @@ app.add_typer(quality.quarantine_app, name="quarantine")
 app.add_typer(alerts.alerts_app, name="alerts")
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(is_asked_for: bool) -> None:
+    if is_asked_for:
         typer.echo(f"sqp-refresh {__version__}")
         raise typer.Exit
 

@@ -260,7 +260,7 @@ def _interrupted_run(resumed: Checkpoint, run_id: str) -> str | None:
 def _stopped(session: Session, checkpoint: Checkpoint, run_id: str) -> Stopped:
     (is_taken_over,) = session.fetch_one(_IS_TAKEN_OVER, {"id": checkpoint.id, "run_id": run_id})
     if is_taken_over:
-        return Stopped("the refresh was stopped: another run has taken over its checkpoint")
+        return Stopped("the refresh was stopped: another run has taken it over")
     return Stopped("the refresh was stopped by an operator; start it again when you are ready")
 
 

@@ -52,12 +52,12 @@ def test_versions_of_an_earlier_release_are_read_as_they_were(database_18: Datab
     target = TargetVersion(3, -7, "columns")
     with connect(database_18.url) as session:
         assert read_entries(session, SEARCH_QUERY_PERFORMANCE, WEEKS) == {
-            WEEKS[0]: LedgerEntry(version, "made so", False, target),
-            WEEKS[1]: LedgerEntry(version, "made so", True, target),
+            WEEKS[0]: LedgerEntry(version, "made so", False, target, has_history=True),
+            WEEKS[1]: LedgerEntry(version, "made so", True, target, has_history=True),
         }
         parents = ParentVersions({"search_query_performance": {SUNDAYS[0]: 5}})
         assert read_entries(session, TABLES["yearly_summary"], [YEAR]) == {
-            YEAR: LedgerEntry(parents, "summed so", False, target)
+            YEAR: LedgerEntry(parents, "summed so", False, target, has_history=True)
         }
 
     migrate.downgrade(database_18.url, "0011")

@@ -96,6 +96,7 @@ def test_maintenance_at_the_command_line_says_what_it_did(environment):
         "0 checkpoints deleted",
         "0 deliveries deleted",
         "0 quarantined rows deleted",
+        "0 history deleted",
         "0 runs archived",
     ]
 
