@@ -39,7 +39,9 @@ ORDER BY id
 """)
 _OUTCOMES = in_schema("""
 SELECT table_name AS "table", status, jsonb_array_length(sync_metadata->'weeks') AS copied,
-    jsonb_array_length(sync_metadata->'skipped') AS skipped, rows_processed AS rows,
+    jsonb_array_length(sync_metadata->'skipped') AS skipped,
+    (SELECT count(*) FROM jsonb_object_keys(sync_metadata->'reasons')) AS periods,
+    rows_processed AS rows,
     rows_inserted AS inserted, rows_updated AS updated, rows_deleted AS deleted,
     (sync_metadata->>'unchanged')::bigint AS unchanged, execution_time_ms AS milliseconds,
     error_message AS message
@@ -76,6 +78,7 @@ class TableOutcome:
         status: How the run ended, or "running".
         copied: Number of periods that were copied.
         skipped: Number of periods that had not changed.
+        periods: Number of periods in all, those that were rejected or held back, too.
         rows: Number of rows read.
         inserted: Number of rows inserted.
         updated: Number of rows updated.
@@ -89,6 +92,7 @@ class TableOutcome:
     status: str
     copied: int | None
     skipped: int | None
+    periods: int
     rows: int | None
     inserted: int | None
     updated: int | None
@@ -197,10 +201,9 @@ def _outcome_grid(outcomes: Sequence[TableOutcome]) -> Grid:
     titles = ("copied", "rows", "inserted", "updated", "deleted", "same", "secs")
     grid = grid_of("table", *titles)
     for outcome in outcomes:
-        copied, skipped = outcome.copied or 0, outcome.skipped or 0
         grid.add_row(
             f"[{STYLES[outcome.status]}]{outcome.table}[/]",
-            f"{copied}/{copied + skipped}",
+            f"{outcome.copied or 0}/{outcome.periods}",
             _number(outcome.rows),
             _number(outcome.inserted),
             _number(outcome.updated),

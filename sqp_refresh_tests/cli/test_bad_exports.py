@@ -66,6 +66,13 @@ def test_a_bad_export_is_kept_out_let_in_and_taken_back(environment, source):
     assert output("unpin", QUERIES) == f"nothing of {QUERIES} is pinned"
     # As if it had been held back again.
     execute(environment.database_url, "UPDATE sqp.refresh_periods SET accepts_any_change = false")
+    kept = json.loads(output("refresh", "--table", QUERIES, *BOTH, "--json"))["tables"][0]
+    assert [kept[name] for name in ("status", "copied", "skipped", "periods")] == [
+        "warning",
+        0,
+        1,
+        2,
+    ]
     output("refresh", *TABLES, *BOTH, "--accept")
     assert counts(environment) == [10, 10]
 

@@ -109,7 +109,7 @@ def test_nothing_asks_for_it_again_and_everything_names_it(url):
         staleness = read_staleness(session, [TABLE])
         assert [stale.period for stale in staleness.periods] == [last]
         (problem,) = pin_problems(staleness.pins, [TABLE.name])
-        assert problem.message.startswith(f"{TABLE.name} is pinned in {MIDDLE} a bad export (by ")
+        assert problem.message.startswith(f"{TABLE.name} is pinned in {MIDDLE}: a bad export (by ")
         figures = read_figures(session, session.now(), days=1)
         (tile,) = [table for table in figures.tables if table.name == TABLE.name]
         assert [pin.reason for pin in tile.pins] == ["a bad export"]

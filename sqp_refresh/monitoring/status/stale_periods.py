@@ -89,7 +89,7 @@ def pin_problems(pins: Iterable[Pin], tables: Collection[str]) -> list[Problem]:
     return [
         Problem(
             Severity.LOOK,
-            f"{pin.table} is pinned in {pin.period_start} {pin}: no refresh copies it before "
+            f"{pin.table} is pinned in {pin.period_start}: {pin}; no refresh copies it before "
             f"`sqp-refresh unpin {pin.table} --week {pin.period_start}`",
         )
         for pin in pins
