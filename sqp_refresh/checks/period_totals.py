@@ -72,7 +72,7 @@ def measure_period(session: Session, table: Table, period: Period) -> PeriodTota
         ),
     )
     numbers = session.fetch_one(query, period_params(period))
-    totals = dict(zip(sums, map(int, numbers), strict=False))
+    totals = dict(zip(sums, map(int, numbers[: len(sums)]), strict=True))
     tuple_hash, columns, defined, asins, *of_columns = numbers[len(sums) :]
     if counts_asins:
         totals[DISTINCT_ASIN_COUNT] = asins

@@ -246,11 +246,8 @@ def derived_sources(session: Session, catalog: Catalog, rollback: Rollback) -> l
 
     A disabled one is left as it is.
     """
-    derived = [
-        table
-        for table in catalog.tables.values()
-        if table.source is None and rollback.table.name in table.parents
-    ]
+    own = rollback.table.name
+    derived = [name for name in catalog.with_derived([own]) if name != own]
     if not derived:
         return []
     weeks = [
@@ -258,9 +255,9 @@ def derived_sources(session: Session, catalog: Catalog, rollback: Rollback) -> l
     ]
     registrations = refresh_config.read_registrations(session)
     return [
-        RollupSource(table, weeks)
-        for table in derived
-        if table.name in registrations and registrations[table.name].is_enabled
+        RollupSource(catalog.tables[name], weeks)
+        for name in derived
+        if name in registrations and registrations[name].is_enabled
     ]
 
 

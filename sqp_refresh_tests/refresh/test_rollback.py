@@ -1,6 +1,7 @@
 """A rollback publishes weeks as they were, pins them, and can be taken back itself."""
 
-from datetime import date, datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 
 import psycopg
 import pytest
@@ -11,9 +12,15 @@ from sqp_refresh.control.proofs import read_chain
 from sqp_refresh.errors import NotFound, SettingsError
 from sqp_refresh.ledger import pins
 from sqp_refresh.model.periods import Period
-from sqp_refresh.model.tables import ASIN_PERFORMANCE_DATA, SEARCH_QUERY_PERFORMANCE, TABLES
+from sqp_refresh.model.tables import (
+    ASIN_PERFORMANCE_DATA,
+    SEARCH_QUERY_PERFORMANCE,
+    TABLES,
+    Dependency,
+)
 from sqp_refresh.postgres.session import connect
 from sqp_refresh.refresh.rollback import (
+    Rollback,
     derived_sources,
     instant_of_run,
     plan_rollback,
@@ -206,6 +213,18 @@ def test_a_title_that_was_unknown_is_unknown_again(url):
     rolled_back(url, before, FIRST, table=ASIN_PERFORMANCE_DATA)
 
     assert rows(url, "SELECT brand FROM sqp.asin_performance_data") == [(None,)]
+
+
+def test_what_is_made_from_a_derived_table_is_refreshed_after_it(url):
+    weekly, monthly = TABLES["weekly_summary"], TABLES["monthly_summary"]
+    of_weekly = replace(monthly, parents={weekly.name: Dependency.HARD})
+    catalog = Catalog({table.name: table for table in (QUERIES, weekly, of_weekly)})
+    rollback = Rollback(QUERIES, datetime(2025, 8, 20, tzinfo=UTC), [Period.week_of(FIRST)])
+
+    with connect(url) as session, session.transaction():
+        sources = derived_sources(session, catalog, rollback)
+
+    assert [source.table.name for source in sources] == [weekly.name, monthly.name]
 
 
 def test_a_derived_table_can_be_rolled_back_by_itself(url):
