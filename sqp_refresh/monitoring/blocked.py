@@ -43,23 +43,29 @@ def find_blockers(
     by_name = {table.table_name: table for table in tables}
     bad = {name for name, table in by_name.items() if table.last_status == "failed"} | {*failing}
 
-    def blocker_of(table: TableFreshness, above: Sequence[str]) -> str | None:
-        for name in above:
-            parent = by_name.get(name)
-            if parent is None:
-                continue
-            if name in bad and _began_later(parent, table):
-                return name
-            if blocker := blocker_of(table, parents.get(name, ())):
-                return blocker
-        return None
-
     blocked = {
-        table.table_name: blocker_of(table, parents.get(table.table_name, ()))
+        table.table_name: next(
+            (
+                name
+                for name in _above(table.table_name, parents)
+                if name in bad and _began_later(by_name[name], table)
+            ),
+            None,
+        )
         for table in tables
         if table.is_enabled and not table.is_running and table.last_status != "failed"
     }
     return {name: blocker for name, blocker in blocked.items() if blocker}
+
+
+def _above(table: str, parents: Mapping[str, Sequence[str]]) -> list[str]:
+    """List the tables above a table, the nearest first; the registry may have a cycle."""
+    above: dict[str, None] = {}
+    level = list(parents.get(table, ()))
+    while level:
+        above |= dict.fromkeys(level)
+        level = [name for each in level for name in parents.get(each, ()) if name not in above]
+    return list(above)
 
 
 def _began_later(parent: TableFreshness, table: TableFreshness) -> bool:

@@ -194,6 +194,16 @@ def test_tables_below_one_that_failed_are_blocked_by_it_and_not_overdue(url, tic
     assert figures.verdict == "6 of 8 tables need attention"
 
 
+def test_a_registry_that_goes_round_in_circles_ends_no_report(url, home):
+    execute(
+        url,
+        "INSERT INTO sqp.refresh_dependencies (parent_config_id, dependent_config_id)"
+        " SELECT dependent_config_id, parent_config_id FROM sqp.refresh_dependencies LIMIT 1",
+    )
+
+    assert answers()[1]["succeeding"] is True
+
+
 def test_a_daemon_without_a_heartbeat_is_dead(url, home):
     beat(home, ago_s=3600)
 
