@@ -56,6 +56,8 @@ SET dependency_type = excluded.dependency_type
 _UNREGISTER = in_schema("""
 WITH forgotten AS (
     DELETE FROM sqp.refresh_periods WHERE table_schema = %(schema)s AND table_name = %(table)s
+), unpinned AS (
+    DELETE FROM sqp.refresh_pins WHERE table_schema = %(schema)s AND table_name = %(table)s
 )
 DELETE FROM sqp.refresh_config WHERE table_schema = %(schema)s AND table_name = %(table)s
 """)
@@ -100,7 +102,7 @@ def register(
 
 
 def unregister(session: Session, table: str) -> None:
-    """Remove a table from the registry and the ledger; the table itself stays, with its rows.
+    """Remove a table, with its pins, from registry and ledger; the table itself stays as it is.
 
     Args:
         session: A session in a transaction.

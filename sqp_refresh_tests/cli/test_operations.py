@@ -219,12 +219,18 @@ def test_a_table_is_registered_and_refreshed_by_its_name(environment, source):
     (table,) = outcome["tables"]
     assert (table["table"], table["copied"], table["inserted"]) == ("volumes", 3, 12)
 
+    url = environment.database_url
+    execute(
+        url,
+        "INSERT INTO sqp.refresh_pins (table_name, period_start, reason)"
+        f" VALUES ('volumes', '{FIRST}', 'a test')",
+    )
     assert "is part of every installation" in one_line(sqp_refresh("unregister", QUERIES))
     assert output("unregister", "volumes").startswith("sqp.volumes is not registered any more")
     assert "there is no table 'volumes'" in one_line(sqp_refresh("unregister", "volumes"))
-    url = environment.database_url
     assert rows(url, "SELECT count(*) FROM sqp.volumes") == [(12,)]
-    assert rows(url, "SELECT FROM sqp.refresh_periods WHERE table_name = 'volumes'") == []
+    for relation in ("refresh_periods", "refresh_pins", "refresh_config"):
+        assert rows(url, f"SELECT FROM sqp.{relation} WHERE table_name = 'volumes'") == [], relation
 
 
 def test_the_version_is_printed():
