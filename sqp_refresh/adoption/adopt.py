@@ -176,6 +176,17 @@ def require_not_done(database_url: str, theirs: str) -> None:
         )
 
 
+def require_done(database_url: str, theirs: str) -> None:
+    """Require that there is something to take back.
+
+    Raises:
+        NotFound: nothing was adopted.
+        RefreshError: Postgres cannot be asked.
+    """
+    with connect(database_url) as session:
+        _read_record(session, f"{theirs}{ASIDE}")
+
+
 def _read_record(session: Session, aside: str) -> dict[str, Any]:
     rows = session.fetch_all(_SCHEMAS, {"names": [aside]})
     comment = rows[0][1] if rows else None

@@ -174,9 +174,10 @@ def _undo(from_schema: str, *, yes: bool, dry_run: bool) -> None:
     if dry_run:
         typer.secho("sqp-refresh: --undo has no --dry-run", err=True, fg=typer.colors.RED)
         raise typer.Exit(2)
+    settings = Settings.read()
+    adopting.require_done(settings.database_url, from_schema)
     if not yes:
         typer.confirm(f"{from_schema}{adopting.ASIDE} becomes {from_schema} again?", abort=True)
-    settings = Settings.read()
     ours = adopting.undo(settings.database_url, read_catalog(settings), from_schema)
     typer.echo(f"done: {from_schema} is the older one again; set SQP_SCHEMA to {ours}")
 

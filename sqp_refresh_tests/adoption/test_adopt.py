@@ -242,7 +242,8 @@ def test_it_is_refused_with_the_reason_and_changes_nothing(database, monkeypatch
             ("adopt", "--yes"),
             ("adopt", "--from", "nope", "--yes"),
             ("adopt", "--from", NEXT, "--yes"),
-            ("adopt", "--undo", "--yes"),
+            # It does not ask whether to take nothing back.
+            ("adopt", "--undo"),
         )
 
     for (code, _, message), words in (
