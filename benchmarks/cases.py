@@ -52,6 +52,7 @@ CONTENDERS = {
     contender.name: contender
     for contender in (
         Contender("sqp_refresh", "ours:engine"),
+        Contender("one writer", "ours:one_writer"),
         Contender("writes nothing", "ours:bystander"),
         Contender("validation", "ours:validation"),
         Contender("staging COPY", "ours:staging"),
@@ -81,6 +82,7 @@ LANES: tuple[Lane, ...] = (
         ("sqp_refresh", Case.CHANGED),
         ("sqp_refresh", Case.WEEK),
     ),
+    (("one writer", Case.FIRST),),
     (("limit", Case.FIRST),),
     *(tuple((name, case) for case in _LOADS) for name in ("COPY and upsert", "dlt", "Sling")),
     # An hour each, if they had to do everything.

@@ -11,6 +11,7 @@ from benchmarks.column_sums import column_sums
 from benchmarks.rows import Rows, in_target_columns
 from sqp_refresh.checks.metric_sql import DISTINCT_ASIN_COUNT
 from sqp_refresh.checks.period_totals import measure_period
+from sqp_refresh.extract.split_weeks import in_batches_of
 from sqp_refresh.ledger.ledger import Baseline
 from sqp_refresh.load import strategy
 from sqp_refresh.load.copy import stage
@@ -32,6 +33,7 @@ from sqp_refresh.refresh.run import RefreshRequest, refresh
 from sqp_refresh.settings import Settings
 from sqp_refresh.validate.row_validator import validated
 
+_BATCH_SIZE = Settings.model_fields["REFRESH_BATCH_SIZE"].default
 _TITLES = {column.name: column.title for column in SQP_REPORT.columns}
 
 
@@ -66,21 +68,32 @@ class MemorySource:
         """Return the version of each week."""
         return self.weeks
 
-    def read(self, periods: Sequence[Period]) -> Generator[PeriodRows]:
+    def read(self, periods: Iterable[Period]) -> Generator[PeriodRows]:
         """Return the rows of each of these weeks, as one batch."""
-        requested = set(periods)
-        for week, batch in zip(self.weeks, self.rows.batches(), strict=True):
-            if week in requested:
-                yield PeriodRows(week, SourceBatches(batch.schema, [batch], {}))
+        for week, batch in self.rows.batches_of(periods):
+            sized = in_batches_of(_BATCH_SIZE, [batch])
+            yield PeriodRows(week, SourceBatches(batch.schema, sized, {}))
 
 
 def engine(url: str, rows: Rows) -> Callable[[], None]:
-    """Validated, loaded, indexed, reconciled, certified and recorded, a transaction a week."""
+    """Validated, loaded, indexed, reconciled, certified and recorded, a transaction a week.
+
+    By as many writers as the default setting says.
+    """
+    return _refresh(url, rows, Settings.model_fields["REFRESH_WRITERS"].default)
+
+
+def one_writer(url: str, rows: Rows) -> Callable[[], None]:
+    """Load the same way, by one writer."""
+    return _refresh(url, rows, 1)
+
+
+def _refresh(url: str, rows: Rows, writers: int) -> Callable[[], None]:
     source = MemorySource(rows, _versions(rows))
     _load_late(rows)
 
     def load() -> None:
-        refresh(url, source, RefreshRequest(str(uuid.uuid4())))
+        refresh(url, source, RefreshRequest(str(uuid.uuid4()), writers=writers))
 
     return load
 

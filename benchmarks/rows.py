@@ -4,7 +4,7 @@ A big week is the demo's week of six agencies, cut at `PER_WEEK` rows; a small o
 deployment guide's agency has. Every key is unique, every row keeps its contract.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -53,6 +53,12 @@ class Rows:
         size = Settings.model_fields["REFRESH_BATCH_SIZE"].default
         for batch in self._weekly():
             yield from in_batches_of(size, [batch])
+
+    def batches_of(self, weeks: Iterable[Period]) -> Iterator[tuple[Period, pa.RecordBatch]]:
+        """Yield the rows of each of these weeks, which are one batch of its own."""
+        reader, numbers = self._reader(), {week: n for n, week in enumerate(self.weeks())}
+        for week in weeks:
+            yield week, reader.get_batch(numbers[week])
 
     def of_target(self) -> pa.Table:
         """Return all rows in the target's columns, for contenders that only load."""

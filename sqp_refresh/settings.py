@@ -85,6 +85,9 @@ class Settings(BaseSettings):
         default="US", min_length=1, description="marketplace of a source that has no such column"
     )
     REFRESH_BATCH_SIZE: int = Field(default=50_000, gt=0, description="rows per Arrow batch")
+    REFRESH_WRITERS: int = Field(
+        default=2, gt=0, le=16, description="weeks of a table that are published at the same time"
+    )
     REFRESH_TIMEOUT_WARNING_MS: int = Field(
         default=240_000, gt=0, description="ms after which a table's refresh is marked as a warning"
     )

@@ -31,11 +31,13 @@ from sqp_refresh.schema_name import in_schema
 POLL_S = 0.5
 
 _PROGRESS = in_schema("""
-SELECT table_name AS "table", jsonb_array_length(checkpoint_data->'periods') AS periods,
-    jsonb_array_length(checkpoint_data->'published') AS published, last_processed_row AS rows
+SELECT table_name AS "table", max(jsonb_array_length(checkpoint_data->'periods')) AS periods,
+    sum(jsonb_array_length(checkpoint_data->'published')) AS published,
+    sum(last_processed_row)::bigint AS rows
 FROM sqp.refresh_checkpoints
 WHERE checkpoint_data->>'run_id' = ANY(%(run_ids)s)
-ORDER BY id
+GROUP BY table_name
+ORDER BY min(id)
 """)
 _OUTCOMES = in_schema("""
 SELECT table_name AS "table", status, jsonb_array_length(sync_metadata->'weeks') AS copied,

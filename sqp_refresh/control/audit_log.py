@@ -93,11 +93,13 @@ WHERE table_schema = %(schema)s AND table_name = %(table)s
 ORDER BY id
 """)
 _OPEN_RUNS = in_schema("""
-SELECT run.id, run.table_name, checkpoint_data->'published'
+SELECT run.id, run.table_name, (
+    SELECT jsonb_agg(period) FROM sqp.refresh_checkpoints AS checkpoint
+    CROSS JOIN jsonb_array_elements(checkpoint_data->'published') AS period
+    WHERE checkpoint.table_schema = run.table_schema AND checkpoint.table_name = run.table_name
+        AND checkpoint_data->>'run_id' = sync_metadata->>'run_id'
+)
 FROM sqp.refresh_audit_log AS run
-LEFT JOIN sqp.refresh_checkpoints AS checkpoint
-    ON checkpoint.table_schema = run.table_schema AND checkpoint.table_name = run.table_name
-    AND checkpoint_data->>'run_id' = sync_metadata->>'run_id'
 WHERE refresh_completed_at IS NULL AND run.table_schema = %(schema)s
 ORDER BY run.id
 """)

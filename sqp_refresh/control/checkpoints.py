@@ -2,6 +2,11 @@
 
 A table has at most one active checkpoint, which belongs to the refresh that holds the table's lock.
 A refresh that finds an active one has found an interrupted run, and goes on from there.
+
+Where several writers publish at the same time, the first writes to the checkpoint itself. Each of
+the others has a row of its own beside it: the transaction of one could not write to a row that
+another has written to since it began. Together they say what is published, and when the refresh
+ends, or another one goes on from it, they are put together again.
 """
 
 import os
@@ -26,18 +31,58 @@ STOP = "stop"
 EVERY_TABLE = "*"
 """The `table_name` of such a row that asks it of whole runs."""
 
+WRITER = "writer"
+"""The `function_name` of the row of another writer begins with it."""
+
 LIFETIME_HOURS = 24
 
 _FIND_ACTIVE = in_schema("""
-SELECT id, checkpoint_data FROM sqp.refresh_checkpoints
+SELECT id, checkpoint_data || jsonb_build_object('published', (
+    SELECT coalesce(jsonb_agg(period), '[]')
+    FROM sqp.refresh_checkpoints AS part
+    CROSS JOIN jsonb_array_elements(part.checkpoint_data->'published') AS period
+    WHERE part.id = checkpoint.id OR (part.function_name LIKE %(writers)s
+        AND part.checkpoint_data->'checkpoint' = to_jsonb(checkpoint.id))
+))
+FROM sqp.refresh_checkpoints AS checkpoint
 WHERE function_name = %(function)s AND table_schema = %(schema)s AND table_name = %(table)s
     AND status = 'active' AND expires_at > now()
 """)
 _EXPIRE = in_schema("""
 UPDATE sqp.refresh_checkpoints SET status = 'expired'
-WHERE function_name = %(function)s AND table_schema = %(schema)s AND table_name = ANY(%(tables)s)
-    AND status = 'active'
+WHERE (function_name = %(function)s OR function_name LIKE %(writers)s)
+    AND table_schema = %(schema)s AND table_name = ANY(%(tables)s) AND status = 'active'
 RETURNING table_name
+""")
+_SHARE = in_schema("""
+INSERT INTO sqp.refresh_checkpoints
+    (function_name, table_schema, table_name, checkpoint_data, expires_at)
+SELECT concat(%(writer)s::text, ' ', number), %(schema)s, %(table)s, jsonb_build_object(
+        'run_id', %(run_id)s::text, 'checkpoint', %(id)s::bigint, 'published', '[]'::jsonb
+    ),
+    now() + make_interval(hours => %(lifetime_hours)s)
+FROM generate_series(2, %(writers)s) AS number
+ORDER BY number
+RETURNING id
+""")
+# Of a writer that is about to commit, this waits to see what it has published.
+_GATHER = in_schema("""
+WITH parts AS (
+    DELETE FROM sqp.refresh_checkpoints
+    WHERE function_name LIKE %(writers)s
+        AND checkpoint_data->'checkpoint' = to_jsonb(%(id)s::bigint)
+    RETURNING checkpoint_data->'published' AS published, last_processed_row
+)
+UPDATE sqp.refresh_checkpoints
+SET last_processed_row = last_processed_row
+        + (SELECT coalesce(sum(last_processed_row), 0) FROM parts),
+    checkpoint_data = jsonb_set(
+        checkpoint_data, '{published}', checkpoint_data->'published' || (
+            SELECT coalesce(jsonb_agg(period), '[]')
+            FROM parts CROSS JOIN jsonb_array_elements(published) AS period
+        )
+    )
+WHERE id = %(id)s AND EXISTS (SELECT FROM parts)
 """)
 _REQUEST_STOP = in_schema("""
 INSERT INTO sqp.refresh_checkpoints
@@ -95,13 +140,19 @@ SET checkpoint_data = jsonb_set(
     ),
     last_processed_row = last_processed_row + %(rows)s,
     expires_at = now() + make_interval(hours => %(lifetime_hours)s)
-WHERE id = %(id)s AND status = 'active' AND checkpoint_data->>'run_id' = %(run_id)s
+WHERE id = %(row)s AND status = 'active' AND checkpoint_data->>'run_id' = %(run_id)s
+    AND (id = %(id)s OR EXISTS (
+        SELECT FROM sqp.refresh_checkpoints WHERE id = %(id)s AND status = 'active'
+    ))
 """)
 _COMPLETE = in_schema("""
 UPDATE sqp.refresh_checkpoints
 SET status = 'completed', total_rows = last_processed_row
 WHERE id = %(id)s AND status = 'active' AND checkpoint_data->>'run_id' = %(run_id)s
 """)
+
+
+_NAMES = {"function": FUNCTION_NAME, "writers": f"{WRITER} %"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +168,7 @@ class Checkpoint:
         host: The machine at work.
         pid: The process there.
         id: Its row in sqp.refresh_checkpoints; None before it is written.
+        row: The row that one of its writers writes to; None is its own.
     """
 
     run_id: str
@@ -127,6 +179,7 @@ class Checkpoint:
     host: str = field(default_factory=socket.gethostname)
     pid: int = field(default_factory=os.getpid)
     id: int | None = None
+    row: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return it as `checkpoint_data` has it."""
@@ -186,6 +239,7 @@ def begin(
         resumes = _interrupted_run(resumed, run_id)
         checkpoint = Checkpoint(run_id, forced, published + to_publish, published, resumes)
         statement = _TAKE_OVER
+        _gather(session, resumed)
     params = _key_of(table) | {
         "id": resumed and resumed.id,
         "data": Jsonb(checkpoint.to_json()),
@@ -198,6 +252,32 @@ def begin(
     for (checkpoint_id,) in session.fetch_all(statement.format(not_stopped=_NOT_STOPPED), params):
         return replace(checkpoint, id=checkpoint_id)
     raise _stopped(session, resumed or checkpoint, run_id)
+
+
+def share(
+    session: Session, table: Table, checkpoint: Checkpoint, writers: int
+) -> Sequence[Checkpoint]:
+    """Return the checkpoint for each of its writers, with a row for each to write to.
+
+    Args:
+        session: A session in a transaction.
+        table: The table.
+        checkpoint: What `begin` returned.
+        writers: How many there are.
+    """
+    if writers == 1:
+        return [checkpoint]
+    params = {
+        "writer": WRITER,
+        "schema": SCHEMA,
+        "table": table.name,
+        "run_id": checkpoint.run_id,
+        "id": checkpoint.id,
+        "lifetime_hours": LIFETIME_HOURS,
+        "writers": writers,
+    }
+    rows = session.fetch_all(_SHARE, params)
+    return [checkpoint, *(replace(checkpoint, row=row) for (row,) in rows)]
 
 
 def save(session: Session, checkpoint: Checkpoint, period: Period, *, rows: int) -> None:
@@ -215,6 +295,7 @@ def save(session: Session, checkpoint: Checkpoint, period: Period, *, rows: int)
     """
     params = {
         "id": checkpoint.id,
+        "row": checkpoint.row or checkpoint.id,
         "run_id": checkpoint.run_id,
         "period": Jsonb(str(period)),
         "rows": rows,
@@ -226,13 +307,14 @@ def save(session: Session, checkpoint: Checkpoint, period: Period, *, rows: int)
 
 def complete(session: Session, checkpoint: Checkpoint) -> None:
     """Close the checkpoint of a refresh that published all of its periods."""
+    _gather(session, checkpoint)
     session.execute(_COMPLETE, {"id": checkpoint.id, "run_id": checkpoint.run_id})
 
 
 def expire(session: Session, tables: Iterable[str]) -> list[str]:
     """Make refreshes in flight stop at their next period; return the tables that had one."""
-    params = {"function": FUNCTION_NAME, "schema": SCHEMA, "tables": list(tables)}
-    return [table for (table,) in session.fetch_all(_EXPIRE, params)]
+    params = _NAMES | {"schema": SCHEMA, "tables": list(tables)}
+    return sorted({table for (table,) in session.fetch_all(_EXPIRE, params)})
 
 
 def stop(session: Session, tables: Sequence[str], *, whole_runs: bool) -> list[str]:
@@ -252,6 +334,11 @@ def stop(session: Session, tables: Sequence[str], *, whole_runs: bool) -> list[s
     return sorted({table for (table,) in at_work} | set(expire(session, tables)))
 
 
+def _gather(session: Session, checkpoint: Checkpoint) -> None:
+    """Put what every writer of a checkpoint has published into its own row."""
+    session.execute(_GATHER, _NAMES | {"id": checkpoint.id})
+
+
 def _interrupted_run(resumed: Checkpoint, run_id: str) -> str | None:
     # The same run comes back to its own checkpoint when it tries again.
     return resumed.resumes if resumed.run_id == run_id else resumed.run_id
@@ -265,4 +352,4 @@ def _stopped(session: Session, checkpoint: Checkpoint, run_id: str) -> Stopped:
 
 
 def _key_of(table: Table) -> dict[str, Any]:
-    return {"function": FUNCTION_NAME, "schema": SCHEMA, "table": table.name}
+    return _NAMES | {"schema": SCHEMA, "table": table.name}

@@ -1,14 +1,16 @@
 """Keep a certificate of each published period in `sqp.refresh_proofs`, chained by SHA-256.
 
-Each certificate of a table holds the hash of the one before it. Whoever writes one holds the lock
-under which the table is published, so that no two follow the same one. The ledger has the hash of
-each period's certificate, so that the last of a chain cannot be removed unseen, either.
+Each certificate of a table holds the hash of the one before it. Writers of a refresh add to a chain
+in turns, each until its transaction is committed, so that no two follow the same one. The ledger
+has the hash of each period's certificate, so that the last of a chain cannot be removed unseen.
 
 A certificate keeps the name of the schema under which it was written, which its hash covers. It is
 looked for by its table alone, so that a chain goes on where the schema was renamed.
 """
 
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,6 +18,7 @@ from typing import Any
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
+from sqp_refresh.errors import RefreshError, Transient, Unavailable
 from sqp_refresh.model import column_sums
 from sqp_refresh.model.column_sums import ColumnSums, columns_that_differ
 from sqp_refresh.model.periods import Period
@@ -41,15 +44,15 @@ WITH entry AS (
         %(period_start)s::date AS period_start, %(period_end)s::date AS period_end,
         %(audit_log_id)s::bigint AS audit_log_id, %(instant)s::timestamptz AS source_instant,
         %(source)s::jsonb AS source, %(target)s::jsonb AS target, %(is_equal)s AS is_equal,
-        now() AS created_at, (
-            SELECT sha256 FROM sqp.refresh_proofs
-            WHERE table_name = %(table)s ORDER BY id DESC LIMIT 1
-        ) AS previous_sha256
+        now() AS created_at, %(previous)s::text AS previous_sha256
 )
 INSERT INTO sqp.refresh_proofs ({_COLUMNS}, created_at, sha256)
 SELECT {_COLUMNS}, created_at, {_HASH} FROM entry
 RETURNING sha256
 """)  # noqa: S608, nothing is put in that is not written here
+_LAST_HASH = in_schema("""
+SELECT (SELECT sha256 FROM sqp.refresh_proofs WHERE table_name = %(table)s ORDER BY id DESC LIMIT 1)
+""")
 _READ = in_schema("""
 SELECT entry.period_start, entry.period_end, source, target, sha256
 FROM sqp.refresh_periods AS entry
@@ -124,37 +127,76 @@ class Chain:
     faults: tuple[str, ...]
 
 
-def add(
-    session: Session,
-    table: Table,
-    period: Period,
-    proof: Proof,
-    *,
-    audit_log_id: int,
-    instant: datetime | None,
-) -> str:
-    """Enter the certificate of a period, in the transaction that publishes it.
+class ProofChain:
+    """The end of a table's certificates, which the writers of a refresh add to in turns."""
 
-    Args:
-        session: A session in that transaction, which holds the lock of `publishing`.
-        table: The table.
-        period: The period.
-        proof: What both sides say.
-        audit_log_id: The run.
-        instant: When the source was read as of; None for a view.
+    def __init__(self, last_sha256: str | None) -> None:
+        self._last = last_sha256
+        self._turn = threading.Lock()
+        self._is_unknown = False
 
-    Returns:
-        The hash of the certificate, which the ledger keeps.
-    """
-    params = {
-        "audit_log_id": audit_log_id,
-        "instant": instant,
-        "source": Jsonb(column_sums.to_json(proof.source)),
-        "target": Jsonb(column_sums.to_json(proof.target)),
-        "is_equal": not proof.differing,
-    }
-    (sha256,) = session.fetch_one(_ADD, _name(table) | period_params(period) | params)
-    return sha256
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Let one writer alone add to the chain, until what it has added is committed.
+
+        A transaction of one snapshot does not see what others have added since it began, so that
+        the hash to follow on is kept here.
+
+        Raises:
+            Transient: it is not known whether another writer's certificate was committed.
+        """
+        with self._turn:
+            if self._is_unknown:
+                raise Transient("another writer has lost its connection to Postgres; try again")
+            before, self._is_unknown = self._last, True
+            try:
+                yield
+            except RefreshError as error:
+                # A lost connection leaves open whether the commit came through.
+                self._is_unknown = isinstance(error, Unavailable)
+                self._last = before
+                raise
+            self._is_unknown = False
+
+    def add(
+        self,
+        session: Session,
+        table: Table,
+        period: Period,
+        proof: Proof,
+        *,
+        audit_log_id: int,
+        instant: datetime | None,
+    ) -> str:
+        """Enter the certificate of a period, in the transaction that publishes it.
+
+        Args:
+            session: A session in that transaction, in its turn.
+            table: The table.
+            period: The period.
+            proof: What both sides say.
+            audit_log_id: The run.
+            instant: When the source was read as of; None for a view.
+
+        Returns:
+            The hash of the certificate, which the ledger keeps.
+        """
+        params = {
+            "previous": self._last,
+            "audit_log_id": audit_log_id,
+            "instant": instant,
+            "source": Jsonb(column_sums.to_json(proof.source)),
+            "target": Jsonb(column_sums.to_json(proof.target)),
+            "is_equal": not proof.differing,
+        }
+        (self._last,) = session.fetch_one(_ADD, _name(table) | period_params(period) | params)
+        return self._last
+
+
+def read_last_hash(session: Session, table: Table) -> str | None:
+    """Read the hash of a table's last certificate; None where it has none."""
+    (last,) = session.fetch_one(_LAST_HASH, _name(table))
+    return last
 
 
 def read(session: Session, table: Table, periods: Iterable[Period]) -> dict[Period, Proof]:

@@ -1,4 +1,4 @@
-"""Let one process at a time refresh a table, and one transaction at a time publish a period of it.
+"""Let one process at a time refresh a table, and one transaction at a time publish each period.
 
 Both are advisory locks, under keys of their own:
 
@@ -20,6 +20,7 @@ from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wa
 
 from sqp_refresh.control import checkpoints
 from sqp_refresh.errors import Busy, NoConnection, RefreshError
+from sqp_refresh.model.periods import Period
 from sqp_refresh.model.tables import SCHEMA, Table
 from sqp_refresh.postgres.session import Session, connect
 from sqp_refresh.registry.refresh_config import require_enabled
@@ -155,7 +156,7 @@ def wait_for_lock(session: Session, key: str) -> None:
 
 
 @contextmanager
-def publishing(session: Session, table: Table) -> Iterator[None]:
+def publishing(session: Session, table: Table, period: Period) -> Iterator[None]:
     """Open the transaction that publishes a period of a table; the only one that does.
 
     It has one snapshot. What it compares, writes and measures is one state of the table, to which a
@@ -165,7 +166,7 @@ def publishing(session: Session, table: Table) -> Iterator[None]:
         Transient: another publisher did not release the lock in time.
         Stopped: an operator disabled the table meanwhile.
     """
-    name, key = sql.Identifier(SCHEMA, table.name), f"{SCHEMA}.{table.name}"
+    name, key = sql.Identifier(SCHEMA, table.name), f"{SCHEMA}.{table.name} {period}"
     while True:
         # The transaction that closes the checkpoint is the one that waits for the disk.
         with session.transaction(synchronous_commit=False, writes_to=name):

@@ -110,6 +110,7 @@ class PostgresIOManager(dg.ConfigurableIOManager):
             accept=self.accept,
             tick=tick_of_run(tags),
             keeps_history=settings.REFRESH_KEEP_HISTORY_DAYS > 0,
+            writers=settings.REFRESH_WRITERS,
             budget_ms=settings.REFRESH_TIMEOUT_WARNING_MS,
             launched_by=launcher_of_run(tags),
             rerun=int(tags.get(RERUN_TAG, 0)),

@@ -216,20 +216,19 @@ class BigQuerySource:
         changed = now.versions(session, list(versions))
         return [week for week, version in versions.items() if changed[week] != version]
 
-    def read(self, periods: Sequence[Period]) -> Generator[PeriodRows]:
+    def read(self, periods: Iterable[Period]) -> Generator[PeriodRows]:
         """Read the rows of each week, in order, of a week without rows too.
 
-        Each week is used up before the next is asked for.
+        Each week is used up before the next is asked for. Where all of them are read by one query,
+        it asks for all of them first.
 
         Raises:
             AccessDenied, NotFound, SchemaMismatch, Unavailable, DataError: see `errors`.
         """
-        if not periods:
-            return
         with self._client() as client:
             bigquery_table = self._described(client)
-            if self._is_aggregate or not bigquery_table.is_table:
-                yield from self._read_result(client, bigquery_table, periods)
+            if not self.reads_week_by_week:
+                yield from self._read_result(client, bigquery_table, list(periods))
             else:
                 yield from self._read_table(bigquery_table, periods)
 
@@ -324,7 +323,7 @@ class BigQuerySource:
         return self.as_of(time) if self.as_of else self.queries.decide_as_of(time.now)
 
     def _read_table(
-        self, bigquery_table: BigQueryTable, weeks: Sequence[Period]
+        self, bigquery_table: BigQueryTable, weeks: Iterable[Period]
     ) -> Iterator[PeriodRows]:
         self.stats.method = "Storage Read"
         # Empty means all: see `emulator` for why columns are not selected there.

@@ -194,6 +194,11 @@ class Session:
         with self._asking():
             self._connection.rollback()
 
+    def cancel(self) -> None:
+        """Cancel the statement that another thread waits for, if there is one."""
+        with translated_errors():
+            self._connection.cancel_safe()
+
     @contextmanager
     def transaction(
         self, *, synchronous_commit: bool = True, writes_to: sql.Identifier | None = None

@@ -1,6 +1,6 @@
 """Plan an attempt at a refresh: which periods to load and why, and the checkpoint for it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +22,7 @@ from sqp_refresh.postgres.session import Session
 from sqp_refresh.refresh.lookback import weeks_of_table
 from sqp_refresh.refresh.request import RefreshRequest
 from sqp_refresh.refresh.source_warnings import warn_of_out_of_reach
-from sqp_refresh.refresh.sources import Source, versions_to_compare
+from sqp_refresh.refresh.sources import Source, reads_period_by_period, versions_to_compare
 from sqp_refresh.registry import refresh_config
 from sqp_refresh.registry.sync_params import SyncParams
 
@@ -37,6 +37,7 @@ class RefreshPlan:
         target: What of the table decides how periods are loaded.
         max_rejected_ratio: The part of a week's rows that may break their contract, from 0 to 1.
         max_delete_ratio: The part of a week's rows that may be deleted or changed, from 0 to 1.
+        writers: How many periods are published at the same time.
         drift: What has changed about the source's columns.
         new_out_of_reach: Warnings of rows that no refresh will look at, and that are news.
         failed_parents: Soft parents whose own last refresh failed.
@@ -47,6 +48,7 @@ class RefreshPlan:
     target: TargetTable
     max_rejected_ratio: float
     max_delete_ratio: float
+    writers: int
     drift: Drift
     new_out_of_reach: Sequence[str]
     failed_parents: Sequence[str]
@@ -186,10 +188,12 @@ def _plan(
         forced=request.force,
         resumed=interrupted,
     )
+    target = inspect_target(session, table, list(to_load))
     return RefreshPlan(
         decisions=decisions,
         checkpoint=checkpoint,
-        target=inspect_target(session, table, list(to_load)),
+        target=target,
+        writers=_writers(source, start.params.writers or request.writers, target, to_load),
         max_rejected_ratio=_max_rejected_ratio(start.params),
         max_delete_ratio=start.params.max_delete_ratio,
         drift=drift(table.source, start.schema, source.stats.schema),
@@ -250,6 +254,14 @@ def _record_pinned(session: Session, table: Table, decisions: Mapping[Period, De
 def _rows_to_read(to_load: Mapping[Period, Decision]) -> int | None:
     rows = [decision.rows for decision in to_load.values()]
     return None if None in rows else sum(filter(None, rows))
+
+
+def _writers(source: Source, wanted: int, target: TargetTable, to_load: Collection[Period]) -> int:
+    """Return how many writers there are work for, and which do not stand in each other's way."""
+    # What alters rows may write to one row of its own for all of them, where writers would meet.
+    if target.is_altered or not reads_period_by_period(source):
+        return 1
+    return max(1, min(wanted, len(to_load)))
 
 
 def _max_rejected_ratio(params: SyncParams) -> float:

@@ -28,6 +28,7 @@ class RefreshRequest:
         accept: Hold no week back, however much of it has changed.
         tick: The tick of the schedule that asks for it; None where somebody else does.
         keeps_history: Whether each row that it changes is put on record as it was before.
+        writers: How many periods are published at the same time, unless the table says otherwise.
         budget_ms: Milliseconds after which it is marked as a warning, and goes on.
         launched_by: What launched the run.
         rerun: How many times its work had been launched before.
@@ -40,6 +41,7 @@ class RefreshRequest:
     accept: bool = False
     tick: datetime | None = None
     keeps_history: bool = True
+    writers: int = 1
     budget_ms: int | None = None
     launched_by: Trigger = Trigger.PERSON
     rerun: int = 0

@@ -9,7 +9,7 @@ transaction: else the next night would bring the source's rows again.
 """
 
 import uuid
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -102,7 +102,7 @@ class FormerRows:
         digest = f"rolled back to {self.at.isoformat()}"
         return SourceVersion(0, 0, 0, {}, digest, "", columns=columns)
 
-    def read(self, periods: Sequence[Period]) -> Generator[PeriodRows]:
+    def read(self, periods: Iterable[Period]) -> Generator[PeriodRows]:
         """Return one query for each period."""
         for period in periods:
             yield PeriodRows(period, former_rows(self.table, self.at))

@@ -26,7 +26,7 @@ from sqp_refresh.ledger.decide import ReloadReason
 from sqp_refresh.load import indexes
 from sqp_refresh.postgres.session import Session, connect
 from sqp_refresh.refresh.audit_row import close_audit_row, open_audit_row, restore_audit_row
-from sqp_refresh.refresh.load_periods import load_periods
+from sqp_refresh.refresh.periods.load_periods import load_periods
 from sqp_refresh.refresh.prepare import RefreshPlan, prepare
 from sqp_refresh.refresh.request import RefreshRequest
 from sqp_refresh.refresh.result import RefreshResult, RefreshState
@@ -72,7 +72,7 @@ def _attempt(database_url: str, lock: TableLock, state: RefreshState) -> Refresh
         state.follow(prepare(session, state.source, state.request))
         if _is_first_load(state.plan):
             indexes.drop_for_bulk_load(session, state.table)
-        load_periods(session, state)
+        load_periods(database_url, session, state)
         state.index_warnings = indexes.build_dropped(session, state.table)
         with session.transaction():
             result = _finish(session, state)

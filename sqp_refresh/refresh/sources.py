@@ -32,7 +32,7 @@ class Source(Protocol):
         """Read what each period is made from, at a fraction of the cost of its rows."""
         ...
 
-    def read(self, periods: Sequence[Period]) -> Generator[PeriodRows]:
+    def read(self, periods: Iterable[Period]) -> Generator[PeriodRows]:
         """Read the rows of these periods, in order; each is used up before the next is read."""
         ...
 
@@ -89,6 +89,14 @@ def versions_to_compare(
         # Asked for apart, so that the tables of a run go on sharing the query for its own weeks.
         versions |= source.versions(session, others)
     return dict(sorted(versions.items()))
+
+
+def reads_period_by_period(source: Source) -> bool:
+    """Return whether several writers can read a source, each its own periods of it.
+
+    The result of a query over all weeks is read once, from beginning to end.
+    """
+    return not isinstance(source, BigQuerySource) or source.reads_week_by_week
 
 
 def require_instant(settings: Settings, tables: Iterable[Table], instant: WantedInstant) -> None:

@@ -10,6 +10,8 @@ from sqp_refresh.model.tables import SCHEMA
 
 MOST_ROWS = 10**9
 """The most rows that a batch may have."""
+MOST_WRITERS = 16
+"""The most connections that one refresh publishes by."""
 
 
 class Threshold(BaseModel):
@@ -27,6 +29,7 @@ class SyncParams(BaseModel):
     Attributes:
         batch_size: Rows per Arrow batch.
         lookback_weeks: Number of weeks before today that every night looks at.
+        writers: How many weeks are published at the same time.
         quality: Thresholds by the name of a quality metric; `quarantined_ratio` also limits which
             share of a week's rows may be bad before all of the week is rejected.
         max_delete_ratio: The part of a week's rows that its source may delete or change before the
@@ -42,6 +45,7 @@ class SyncParams(BaseModel):
 
     batch_size: Annotated[PositiveInt, Field(le=MOST_ROWS)] | None = None
     lookback_weeks: PositiveInt | None = None
+    writers: Annotated[PositiveInt, Field(le=MOST_WRITERS)] | None = None
     quality: dict[str, Threshold] = {}
     max_delete_ratio: Annotated[float, Field(ge=0, le=1)] = MAX_DELETE_RATIO
     source_table: str | None = None

@@ -43,7 +43,7 @@ class RollupSource:
         """Read which run last changed each of the periods' weeks, in the parent tables."""
         return read_parent_versions(session, self.table, periods)
 
-    def read(self, periods: Sequence[Period]) -> Generator[PeriodRows]:
+    def read(self, periods: Iterable[Period]) -> Generator[PeriodRows]:
         """Return one query for each period."""
         for period in periods:
             yield PeriodRows(period, rollup_query(self.table))

@@ -32,9 +32,8 @@ def refresh_all(
     results = {}
     for table in TABLES.values():
         source = source_for(settings, table, weeks, as_of, queries=queries_of_run)
-        results[table.name] = refresh(
-            settings.database_url, source, RefreshRequest("night", force=force)
-        )
+        request = RefreshRequest("night", force=force, writers=settings.REFRESH_WRITERS)
+        results[table.name] = refresh(settings.database_url, source, request)
     return results
 
 

@@ -98,14 +98,14 @@ def test_a_trigger_of_a_derived_table_is_found_too(environment, url):
 
 
 def test_a_trigger_that_is_created_during_a_refresh_is_found_too(environment, url, monkeypatch):
-    from sqp_refresh.refresh import load_periods
+    from sqp_refresh.refresh.periods import load_periods
 
     original, planned = load_periods.load_periods, []
 
-    def load(session, state):
+    def load(url, session, state):
         planned.append(state.plan.target.is_altered)
         create_trigger(url, *ALTERATIONS["before each row"])
-        original(session, state)
+        original(url, session, state)
 
     monkeypatch.setattr("sqp_refresh.refresh.run.load_periods", load)
 

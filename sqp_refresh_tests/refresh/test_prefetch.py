@@ -19,8 +19,8 @@ from sqp_refresh.model.periods import Period
 from sqp_refresh.model.rows import SqlRows
 from sqp_refresh.model.tables import DAILY_SQP_DATA
 from sqp_refresh.model.versions import ParentVersions
-from sqp_refresh.refresh.load_periods import PreparedPeriod
-from sqp_refresh.refresh.prefetch import prefetch
+from sqp_refresh.refresh.periods.prefetch import prefetch
+from sqp_refresh.refresh.periods.prepared_period import PreparedPeriod
 from sqp_refresh_tests.helpers.nights import FIRST
 
 SCHEMA = pa.schema([("number", pa.int64())])

@@ -1,0 +1,1 @@
+"""Load the periods of a refresh: read ahead, publish, by several writers at once."""
