@@ -138,14 +138,14 @@ def share_out(
         at_work = [threads.submit(_load_as_other, load, writer, queue) for writer in others]
         try:
             load(first, queue)
+            for writer in at_work:
+                writer.result()
         except BaseException as error:
             queue.stop()
             if not isinstance(error, Exception):
                 for writer in others:
                     writer.session.cancel()
             raise
-        for writer in at_work:
-            writer.result()
     # What one of them has put back when the first had nothing more to do.
     if queue:
         load(first, queue)
