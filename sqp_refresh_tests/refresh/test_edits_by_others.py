@@ -237,7 +237,8 @@ def test_a_table_that_is_disabled_while_a_publisher_waits_is_not_written(environ
             raised.append(error)
 
     with psycopg.connect(url) as other:
-        other.execute("SELECT pg_advisory_xact_lock(hashtextextended('sqp.daily_sqp_data', 0))")
+        key = f"sqp.daily_sqp_data {WEEKS[0]}"
+        other.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [key])
         thread = threading.Thread(target=publish)
         thread.start()
         waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
