@@ -71,6 +71,7 @@ WITH parts AS (
     DELETE FROM sqp.refresh_checkpoints
     WHERE function_name LIKE %(writers)s
         AND checkpoint_data->'checkpoint' = to_jsonb(%(id)s::bigint)
+        AND checkpoint_data->>'run_id' = %(run_id)s
     RETURNING checkpoint_data->'published' AS published, last_processed_row
 )
 UPDATE sqp.refresh_checkpoints
@@ -239,7 +240,7 @@ def begin(
         resumes = _interrupted_run(resumed, run_id)
         checkpoint = Checkpoint(run_id, forced, published + to_publish, published, resumes)
         statement = _TAKE_OVER
-        _gather(session, resumed)
+        gather(session, resumed)
     params = _key_of(table) | {
         "id": resumed and resumed.id,
         "data": Jsonb(checkpoint.to_json()),
@@ -305,9 +306,18 @@ def save(session: Session, checkpoint: Checkpoint, period: Period, *, rows: int)
         raise _stopped(session, checkpoint, checkpoint.run_id)
 
 
+def gather(session: Session, checkpoint: Checkpoint) -> None:
+    """Put what every writer of a checkpoint has published into its own row.
+
+    Where another run has taken the checkpoint over, that has been done, and its writers' rows stay.
+    """
+    of_run = {"id": checkpoint.id, "run_id": checkpoint.run_id}
+    session.execute(_GATHER, _NAMES | of_run)
+
+
 def complete(session: Session, checkpoint: Checkpoint) -> None:
     """Close the checkpoint of a refresh that published all of its periods."""
-    _gather(session, checkpoint)
+    gather(session, checkpoint)
     session.execute(_COMPLETE, {"id": checkpoint.id, "run_id": checkpoint.run_id})
 
 
@@ -332,11 +342,6 @@ def stop(session: Session, tables: Sequence[str], *, whole_runs: bool) -> list[s
     session.execute(_REQUEST_STOP, request)
     at_work = session.fetch_all(_AT_WORK, {"schema": SCHEMA, "tables": list(tables)})
     return sorted({table for (table,) in at_work} | set(expire(session, tables)))
-
-
-def _gather(session: Session, checkpoint: Checkpoint) -> None:
-    """Put what every writer of a checkpoint has published into its own row."""
-    session.execute(_GATHER, _NAMES | {"id": checkpoint.id})
 
 
 def _interrupted_run(resumed: Checkpoint, run_id: str) -> str | None:

@@ -91,6 +91,11 @@ class RefreshState:
         return self.source.table
 
     @property
+    def has_plan(self) -> bool:
+        """Whether an attempt has come as far as its plan."""
+        return self._plan is not None
+
+    @property
     def plan(self) -> RefreshPlan:
         """What this attempt is to do."""
         assert self._plan, "an attempt begins with its plan"

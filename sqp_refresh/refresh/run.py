@@ -124,6 +124,8 @@ def _close_as_failed(database_url: str, state: RefreshState, error: BaseExceptio
                 if not state.audit_log_id:
                     origin = state.request.origin
                     state.audit_log_id = audit_log.begin(session, state.table, origin)
+                if state.has_plan:
+                    checkpoints.gather(session, state.plan.checkpoint)
                 failure = audit_log.describe_failure(error)
                 close_audit_row(session, state, state.fold(), failure)
             # Whoever interrupts a refresh does not wait for indexes; the next one builds them.

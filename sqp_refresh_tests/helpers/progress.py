@@ -18,8 +18,8 @@ def wait_until_published(url: str, table: str, weeks: int) -> None:
 
 def _published(connection: psycopg.Connection, table: str) -> int | None:
     row = connection.execute(
-        "SELECT jsonb_array_length(checkpoint_data->'published') FROM sqp.refresh_checkpoints"
-        " WHERE table_name = %s AND status = 'active'",
+        "SELECT sum(jsonb_array_length(checkpoint_data->'published'))"
+        " FROM sqp.refresh_checkpoints WHERE table_name = %s AND status = 'active'",
         [table],
     ).fetchone()
     return row[0] if row else None

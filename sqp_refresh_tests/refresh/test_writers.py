@@ -236,6 +236,8 @@ def test_an_operator_stops_every_writer_at_its_next_week(url, statement):
     with pytest.raises(Stopped, match=r"stopped by an operator|disabled"):
         load(url, weeks)
 
+    assert checkpoint_rows(url)[0][0] == "refresh"
+    assert len(checkpoint_rows(url)) == 1
     assert set(published(url)) <= set(WEEKS[:4])
     assert WEEKS[5] not in published(url)
 

@@ -7,6 +7,7 @@ moment all of them are counted, and the counts are printed as JSON at the end.
 
 import json
 import sys
+import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -59,7 +60,8 @@ def main() -> None:
     instant, queries = datetime.now(UTC), RunQueries()
     for table in TABLES.values():
         source = source_for(settings, table, weeks, instant, queries=queries)
-        refresh(settings.database_url, source, RefreshRequest(run_id))
+        request = RefreshRequest(run_id, writers=settings.REFRESH_WRITERS)
+        refresh(settings.database_url, source, request)
     if not awaited:
         sys.stdout.write(json.dumps(passed))
 
@@ -67,10 +69,13 @@ def main() -> None:
 def observed(moment: str = "", number: str = "0") -> Counter[str]:
     """Count the moments from now on, and print a line when the awaited one has come."""
     passed: Counter[str] = Counter()
+    one_by_one = threading.Lock()
 
     def pass_by(name: str) -> None:
-        passed[name] += 1
-        if name == moment and passed[name] == int(number):
+        with one_by_one:
+            passed[name] += 1
+            is_awaited = name == moment and passed[name] == int(number)
+        if is_awaited:
             sys.stdout.write("now\n")
             sys.stdout.flush()
 
