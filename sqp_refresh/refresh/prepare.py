@@ -256,12 +256,12 @@ def _rows_to_read(to_load: Mapping[Period, Decision]) -> int | None:
     return None if None in rows else sum(filter(None, rows))
 
 
-def _writers(source: Source, wanted: int, target: TargetTable, to_load: Collection[Period]) -> int:
+def _writers(source: Source, most: int, target: TargetTable, to_load: Collection[Period]) -> int:
     """Return how many writers there are work for, and which do not stand in each other's way."""
     # What alters rows may write to one row of its own for all of them, where writers would meet.
     if target.is_altered or not reads_period_by_period(source):
         return 1
-    return max(1, min(wanted, len(to_load)))
+    return max(1, min(most, len(to_load)))
 
 
 def _max_rejected_ratio(params: SyncParams) -> float:

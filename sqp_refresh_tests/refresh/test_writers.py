@@ -178,9 +178,9 @@ def test_the_progress_of_all_writers_is_found_by_whoever_goes_on(url):
             checkpoints.save(session, checkpoint, week, rows=10)
 
     with connect(url) as session, session.transaction():
-        found = checkpoints.find_active(session, SEARCH_QUERY_PERFORMANCE)
-        assert found
-        assert sorted(found.published) == [str(week) for week in WEEKS[1:4]]
+        interrupted = checkpoints.find_active(session, SEARCH_QUERY_PERFORMANCE)
+        assert interrupted
+        assert sorted(interrupted.published) == [str(week) for week in WEEKS[1:4]]
         again = checkpoints.begin(
             session,
             SEARCH_QUERY_PERFORMANCE,
@@ -188,7 +188,7 @@ def test_the_progress_of_all_writers_is_found_by_whoever_goes_on(url):
             periods=[WEEKS[0], *WEEKS[4:]],
             rows=60,
             forced=False,
-            resumed=found,
+            resumed=interrupted,
         )
     assert again.resumes == "dead"
     assert checkpoint_rows(url) == [("refresh", "active", 3)]
@@ -204,8 +204,10 @@ def test_a_writer_of_a_refresh_that_was_taken_over_publishes_nothing_more(url):
         )
         _, second = checkpoints.share(session, SEARCH_QUERY_PERFORMANCE, begun, 2)
     with connect(url) as session, session.transaction():
-        found = checkpoints.find_active(session, SEARCH_QUERY_PERFORMANCE)
-        checkpoints.begin(session, SEARCH_QUERY_PERFORMANCE, run_id="new", resumed=found, **of_run)
+        interrupted = checkpoints.find_active(session, SEARCH_QUERY_PERFORMANCE)
+        checkpoints.begin(
+            session, SEARCH_QUERY_PERFORMANCE, run_id="new", resumed=interrupted, **of_run
+        )
 
     with (
         connect(url) as session,
