@@ -20,6 +20,7 @@ from sqp_refresh.model.tables import Dependency
 from sqp_refresh.model.text import listing, printable
 from sqp_refresh.postgres.session import Session, connect
 from sqp_refresh.registry import refresh_config
+from sqp_refresh.registry.refresh_config import Changes
 from sqp_refresh.registry.sync_params import MOST_ROWS
 from sqp_refresh.schema_name import SCHEMA
 from sqp_refresh.settings import Settings
@@ -95,16 +96,15 @@ def configure(
     known = [*params, "quality"]
     if unknown := [name for name in unset or () if name not in known]:
         raise SettingsError(f"--unset knows no {unknown[0]!r}; choose from {', '.join(known)}")
+    changes = Changes(
+        {name: value for name, value in params.items() if value is not None},
+        _thresholds(threshold or ()),
+        unset or (),
+        priority,
+        every,
+    )
     with connect(Settings.read().database_url) as session, session.transaction():
-        registration = refresh_config.configure(
-            session,
-            table,
-            {name: value for name, value in params.items() if value is not None},
-            quality=_thresholds(threshold or ()),
-            unset=unset or (),
-            priority=priority,
-            frequency_hours=every,
-        )
+        registration = refresh_config.configure(session, table, changes)
     parts = [f"priority {registration.priority}", f"every {registration.frequency_hours} hours"]
     parts += [f"{name} {value}" for name, value in (registration.custom_sync_params or {}).items()]
     typer.echo(printable(f"{table}: {', '.join(parts)}"))

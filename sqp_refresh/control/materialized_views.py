@@ -46,8 +46,9 @@ WITH RECURSIVE edges AS (
     SELECT reads.reader, edges.read FROM reads JOIN edges ON edges.reader = reads.read
 ), tables AS (
     SELECT pg_class.oid, max(changed_by) AS changed_by, sum(row_count) AS row_count
-    FROM sqp.refresh_periods
+    FROM sqp.refresh_config
     JOIN pg_class ON relname = table_name AND relnamespace = 'sqp'::regnamespace
+    LEFT JOIN sqp.refresh_periods USING (table_schema, table_name)
     WHERE table_schema = 'sqp'
     GROUP BY pg_class.oid
 ), views AS (
@@ -205,19 +206,17 @@ def refresh_materialized_views(
     Args:
         settings: Where they are, and whether they are to be refreshed at all.
         run_id: The run that it is done for, which their audit rows name.
-        runs: Further runs whose changes count, e.g. the one that this one is a re-run of; each by
-            its run id, or by the id of an audit row.
-
-    Yields:
-        What became of each, once it is done.
+        runs: Further runs whose changes count, by their run ids, or by the ids of audit rows.
 
     Raises:
         RefreshError: Postgres cannot be reached, or the audit row cannot be written.
     """
-    if settings.REFRESH_MATERIALIZED_VIEWS is MaterializedViews.OFF:
-        return
-    database_url, of_runs = settings.database_url, [run_id, *runs]
-    views = _find_unless_interrupted(database_url, of_runs)
+    if settings.REFRESH_MATERIALIZED_VIEWS is MaterializedViews.AUTO:
+        yield from _refresh_all(settings.database_url, [run_id, *runs])
+
+
+def _refresh_all(database_url: str, runs: Sequence[str]) -> Iterator[Refreshed]:
+    views = _find_unless_interrupted(database_url, runs)
     attempted: set[int] = set()
     for oid in TopologicalSorter({oid: view.above for oid, view in views.items()}).static_order():
         view = views.get(oid)
@@ -225,10 +224,10 @@ def refresh_materialized_views(
             continue
         attempted.add(oid)
         try:
-            if _refresh_until_current(database_url, oid, of_runs):
+            if _refresh_until_current(database_url, oid, runs):
                 yield Refreshed(str(view))
         except RefreshError as error:
-            yield _warn(database_url, view, view.explain(error), run_id)
+            yield _warn(database_url, view, view.explain(error), runs[0])
 
 
 def _find_unless_interrupted(database_url: str, runs: Sequence[str]) -> dict[int, MaterializedView]:

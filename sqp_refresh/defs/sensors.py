@@ -18,7 +18,7 @@ from sqp_refresh.defs.partitions import TICK_TAG
 from sqp_refresh.defs.run_requests.code_location import is_of, location_of
 from sqp_refresh.defs.run_requests.doubted import request_doubted_periods
 from sqp_refresh.defs.run_requests.failed import request_reruns
-from sqp_refresh.defs.run_requests.requested import request_requested_runs
+from sqp_refresh.defs.run_requests.requested import Target, request_requested_runs
 from sqp_refresh.defs.run_requests.restated import request_restated_weeks
 from sqp_refresh.defs.run_requests.scheduled import request_scheduled_run
 from sqp_refresh.errors import RefreshError
@@ -162,9 +162,8 @@ def _request_requested_runs(
 ) -> Evaluation:
     location = location_of(context)
     with connect(settings.database_url) as session:
-        requests = list(
-            request_requested_runs(context.instance, session, settings, catalog, location)
-        )
+        target = Target(session, settings, catalog, location)
+        requests = list(request_requested_runs(context.instance, target))
     yield from requests or [dg.SkipReason("no refresh was asked for that could be launched now")]
 
 

@@ -55,6 +55,25 @@ class Registration:
             return SyncParams()
 
 
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What is to be changed of a registration; the rest of it stays as it is.
+
+    Attributes:
+        params: What is set of its `custom_sync_params`.
+        quality: The thresholds that are set there, by metric.
+        unset: What is taken out of its `custom_sync_params`.
+        priority: Higher is refreshed first.
+        frequency_hours: Hours between two refreshes.
+    """
+
+    params: Mapping[str, Any]
+    quality: Mapping[str, Any]
+    unset: Collection[str]
+    priority: int | None
+    frequency_hours: int | None
+
+
 # Whatever a row holds, the others can be read: Postgres has instants and numbers that Python has
 # not, e.g. infinity, which says that a table is due at once, or never.
 _REGISTRATIONS = in_schema("""
@@ -220,40 +239,25 @@ def read_compared_at(session: Session) -> dict[str, datetime | None]:
     return dict(session.fetch_all(_COMPARED_AT, {"schema": SCHEMA}))
 
 
-def configure(
-    session: Session,
-    table: str,
-    params: Mapping[str, Any],
-    *,
-    quality: Mapping[str, Any],
-    unset: Collection[str],
-    priority: int | None = None,
-    frequency_hours: int | None = None,
-) -> Registration:
-    """Change what a table does differently, and when; return how it is registered then.
-
-    Args:
-        session: A session in a transaction.
-        table: Name of the table in schema sqp.
-        params: What is set of its `custom_sync_params`; the rest stays as it is.
-        quality: The thresholds that are set, by metric; those of other metrics stay.
-        unset: What is taken out of its `custom_sync_params`.
-        priority: Higher is refreshed first; None leaves it as it is.
-        frequency_hours: Hours between two refreshes; None leaves it as it is.
+def configure(session: Session, table: str, changes: Changes) -> Registration:
+    """Change how a table is registered, and return how it is then.
 
     Raises:
         SettingsError: the table is not registered, or a parameter is malformed; the transaction
             must not be committed.
     """
-    values = {"params": Jsonb(dict(params)), "quality": Jsonb(dict(quality)), "unset": list(unset)}
-    values |= {"priority": priority, "hours": frequency_hours}
+    values = {
+        "params": Jsonb(dict(changes.params)),
+        "quality": Jsonb(dict(changes.quality)),
+        "unset": list(changes.unset),
+        "priority": changes.priority,
+        "hours": changes.frequency_hours,
+    }
     is_registered = session.execute(_CONFIGURE, {"schema": SCHEMA, "table": table} | values)
     registrations = read_registrations(session)
     if not is_registered:
-        raise SettingsError(
-            f"there is no table {table!r} in {SCHEMA}.refresh_config; choose from "
-            f"{', '.join(registrations)}"
-        )
+        choice = f"choose from {', '.join(registrations)}"
+        raise SettingsError(f"there is no table {table!r} in {SCHEMA}.refresh_config; {choice}")
     SyncParams.read(table, registrations[table].custom_sync_params)
     return registrations[table]
 

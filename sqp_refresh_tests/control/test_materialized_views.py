@@ -97,9 +97,9 @@ def test_one_that_fails_is_a_warning_and_is_tried_again_until_it_works(environme
     assert rows(url, "SELECT status FROM sqp.refresh_audit_log WHERE status = 'failed'") == []
     assert ("public.breaks", "refresh.warning") in rows(url, alerts)
 
-    told = rows(url, alerts)
+    sent = rows(url, alerts)
     assert after_night(environment, "again") == ["public.breaks !"]
-    assert rows(url, alerts) == told, "of the same cause receivers know"
+    assert rows(url, alerts) == sent, "of the same cause receivers know"
     (why,) = rows(url, "SELECT status, why FROM sqp.refresh_status")
     assert why[0] == "degraded"
     assert "materialized view public.breaks: Postgres: division by zero" in why[1]

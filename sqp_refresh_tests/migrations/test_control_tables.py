@@ -120,6 +120,7 @@ def test_every_status_that_is_written_is_accepted(control: Database):
         AUDIT,
         CHECKPOINT,
         "INSERT INTO sqp.webhook_deliveries (event, payload) VALUES ('failure', '{}')",
+        "SELECT sqp.request_refresh()",
     )
     with psycopg.connect(control.url) as connection:
         for column, values in STATUSES.items():

@@ -1,6 +1,7 @@
 """Check the registry after a migration, and how a new table gets into it."""
 
 import re
+from typing import LiteralString, cast
 
 import psycopg
 import pytest
@@ -111,7 +112,7 @@ def test_an_upgrade_names_a_parameter_that_there_is_not(database_18: Database):
 
     remedy = re.search(r"by (UPDATE .*?); then migrate again", str(error.value))
     assert remedy, error.value
-    database_18.run(remedy[1])
+    database_18.rows(cast(LiteralString, remedy[1]))
     migrate.upgrade(database_18.url)
     assert database_18.rows(
         "SELECT custom_sync_params FROM sqp.refresh_config WHERE table_name = 'daily_sqp_data'"

@@ -51,11 +51,11 @@ def test_a_request_ends_as_done_with_its_run_and_two_of_a_table_one_after_the_ot
     assert [again.run_key for again in operator.sense(SENSOR)] == [launched.run_key, beside.run_key]
 
     run = operator.launch(launched)
-    (next_one,) = (one for one in operator.sense(SENSOR) if one.run_key != beside.run_key)
+    (following,) = (each for each in operator.sense(SENSOR) if each.run_key != beside.run_key)
 
     assert request(url, first) == ("done", run.run_id, "4 rows changed", True, True)
-    assert requested_tables(next_one) == {DAILY, "asin_performance_data"}
-    assert requested_weeks(next_one)[0] == str(MIDDLE)
+    assert requested_tables(following) == {DAILY, "asin_performance_data"}
+    assert requested_weeks(following)[0] == str(MIDDLE)
     assert request(url, second)[0] == "launched"
     ((by,),) = rows(url, "SELECT DISTINCT launched_by FROM sqp.refresh_runs")
     assert by == "person"
