@@ -97,7 +97,10 @@ def _settle_by(session: Session, request: Request, run: dg.DagsterRun) -> None:
         settle(session, request, RequestStatus.LAUNCHED, run.run_id)
         return
     is_good = run.status is dg.DagsterRunStatus.SUCCESS
-    message = describe_run(session, run.run_id, is_good=is_good)
+    if run.status is dg.DagsterRunStatus.CANCELED:
+        message = "its run was canceled"
+    else:
+        message = describe_run(session, run.run_id, is_good=is_good)
     status = RequestStatus.DONE if is_good else RequestStatus.FAILED
     settle(session, request, status, run.run_id, message)
 

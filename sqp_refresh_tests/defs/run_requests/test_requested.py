@@ -79,6 +79,8 @@ def test_a_request_that_fails_is_settled_by_its_re_run(operator, environment):
     failed = operator.run_without_bigquery(requested_tables(launched), **launched.tags)
 
     assert rows(url, "SELECT * FROM public.days") == []
+    logged = [entry.message for entry in operator.instance.all_logs(failed.run_id)]
+    assert "materialized view public.days was refreshed" in logged
     assert operator.sense(SENSOR) == []
     state = request(url, number)
     assert state[:2] == ("failed", failed.run_id)
