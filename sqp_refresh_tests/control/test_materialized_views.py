@@ -2,6 +2,10 @@
 
 from urllib.parse import urlsplit
 
+import psycopg
+
+from sqp_refresh import retrying
+from sqp_refresh.control import materialized_views
 from sqp_refresh.control.materialized_views import refresh_materialized_views
 from sqp_refresh.settings import MaterializedViews, Settings
 from sqp_refresh_tests.helpers.commands import output
@@ -82,7 +86,9 @@ INSERT INTO sqp.webhook_configs (name, url) VALUES ('chat', 'https://x.test')
 """
 
 
-def test_one_that_fails_is_a_warning_and_is_tried_again_until_it_works(environment, source):
+def test_one_that_fails_is_a_warning_and_is_tried_again_until_it_works(
+    environment, source, monkeypatch
+):
     url = environment.database_url
     source.write(three_weeks())
     execute(url, BREAKING)
@@ -107,6 +113,16 @@ def test_one_that_fails_is_a_warning_and_is_tried_again_until_it_works(environme
     execute(url, "UPDATE sqp.search_query_performance SET asin_purchase_count = 0")
     assert after_night(environment, "mended") == ["public.breaks", "public.on_it"]
     assert after_night(environment, "unchanged") == []
+
+    # Whoever reads one without a unique index keeps no run waiting for long.
+    monkeypatch.setattr(materialized_views, "_LOCK_TIMEOUT", "SET LOCAL lock_timeout TO '50ms'")
+    monkeypatch.setattr(retrying, "LONGEST_PAUSE_S", 0)
+    with psycopg.connect(url) as reader:
+        reader.execute("SELECT FROM public.works")
+        changed = "UPDATE sqp.refresh_periods SET row_count = 0 WHERE table_name = 'weekly_summary'"
+        execute(url, changed)
+        (works,) = refresh_materialized_views(environment, "read meanwhile")
+    assert "lock timeout" in str(works)
 
 
 def test_one_of_another_owner_says_what_to_grant(environment, source, monkeypatch):
