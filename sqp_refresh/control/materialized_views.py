@@ -34,6 +34,7 @@ MAX_ATTEMPTS = 2
 _LOCK_TIMEOUT = "SET LOCAL lock_timeout TO '10s'"
 
 _ANY = "SELECT EXISTS (SELECT FROM pg_class WHERE relkind = 'm')"
+# The sum moves with each period that a run changes, and not only with the first.
 _VIEWS = in_schema("""
 WITH RECURSIVE edges AS (
     SELECT DISTINCT ev_class AS reader, refobjid AS read
@@ -45,7 +46,8 @@ WITH RECURSIVE edges AS (
     UNION
     SELECT reads.reader, edges.read FROM reads JOIN edges ON edges.reader = reads.read
 ), tables AS (
-    SELECT pg_class.oid, max(changed_by) AS changed_by, sum(row_count) AS row_count
+    SELECT pg_class.oid, max(changed_by) AS changed_by,
+        concat_ws('/', sum(changed_by), sum(row_count)) AS state
     FROM sqp.refresh_config
     JOIN pg_class ON relname = table_name AND relnamespace = 'sqp'::regnamespace
     LEFT JOIN sqp.refresh_periods USING (table_schema, table_name)
@@ -76,7 +78,7 @@ SELECT views.oid::bigint, views.nspname::text AS schema, views.relname::text AS 
     ) AS has_unique_index,
     jsonb_object_agg(
         read::regclass::text,
-        concat_ws('/', tables.changed_by, tables.row_count, above.refreshed_by)
+        concat(tables.state, above.refreshed_by)
     ) AS reads,
     coalesce(array_agg(above.oid::bigint) FILTER (WHERE above.oid IS NOT NULL), '{}') AS above,
     EXISTS (
