@@ -39,6 +39,13 @@ class Executor(StrEnum):
     MULTIPROCESS = "multiprocess"
 
 
+class MaterializedViews(StrEnum):
+    """Whether the materialized views that read our tables are refreshed when these change."""
+
+    AUTO = "auto"
+    OFF = "off"
+
+
 class Settings(BaseSettings):
     """The environment, typed and checked; read it with `Settings.read()`."""
 
@@ -116,6 +123,10 @@ class Settings(BaseSettings):
     )
     REFRESH_KEEP_HISTORY_DAYS: int = Field(
         default=90, ge=0, description="days to keep rows as they were before a change; 0 keeps none"
+    )
+    REFRESH_MATERIALIZED_VIEWS: MaterializedViews = Field(
+        default=MaterializedViews.AUTO,
+        description="auto, or off: whether your materialized views follow the tables they read",
     )
     REFRESH_EXECUTOR: Executor = Field(
         default=Executor.IN_PROCESS, description="where the steps of one run are executed"

@@ -41,6 +41,7 @@ for command in (
     operations.disable,
     operations.enable,
     operations.stop,
+    operations.configure,
     operations.unpin,
     operations.register,
     operations.unregister,

@@ -40,7 +40,9 @@ GROUP BY table_name
 ORDER BY min(id)
 """)
 _OUTCOMES = in_schema("""
-SELECT table_name AS "table", status, jsonb_array_length(sync_metadata->'weeks') AS copied,
+SELECT CASE WHEN sync_metadata ? 'materialized_view' THEN table_schema || '.' || table_name
+        ELSE table_name END AS "table", status,
+    jsonb_array_length(sync_metadata->'weeks') AS copied,
     jsonb_array_length(sync_metadata->'skipped') AS skipped,
     (SELECT count(*) FROM jsonb_object_keys(sync_metadata->'reasons')) AS periods,
     rows_processed AS rows,

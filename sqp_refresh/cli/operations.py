@@ -5,6 +5,7 @@ Each does what a SQL statement could do as well.
 
 from collections.abc import Sequence
 from datetime import datetime
+from math import isfinite
 from typing import Annotated
 
 import typer
@@ -19,10 +20,14 @@ from sqp_refresh.model.tables import Dependency
 from sqp_refresh.model.text import listing, printable
 from sqp_refresh.postgres.session import Session, connect
 from sqp_refresh.registry import refresh_config
+from sqp_refresh.registry.refresh_config import Changes
+from sqp_refresh.registry.sync_params import MOST_ROWS
 from sqp_refresh.schema_name import SCHEMA
 from sqp_refresh.settings import Settings
 
 TableArguments = Annotated[list[str] | None, typer.Argument(help=f"Tables of schema {SCHEMA}.")]
+MOST_HOURS = 876_000
+MOST_WEEKS = 5_000
 All = Annotated[bool, typer.Option("--all", help="Every registered table.")]
 
 
@@ -46,6 +51,86 @@ def stop(tables: TableArguments = None, all_: All = False) -> None:
         stopped = checkpoints.stop(session, names, whole_runs=all_)
     names = printable(", ".join(stopped))
     typer.echo(f"stopping {names}" if names else "nothing is being refreshed")
+
+
+def configure(
+    table: Annotated[str, typer.Argument(help=f"Table of schema {SCHEMA}.")],
+    priority: Annotated[
+        int | None,
+        typer.Option(help="A higher priority is refreshed first.", min=-(2**31), max=2**31 - 1),
+    ] = None,
+    every: Annotated[
+        int | None,
+        typer.Option(metavar="HOURS", help="Hours between two refreshes.", min=1, max=MOST_HOURS),
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Rows per Arrow batch.", min=1, max=MOST_ROWS)
+    ] = None,
+    lookback_weeks: Annotated[
+        int | None, typer.Option(help="Weeks that every night looks at.", min=1, max=MOST_WEEKS)
+    ] = None,
+    max_delete_ratio: Annotated[
+        float | None,
+        typer.Option(help="Part of a week that may change before it is held back.", min=0, max=1),
+    ] = None,
+    threshold: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="METRIC=MIN:MAX",
+            help="Limits of a quality metric, either of which may be left out; may be repeated.",
+        ),
+    ] = None,
+    unset: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PARAMETER", help="Parameter that follows the setting again; may be repeated."
+        ),
+    ] = None,
+) -> None:
+    """Change a table's priority, frequency and parameters, from its next run on; or show them."""
+    params = {
+        "batch_size": batch_size,
+        "lookback_weeks": lookback_weeks,
+        "max_delete_ratio": max_delete_ratio,
+    }
+    known = [*params, "quality"]
+    if unknown := [name for name in unset or () if name not in known]:
+        raise SettingsError(f"--unset knows no {unknown[0]!r}; choose from {', '.join(known)}")
+    changes = Changes(
+        {name: value for name, value in params.items() if value is not None},
+        _thresholds(threshold or ()),
+        unset or (),
+        priority,
+        every,
+    )
+    with connect(Settings.read().database_url) as session, session.transaction():
+        registration = refresh_config.configure(session, table, changes)
+    parts = [f"priority {registration.priority}", f"every {registration.frequency_hours} hours"]
+    parts += [f"{name} {value}" for name, value in (registration.custom_sync_params or {}).items()]
+    typer.echo(printable(f"{table}: {', '.join(parts)}"))
+
+
+def _thresholds(texts: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Read limits of quality metrics, as METRIC=MIN:MAX, by metric."""
+    from sqp_refresh.checks.metrics import with_thresholds
+    from sqp_refresh.registry.sync_params import Threshold
+
+    limits: dict[str, dict[str, float]] = {}
+    for text in texts:
+        metric, _, bounds = text.partition("=")
+        minimum, colon, maximum = bounds.partition(":")
+        try:
+            limits[metric] = {
+                name: float(bound) for name, bound in (("min", minimum), ("max", maximum)) if bound
+            }
+        except ValueError:
+            limits[metric] = {}
+        if not colon or not limits[metric] or not all(map(isfinite, limits[metric].values())):
+            raise SettingsError(
+                f"--threshold {text!r} must be METRIC=MIN:MAX, e.g. volume_ratio=0.3:3"
+            )
+    with_thresholds([], {metric: Threshold(**bounds) for metric, bounds in limits.items()})
+    return limits
 
 
 def unpin(

@@ -165,6 +165,7 @@ def _periods(table: Table, days: Sequence[datetime]) -> list[Period]:
 
 
 def _roll_back(settings: Settings, catalog: Catalog, rollback: "Rollback") -> _Done:
+    from sqp_refresh.control.materialized_views import refresh_materialized_views
     from sqp_refresh.refresh.rollback import (
         ChangedPeriod,
         derived_sources,
@@ -178,7 +179,7 @@ def _roll_back(settings: Settings, catalog: Catalog, rollback: "Rollback") -> _D
         ChangedPeriod(period, counts.inserted, counts.updated, counts.deleted)
         for period, counts in result.periods.items()
     ]
-    done = _Done(rollback, changes, result.audit_log_id)
+    done, audit_log_ids = _Done(rollback, changes, result.audit_log_id), [str(result.audit_log_id)]
     with connect(url) as session:
         sources = derived_sources(session, catalog, rollback)
     for source in sources:
@@ -188,6 +189,10 @@ def _roll_back(settings: Settings, catalog: Catalog, rollback: "Rollback") -> _D
             done.errors[source.table.name] = str(error)
         else:
             done.derived[source.table.name] = derived.counts.changed
+            audit_log_ids.append(str(derived.audit_log_id))
+    for outcome in refresh_materialized_views(settings, audit_log_ids[0], audit_log_ids[1:]):
+        if outcome.warning:
+            typer.secho(str(outcome), err=True, fg=typer.colors.YELLOW)
     return done
 
 

@@ -34,6 +34,9 @@ WHERE status <> 'pending' AND created_at < now() - make_interval(days => %(days)
 _DELETE_REPLAYED = in_schema("""
 DELETE FROM sqp.refresh_quarantine WHERE replayed_at < now() - make_interval(days => %(days)s)
 """)
+_DELETE_REQUESTS = in_schema("""
+DELETE FROM sqp.refresh_requests WHERE completed_at < now() - make_interval(days => %(days)s)
+""")
 # What is gone is the history of those periods up to the last of their changes that went.
 _DELETE_HISTORY = in_schema("""
 WITH gone AS (
@@ -114,6 +117,11 @@ def delete_replayed_rows(session: Session, days: int) -> int:
     return session.execute(_DELETE_REPLAYED, {"days": days})
 
 
+def delete_requests(session: Session) -> int:
+    """Delete requests that were settled more than 90 days ago; one that waits is kept."""
+    return session.execute(_DELETE_REQUESTS, {"days": AUDIT_LOG_DAYS})
+
+
 def delete_history(session: Session, days: int) -> int:
     """Delete what is on record of rows that were changed before this; 0 days delete all of it."""
     (deleted,) = session.fetch_one(_DELETE_HISTORY, {"days": days})
@@ -153,6 +161,7 @@ DUTIES: dict[str, Callable[[Session, Settings], int]] = {
     "history_deleted": lambda session, settings: delete_history(
         session, settings.REFRESH_KEEP_HISTORY_DAYS
     ),
+    "requests_deleted": lambda session, _: delete_requests(session),
     "runs_archived": lambda session, _: archive_runs(session),
     # Last, as it may take long, or fail for want of disk.
     "indexes_built": lambda session, _: build_missing(session),

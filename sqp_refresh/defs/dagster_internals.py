@@ -18,6 +18,7 @@ from dagster._core.storage.tags import (
     USER_EDITABLE_SYSTEM_TAGS,
     WILL_RETRY_TAG,
 )
+from dagster._utils.interrupts import raise_interrupts_as
 from dagster._utils.schedules import (
     cron_string_iterator,
     is_valid_cron_string,
@@ -45,5 +46,6 @@ __all__ = [
     "WorkerStatus",
     "cron_string_iterator",
     "is_valid_cron_string",
+    "raise_interrupts_as",
     "reverse_cron_string_iterator",
 ]

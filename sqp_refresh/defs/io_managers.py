@@ -11,6 +11,8 @@ import dagster as dg
 from pydantic import Field
 
 from sqp_refresh.checks.evaluate import load_pandera
+from sqp_refresh.control.materialized_views import refresh_materialized_views
+from sqp_refresh.defs.dagster_internals import raise_interrupts_as
 from sqp_refresh.defs.partitions import RERUN_TAG, launcher_of_run, root_of_run, tick_of_run
 from sqp_refresh.errors import Permanent, RefreshError
 from sqp_refresh.extract.query_cache import RunQueries
@@ -131,6 +133,26 @@ class PostgresIOManager(dg.ConfigurableIOManager):
 
     def load_input(self, context: dg.InputContext) -> None:
         """Load nothing: a derived table reads its parents inside Postgres."""
+
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
+        """Refresh the materialized views that read what the run has changed, however it ended.
+
+        It is the last that each process of a run does: of a run in one process, once all tables
+        are done. Its outcome is none of the run's, which has ended well or badly before.
+        """
+        if context.run is None or context.log is None:
+            return
+        root = root_of_run(context.run.tags)
+        try:
+            with raise_interrupts_as(KeyboardInterrupt):
+                for outcome in refresh_materialized_views(
+                    Settings.read(), context.run.run_id, [root] if root else []
+                ):
+                    log = context.log.info if outcome.warning is None else context.log.warning
+                    log(str(outcome))
+        except (RefreshError, KeyboardInterrupt) as error:
+            reason = str(error) or "the run was interrupted"
+            context.log.warning(f"materialized views are left to the next refresh: {reason}")
 
 
 def _log_published(

@@ -39,6 +39,9 @@ AS_OF_RUN_TAG = "sqp_refresh/as_of_run"
 SOURCE_AS_OF_TAG = "sqp_refresh/source_as_of"
 """The instant that a person wants the source as of, for a run and its re-runs."""
 
+REQUEST_TAG = "sqp_refresh/request"
+"""The request of `sqp.refresh_requests` that a run serves, as do its re-runs."""
+
 _TAGS_OF_ONE_RUN = {RERUN_TAG, AS_OF_TAG, AS_OF_RUN_TAG}
 
 
@@ -114,6 +117,8 @@ def launcher_of_run(tags: Mapping[str, str]) -> Trigger:
     """Return who launched a run; one that is launched again in the UI keeps the tags it had."""
     if PARENT_RUN_ID_TAG in tags and RERUN_TAG not in tags:
         return Trigger.RETRY if RETRY_NUMBER_TAG in tags else Trigger.PERSON
+    if REQUEST_TAG in tags and RERUN_TAG not in tags:
+        return Trigger.PERSON
     if SENSOR_NAME_TAG in tags:
         return Trigger.SENSOR
     return Trigger.SCHEDULE if SCHEDULE_NAME_TAG in tags else Trigger.PERSON

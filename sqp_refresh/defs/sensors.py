@@ -1,4 +1,4 @@
-"""Define the sensors, which see to late nights, failed runs, wrong or restated weeks, and alerts.
+"""Define the sensors: for late nights, failed runs, wrong or restated weeks, requests, alerts.
 
 All but the last only request runs of the nightly job; a run that turns out to have nothing to do
 costs a query. While Postgres cannot be reached they do nothing, and make up for it afterwards. They
@@ -18,6 +18,7 @@ from sqp_refresh.defs.partitions import TICK_TAG
 from sqp_refresh.defs.run_requests.code_location import is_of, location_of
 from sqp_refresh.defs.run_requests.doubted import request_doubted_periods
 from sqp_refresh.defs.run_requests.failed import request_reruns
+from sqp_refresh.defs.run_requests.requested import Target, request_requested_runs
 from sqp_refresh.defs.run_requests.restated import request_restated_weeks
 from sqp_refresh.defs.run_requests.scheduled import request_scheduled_run
 from sqp_refresh.errors import RefreshError
@@ -65,6 +66,12 @@ def sensors(settings: Settings, catalog: Catalog) -> list[dg.SensorDefinition]:
             "Requests periods of any age that a check has found to differ from their source.",
             HOURLY_S,
             lambda context: _request_doubted_periods(settings, catalog),
+        ),
+        _sensor(
+            "requested_refreshes",
+            "Requests what somebody asked for by request_refresh in SQL, and settles the requests.",
+            OFTEN_S,
+            lambda context: _request_requested_runs(context, settings, catalog),
         ),
         _sensor(
             "alert_delivery",
@@ -148,6 +155,16 @@ def _request_doubted_periods(settings: Settings, catalog: Catalog) -> Evaluation
     with connect(settings.database_url) as session:
         requests = list(request_doubted_periods(session, settings, catalog, session.now()))
     yield from requests or [dg.SkipReason("no period is known to differ from its source")]
+
+
+def _request_requested_runs(
+    context: dg.SensorEvaluationContext, settings: Settings, catalog: Catalog
+) -> Evaluation:
+    location = location_of(context)
+    with connect(settings.database_url) as session:
+        target = Target(session, settings, catalog, location)
+        requests = list(request_requested_runs(context.instance, target))
+    yield from requests or [dg.SkipReason("no refresh was asked for that could be launched now")]
 
 
 def _deliver_alerts(context: dg.SensorEvaluationContext, settings: Settings) -> Evaluation:

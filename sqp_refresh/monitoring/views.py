@@ -25,6 +25,7 @@ VIEWS = (
     "refresh_weeks",
     "refresh_freshness",
     "refresh_quality",
+    "refresh_status",
     "restatements",
 )
 

@@ -1,12 +1,13 @@
 """Read and write `sqp.refresh_config`: which tables are refreshed, and when each is due."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
 
 from sqp_refresh.errors import NotFound, SettingsError, Stopped
 from sqp_refresh.model.tables import SCHEMA, Table
@@ -54,6 +55,25 @@ class Registration:
             return SyncParams()
 
 
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What is to be changed of a registration; the rest of it stays as it is.
+
+    Attributes:
+        params: What is set of its `custom_sync_params`.
+        quality: The thresholds that are set there, by metric.
+        unset: What is taken out of its `custom_sync_params`.
+        priority: Higher is refreshed first.
+        frequency_hours: Hours between two refreshes.
+    """
+
+    params: Mapping[str, Any]
+    quality: Mapping[str, Any]
+    unset: Collection[str]
+    priority: int | None
+    frequency_hours: int | None
+
+
 # Whatever a row holds, the others can be read: Postgres has instants and numbers that Python has
 # not, e.g. infinity, which says that a table is due at once, or never.
 _REGISTRATIONS = in_schema("""
@@ -74,6 +94,18 @@ _SET_ENABLED = in_schema("""
 UPDATE sqp.refresh_config SET is_enabled = %(enabled)s
 WHERE table_schema = %(schema)s AND table_name = ANY(%(tables)s) AND is_enabled <> %(enabled)s
 RETURNING table_name
+""")
+_CONFIGURE = in_schema("""
+UPDATE sqp.refresh_config
+SET priority = coalesce(%(priority)s, priority),
+    refresh_frequency_hours = coalesce(%(hours)s, refresh_frequency_hours),
+    custom_sync_params = (
+        custom_sync_params || %(params)s || CASE WHEN %(quality)s = '{}'::jsonb THEN '{}'
+            ELSE jsonb_build_object(
+                'quality', coalesce(custom_sync_params->'quality', '{}') || %(quality)s
+            ) END
+    ) - %(unset)s::text[]
+WHERE table_schema = %(schema)s AND table_name = %(table)s
 """)
 # Where the schedule asked for the refresh, the next one is a whole number of frequencies after that
 # tick, and in the future. Any other leaves the slot of the day where it is, so a refresh at noon
@@ -205,6 +237,29 @@ def read_compared_at(session: Session) -> dict[str, datetime | None]:
         By table; None where it has nothing to compare.
     """
     return dict(session.fetch_all(_COMPARED_AT, {"schema": SCHEMA}))
+
+
+def configure(session: Session, table: str, changes: Changes) -> Registration:
+    """Change how a table is registered, and return how it is then.
+
+    Raises:
+        SettingsError: the table is not registered, or a parameter is malformed; the transaction
+            must not be committed.
+    """
+    values = {
+        "params": Jsonb(dict(changes.params)),
+        "quality": Jsonb(dict(changes.quality)),
+        "unset": list(changes.unset),
+        "priority": changes.priority,
+        "hours": changes.frequency_hours,
+    }
+    is_registered = session.execute(_CONFIGURE, {"schema": SCHEMA, "table": table} | values)
+    registrations = read_registrations(session)
+    if not is_registered:
+        choice = f"choose from {', '.join(registrations)}"
+        raise SettingsError(f"there is no table {table!r} in {SCHEMA}.refresh_config; {choice}")
+    SyncParams.read(table, registrations[table].custom_sync_params)
+    return registrations[table]
 
 
 def set_enabled(session: Session, tables: Sequence[str], *, enabled: bool) -> list[str]:

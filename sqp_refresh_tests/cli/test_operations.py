@@ -233,6 +233,50 @@ def test_a_table_is_registered_and_refreshed_by_its_name(environment, source):
         assert rows(url, f"SELECT FROM sqp.{relation} WHERE table_name = 'volumes'") == [], relation
 
 
+def test_a_table_is_configured_by_what_is_valid_alone(migrated_database, monkeypatch):
+    monkeypatch.setenv("DATABASE_URL", migrated_database)
+    entry = (
+        "SELECT priority, refresh_frequency_hours, custom_sync_params FROM sqp.refresh_config"
+        " WHERE table_name = 'daily_sqp_data'"
+    )
+    configure = partial(sqp_refresh, "configure", "daily_sqp_data")
+
+    printed = output(
+        *("configure", "daily_sqp_data", "--priority", "99", "--every", "168"),
+        *("--batch-size", "20000", "--lookback-weeks", "12", "--max-delete-ratio", "0.8"),
+        *("--threshold", "volume_ratio=0.3:3", "--threshold", "quarantined_ratio=:0.05"),
+    )
+
+    quality = {"volume_ratio": {"min": 0.3, "max": 3}, "quarantined_ratio": {"max": 0.05}}
+    params = {"batch_size": 20000, "lookback_weeks": 12, "max_delete_ratio": 0.8}
+    changed = [(99, 168, params | {"quality": quality})]
+    assert rows(migrated_database, entry) == changed
+    assert printed.startswith("daily_sqp_data: priority 99, every 168 hours, ")
+    assert output("configure", "daily_sqp_data") == printed
+
+    wrong = {
+        ("--threshold", "volume=1:2"): "a quality threshold for 'volume'; choose from",
+        ("--threshold", "volume_ratio=a:2"): "'volume_ratio=a:2' must be METRIC=MIN:MAX",
+        ("--threshold", "volume_ratio=:"): "must be METRIC=MIN:MAX",
+        ("--unset", "key"): "--unset knows no 'key'; choose from batch_size",
+    }
+    for words, message in wrong.items():
+        assert message in one_line(configure(*words)), words
+    assert "there is no table 'nothing'" in one_line(sqp_refresh("configure", "nothing"))
+    for words in (("--every", "0"), ("--batch-size", "-1"), ("--max-delete-ratio", "1.5")):
+        assert configure(*words).returncode == 2, words
+    assert rows(migrated_database, entry) == changed
+
+    output("configure", "daily_sqp_data", "--unset", "quality", "--unset", "batch_size")
+    output("configure", "daily_sqp_data", "--threshold", "volume_ratio=0.5:")
+    ((_, _, left),) = rows(migrated_database, entry)
+    assert left == {
+        "lookback_weeks": 12,
+        "max_delete_ratio": 0.8,
+        "quality": {"volume_ratio": {"min": 0.5}},
+    }
+
+
 def test_the_version_is_printed():
     assert output("--version") == f"sqp-refresh {__version__}"
 

@@ -8,7 +8,7 @@ import pytest
 
 from sqp_refresh.monitoring.dashboard.drawing import draw
 from sqp_refresh_tests.helpers.commands import one_line, output, sqp_refresh
-from sqp_refresh_tests.helpers.database import rows
+from sqp_refresh_tests.helpers.database import execute, rows
 from sqp_refresh_tests.helpers.history import Moment, copy_of, publish
 
 FIRST, SECOND = date(2025, 8, 10), date(2025, 8, 17)
@@ -64,6 +64,8 @@ def test_a_rollback_is_shown_first_and_then_done(moments, migrated_database, mon
     monkeypatch.setattr("sys.stdin", StringIO("n\n"))
     arguments = ("rollback", QUERIES, "--week", "2025-08-12", "--to-run", str(moments[0].run))
     before = copy_of(migrated_database)
+    view = "CREATE MATERIALIZED VIEW public.total AS SELECT sum(asin_clicks) AS clicks"
+    execute(migrated_database, f"{view} FROM sqp.weekly_summary")
 
     assert "1 rows to insert, 1 to update, 0 to delete" in output(*arguments, "--dry-run")
     assert copy_of(migrated_database) == before
@@ -76,6 +78,8 @@ def test_a_rollback_is_shown_first_and_then_done(moments, migrated_database, mon
     assert done["derived"]["weekly_summary"] == 2
     clicks = "SELECT sum(asin_click_count) FROM sqp.search_query_performance"
     assert rows(migrated_database, clicks) == [(4,)]
+    # What reads the tables follows them.
+    assert rows(migrated_database, "SELECT clicks FROM public.total") == [(4,)]
 
 
 @pytest.mark.parametrize(

@@ -152,7 +152,9 @@ def test_an_alert_about_an_archived_run_outlives_it(history):
     assert rows(history, kept) == [("pending", None), ("delivered", None)]
 
 
-def test_checkpoints_are_closed_when_they_expire_and_deleted_a_week_later(migrated_database):
+def test_checkpoints_are_closed_when_they_expire_and_what_is_old_is_deleted(
+    migrated_database,
+):
     execute(
         migrated_database,
         "ALTER TABLE sqp.refresh_checkpoints DISABLE TRIGGER USER;"
@@ -162,10 +164,16 @@ def test_checkpoints_are_closed_when_they_expire_and_deleted_a_week_later(migrat
         " ('refresh', 'interrupted', 'active', now(), now() - interval '1 second'),"
         " ('refresh', 'done', 'completed', now() - interval '6 days', now()),"
         " ('refresh', 'long_done', 'completed', now() - interval '8 days', now()),"
-        " ('refresh', 'stopped', 'expired', now() - interval '8 days', now())",
+        " ('refresh', 'stopped', 'expired', now() - interval '8 days', now());"
+        "INSERT INTO sqp.refresh_requests (status, completed_at) VALUES ('pending', NULL),"
+        " ('done', now() - interval '91 days'), ('failed', now() - interval '89 days')",
     )
 
-    assert counts_of(migrated_database) == {"checkpoints_closed": 1, "checkpoints_deleted": 2}
+    assert counts_of(migrated_database) == {
+        "checkpoints_closed": 1,
+        "checkpoints_deleted": 2,
+        "requests_deleted": 1,
+    }
 
     left = "SELECT table_name, status FROM sqp.refresh_checkpoints ORDER BY id"
     assert rows(migrated_database, left) == [

@@ -30,6 +30,9 @@ COLUMNS = {
     "changed_at updated_at_before asin_impressions_change asin_clicks_change "
     "asin_cart_adds_change asin_purchases_change",
     "refresh_pins": "table_schema table_name period_start reason pinned_by pinned_at",
+    "refresh_requests": "id tables first_week last_week force status run message expected_seconds "
+    "requested_by requested_at launched_at completed_at",
+    "refresh_status": "status why last_night next_night newest_final_week",
     "refresh_proofs": "id table_schema table_name period_start period_end audit_log_id "
     "source_instant source target is_equal previous_sha256 sha256 created_at",
     "refresh_comparisons": "table_schema table_name compared_at",
@@ -77,6 +80,7 @@ IMPOSSIBLE: tuple[LiteralString, ...] = (
     "UPDATE sqp.refresh_dependencies SET parent_config_id = dependent_config_id",
     "UPDATE sqp.refresh_config SET refresh_frequency_hours = 0",
     "UPDATE sqp.refresh_config SET custom_sync_params = '[]'",
+    """UPDATE sqp.refresh_config SET custom_sync_params = '{"lookback_week": 12}'""",
     "INSERT INTO sqp.refresh_quarantine (audit_log_id, table_name, raw_row, reasons) "
     "VALUES (1, 'weekly_summary', '{}', '{}')",
     "INSERT INTO sqp.webhook_configs (name, url) VALUES ('chat', 'file:///etc/passwd')",
@@ -86,6 +90,7 @@ IMPOSSIBLE: tuple[LiteralString, ...] = (
 STATUSES = {
     "refresh_audit_log.status": ("running", "success", "failed", "warning"),
     "refresh_checkpoints.status": ("active", "completed", "expired"),
+    "refresh_requests.status": ("pending", "launched", "done", "failed"),
     "webhook_deliveries.status": ("pending", "delivered", "exhausted"),
     "refresh_dependencies.dependency_type": ("hard", "soft"),
 }
@@ -115,6 +120,7 @@ def test_every_status_that_is_written_is_accepted(control: Database):
         AUDIT,
         CHECKPOINT,
         "INSERT INTO sqp.webhook_deliveries (event, payload) VALUES ('failure', '{}')",
+        "SELECT sqp.request_refresh()",
     )
     with psycopg.connect(control.url) as connection:
         for column, values in STATUSES.items():

@@ -1,7 +1,7 @@
 """Read the operators' views: runs, nights, retries, costs, weeks, freshness, quality."""
 
 import json
-from datetime import date
+from datetime import date, timedelta
 from typing import Any, LiteralString
 
 import pytest
@@ -166,3 +166,46 @@ def test_every_column_of_a_view_that_counts_says_its_unit(operated: Database):
         " AND coalesce(col_description(attrelid, attnum), '') !~* '(count|bytes|milliseconds|days)'"
     )
     assert unsaid == []
+
+
+def test_the_status_is_one_row_that_says_why(operated: Database):
+    tables = [name for (name,) in operated.rows("SELECT table_name FROM sqp.refresh_config")]
+    status = "SELECT status, why FROM sqp.refresh_status"
+    later = "UPDATE sqp.refresh_config SET next_refresh_at = now() + interval '1 day'"
+    operated.run(later)
+    assert only_row(operated, status)[0] == "degraded"
+    tick = only_row(operated, "SELECT date_trunc('hour', now()) - interval '20 hours'")[0]
+    for table in tables:
+        run(operated, table, tick=tick.isoformat())
+
+    row = only_row(
+        operated,
+        "SELECT status, why, last_night, next_night = (SELECT min(next_refresh_at) FROM"
+        " sqp.refresh_config), newest_final_week FROM sqp.refresh_status",
+    )
+
+    all_is_well = "every enabled table was refreshed as it should be"
+    assert row == ("healthy", all_is_well, tick, True, None)
+    period(operated, WEEKS[0], 1)
+    operated.run("UPDATE sqp.refresh_periods SET failed_metrics = '{row_count}'")
+    operated.run(
+        "INSERT INTO sqp.refresh_requests (requested_at) VALUES (now() - interval '1 hour')"
+    )
+    verdict, why = only_row(operated, status)
+    assert verdict == "degraded"
+    assert why.startswith(
+        "weekly_summary fails row_count in 1 of its periods; request 1 waits since"
+    )
+
+    run(operated, "daily_sqp_data", "failed", kind="quota")
+    overdue = "UPDATE sqp.refresh_config SET next_refresh_at = now() - interval '25.1 hours'"
+    operated.run(f"{overdue} WHERE table_name = 'yearly_summary'")
+    verdict, why = only_row(operated, status)
+    assert verdict == "failing"
+    assert why.startswith("daily_sqp_data failed: quota; yearly_summary has been due since ")
+    # The nights were once three days apart.
+    run(operated, "yearly_summary", tick=(tick - timedelta(days=3)).isoformat())
+    assert "yearly_summary" not in only_row(operated, status)[1]
+    operated.run("UPDATE sqp.refresh_config SET is_enabled = false")
+    verdict, why = only_row(operated, status)
+    assert (verdict, why.split(";")[0]) == ("failing", "every table is disabled")

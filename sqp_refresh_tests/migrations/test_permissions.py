@@ -23,6 +23,7 @@ CONTROL = {
     "refresh_indexes",
     "refresh_comparisons",
     "refresh_proofs",
+    "refresh_requests",
     "refresh_history",
     "webhook_configs",
     "webhook_deliveries",

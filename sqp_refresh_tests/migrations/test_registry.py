@@ -1,10 +1,15 @@
 """Check the registry after a migration, and how a new table gets into it."""
 
+import re
+from typing import LiteralString, cast
+
 import psycopg
 import pytest
 
+from sqp_refresh.errors import RefreshError
 from sqp_refresh.model.tables import TABLES
 from sqp_refresh.postgres import migrate
+from sqp_refresh.registry.sync_params import SyncParams
 from sqp_refresh_tests.migrations.servers import Database
 
 REGISTERED = """
@@ -81,3 +86,34 @@ def test_what_operators_changed_is_kept_by_a_second_run(database_18: Database):
     assert database_18.rows("SELECT DISTINCT is_enabled, priority FROM sqp.refresh_config") == [
         (False, 1)
     ]
+
+
+def test_the_parameters_that_postgres_accepts_are_those_that_are_read(database_18: Database):
+    migrate.upgrade(database_18.url)
+    ((definition,),) = database_18.rows(
+        "SELECT pg_get_constraintdef(oid) FROM pg_constraint"
+        " WHERE conname = 'refresh_config_knows_each_parameter'"
+    )
+    keys = {key for key in re.findall(r"'(\w+)'::text", definition) if key != "object"}
+    assert keys == SyncParams.model_fields.keys()
+
+
+def test_an_upgrade_names_a_parameter_that_there_is_not(database_18: Database):
+    migrate.upgrade(database_18.url, "0017")
+    database_18.run(
+        """UPDATE sqp.refresh_config SET custom_sync_params = '{"lookback_week": 12, "key": []}'"""
+        " WHERE table_name = 'daily_sqp_data'"
+    )
+
+    with pytest.raises(
+        RefreshError, match="daily_sqp_data has parameters that there are not"
+    ) as error:
+        migrate.upgrade(database_18.url)
+
+    remedy = re.search(r"by (UPDATE .*?); then migrate again", str(error.value))
+    assert remedy, error.value
+    database_18.rows(cast(LiteralString, remedy[1]))
+    migrate.upgrade(database_18.url)
+    assert database_18.rows(
+        "SELECT custom_sync_params FROM sqp.refresh_config WHERE table_name = 'daily_sqp_data'"
+    ) == [({"key": []},)]

@@ -2,6 +2,8 @@
 
 import dagster as dg
 
+from sqp_refresh.defs.jobs.daily_refresh import daily_refresh
+from sqp_refresh.registry.catalog import Catalog
 from sqp_refresh.schema_name import SCHEMA
 
 _RECENT = 100
@@ -32,6 +34,14 @@ def locations_of_schema(instance: dg.DagsterInstance) -> set[str]:
         for run in runs
         if run.remote_job_origin and any(_is_ours(key) for key in run.asset_selection or ())
     }
+
+
+def tables_of(catalog: Catalog, run: dg.DagsterRun) -> set[str]:
+    """Return the tables that a run was launched for: none, where it is of another job."""
+    if run.asset_selection:
+        paths = [key.path for key in run.asset_selection if _is_ours(key)]
+        return {path[-1] for path in paths if path[-1] in catalog.tables}
+    return set(catalog.tables) if run.job_name == daily_refresh.name else set()
 
 
 def _is_ours(key: dg.AssetKey) -> bool:

@@ -21,9 +21,8 @@ from sqp_refresh.defs.dagster_internals import (
     ROOT_RUN_ID_TAG,
     WILL_RETRY_TAG,
 )
-from sqp_refresh.defs.jobs.daily_refresh import daily_refresh
 from sqp_refresh.defs.partitions import RERUN_TAG, tags_of_work
-from sqp_refresh.defs.run_requests.code_location import is_of
+from sqp_refresh.defs.run_requests.code_location import is_of, tables_of
 from sqp_refresh.defs.run_requests.scheduled import asset_keys
 from sqp_refresh.model.tables import SCHEMA
 from sqp_refresh.postgres.session import Session
@@ -103,7 +102,7 @@ def _rerun(
 ) -> Iterator[dg.RunRequest]:
     """Request what a failed run has left, if its time has come, and if no person ended it."""
     run, number = failure.run, failure.number
-    requested, outcome = _requested_tables(catalog, run), _read_outcome(session, run)
+    requested, outcome = tables_of(catalog, run), _read_outcome(session, run)
     if _is_ended_by_person(instance, run, outcome):
         return
     parents = {name: table.parents for name, table in catalog.tables.items()}
@@ -146,14 +145,6 @@ def _is_ended_by_person(instance: dg.DagsterInstance, run: dg.DagsterRun, outcom
     # too long, which is nobody's wish.
     requests = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.RUN_CANCELING)
     return any(TOOK_TOO_LONG not in request.message for request in requests)
-
-
-def _requested_tables(catalog: Catalog, run: dg.DagsterRun) -> set[str]:
-    """Return the tables that a run was launched for: none, where it is of another job."""
-    if run.asset_selection:
-        paths = [key.path for key in run.asset_selection if key.path[0] == SCHEMA]
-        return {path[-1] for path in paths if path[-1] in catalog.tables}
-    return set(catalog.tables) if run.job_name == daily_refresh.name else set()
 
 
 def _reruns_today(instance: dg.DagsterInstance, table: str, location: str | None) -> int:
