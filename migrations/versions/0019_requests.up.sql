@@ -70,8 +70,8 @@ BEGIN
         FROM sqp.refresh_config AS config
         CROSS JOIN LATERAL jsonb_object_keys(config.custom_sync_params) AS name
         WHERE name <> ALL (ARRAY[
-            'batch_size', 'lookback_weeks', 'quality', 'max_delete_ratio', 'source_table', 'key',
-            'columns', 'week_column'
+            'batch_size', 'lookback_weeks', 'writers', 'quality', 'max_delete_ratio', 'source_table',
+            'key', 'columns', 'week_column'
         ])
         GROUP BY config.table_name ORDER BY config.table_name LIMIT 1
     LOOP
@@ -86,8 +86,8 @@ $$;
 ALTER TABLE sqp.refresh_config ADD CONSTRAINT refresh_config_knows_each_parameter CHECK (
     CASE jsonb_typeof(custom_sync_params) WHEN 'object' THEN
         custom_sync_params - ARRAY[
-            'batch_size', 'lookback_weeks', 'quality', 'max_delete_ratio', 'source_table', 'key',
-            'columns', 'week_column'
+            'batch_size', 'lookback_weeks', 'writers', 'quality', 'max_delete_ratio', 'source_table',
+            'key', 'columns', 'week_column'
         ] = '{}'
     END
 );

@@ -21,7 +21,7 @@ from sqp_refresh.model.text import listing, printable
 from sqp_refresh.postgres.session import Session, connect
 from sqp_refresh.registry import refresh_config
 from sqp_refresh.registry.refresh_config import Changes
-from sqp_refresh.registry.sync_params import MOST_ROWS
+from sqp_refresh.registry.sync_params import MOST_ROWS, MOST_WRITERS
 from sqp_refresh.schema_name import SCHEMA
 from sqp_refresh.settings import Settings
 
@@ -69,6 +69,9 @@ def configure(
     lookback_weeks: Annotated[
         int | None, typer.Option(help="Weeks that every night looks at.", min=1, max=MOST_WEEKS)
     ] = None,
+    writers: Annotated[
+        int | None, typer.Option(help="Weeks published at the same time.", min=1, max=MOST_WRITERS)
+    ] = None,
     max_delete_ratio: Annotated[
         float | None,
         typer.Option(help="Part of a week that may change before it is held back.", min=0, max=1),
@@ -91,6 +94,7 @@ def configure(
     params = {
         "batch_size": batch_size,
         "lookback_weeks": lookback_weeks,
+        "writers": writers,
         "max_delete_ratio": max_delete_ratio,
     }
     known = [*params, "quality"]

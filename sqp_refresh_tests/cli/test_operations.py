@@ -244,11 +244,12 @@ def test_a_table_is_configured_by_what_is_valid_alone(migrated_database, monkeyp
     printed = output(
         *("configure", "daily_sqp_data", "--priority", "99", "--every", "168"),
         *("--batch-size", "20000", "--lookback-weeks", "12", "--max-delete-ratio", "0.8"),
+        *("--writers", "3"),
         *("--threshold", "volume_ratio=0.3:3", "--threshold", "quarantined_ratio=:0.05"),
     )
 
     quality = {"volume_ratio": {"min": 0.3, "max": 3}, "quarantined_ratio": {"max": 0.05}}
-    params = {"batch_size": 20000, "lookback_weeks": 12, "max_delete_ratio": 0.8}
+    params = {"batch_size": 20000, "lookback_weeks": 12, "writers": 3, "max_delete_ratio": 0.8}
     changed = [(99, 168, params | {"quality": quality})]
     assert rows(migrated_database, entry) == changed
     assert printed.startswith("daily_sqp_data: priority 99, every 168 hours, ")
@@ -272,6 +273,7 @@ def test_a_table_is_configured_by_what_is_valid_alone(migrated_database, monkeyp
     ((_, _, left),) = rows(migrated_database, entry)
     assert left == {
         "lookback_weeks": 12,
+        "writers": 3,
         "max_delete_ratio": 0.8,
         "quality": {"volume_ratio": {"min": 0.5}},
     }
