@@ -22,7 +22,7 @@ from sqp_refresh.errors import (
     WriteConflict,
     one_line,
 )
-from sqp_refresh.ledger import guard, ledger, pins
+from sqp_refresh.ledger import finality, guard, ledger, pins
 from sqp_refresh.ledger.decide import Decision, ReloadReason
 from sqp_refresh.ledger.guard import HeldBack
 from sqp_refresh.ledger.ledger import Change
@@ -323,7 +323,9 @@ def _load(session: Session, state: RefreshState, period: PreparedPeriod) -> Peri
             proof_sha256=_add_proof(session, state, period, made_from, proof),
         )
         if not kept:
-            _pin(session, state, period.target.period)
+            _pin(session, state, week)
+        if counts.changed and _is_of_source(period.decision, made_from):
+            finality.record_change(session, state.table, week, audit_log_id=state.audit_log_id)
         differences = _reconcile(session, state, period, made_from, loaded, proof)
         checkpoints.save(session, state.plan.checkpoint, period.target.period, rows=counts.read)
         _watch_budget(session, state)
@@ -335,6 +337,11 @@ def _load(session: Session, state: RefreshState, period: PreparedPeriod) -> Peri
         version=made_from,
         deleted=loaded.deleted,
     )
+
+
+def _is_of_source(decision: Decision, made_from: Version) -> bool:
+    """Return whether the source has changed a period, and not only somebody else its rows."""
+    return decision.entry is None or decision.entry.version != made_from
 
 
 def _pin(session: Session, state: RefreshState, period: Period) -> None:
