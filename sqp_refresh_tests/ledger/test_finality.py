@@ -49,8 +49,8 @@ def publish(url: str, *of_weeks: list[Row]) -> None:
 
 
 def state(url: str, week: Period = WEEK, marketplace: str = "US") -> tuple[Any, ...]:
-    (found,) = rows(url, VIEW.format(week, marketplace))
-    return found
+    (current,) = rows(url, VIEW.format(week, marketplace))
+    return current
 
 
 @pytest.fixture
@@ -61,12 +61,12 @@ def url(migrated_database: str) -> str:
 
 
 def test_a_first_load_finds_old_weeks_final_and_the_newest_arriving(url):
-    found = rows(url, "SELECT week, rows, asins, asins_expected, state FROM sqp.week_finality")
+    current = rows(url, "SELECT week, rows, asins, asins_expected, state FROM sqp.week_finality")
 
     first, last = BEFORE[0], BEFORE[-1]
-    assert (first.start, 10, 10, None, "final") in found
-    assert (last.start, 10, 10, 10, "arriving") in found
-    assert [name for *_, name in sorted(found)][-3:] == ["arriving"] * 3
+    assert (first.start, 10, 10, None, "final") in current
+    assert (last.start, 10, 10, 10, "arriving") in current
+    assert [name for *_, name in sorted(current)][-3:] == ["arriving"] * 3
     (newest,) = rows(url, "SELECT marketplace, week FROM sqp.latest_final_week")
     assert newest[1] < date.today() - timedelta(days=28 + 40)
 
@@ -103,7 +103,7 @@ def test_the_life_of_a_week(url, monkeypatch):
         ((newest,),) = rows(url, "SELECT week FROM sqp.latest_final_week")
         assert (newest == WEEK.start) == (expected[0] == "final")
 
-    of_week = [told for told in rows(url, EVENTS) if str(WEEK) in (told[2] or "")]
+    of_week = [alert for alert in rows(url, EVENTS) if str(WEEK) in (alert[2] or "")]
     assert [(receiver, event) for receiver, event, _ in of_week] == [
         ("asks", "week.arrived"),
         ("asks", "week.final"),
@@ -179,10 +179,10 @@ BEGIN
     FOR this_night IN 0..{last} LOOP
         INSERT INTO sqp.refresh_week_changes (marketplace, week, changed_at, rows, asins, found_as)
         SELECT 'US', plan.week, started + make_interval(days => this_night), plan.asins, plan.asins,
-            (SELECT state FROM sqp.week_finality AS found WHERE found.week = plan.week)
+            (SELECT state FROM sqp.week_finality AS current WHERE current.week = plan.week)
         FROM plan WHERE plan.night = this_night;
         UPDATE sqp.refresh_finality SET looked_at = started + make_interval(days => this_night);
-        INSERT INTO told SELECT this_night, week, asins_expected, restatements, state,
+        INSERT INTO outcomes SELECT this_night, week, asins_expected, restatements, state,
             (SELECT latest.week FROM sqp.latest_final_week AS latest) FROM sqp.week_finality;
     END LOOP;
 END
@@ -228,11 +228,11 @@ def planned(lives: list[Any]) -> dict[int, dict[int, int]]:
 
 def simulated(nights: dict[int, dict[int, int]], last: int) -> dict[tuple[int, int], Any]:
     """Return what each week is after each night, as a second reading of the rule has it."""
-    told, lives = {}, {}
+    outcomes, lives = {}, {}
     for night in range(last + 1):
         for number, asins in nights.get(night, {}).items():
             if number in lives:
-                life, before = lives[number], told[night - 1, number][2]
+                life, before = lives[number], outcomes[night - 1, number][2]
                 life["restatements"] += before != "arriving" or life["restatements"] > 0
                 life |= {
                     "changed": night,
@@ -255,9 +255,9 @@ def simulated(nights: dict[int, dict[int, int]], last: int) -> dict[tuple[int, i
         for number, life in lives.items():
             before = [lives[n]["asins"] for n in range(number - 8, number) if n in lives]
             usual = median(before) if before else None
-            found = expected_state(own, life, usual and int(usual + 0.5), night)
-            told[night, number] = (usual and int(usual + 0.5), life["restatements"], found)
-    return told
+            current = expected_state(own, life, usual and int(usual + 0.5), night)
+            outcomes[night, number] = (usual and int(usual + 0.5), life["restatements"], current)
+    return outcomes
 
 
 @given(st.lists(LIFE, min_size=5, max_size=8))
@@ -269,7 +269,7 @@ def test_after_each_night_each_week_is_what_the_rule_says(migrated_database, liv
     with psycopg.connect(migrated_database) as connection:
         connection.execute("CREATE TEMPORARY TABLE plan (night integer, week date, asins integer)")
         connection.execute(
-            "CREATE TEMPORARY TABLE told (night integer, week date, usual integer,"
+            "CREATE TEMPORARY TABLE outcomes (night integer, week date, usual integer,"
             " restatements integer, state text, latest date)"
         )
         connection.cursor().executemany(
@@ -284,16 +284,16 @@ def test_after_each_night_each_week_is_what_the_rule_says(migrated_database, liv
             nights=ARRIVING_NIGHTS, quiet=QUIET_DAYS, own=OWN_WEEKS, last=last
         )
         connection.execute(simulation.encode())
-        told = connection.execute("SELECT * FROM told").fetchall()
+        outcomes = connection.execute("SELECT * FROM outcomes").fetchall()
         connection.rollback()
 
     expected = simulated(nights, last)
     assert {
-        (night, (week - sunday).days // 7): (usual, restatements, found)
-        for night, week, usual, restatements, found, _ in told
+        (night, (week - sunday).days // 7): (usual, restatements, current)
+        for night, week, usual, restatements, current, _ in outcomes
     } == expected
     # What is named as final had been quiet for as long as the rule asks for.
-    for night, week, *_, found, latest in told:
+    for night, week, *_, current, latest in outcomes:
         if week == latest:
-            assert found == WeekState.FINAL
+            assert current == WeekState.FINAL
             assert expected[night, (week - sunday).days // 7][2] == "final"
