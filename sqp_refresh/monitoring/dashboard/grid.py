@@ -43,6 +43,7 @@ class CellState(StrEnum):
     """How a period of a table stands, the worst first."""
 
     REJECTED = "rejected"
+    DIFFERS = "not like its source"
     HELD = "held back"
     MISSING = "missing"
     QUARANTINED = "rows in quarantine"
@@ -65,6 +66,7 @@ class CellState(StrEnum):
 
 _MARKS = {
     CellState.REJECTED: "×",  # noqa: RUF001, a sign, not a letter
+    CellState.DIFFERS: "≠",
     CellState.HELD: "‖",
     CellState.MISSING: "?",
     CellState.QUARANTINED: "!",
@@ -74,9 +76,10 @@ _MARKS = {
     CellState.FRESH: "",
     CellState.AWAITED: "",
 }
+_BROKEN = {"rejected": CellState.REJECTED, "doubted": CellState.DIFFERS}
 _STANDS = {
-    "rejected": "rejected: too many of its rows broke their contract, what was there before stays",
-    "doubted": "it does not equal its source, and is loaded again",
+    "rejected": "too many of its rows broke their contract, what was there before stays",
+    "doubted": "the next refresh loads it again",
     "kept": "it became empty in the source, and its rows were kept",
 }
 
@@ -251,8 +254,8 @@ def _cell(table: str, week: Period, entry: _Entry | None, known: _Known, *, is_t
 
 def _state(entry: _Entry, of_report: Sequence[WeekFinality], known: _Known) -> CellState:
     """Return the worst that is true of a period that has rows, or is rejected."""
-    if entry.status in ("rejected", "doubted"):
-        return CellState.REJECTED
+    if entry.status in _BROKEN:
+        return _BROKEN[entry.status]
     if entry.is_held or entry.status == "kept":
         return CellState.HELD
     if entry.quarantined:

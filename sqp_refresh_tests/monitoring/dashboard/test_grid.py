@@ -76,7 +76,7 @@ def test_every_state_is_told_from_the_others(filled, grid):
         CellState.ARRIVING,
         CellState.RESTATED,
         CellState.RESTATED,
-        CellState.REJECTED,
+        CellState.DIFFERS,
         CellState.HELD,
         CellState.MISSING,
         CellState.HELD,
