@@ -122,7 +122,7 @@ ALL_COMPLETE = ArrivingWeeks()
 
 
 def record_change(session: Session, table: Table, week: Period, *, audit_log_id: int) -> None:
-    """Enter a week as changed, for each marketplace of which the transaction has changed a row.
+    """Enter a week for each marketplace of which it is new, or the transaction has changed a row.
 
     Args:
         session: The session whose transaction publishes the week, because its source has changed.

@@ -324,7 +324,7 @@ def _load(session: Session, state: RefreshState, period: PreparedPeriod) -> Peri
         )
         if not kept:
             _pin(session, state, week)
-        if counts.changed and _is_of_source(period.decision, made_from):
+        if _is_of_source(period.decision, made_from):
             finality.record_change(session, state.table, week, audit_log_id=state.audit_log_id)
         differences = _reconcile(session, state, period, made_from, loaded, proof)
         checkpoints.save(session, state.plan.checkpoint, period.target.period, rows=counts.read)

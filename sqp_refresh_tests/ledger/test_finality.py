@@ -71,6 +71,14 @@ def test_a_first_load_finds_old_weeks_final_and_the_newest_arriving(url):
     assert newest[1] < date.today() - timedelta(days=28 + 40)
 
 
+def test_rows_that_were_there_before_the_first_refresh_are_weeks_too(url):
+    execute(url, "DELETE FROM sqp.refresh_week_changes; DELETE FROM sqp.refresh_periods")
+
+    publish(url, *map(some, BEFORE))
+
+    assert rows(url, "SELECT count(*) FROM sqp.week_finality") == [(len(BEFORE),)]
+
+
 def test_the_life_of_a_week(url, monkeypatch):
     monkeypatch.setenv("REFRESH_WEBHOOK_URL", "https://example.com/all")
     for name, events in (("asks", "'{week.arrived,week.final}'"), ("any", "NULL")):
