@@ -13,14 +13,27 @@ from enum import StrEnum
 
 from psycopg.rows import class_row
 
+from sqp_refresh.ledger.ledger import Change
 from sqp_refresh.model.periods import Grain, Period
 from sqp_refresh.model.tables import SEARCH_QUERY_PERFORMANCE, Table
+from sqp_refresh.model.versions import ROW_COUNT
 from sqp_refresh.postgres.session import Session
 from sqp_refresh.schema_name import in_schema
 from sqp_refresh.settings import Settings
 
-# What this transaction wrote has its time. A marketplace may also have lost rows, or all of them.
+# Of a week with one marketplace, which two look-ups in the index of the key tell, the publish knows
+# everything. Of others, rows that this transaction wrote have its time; a marketplace may also have
+# lost rows, or all of them.
 _RECORD = in_schema("""
+WITH ends AS MATERIALIZED (
+    SELECT (
+        SELECT marketplace FROM sqp.search_query_performance
+        WHERE start_date = %(week)s AND end_date = %(last_day)s ORDER BY marketplace LIMIT 1
+    ) AS first, (
+        SELECT marketplace FROM sqp.search_query_performance
+        WHERE start_date = %(week)s AND end_date = %(last_day)s ORDER BY marketplace DESC LIMIT 1
+    ) AS last
+)
 INSERT INTO sqp.refresh_week_changes
     (marketplace, week, changed_at, rows, asins, found_as, audit_log_id)
 SELECT marketplace, %(week)s, now(), coalesce(held.rows, 0), coalesce(held.asins, 0),
@@ -30,10 +43,15 @@ SELECT marketplace, %(week)s, now(), coalesce(held.rows, 0), coalesce(held.asins
     ) END,
     %(audit_log_id)s
 FROM (
-    SELECT marketplace, sum(rows)::bigint AS rows, count(*) AS asins, max(changed_at) AS changed_at
+    SELECT first AS marketplace, %(rows)s::bigint AS rows, %(asins)s::bigint AS asins,
+        %(is_changed)s AS is_changed
+    FROM ends WHERE first = last
+    UNION ALL
+    SELECT marketplace, sum(rows)::bigint, count(*), max(changed_at) >= now()
     FROM (
         SELECT marketplace, count(*) AS rows, max(updated_at) AS changed_at
-        FROM sqp.search_query_performance WHERE start_date = %(week)s
+        FROM sqp.search_query_performance
+        WHERE start_date = %(week)s AND (SELECT first <> last FROM ends)
         GROUP BY marketplace, asin
     ) AS of_asin
     GROUP BY marketplace
@@ -43,7 +61,7 @@ FULL JOIN (
     FROM sqp.refresh_week_changes WHERE week = %(week)s
     ORDER BY marketplace, changed_at DESC
 ) AS known USING (marketplace)
-WHERE known.rows IS NULL OR held.changed_at >= now()
+WHERE known.rows IS NULL OR held.is_changed
     OR (coalesce(held.rows, 0), coalesce(held.asins, 0)) <> (known.rows, known.asins)
 """)
 _NOTE_LOOK = in_schema("""
@@ -66,6 +84,8 @@ SELECT marketplace, week, rows, asins, asins_expected, first_seen_at, last_chang
     state
 FROM sqp.week_finality ORDER BY marketplace, week
 """)
+
+_ASINS = "distinct_asin_count"  # the metric that counts them
 
 
 class WeekState(StrEnum):
@@ -121,17 +141,29 @@ ALL_COMPLETE = ArrivingWeeks()
 """What is known of weeks where every week counts."""
 
 
-def record_change(session: Session, table: Table, week: Period, *, audit_log_id: int) -> None:
+def record_change(
+    session: Session, table: Table, week: Period, change: Change, *, audit_log_id: int
+) -> None:
     """Enter a week for each marketplace of which it is new, or the transaction has changed a row.
 
     Args:
         session: The session whose transaction publishes the week, because its source has changed.
         table: The table; nothing is entered for any but `search_query_performance`.
         week: The week.
+        change: What the publish has done to its rows.
         audit_log_id: The run that publishes it.
     """
-    if table.name == SEARCH_QUERY_PERFORMANCE.name:
-        session.execute(_RECORD, {"week": week.start, "audit_log_id": audit_log_id})
+    if table.name != SEARCH_QUERY_PERFORMANCE.name:
+        return
+    params = {
+        "week": week.start,
+        "last_day": week.end,
+        "rows": change.totals[ROW_COUNT],
+        "asins": change.totals[_ASINS],
+        "is_changed": change.is_changed,
+        "audit_log_id": audit_log_id,
+    }
+    session.execute(_RECORD, params)
 
 
 def note_look(session: Session) -> datetime | None:

@@ -303,20 +303,21 @@ def _load(session: Session, state: RefreshState, period: PreparedPeriod) -> Peri
         kept = counts.retained > 0
         week, held = period.target.period, loaded.totals.columns
         proof = None if kept else certify(session, state.table, week, made_from, held)
+        change = Change(
+            is_changed=counts.changed > 0,
+            is_new=counts.rows_before == 0,
+            is_recorded=period.target.is_recorded,
+            totals=loaded.totals.totals,
+        )
         ledger.record(
             session,
             state.table,
-            period.target.period,
+            week,
             # Rows that the source no longer has are looked at again every time.
             None if kept else made_from,
             target=loaded.totals.target,
             audit_log_id=state.audit_log_id,
-            change=Change(
-                is_changed=counts.changed > 0,
-                is_new=counts.rows_before == 0,
-                is_recorded=period.target.is_recorded,
-                totals=loaded.totals.totals,
-            ),
+            change=change,
             row_hashes=loaded.row_hashes,
             baseline=baseline,
             judged=[*loaded.totals.totals, *(_JUDGED_WITH_PROOF if proof else ())],
@@ -325,7 +326,9 @@ def _load(session: Session, state: RefreshState, period: PreparedPeriod) -> Peri
         if not kept:
             _pin(session, state, week)
         if _is_of_source(period.decision, made_from):
-            finality.record_change(session, state.table, week, audit_log_id=state.audit_log_id)
+            finality.record_change(
+                session, state.table, week, change, audit_log_id=state.audit_log_id
+            )
         differences = _reconcile(session, state, period, made_from, loaded, proof)
         checkpoints.save(session, state.plan.checkpoint, period.target.period, rows=counts.read)
         _watch_budget(session, state)
