@@ -1,6 +1,6 @@
 -- When each week of the source came, what each refresh that changed it has found, and whether it is
--- final. The rule for that is in one function, and its thresholds are in one row, which each refresh
--- of search_query_performance writes as the settings have them.
+-- final. The rule for that is in one function, and its thresholds are in one row, which a refresh of
+-- search_query_performance writes as the settings have them.
 
 CREATE TABLE sqp.refresh_week_changes (
     marketplace  text NOT NULL,

@@ -171,7 +171,7 @@ def test_checks_judge_complete_weeks_only(url):
     assert judged() == ((date.today() - WEEK.end).days, False)
 
 
-QUIET_DAYS, ARRIVING_NIGHTS, OWN_WEEKS = 14, 3, 4
+QUIET_DAYS, ARRIVING_NIGHTS, OWN_WEEKS = 14, 3, 2
 FIRST_LOAD = 4
 LIFE = st.tuples(
     st.lists(st.integers(1, 4), min_size=1, max_size=3),  # nights between the parts that arrive
