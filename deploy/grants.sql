@@ -47,6 +47,11 @@ GRANT SELECT, INSERT ON :"schema".refresh_proofs TO :"role";
 GRANT SELECT, INSERT, DELETE ON :"schema".refresh_history TO :"role";
 GRANT EXECUTE ON FUNCTION :"schema".as_of(text, date, timestamptz) TO :"role";
 
+-- When weeks came and changed, and when the source was looked at.
+GRANT SELECT, INSERT ON :"schema".refresh_week_changes TO :"role";
+GRANT SELECT, INSERT, UPDATE ON :"schema".refresh_finality TO :"role";
+GRANT EXECUTE ON FUNCTION :"schema".week_finality_at(timestamptz) TO :"role";
+
 -- What operators tell it. It notes when a table was refreshed and is due; it registers none.
 GRANT SELECT, UPDATE ON :"schema".refresh_config TO :"role";
 GRANT SELECT ON
@@ -62,7 +67,9 @@ GRANT SELECT ON
     :"schema".refresh_weeks,
     :"schema".refresh_freshness,
     :"schema".refresh_quality,
-    :"schema".restatements
+    :"schema".restatements,
+    :"schema".week_finality,
+    :"schema".latest_final_week
 TO :"role";
 
 COMMIT;

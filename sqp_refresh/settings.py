@@ -128,6 +128,30 @@ class Settings(BaseSettings):
         default=MaterializedViews.AUTO,
         description="auto, or off: whether your materialized views follow the tables they read",
     )
+    FINALITY_ARRIVING_NIGHTS: int = Field(
+        default=3, ge=0, description="a week that changed in one of so many last nights is arriving"
+    )
+    FINALITY_ASINS_RATIO: float = Field(
+        default=0.9,
+        ge=0,
+        le=1,
+        description="part of the usual ASINs without which a week is arriving (0 to 1)",
+    )
+    FINALITY_ARRIVAL_DAYS: int = Field(
+        default=28, ge=0, description="days after its end by which a week has come"
+    )
+    FINALITY_QUIET_DAYS: int = Field(
+        default=40, gt=0, description="days without a change after which a week is final"
+    )
+    FINALITY_QUANTILE: float = Field(
+        default=0.95,
+        ge=0,
+        le=1,
+        description="part of a source's own weeks that took no longer than what makes one final",
+    )
+    FINALITY_OWN_WEEKS: int = Field(
+        default=20, gt=0, description="own weeks that it takes to tell how long they took"
+    )
     REFRESH_EXECUTOR: Executor = Field(
         default=Executor.IN_PROCESS, description="where the steps of one run are executed"
     )

@@ -5,7 +5,7 @@ from alembic import op
 from sqp_refresh.postgres.migrate import read_revision_sql
 
 revision = "0019"
-down_revision = "0017"
+down_revision = "0018"
 
 
 def upgrade() -> None:

@@ -282,11 +282,7 @@ SELECT
         (SELECT max(started_at) FROM sqp.refresh_runs WHERE completed_at IS NOT NULL)
     ) AS last_night,
     (SELECT min(next_refresh_at) FILTER (WHERE isfinite(next_refresh_at)) FROM enabled) AS next_night,
-    (
-        SELECT max(period_start) FROM sqp.refresh_periods
-        WHERE table_schema = 'sqp' AND table_name = 'search_query_performance' AND row_count > 0
-            AND period_end < (now() AT TIME ZONE 'UTC')::date - 40
-    ) AS newest_final_week
+    (SELECT max(week) FROM sqp.latest_final_week) AS newest_final_week
 FROM problems;
 
 COMMENT ON VIEW sqp.refresh_status IS

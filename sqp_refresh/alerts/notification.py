@@ -17,6 +17,8 @@ _SUBJECT = {
     Event.QUALITY_FAILED: "{} does not pass its checks",
     Event.OVERDUE: "{} is overdue",
     Event.RECOVERED: "{} is refreshed again",
+    Event.WEEK_ARRIVED: "a week of {} arrived",
+    Event.WEEK_FINAL: "a week of {} is final",
     Event.TEST: "a test of {}",
 }
 _NOTIFY_TYPE = {Severity.HIGH: "failure", Severity.MEDIUM: "warning", Severity.LOW: "info"}

@@ -15,7 +15,7 @@ from typing import Any
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
-from sqp_refresh.model.events import Event, Severity
+from sqp_refresh.model.events import BY_NAME_ONLY, Event, Severity
 from sqp_refresh.model.text import printable, utc_minute
 from sqp_refresh.postgres.session import Session
 from sqp_refresh.schema_name import in_schema
@@ -38,7 +38,7 @@ SELECT %(event_id)s, %(cause)s, subscriber.id, subscriber.name, %(audit_log_id)s
     %(event)s, %(payload)s
 FROM (
     SELECT id, name FROM sqp.webhook_configs
-    WHERE is_enabled AND (events IS NULL OR %(event)s = ANY(events))
+    WHERE is_enabled AND (events IS NULL AND NOT %(by_name_only)s OR %(event)s = ANY(events))
     UNION ALL
     SELECT NULL, unnest(%(receivers)s::text[])
 ) AS subscriber
@@ -208,6 +208,7 @@ def enqueue(session: Session, alert: Alert) -> None:
         "cause": f"{alert.event} {alert.table} {alert.cause}",
         "audit_log_id": alert.audit_log_id,
         "event": alert.event.value,
+        "by_name_only": alert.event in BY_NAME_ONLY,
         "payload": Jsonb(alert.payload),
         "receivers": list(settings.receivers) if subscribed else [],
     }

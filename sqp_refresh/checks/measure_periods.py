@@ -10,6 +10,7 @@ from sqp_refresh.checks.integrity import UNMATCHED_ASIN_WEEKS, unmatched_asin_we
 from sqp_refresh.checks.metrics import METRICS
 from sqp_refresh.checks.reconcile import expected_totals
 from sqp_refresh.checks.volume import VOLUME_RATIO, measure_volume
+from sqp_refresh.ledger.finality import ALL_COMPLETE, ArrivingWeeks
 from sqp_refresh.ledger.ledger import LedgerEntry, read_entries
 from sqp_refresh.ledger.parent_versions import read_parent_versions
 from sqp_refresh.ledger.pins import read_pins
@@ -46,6 +47,7 @@ def measure_periods(
     periods: Sequence[Period],
     counts: Mapping[Period, int],
     unedited: Collection[str] = (),
+    arriving: ArrivingWeeks = ALL_COMPLETE,
 ) -> Measured:
     """Measure everything of each period that was ever loaded.
 
@@ -58,6 +60,7 @@ def measure_periods(
         periods: The periods.
         counts: The rows of each period of the table, in order of time.
         unedited: Periods that a refresh has just compared or published, by their names.
+        arriving: Which weeks are not complete, so that their volume says nothing.
     """
     requested = set(periods)
     every = read_entries(session, table, periods)
@@ -86,7 +89,7 @@ def measure_periods(
         measurement = Measurement(UNMATCHED_ASIN_WEEKS, str(period), unmatched[period])
         measurements[UNMATCHED_ASIN_WEEKS].append(measurement)
     if table.grain.published is Grain.WEEK:
-        measurements[VOLUME_RATIO] += measure_volume(session, table, counts, entries)
+        measurements[VOLUME_RATIO] += measure_volume(session, table, counts, entries, arriving)
     return Measured(entries, measurements, pinned)
 
 

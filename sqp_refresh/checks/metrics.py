@@ -135,10 +135,12 @@ METRICS = {
         Metric(
             "freshness_days",
             "data_is_fresh",
-            "days since the newest week ended; Amazon and the vendor take up to ten",
+            "days since the newest complete week ended; a week comes two to four weeks late",
             CheckSeverity.WARNS,
-            maximum=10,
-            fails_above=28,
+            # Four weeks until a week is there, three nights until it is complete, and seven days
+            # until the next one is; four weeks more are an error.
+            maximum=38,
+            fails_above=66,
             is_of_table=True,
         ),
         Metric(

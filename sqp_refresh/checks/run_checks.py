@@ -16,6 +16,7 @@ from sqp_refresh.checks.metrics import METRICS, Metric, with_thresholds
 from sqp_refresh.control import audit_log
 from sqp_refresh.control.audit_log import Run
 from sqp_refresh.errors import NotFound
+from sqp_refresh.ledger.finality import ALL_COMPLETE, ArrivingWeeks, read_arriving
 from sqp_refresh.ledger.ledger import row_counts
 from sqp_refresh.ledger.verdicts import failed_periods
 from sqp_refresh.model.periods import Grain, Period, periods_touched, weeks_between
@@ -92,8 +93,9 @@ def run_checks(
     is_own = run_id is not None and run.metadata.get("run_id") == run_id
     names = ("weeks", "skipped") if is_own else ()
     unedited = {period for name in names for period in run.metadata.get(name, ())}
-    measured = measure_periods(session, table, sorted([*asked, *failed]), counts, unedited)
-    for name, value in _of_table(table, counts, run, today):
+    arriving, requested = read_arriving(session, table), sorted([*asked, *failed])
+    measured = measure_periods(session, table, requested, counts, unedited, arriving)
+    for name, value in _of_table(table, counts, run, today, arriving):
         measured.measurements[name].append(Measurement(name, "the whole table", value))
     measured.measurements["out_of_reach"].extend(_out_of_reach(run))
     verdicts = evaluate({metric: measured.measurements[metric.name] for metric in metrics})
@@ -126,14 +128,19 @@ def _recorded(verdict: Verdict) -> Recorded:
 
 
 def _of_table(
-    table: Table, counts: Mapping[Period, int], run: Run, today: date
+    table: Table,
+    counts: Mapping[Period, int],
+    run: Run,
+    today: date,
+    arriving: ArrivingWeeks = ALL_COMPLETE,
 ) -> Iterator[tuple[str, int]]:
     """Measure what no single period tells."""
     yield "rerun_changes", run.metadata.get("rerun_changes") or 0
     if not counts or table.grain is Grain.TABLE:
         return
     first, last = min(counts), max(counts)
-    yield "freshness_days", max(0, (today - last.end).days)
+    if complete := [period for period in counts if not arriving.has(period)]:
+        yield "freshness_days", max(0, (today - max(complete).end).days)
     # The first day of a month is not that of a week: the week that holds it began before.
     weeks = [week for week in weeks_between(first.start, last.end) if week.start >= first.start]
     between = periods_touched(weeks, table.grain)

@@ -9,6 +9,7 @@ from statistics import median
 from psycopg import sql
 
 from sqp_refresh.checks.evaluate import Measurement
+from sqp_refresh.ledger.finality import ALL_COMPLETE, ArrivingWeeks
 from sqp_refresh.model.periods import DAYS_IN_WEEK, Grain, Period
 from sqp_refresh.model.tables import TEXT, Table
 from sqp_refresh.postgres.period_sql import between_days, target_name
@@ -39,26 +40,40 @@ SELECT {day}, marketplace, count(*) FROM {table} WHERE {within} GROUP BY 1, 2 OR
 
 
 def measure_volume(
-    session: Session, table: Table, counts: Mapping[Period, int], periods: Collection[Period]
+    session: Session,
+    table: Table,
+    counts: Mapping[Period, int],
+    periods: Collection[Period],
+    arriving: ArrivingWeeks = ALL_COMPLETE,
 ) -> Iterator[Measurement]:
     """Measure the rows of weeks as a multiple of those that the weeks before usually have.
 
-    Where a week has several marketplaces, so is each of them that has been there for long enough.
+    Where a week has several marketplaces, so is each of them that has been there for long enough. A
+    week that has not come, or not come whole, is not judged, and no other is compared with it.
 
     Args:
         session: A session with the target.
         table: The table.
         counts: The rows of each of its periods, in order of time.
         periods: The periods that are measured.
+        arriving: Which weeks are not complete.
     """
+    complete = [week for week in counts if not arriving.has(week)]
     before = {
-        week: [earlier for earlier in counts if earlier < week][-WEEKS_BEFORE:] for week in periods
+        week: [earlier for earlier in complete if earlier < week][-WEEKS_BEFORE:]
+        for week in periods
     }
+    newest = max(counts, default=None)
     by_marketplace = _rows_by_marketplace(session, table, {*periods, *chain(*before.values())})
     for week in sorted(periods):
         usual = [counts[earlier] for earlier in before[week]]
-        yield Measurement(VOLUME_RATIO, str(week), _ratio(counts.get(week, 0), usual))
+        has_come = newest is not None and week <= newest and not arriving.has(week)
+        is_whole = has_come and not arriving.of(week)
+        ratio = _ratio(counts.get(week, 0), usual) if is_whole else None
+        yield Measurement(VOLUME_RATIO, str(week), ratio)
         for name, rows in by_marketplace.items():
+            if not has_come or name in arriving.of(week):
+                continue
             usual = [rows.get(earlier, 0) for earlier in before[week]]
             ratio = _ratio_of_marketplace(rows.get(week, 0), usual)
             if ratio is not None:

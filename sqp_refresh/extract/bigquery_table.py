@@ -37,6 +37,8 @@ class BigQueryTable:
         instant: When it is read as of; None for a view, which can only be read as it is.
         collated: Titles of the columns whose texts are not compared byte by byte.
         looked_up: When it was looked up, by BigQuery's clock.
+        changed_at: When its rows were last changed; None for a view, and where that was after
+            `instant`.
     """
 
     name: str
@@ -46,6 +48,7 @@ class BigQueryTable:
     schema: dict[str, str] = field(default_factory=dict, hash=False)
     collated: frozenset[str] = frozenset()
     looked_up: ServerTime | None = field(default=None, compare=False)
+    changed_at: datetime | None = field(default=None, compare=False)
 
     @property
     def is_table(self) -> bool:
@@ -113,11 +116,12 @@ def describe(
     _check(name, spec, types, schema)
     # The dataset gives a new column its own, if it has one: most often, case is ignored then.
     collated = frozenset(t for t, of in by_title.items() if of.to_api_repr().get("collation"))
-    instant = None
+    instant = changed_at = None
     # A view can only be read as it is.
     if table.table_type == "TABLE":
         instant = _instant(table, decide_as_of(time) if decide_as_of else time.now)
-    return BigQueryTable(name, spec, types, instant, schema, collated, time)
+        changed_at = table.modified if table.modified and table.modified <= instant else None
+    return BigQueryTable(name, spec, types, instant, schema, collated, time, changed_at)
 
 
 def _instant(table: "Table", as_of: datetime) -> datetime:

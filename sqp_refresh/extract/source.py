@@ -312,6 +312,7 @@ class BigQuerySource:
                 described = _as_wanted(described, self.wanted_instant)
             self._bigquery_table = described
             self.stats.schema = described.schema
+            self.stats.changed_at = described.changed_at
         return self._bigquery_table
 
     def _decide_as_of(self, time: ServerTime) -> datetime:

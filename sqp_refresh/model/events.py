@@ -20,6 +20,8 @@ class Event(StrEnum):
     QUALITY_FAILED = "quality.failed"
     OVERDUE = "refresh.overdue"
     RECOVERED = "refresh.recovered"
+    WEEK_ARRIVED = "week.arrived"
+    WEEK_FINAL = "week.final"
     TEST = "alerts.test"
 
     @property
@@ -35,8 +37,13 @@ _SEVERITY = {
     Event.QUALITY_FAILED: Severity.HIGH,
     Event.OVERDUE: Severity.HIGH,
     Event.RECOVERED: Severity.LOW,
+    Event.WEEK_ARRIVED: Severity.LOW,
+    Event.WEEK_FINAL: Severity.LOW,
     Event.TEST: Severity.LOW,
 }
 
 SUBSCRIBABLE = tuple(event for event in Event if event is not Event.TEST)
 """The events that a receiver can choose from; a test goes to every receiver."""
+
+BY_NAME_ONLY = frozenset({Event.WEEK_ARRIVED, Event.WEEK_FINAL})
+"""The events that go to no receiver but those that ask for them by name."""

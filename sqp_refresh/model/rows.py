@@ -6,7 +6,7 @@ Postgres already; `load` writes either.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
@@ -101,6 +101,7 @@ class ReadStats:
         bytes_billed: What BigQuery charged for; None where nothing was billed by the query.
         schema: The source's columns and their types, by title; empty where there is no such thing.
         out_of_reach: Rows that no refresh will look at; None where nobody has looked for them.
+        changed_at: When the source was last changed; None where that is not known.
     """
 
     method: str = ""
@@ -108,6 +109,7 @@ class ReadStats:
     bytes_billed: int | None = None
     schema: dict[str, str] = field(default_factory=dict)
     out_of_reach: OutOfReach | None = None
+    changed_at: datetime | None = None
 
     def add_bytes_billed(self, more: int | None) -> None:
         """Add what another job was charged for."""

@@ -27,6 +27,8 @@ VIEWS = (
     "refresh_quality",
     "refresh_status",
     "restatements",
+    "week_finality",
+    "latest_final_week",
 )
 
 _FRESHNESS = in_schema("""
@@ -34,7 +36,7 @@ SELECT table_name, is_enabled, newest_period_start, newest_period_end, days_behi
     CASE WHEN isfinite(last_refresh_at) THEN last_refresh_at END AS last_refresh_at,
     least(greatest(next_refresh_at, '1970-01-01 00:00Z'), '9000-01-01 00:00Z') AS next_refresh_at,
     least(refresh_frequency_hours, 876000) AS refresh_frequency_hours, last_started_at, last_status,
-    last_message,
+    last_message, landing_lag_hours::float8 AS landing_lag_hours,
     (
         SELECT max(tick) FROM sqp.refresh_runs AS run WHERE run.table_name = fresh.table_name
     ) AS last_tick,
@@ -111,6 +113,8 @@ class TableFreshness:
         last_message: The error or warning of that refresh.
         last_tick: The latest tick of the schedule that a run of the table served.
         is_running: Whether a refresh of it is running.
+        landing_lag_hours: From the last change of the vendor's table to the end of the refresh that
+            last brought one (hours); None where that is not known.
     """
 
     table_name: str
@@ -127,6 +131,7 @@ class TableFreshness:
     last_message: str | None
     last_tick: datetime | None
     is_running: bool
+    landing_lag_hours: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -212,7 +212,7 @@ def put_back(session: Session) -> list[str]:
     Raises:
         RefreshError: the user may not, or something of others depends on it; nothing is put back.
     """
-    made = _make_missing_views(session)
+    made = _make_missing_functions(session) + _make_missing_views(session)
     changes = find_changes(session)
     for change in changes:
         try:
@@ -230,6 +230,22 @@ def _may_make_views(here: Mapping[str, Relation]) -> bool:
         for name, relation in release_schema().items()
         if not relation.is_view
     )
+
+
+def _make_missing_functions(session: Session) -> list[str]:
+    """Make the functions that are gone, which views may call; return them."""
+    here, made = read_definitions(session), []
+    for subject, statement in release_definitions().items():
+        change = Change(subject, statement, is_missing=subject not in here)
+        if (
+            change.kind == "function"
+            and change.is_missing
+            and _may_make_views(read_schema(session))
+        ):
+            for each in _statements(session, change):
+                session.execute(_as_sql(each))
+            made.append(subject)
+    return made
 
 
 def _make_missing_views(session: Session) -> list[str]:

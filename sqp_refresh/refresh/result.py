@@ -375,7 +375,7 @@ class RefreshResult:
     @property
     def metadata(self) -> dict[str, Any]:
         """Everything else, as in sync_metadata."""
-        counts, reach = self.counts, self.stats.out_of_reach
+        counts, reach, changed_at = self.counts, self.stats.out_of_reach, self.stats.changed_at
         return {
             "weeks": [str(period) for period in self.periods],
             "skipped": [str(period) for period in self.skipped],
@@ -393,6 +393,7 @@ class RefreshResult:
             "held": {str(week): asdict(held.change) for week, held in self.held.items()},
             "pinned": {str(period): pin.reason for period, pin in self.pins.items()},
             "source_as_of": self.source_as_of.isoformat() if self.source_as_of else None,
+            "source_changed_at": changed_at.isoformat() if changed_at else None,
             "rerun_changes": sum(
                 counts.changed
                 for period, counts in self.periods.items()

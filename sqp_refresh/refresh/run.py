@@ -15,15 +15,17 @@ of them. Example:
 import logging
 from dataclasses import replace
 
+from sqp_refresh.alerts.weeks import alert_of_weeks
 from sqp_refresh.checks import data_quality
 from sqp_refresh.checks.data_quality import Recorded
 from sqp_refresh.checks.metrics import QUARANTINED_RATIO
 from sqp_refresh.control import audit_log, checkpoints
 from sqp_refresh.control.table_lock import TableLock, table_lock
 from sqp_refresh.errors import RefreshError
-from sqp_refresh.ledger import ledger
+from sqp_refresh.ledger import finality, ledger
 from sqp_refresh.ledger.decide import ReloadReason
 from sqp_refresh.load import indexes
+from sqp_refresh.model.tables import SEARCH_QUERY_PERFORMANCE
 from sqp_refresh.postgres.session import Session, connect
 from sqp_refresh.refresh.audit_row import close_audit_row, open_audit_row, restore_audit_row
 from sqp_refresh.refresh.periods.load_periods import load_periods
@@ -90,23 +92,33 @@ def _finish(session: Session, state: RefreshState) -> RefreshResult:
     """Close the checkpoint and, unless weeks were rejected, the audit row, too."""
     result = state.fold()
     checkpoints.complete(session, state.plan.checkpoint)
+    loaded = ledger.read_loaded(session, state.table)
+    newest = loaded.newest
+    is_newest = newest is None or any(period.start >= newest for period in state.plan.decisions)
+    if is_newest:
+        _note_look(session, state)
     if result.rejected:
         metrics = _quarantined_ratio(result, state.plan.max_rejected_ratio)
         restore_audit_row(session, state)
         data_quality.record(session, state.audit_log_id, metrics)
         return result
-    loaded = ledger.read_loaded(session, state.table)
-    newest = loaded.newest
     if not state.request.rollback_to:
         refresh_config.mark_refreshed(
-            session,
-            state.table,
-            tick=state.request.tick,
-            is_newest=newest is None
-            or any(period.start >= newest for period in state.plan.decisions),
+            session, state.table, tick=state.request.tick, is_newest=is_newest
         )
     close_audit_row(session, state, result, result.outcome)
     return replace(result, table_rows=loaded.rows)
+
+
+def _note_look(session: Session, state: RefreshState) -> None:
+    """Enter that the source was looked at as it is now, and alert receivers of what is news."""
+    is_past = state.request.rollback_to or state.source_as_of
+    if state.table.name != SEARCH_QUERY_PERFORMANCE.name or is_past:
+        return
+    before = finality.note_look(session)
+    alert_of_weeks(
+        session, before=before, audit_log_id=state.audit_log_id, run_id=state.request.run_id
+    )
 
 
 def _quarantined_ratio(result: RefreshResult, limit: float) -> list[Recorded]:

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pyarrow as pa
 import pytest
@@ -68,6 +69,18 @@ def test_columns_that_nobody_reads_may_be_of_any_type(client, dataset):
     spec = SourceSpec((SourceColumn("Code", "code", "text", ""),), None, ("code",), "odd")
 
     assert describe(client, f"{client.project}.{dataset}.odd", spec).types == {"Code": "STRING"}
+
+
+def test_a_table_says_when_it_was_last_changed_and_a_view_does_not(client, dataset):
+    spec = SourceSpec((SourceColumn("Code", "code", "text", ""),), None, ("code",), "odd")
+    table, view = (
+        describe(client, f"{client.project}.{dataset}.{name}", spec) for name in ("odd", "odd_view")
+    )
+
+    assert table.instant
+    assert table.changed_at
+    assert timedelta() <= table.instant - table.changed_at < timedelta(minutes=10)
+    assert view.changed_at is None
 
 
 def test_the_doctor_and_the_plan_name_it_and_go_on_with_the_others(client, environment):

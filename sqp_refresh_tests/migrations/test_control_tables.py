@@ -33,6 +33,9 @@ COLUMNS = {
     "refresh_requests": "id tables first_week last_week force status run message expected_seconds "
     "requested_by requested_at launched_at completed_at",
     "refresh_status": "status why last_night next_night newest_final_week",
+    "refresh_week_changes": "marketplace week changed_at rows asins found_as audit_log_id",
+    "refresh_finality": "id arriving_nights asins_ratio arrival_days quiet_days quantile own_weeks "
+    "looked_at",
     "refresh_proofs": "id table_schema table_name period_start period_end audit_log_id "
     "source_instant source target is_equal previous_sha256 sha256 created_at",
     "refresh_comparisons": "table_schema table_name compared_at",
@@ -55,7 +58,11 @@ COLUMNS = {
     "published_at published_by changed_by",
     "refresh_freshness": "table_name is_enabled priority newest_period_start newest_period_end "
     "days_behind row_count last_refresh_at last_successful_refresh next_refresh_at "
-    "refresh_frequency_hours last_started_at last_status last_message",
+    "refresh_frequency_hours last_started_at last_status last_message "
+    "landing_lag_hours",
+    "week_finality": "marketplace week rows asins asins_expected first_seen_at last_changed_at "
+    "restatements state",
+    "latest_final_week": "marketplace week",
     "restatements": "table_schema table_name period_start period_end audit_log_id restated_at "
     "rows_inserted rows_updated rows_deleted asin_impressions_before asin_impressions_after "
     "asin_clicks_before asin_clicks_after asin_cart_adds_before asin_cart_adds_after "

@@ -143,6 +143,23 @@ def test_freshness_is_that_of_the_newest_week_with_a_row(operated: Database):
     assert others == [(None, 0, None)]
 
 
+def test_the_landing_lag_is_that_of_the_last_refresh_that_brought_something(operated: Database):
+    changed = only_row(operated, "SELECT date_trunc('day', now(), 'UTC') - interval '30 hours'")[0]
+    for days_ago in (2, 1, 0):
+        run(operated, days_ago=days_ago, source_changed_at=changed.isoformat())
+    operated.rows(
+        "UPDATE sqp.refresh_audit_log SET rows_inserted = 4, rows_updated = 0, rows_deleted = 0"
+        " WHERE refresh_started_at < now() - interval '1 day' RETURNING id"
+    )
+
+    lags = operated.rows(
+        "SELECT table_name, landing_lag_hours::float8 FROM sqp.refresh_freshness"
+        " WHERE landing_lag_hours IS NOT NULL"
+    )
+
+    assert lags == [("weekly_summary", 6.0)]
+
+
 def test_quality_is_each_metric_as_last_judged(operated: Database):
     audit_id = run(operated)
     for value in (1, 2):

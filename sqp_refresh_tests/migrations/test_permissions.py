@@ -20,6 +20,8 @@ CONTROL = {
     "refresh_quarantine",
     "refresh_periods",
     "refresh_pins",
+    "refresh_week_changes",
+    "refresh_finality",
     "refresh_indexes",
     "refresh_comparisons",
     "refresh_proofs",

@@ -90,6 +90,11 @@ CONTROL: dict[str, LiteralString] = {
         INSERT INTO sqp.refresh_pins (table_name, period_start, reason)
         VALUES ('weekly_summary', '2024-08-18', 'rolled back')
     """,
+    "refresh_week_changes": """
+        INSERT INTO sqp.refresh_week_changes (marketplace, week, rows, asins)
+        VALUES ('US', '2024-08-18', 4, 2)
+    """,
+    "refresh_finality": "UPDATE sqp.refresh_finality SET arriving_nights = 5",
     "refresh_comparisons": """
         INSERT INTO sqp.refresh_comparisons (table_name) VALUES ('weekly_summary')
     """,

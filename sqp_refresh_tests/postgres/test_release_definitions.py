@@ -149,8 +149,13 @@ def test_views_that_are_gone_are_made_again_and_none_is_where_a_table_lacks_a_co
     environment, migrated_database
 ):
     before = [(name, query, options) for name, query, options, *_ in traces(migrated_database)]
-    execute(migrated_database, "DROP VIEW sqp.refresh_runs CASCADE")
-    assert "put back view refresh_runs\n" in sqp_refresh("migrate").stdout
+    execute(
+        migrated_database,
+        "DROP VIEW sqp.refresh_runs CASCADE; DROP FUNCTION sqp.week_finality_at CASCADE",
+    )
+    put_back_now = sqp_refresh("migrate").stdout
+    assert "put back view refresh_runs\n" in put_back_now
+    assert "put back view latest_final_week\n" in put_back_now
     after = [(name, query, options) for name, query, options, *_ in traces(migrated_database)]
     assert after == before
 

@@ -11,6 +11,7 @@ from sqp_refresh.demo.year import week_of_rows
 from sqp_refresh.errors import DataError, SchemaMismatch
 from sqp_refresh.load import delta, merge
 from sqp_refresh.load.copy import stage
+from sqp_refresh.model.tables import TABLES as MODEL_TABLES
 from sqp_refresh.settings import Settings
 from sqp_refresh_tests.helpers import oracle
 from sqp_refresh_tests.helpers.nights import FIRST, LAST, Nights, read_tables, refresh_all
@@ -163,6 +164,11 @@ def test_a_week_that_arrives_late_is_inserted(nights):
 
     assert counts["search_query_performance"].inserted == 4
     assert counts["daily_sqp_data"].inserted == 2
+    landed = "SELECT table_name FROM sqp.refresh_freshness WHERE landing_lag_hours BETWEEN 0 AND 1"
+    with psycopg.connect(nights.settings.database_url) as connection:
+        assert {name for (name,) in connection.execute(landed)} == {
+            name for name, table in MODEL_TABLES.items() if table.source
+        }
 
 
 def test_of_two_dates_in_a_week_the_later_counts_and_the_other_is_reported(nights):

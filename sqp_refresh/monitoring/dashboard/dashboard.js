@@ -22,12 +22,12 @@ function updateTimes() {
   notice.querySelector("span").textContent = span(age);
 }
 
-// The tip describes the night that a pointer, or a finger, is on.
+// The tip describes the night or the week that a pointer, or a finger, is on.
 const tip = document.getElementById("tip");
 let active = null;
 
 function showTip(event) {
-  const night = event.target.closest?.("figure path[aria-label]") ?? null;
+  const night = event.target.closest?.("figure path[aria-label], .weeks td[aria-label]") ?? null;
   active?.classList.remove("active");
   active = night;
   tip.hidden = night === null;

@@ -5,13 +5,14 @@ and durations and rows are added up. A refresh that still runs is no figure yet.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from enum import IntEnum
 
 from sqp_refresh.ledger.pins import Pin, list_pins
 from sqp_refresh.model.periods import DAYS_IN_WEEK
 from sqp_refresh.monitoring.blocked import blocks, find_blockers, read_hard_parents
+from sqp_refresh.monitoring.dashboard.grid import Grid, read_grid
 from sqp_refresh.monitoring.lateness import is_overdue
 from sqp_refresh.monitoring.restatements import RestatedPeriod, read_restatements
 from sqp_refresh.monitoring.views import (
@@ -126,6 +127,7 @@ class Figures:
         tables: As the registry orders them, the highest priority first.
         problem: What keeps every table from being refreshed; None where nothing is known to.
         restated: The weeks that were restated in these days, the newest week first.
+        grid: How the weeks of all tables stand.
     """
 
     at: datetime
@@ -133,6 +135,7 @@ class Figures:
     tables: Sequence[TableState]
     problem: str | None = None
     restated: Sequence[RestatedPeriod] = ()
+    grid: Grid = field(default_factory=Grid)
 
     @property
     def worst_first(self) -> list[TableState]:
@@ -245,4 +248,5 @@ def read_figures(
     restated = read_restatements(session, since=covered[0])
     weeks = [period for period in restated if period.is_week]
     weeks.sort(key=lambda week: week.period, reverse=True)
-    return Figures(at, covered, tables, problem, weeks)
+    grid = read_grid(session, [table.name for table in tables], at)
+    return Figures(at, covered, tables, problem, weeks, grid)

@@ -16,6 +16,20 @@ def format_count(number: float | None) -> str:
     return UNKNOWN if number is None else f"{number:,.0f}"
 
 
+def format_compact(number: int) -> str:
+    """Write a count in at most four characters, e.g. 4.1k: enough to see what is odd."""
+    for unit, size in (("M", 999_500), ("k", 1000)):
+        if number >= size:
+            scaled = number / (1_000_000 if unit == "M" else 1000)
+            return f"{scaled:.1f}{unit}" if scaled < 9.95 else f"{scaled:.0f}{unit}"
+    return str(number)
+
+
+def format_hours(hours: float | None) -> str:
+    """Write a number of hours."""
+    return UNKNOWN if hours is None else format_span(timedelta(hours=float(hours)))
+
+
 def format_percent(number: float | None) -> str:
     """Write a percentage, never rounded up to 100."""
     if number is None:

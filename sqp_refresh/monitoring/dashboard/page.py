@@ -48,7 +48,7 @@ def render_page(figures: Figures, stale_after: timedelta) -> str:
         stale_after: The age at which the page, if it was not drawn again, says so.
     """
     charts = Charts(figures)
-    style, script = _read_asset("dashboard.css"), _read_asset("dashboard.js")
+    style, script = _read_asset("dashboard.css", "grid.css"), _read_asset("dashboard.js")
     values: dict[str, Any] = {
         "figures": figures,
         "at": figures.at,
@@ -123,7 +123,9 @@ def _environment() -> Environment:
     filters: dict[str, Any] = {
         "age": formatting.format_age,
         "count": formatting.format_count,
+        "compact": formatting.format_compact,
         "day": formatting.format_day,
+        "hours": formatting.format_hours,
         "duration": formatting.format_duration,
         "expected": formatting.describe_expected,
         "instant": formatting.format_instant,
@@ -136,9 +138,10 @@ def _environment() -> Environment:
     return environment
 
 
-def _read_asset(name: str) -> Markup:
+def _read_asset(*names: str) -> Markup:
     # Our own files are trusted, so they are not escaped.
-    return Markup(files("sqp_refresh.monitoring.dashboard").joinpath(name).read_text("utf-8"))
+    folder = files("sqp_refresh.monitoring.dashboard")
+    return Markup("\n".join(folder.joinpath(name).read_text("utf-8") for name in names))
 
 
 def _digest(text: str) -> str:

@@ -15,7 +15,7 @@ from sqp_refresh.control import audit_log, checkpoints, quarantine
 from sqp_refresh.control.proofs import Proof
 from sqp_refresh.control.table_lock import publishing
 from sqp_refresh.errors import Transient
-from sqp_refresh.ledger import guard, ledger, pins
+from sqp_refresh.ledger import finality, guard, ledger, pins
 from sqp_refresh.ledger.decide import ReloadReason
 from sqp_refresh.ledger.ledger import Baseline, Change
 from sqp_refresh.ledger.parent_versions import see_parents
@@ -72,6 +72,14 @@ def publish(writer: Writer, state: RefreshState, period: PreparedPeriod) -> Peri
             loaded = _settle_invalid(session, state, period, loaded)
         _require_plausible(session, state, period, loaded.counts)
         verdict = _judge(session, state, period, loaded)
+        if _is_of_source(period, verdict):
+            finality.record_change(
+                session,
+                state.table,
+                week,
+                _change(period, loaded),
+                audit_log_id=state.audit_log_id,
+            )
         # It ends once this is committed: the next certificate follows on one that is there.
         turn.enter_context(writer.chain.turn())
         _record(writer, state, period, loaded, baseline, verdict)
@@ -151,6 +159,12 @@ def _change(period: PreparedPeriod, loaded: LoadResult) -> Change:
         is_recorded=period.target.is_recorded,
         totals=loaded.totals.totals,
     )
+
+
+def _is_of_source(period: PreparedPeriod, verdict: Verdict) -> bool:
+    """Return whether the source has changed a period, and not only somebody else its rows."""
+    entry = period.decision.entry
+    return entry is None or entry.version != verdict.made_from
 
 
 def _pin(session: Session, state: RefreshState, period: Period) -> None:

@@ -72,8 +72,8 @@ class History:
         for period in periods_touched(weeks, TABLES[table].grain.published):
             self.connection.execute(
                 "INSERT INTO sqp.refresh_periods (table_name, period_start, period_end,"
-                " target_state, row_count, changed_by, published_by)"
-                " VALUES (%s, %s, %s, '', %s, 0, 0)",
+                " source_state, target_state, row_count, changed_by, published_by)"
+                " VALUES (%s, %s, %s, '{}', '', %s, 0, 0)",
                 (table, period.start, period.end, rows),
             )
 

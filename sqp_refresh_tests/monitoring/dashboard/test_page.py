@@ -91,6 +91,17 @@ def test_a_night_is_described_where_the_pointer_is_on_it(page, opened):
     assert "3 of 3 checks passed" in tip.inner_text()
 
 
+@pytest.mark.parametrize("width", [DESKTOP, PHONE])
+def test_each_cell_of_the_grid_shows_its_number_and_is_described(page, opened, width):
+    shown = opened(page, width)
+    cells = shown.locator("#weeks td:has(span)").locator("visible=true")
+
+    assert cells.count() > 10
+    assert cells.evaluate_all("all => all.every((cell) => cell.scrollWidth <= cell.clientWidth)")
+    cells.first.hover()
+    assert shown.locator("#tip").inner_text().split("\n")[1] == "4,050 rows"
+
+
 def test_the_charts_and_the_tiles_need_no_script(page, opened):
     shown = opened(page, PHONE, java_script_enabled=False)
 

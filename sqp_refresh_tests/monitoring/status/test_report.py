@@ -261,7 +261,7 @@ def test_a_failure_that_a_re_run_mended_needed_nobody(url, ticks):
 
 @pytest.mark.parametrize(
     ("metric", "value", "code", "yes"),
-    [("row_count", 3, 2, False), ("freshness_days", 11, 1, True), ("freshness_days", 29, 2, False)],
+    [("row_count", 3, 2, False), ("freshness_days", 39, 1, True), ("freshness_days", 67, 2, False)],
 )
 def test_a_check_that_fails_is_broken_and_one_that_warns_is_worth_a_look(
     url, metric, value, code, yes
