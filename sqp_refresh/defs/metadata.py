@@ -1,10 +1,18 @@
-"""Describe an asset to the UI: its owners, its links, its columns, and when it is late."""
+"""Describe an asset to the UI: where it is, its links, its columns, and when it is late."""
 
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
+from urllib.parse import quote
 
 import dagster as dg
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
 
 from sqp_refresh.defs.cron import longest_pause
+from sqp_refresh.errors import SettingsError
 from sqp_refresh.model.lineage import origins
 from sqp_refresh.model.tables import PERCENT, PRICE, SCHEMA, Column, Table
 from sqp_refresh.settings import Settings
@@ -12,10 +20,16 @@ from sqp_refresh.settings import Settings
 REGISTRY_PROBLEMS = "sqp/registry_differs"
 """Where the registry cannot be followed: of one asset, or of the whole code location."""
 
-OWNERS = ["team:data-engineering"]
-
 # A night may take this long before a table counts as late, and this long before it counts as lost.
 LATE, LOST = timedelta(hours=2), timedelta(hours=12)
+
+
+@contextmanager
+def accepted_as_beta() -> Iterator[None]:
+    """Define something by what Dagster calls beta, without its word of warning at each start."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        yield
 
 
 def dashboard_link(settings: Settings) -> dg.MetadataValue:
@@ -23,6 +37,55 @@ def dashboard_link(settings: Settings) -> dg.MetadataValue:
     if settings.REFRESH_DASHBOARD_URL:
         return dg.MetadataValue.url(settings.REFRESH_DASHBOARD_URL)
     return dg.MetadataValue.path(settings.dashboard_path)
+
+
+def place_in_postgres(settings: Settings, name: str) -> dict[str, Any]:
+    """Return where a table or view of the schema is: its full name, and its address, no password.
+
+    Without a DATABASE_URL, which a code location loads without, that is its name in the database.
+    """
+    place: dict[str, Any] = {
+        "dagster/table_name": f"{SCHEMA}.{name}",
+        "dagster/storage_kind": "postgres",
+    }
+    url = settings.DATABASE_URL.get_secret_value() if settings.DATABASE_URL else ""
+    try:
+        server = conninfo_to_dict(url)
+    except ProgrammingError:
+        return place
+    if database := server.get("dbname"):
+        place["dagster/table_name"] = f"{database}.{SCHEMA}.{name}"
+        host, port = quote(str(server.get("host", "")), safe=",:"), server.get("port", 5432)
+        path = "/".join(quote(str(part), safe="") for part in (database, SCHEMA, name))
+        place["dagster/uri"] = f"postgresql://{host}:{port}/{path}"
+    return place
+
+
+def place_in_bigquery(settings: Settings, name: str | None) -> dict[str, Any]:
+    """Return where a source is: its full name, as far as it is known, and its address.
+
+    Args:
+        settings: The project and the dataset, unless the name has them.
+        name: The name that a table was registered with; None is that of the vendor's table.
+    """
+    table = name or settings.BIGQUERY_SOURCE_TABLE
+    place: dict[str, Any] = {"dagster/table_name": table, "dagster/storage_kind": "bigquery"}
+    try:
+        full = settings.source_named(table)
+    except SettingsError:
+        return place
+    return place | {
+        "dagster/table_name": full,
+        "dagster/uri": f"bigquery://{'/'.join(full.rsplit('.', 2))}",
+    }
+
+
+def with_code_references(
+    assets: Sequence[dg.AssetsDefinition | dg.AssetSpec],
+) -> Sequence[Any]:
+    """Have each asset that is computed say where its code is."""
+    with accepted_as_beta():
+        return dg.with_source_code_references(assets)
 
 
 def freshness(settings: Settings, table: Table) -> dg.FreshnessPolicy:
@@ -39,6 +102,13 @@ def with_unit(column: Column) -> str:
     """Return what a column means, with its unit where the words do not say it."""
     unit = {PERCENT: "percent", PRICE: "in the marketplace's currency"}.get(column.type)
     return f"{column.description} ({unit})" if unit else column.description
+
+
+def column_schema(columns: Iterable[tuple[str, str, str]]) -> dg.TableSchema:
+    """Return the columns of a table: the name, the type and the meaning of each."""
+    return dg.TableSchema(
+        [dg.TableColumn(name, type_, description=text) for name, type_, text in columns]
+    )
 
 
 def column_lineage(table: Table, source: dg.AssetKey | None) -> dg.TableColumnLineage:

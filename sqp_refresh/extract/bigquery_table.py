@@ -37,6 +37,8 @@ class BigQueryTable:
         instant: When it is read as of; None for a view, which can only be read as it is.
         collated: Titles of the columns whose texts are not compared byte by byte.
         looked_up: When it was looked up, by BigQuery's clock.
+        rows: All its rows (count), as they were then; None for a view.
+        changed_at: When it was last written; None where BigQuery does not say.
     """
 
     name: str
@@ -46,6 +48,8 @@ class BigQueryTable:
     schema: dict[str, str] = field(default_factory=dict, hash=False)
     collated: frozenset[str] = frozenset()
     looked_up: ServerTime | None = field(default=None, compare=False)
+    rows: int | None = field(default=None, compare=False)
+    changed_at: datetime | None = field(default=None, compare=False)
 
     @property
     def is_table(self) -> bool:
@@ -117,7 +121,18 @@ def describe(
     # A view can only be read as it is.
     if table.table_type == "TABLE":
         instant = _instant(table, decide_as_of(time) if decide_as_of else time.now)
-    return BigQueryTable(name, spec, types, instant, schema, collated, time)
+    rows = table.num_rows if instant else None
+    return BigQueryTable(
+        name,
+        spec,
+        types,
+        instant,
+        schema,
+        collated,
+        time,
+        rows,
+        table.modified if instant else None,
+    )
 
 
 def _instant(table: "Table", as_of: datetime) -> datetime:
