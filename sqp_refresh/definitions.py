@@ -6,8 +6,12 @@ import dagster as dg
 
 from sqp_refresh import gc_tuning
 from sqp_refresh.defs.asset_checks import table_checks
-from sqp_refresh.defs.assets import table_assets
-from sqp_refresh.defs.external_assets import source_assets, unusable_assets, view_assets
+from sqp_refresh.defs.assets import (
+    source_assets,
+    table_assets,
+    unusable_assets,
+    view_assets,
+)
 from sqp_refresh.defs.io_managers import PostgresIOManager, bigquery_io_manager
 from sqp_refresh.defs.jobs.check_job import check_every_period, weekly_check_schedule
 from sqp_refresh.defs.jobs.daily_refresh import daily_refresh

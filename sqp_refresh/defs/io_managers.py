@@ -12,8 +12,7 @@ from pydantic import Field
 
 from sqp_refresh.checks.evaluate import load_pandera
 from sqp_refresh.defs.dagster_internals import DATA_VERSION_TAG
-from sqp_refresh.defs.external_assets import observed_metadata, source_key
-from sqp_refresh.defs.metadata import place_in_postgres
+from sqp_refresh.defs.metadata import observed_metadata, place_in_postgres, source_key
 from sqp_refresh.defs.partitions import RERUN_TAG, launcher_of_run, root_of_run, tick_of_run
 from sqp_refresh.errors import Permanent, RefreshError
 from sqp_refresh.extract.query_cache import RunQueries

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, timedelta
 from typing import Any
 from urllib.parse import quote
 
@@ -13,8 +13,10 @@ from psycopg.conninfo import conninfo_to_dict
 
 from sqp_refresh.defs.cron import longest_pause
 from sqp_refresh.errors import SettingsError
+from sqp_refresh.extract.aggregates.observation import SourceObservation
 from sqp_refresh.model.lineage import origins
-from sqp_refresh.model.tables import PERCENT, PRICE, SCHEMA, Column, Table
+from sqp_refresh.model.tables import PERCENT, PRICE, SCHEMA, Column, SourceSpec, Table
+from sqp_refresh.schema_name import DEFAULT_SCHEMA
 from sqp_refresh.settings import Settings
 
 REGISTRY_PROBLEMS = "sqp/registry_differs"
@@ -86,6 +88,27 @@ def with_code_references(
     """Have each asset that is computed say where its code is."""
     with accepted_as_beta():
         return dg.with_source_code_references(assets)
+
+
+def source_key(settings: Settings, spec: SourceSpec) -> dg.AssetKey:
+    """Return the asset key of a table in BigQuery, without what the settings say of its name.
+
+    Agencies name their tables alike; so of another schema than `sqp`, the key has the schema.
+    """
+    place = ["bigquery"] if SCHEMA == DEFAULT_SCHEMA else ["bigquery", SCHEMA]
+    return dg.AssetKey([*place, *(spec.name or settings.BIGQUERY_SOURCE_TABLE).split(".")])
+
+
+def observed_metadata(seen: SourceObservation) -> dict[str, Any]:
+    """Return what the UI shows of a look at a source."""
+    known = {
+        "dagster/row_count": seen.table_rows,
+        "sqp/rows_in_weeks": seen.rows,
+        "sqp/newest_week": str(seen.newest_week) if seen.newest_week else None,
+        "sqp/last_change": seen.changed_at
+        and dg.MetadataValue.timestamp(seen.changed_at.astimezone(UTC)),
+    }
+    return {name: value for name, value in known.items() if value is not None}
 
 
 def freshness(settings: Settings, table: Table) -> dg.FreshnessPolicy:
