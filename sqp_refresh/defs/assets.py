@@ -51,10 +51,14 @@ def source_assets(settings: Settings, catalog: Catalog) -> list[dg.AssetsDefinit
     tables = [table for table in catalog.tables.values() if table.source]
     # Of the tables that one source fills, any will do to look at it.
     by_key = {source_key(settings, table.source): table for table in tables if table.source}
-    return [_source(settings, key, table) for key, table in by_key.items()]
+    return [
+        # Not named by their keys, of which two may be alike but for a hyphen.
+        _source(settings, key, table, f"observe_source_{number}")
+        for number, (key, table) in enumerate(by_key.items(), start=1)
+    ]
 
 
-def _source(settings: Settings, key: dg.AssetKey, table: Table) -> dg.AssetsDefinition:
+def _source(settings: Settings, key: dg.AssetKey, table: Table, name: str) -> dg.AssetsDefinition:
     spec = table.source
     assert spec, "only a table that is filled from BigQuery has a source"
     asset = dg.AssetSpec(
@@ -71,8 +75,6 @@ def _source(settings: Settings, key: dg.AssetKey, table: Table) -> dg.AssetsDefi
         },
     )
     weeks = weekly_partitions(settings.REFRESH_START_DATE) if spec.week_title else None
-
-    name = f"observe_{key.to_python_identifier()}"
 
     def look(context: dg.AssetExecutionContext) -> dg.ObserveResult:
         seen = observe_source(Settings.read(), table, weeks_of_run(context.op_execution_context))

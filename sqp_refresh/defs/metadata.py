@@ -58,6 +58,7 @@ def place_in_postgres(settings: Settings, name: str) -> dict[str, Any]:
     if database := server.get("dbname"):
         place["dagster/table_name"] = f"{database}.{SCHEMA}.{name}"
         host, port = quote(str(server.get("host", "")), safe=",:"), server.get("port", 5432)
+        host = f"[{host}]" if ":" in host else host
         path = "/".join(quote(str(part), safe="") for part in (database, SCHEMA, name))
         place["dagster/uri"] = f"postgresql://{host}:{port}/{path}"
     return place

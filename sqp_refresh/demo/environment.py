@@ -74,9 +74,7 @@ def serve_ui(console: Console, directory: Path, port: int) -> None:
     workspace = directory.resolve() / "dagster" / "workspace.yaml"
     command = [sys.executable, "-m", "dagster", "dev", "-w", str(workspace)]
     # Elsewhere than where a .env may be, which prevails over the environment.
-    process = subprocess.Popen(
-        [*command, "-h", "127.0.0.1", "-p", str(port)], cwd=directory
-    )
+    process = subprocess.Popen([*command, "-h", "127.0.0.1", "-p", str(port)], cwd=directory)
     try:
         process.wait()
     except KeyboardInterrupt:

@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from sqp_refresh.cli.env_file import read_env_file
 
 
@@ -24,6 +26,14 @@ def test_what_the_file_sets_prevails_and_what_it_only_names_does_not(monkeypatch
         "BIGQUERY_LOCATION": "EU",
         "REFRESH_CRON": "0 3 * * *",
     }
+
+
+def test_a_file_that_is_no_text_is_an_error_in_one_line(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_bytes(b"REFRESH_CRON=\xff\xfe\n")
+
+    with pytest.raises(SystemExit, match=r"^sqp-refresh: \.env cannot be read: .*; make it a text"):
+        read_env_file()
 
 
 def test_the_command_works_in_the_schema_that_the_file_names(tmp_path):

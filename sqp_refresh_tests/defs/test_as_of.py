@@ -28,6 +28,7 @@ from sqp_refresh_tests.helpers.nights import queries
 from sqp_refresh_tests.helpers.rows import row
 from sqp_refresh_tests.helpers.weeks import LAST
 
+SOURCE = dg.AssetKey(["bigquery", "seller-search_query_performance"])
 TABLES = ("search_query_performance", "daily_sqp_data")
 
 
@@ -127,6 +128,7 @@ def test_the_command_line_s_run_is_tagged_with_the_instant_of_its_first_query(
     assert instants_queried(environment) == {now}
     assert_on_the_job_s_page(instance_on_disk, run)
     assert_observed_once(instance_on_disk, run)
+    assert_observed_on_purpose(instance_on_disk)
 
 
 def assert_on_the_job_s_page(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
@@ -146,8 +148,7 @@ def assert_on_the_job_s_page(instance: dg.DagsterInstance, run: dg.DagsterRun) -
 
 def assert_observed_once(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
     """Two tables read the source; one of them says what it held, and neither looks stale."""
-    source = dg.AssetKey(["bigquery", "seller-search_query_performance"])
-    (observed,) = instance.fetch_observations(source, limit=9).records
+    (observed,) = instance.fetch_observations(SOURCE, limit=9).records
     observation = observed.asset_observation
     assert observation
     assert observed.run_id == run.run_id
@@ -159,6 +160,23 @@ def assert_observed_once(instance: dg.DagsterInstance, run: dg.DagsterRun) -> No
     stale = CachingStaleStatusResolver(instance, graph, LoadingContextForTest(instance))
     for table in TABLES:
         assert not stale.get_stale_causes(dg.AssetKey(["sqp", table]), str(LAST))
+
+
+def assert_observed_on_purpose(instance: dg.DagsterInstance) -> None:
+    """The button Observe finds what the night has found."""
+    job = dg.define_asset_job("look", selection=dg.AssetSelection.assets(SOURCE))
+    done = job.resolve(asset_graph=defs().resolve_asset_graph()).execute_in_process(
+        instance=instance, tags=range_tags(str(LAST), str(LAST))
+    )
+
+    assert len(done.get_asset_observation_events()) == 1
+    ours, of_night = (
+        record.asset_observation for record in instance.fetch_observations(SOURCE, limit=9).records
+    )
+    assert ours
+    assert of_night
+    assert ours.tags["dagster/data_version"] == of_night.tags["dagster/data_version"]
+    assert ours.metadata == of_night.metadata
 
 
 def test_a_re_run_reads_as_of_the_instant_that_a_person_wants():
