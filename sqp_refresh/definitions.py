@@ -6,13 +6,18 @@ import dagster as dg
 
 from sqp_refresh import gc_tuning
 from sqp_refresh.defs.asset_checks import table_checks
-from sqp_refresh.defs.assets import source_assets, table_assets, unusable_assets
+from sqp_refresh.defs.assets import (
+    source_assets,
+    table_assets,
+    unusable_assets,
+    view_assets,
+)
 from sqp_refresh.defs.io_managers import PostgresIOManager, bigquery_io_manager
 from sqp_refresh.defs.jobs.check_job import check_every_period, weekly_check_schedule
 from sqp_refresh.defs.jobs.daily_refresh import daily_refresh
 from sqp_refresh.defs.jobs.dashboard_job import dashboard_asset, dashboard_sensor, draw_dashboard
 from sqp_refresh.defs.jobs.maintenance_job import maintenance, maintenance_schedules
-from sqp_refresh.defs.metadata import REGISTRY_PROBLEMS
+from sqp_refresh.defs.metadata import REGISTRY_PROBLEMS, with_code_references
 from sqp_refresh.defs.schedules import daily_refresh_schedule
 from sqp_refresh.defs.sensors import sensors
 from sqp_refresh.extract.query_cache import RunQueries
@@ -79,12 +84,15 @@ def _loaded(definitions: dg.Definitions) -> dg.Definitions:
 
 def _assemble(settings: Settings, catalog: Catalog, queries: RunQueries | None) -> dg.Definitions:
     return dg.Definitions(
-        assets=[
-            *source_assets(settings, catalog),
-            *unusable_assets(catalog),
-            *table_assets(settings, catalog),
-            dashboard_asset(settings, catalog),
-        ],
+        assets=with_code_references(
+            [
+                *source_assets(settings, catalog),
+                *unusable_assets(settings, catalog),
+                *view_assets(settings, catalog),
+                *table_assets(settings, catalog),
+                dashboard_asset(settings, catalog),
+            ]
+        ),
         asset_checks=table_checks(catalog),
         jobs=[daily_refresh, draw_dashboard, check_every_period, maintenance],
         schedules=[

@@ -28,6 +28,9 @@ from sqp_refresh.schema_name import DEFAULT_SCHEMA, SCHEMA, problem_of
 WEBHOOK = "REFRESH_WEBHOOK_URL"
 """The setting that names a webhook; the outbox calls this receiver by the same name."""
 
+_OWNER = re.compile(r"team:\S+|[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,7}")
+"""What Dagster takes for an owner."""
+
 BASE64_SECRET = "whsec_"
 """Prefix of a secret that is written in base64, as Standard Webhooks define it."""
 
@@ -155,6 +158,10 @@ class Settings(BaseSettings):
     REFRESH_EXECUTOR: Executor = Field(
         default=Executor.IN_PROCESS, description="where the steps of one run are executed"
     )
+    REFRESH_OWNERS: str = Field(
+        default="team:data-engineering",
+        description="owners of the assets in Dagster: e-mail addresses, or team:NAME",
+    )
     REFRESH_WEBHOOK_URL: SecretStr | None = Field(
         default=None, description="webhook that receives alerts"
     )
@@ -226,6 +233,14 @@ class Settings(BaseSettings):
         unknown = [name for name in _words(names) if name not in SUBSCRIBABLE]
         if unknown:
             raise ValueError(f"knows no {unknown[0]!r}; choose from {', '.join(SUBSCRIBABLE)}")
+        return names
+
+    @field_validator("REFRESH_OWNERS")
+    @classmethod
+    def _are_owners(cls, names: str) -> str:
+        wrong = [name for name in _words(names) if not _OWNER.fullmatch(name)]
+        if wrong:
+            raise ValueError(f"has {wrong[0]!r}; write an e-mail address, or team:NAME")
         return names
 
     @field_validator("REFRESH_DASHBOARD_URL")
@@ -329,6 +344,11 @@ class Settings(BaseSettings):
     def alert_events(self) -> frozenset[str]:
         """Return the events that are sent to the receivers in these settings."""
         return frozenset(_words(self.REFRESH_ALERT_EVENTS))
+
+    @property
+    def owners(self) -> list[str]:
+        """Return the owners of the assets."""
+        return _words(self.REFRESH_OWNERS)
 
     @property
     def receivers(self) -> dict[str, SecretStr]:

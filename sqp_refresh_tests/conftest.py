@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -36,6 +37,9 @@ hypothesis.settings.load_profile("shared machine")
 
 def pytest_configure(config: pytest.Config) -> None:
     """Keep temporary files in memory: SQLite waits for the disk at each event of a run."""
+    if Path(".env").is_file():
+        # Commands that tests start would work on its servers, whatever the tests set.
+        raise pytest.UsageError("move .env away: its settings prevail over those of the tests")
     memory = folder_in_memory()
     if memory and "TMPDIR" not in os.environ and not os.statvfs(memory).f_flag & os.ST_NOEXEC:
         os.environ["TMPDIR"] = str(memory)

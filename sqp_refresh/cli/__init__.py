@@ -10,6 +10,11 @@ from typing import Annotated
 import typer
 
 from sqp_refresh import __version__, gc_tuning
+from sqp_refresh.cli.env_file import read_env_file
+
+# What is imported below is made for the schema that SQP_SCHEMA names.
+read_env_file()
+
 from sqp_refresh.cli import (
     adoption,
     alerts,

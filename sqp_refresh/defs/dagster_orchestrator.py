@@ -95,7 +95,7 @@ def _dead_daemons(instance: dg.DagsterInstance) -> list[str]:
     )
     return [
         f"the Dagster daemon is dead {since} ({', '.join(dead)}); start `dagster-daemon run`, or "
-        "`dagster dev`, with this DAGSTER_HOME"
+        "`dg dev`, with this DAGSTER_HOME"
     ]
 
 

@@ -10,10 +10,15 @@ import dagster as dg
 from dagster_shared.error import SerializableErrorInfo
 
 from sqp_refresh.control.reruns import read_outcome, tables_skipped_by_soft_parents
-from sqp_refresh.defs.dagster_internals import RunFailureReason
+from sqp_refresh.defs.dagster_internals import (
+    InMemoryJob,
+    RunFailureReason,
+    execute_run_iterator,
+)
 from sqp_refresh.defs.instance_storage import open_instance
 from sqp_refresh.defs.jobs.daily_refresh import daily_refresh
 from sqp_refresh.defs.partitions import SOURCE_AS_OF_TAG, as_of_tags, range_tags
+from sqp_refresh.defs.run_requests.code_location import origin_of_command
 from sqp_refresh.defs.run_requests.scheduled import asset_keys
 from sqp_refresh.model.periods import Period
 from sqp_refresh.postgres.session import connect
@@ -87,31 +92,37 @@ def _run(
     tags: Mapping[str, str],
     config: Mapping[str, bool],
 ) -> dict[str, str]:
-    """Run the job once, and return the message of each step that failed."""
-    job = defs.resolve_job_def(daily_refresh.name)
+    """Run the job once, and return the message of each step that failed.
+
+    As `JobDefinition.execute_in_process`, whose runs belong to no code location, so that neither
+    the job's page nor the timeline would show them.
+    """
+    job = defs.resolve_job_def(daily_refresh.name).as_ephemeral_job({}, {})
     with _instance() as instance:
-        result = job.execute_in_process(
-            instance=instance,
+        run = instance.create_run_for_job(
+            job,
             run_id=run_id,
-            tags=dict(tags),
-            asset_selection=asset_keys(tables),
+            tags={**job.run_tags, **tags},
+            asset_selection=frozenset(asset_keys(tables)),
             run_config={
                 "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
                 "resources": {"postgres": {"config": dict(config)}},
             },
-            raise_on_error=False,
+            remote_job_origin=origin_of_command(instance),
         )
-        if _is_interrupted(result):
+        events = list(execute_run_iterator(InMemoryJob(job), run, instance))
+        if _is_interrupted(events):
             # To Dagster it has failed; only a run that is canceled is a person's doing.
-            instance.report_run_canceled(result.dagster_run, "it was interrupted at the terminal")
+            instance.report_run_canceled(run, "it was interrupted at the terminal")
             raise KeyboardInterrupt
-    failures = [event for event in result.all_events if event.is_step_failure]
+    failures = [event for event in events if event.is_step_failure]
     messages = {event.step_key or "": _message(event.step_failure_data.error) for event in failures}
-    return messages if messages or result.success else {"run": "it failed before its first step"}
+    is_good = any(event.event_type is dg.DagsterEventType.RUN_SUCCESS for event in events)
+    return messages if messages or is_good else {"run": "it failed before its first step"}
 
 
-def _is_interrupted(result: dg.ExecuteInProcessResult) -> bool:
-    ended = [event for event in result.all_events if event.event_type is FAILED]
+def _is_interrupted(events: Sequence[dg.DagsterEvent]) -> bool:
+    ended = [event for event in events if event.event_type is FAILED]
     reasons = {event.job_failure_data.failure_reason for event in ended}
     return RunFailureReason.UNEXPECTED_TERMINATION in reasons
 

@@ -12,14 +12,15 @@ from pydantic import Field
 
 from sqp_refresh.checks.evaluate import load_pandera
 from sqp_refresh.control.materialized_views import refresh_materialized_views
-from sqp_refresh.defs.dagster_internals import raise_interrupts_as
+from sqp_refresh.defs.dagster_internals import DATA_VERSION_TAG, raise_interrupts_as
+from sqp_refresh.defs.metadata import observed_metadata, place_in_postgres, source_key
 from sqp_refresh.defs.partitions import RERUN_TAG, launcher_of_run, root_of_run, tick_of_run
 from sqp_refresh.errors import Permanent, RefreshError
 from sqp_refresh.extract.query_cache import RunQueries
-from sqp_refresh.extract.source import AsOf
+from sqp_refresh.extract.source import AsOf, BigQuerySource
 from sqp_refresh.load.result import Counts
 from sqp_refresh.model.periods import Period, finished_weeks
-from sqp_refresh.model.tables import SCHEMA, Table
+from sqp_refresh.model.tables import Table
 from sqp_refresh.postgres.session import read_clock
 from sqp_refresh.refresh.request import RefreshRequest
 from sqp_refresh.refresh.result import RefreshResult
@@ -120,13 +121,15 @@ class PostgresIOManager(dg.ConfigurableIOManager):
         try:
             result = refresh(settings.database_url, obj, request)
         except RefreshError as error:
+            _log_observation(context, settings, obj)
             yield from _log_published(context, error.published)
             if isinstance(error, Permanent):
                 raise dg.Failure(str(error), allow_retries=False) from None
             raise
+        _log_observation(context, settings, obj)
         for warning in result.warnings:
             context.log.warning(warning)
-        context.add_output_metadata(_metadata(result))
+        context.add_output_metadata(_metadata(settings, result))
         weeks = context.asset_partition_keys if context.has_asset_partitions else ()
         for week, metadata in _metadata_by_week(result, weeks):
             context.step_context.add_asset_metadata(metadata, partition_key=week)
@@ -172,13 +175,28 @@ def _log_published(
     yield from published[-1:]
 
 
-def _metadata(result: RefreshResult) -> dict[str, Any]:
+def _log_observation(context: dg.OutputContext, settings: Settings, source: Source) -> None:
+    """Log what the table in BigQuery held, where the refresh was the first of its run to ask."""
+    if not isinstance(source, BigQuerySource) or source.observation is None:
+        return
+    assert source.table.source, "it is filled from BigQuery"
+    key, seen = source_key(settings, source.table.source), source.observation
+    context.log_event(
+        dg.AssetObservation(
+            key, metadata=observed_metadata(seen), tags={DATA_VERSION_TAG: seen.data_version}
+        )
+    )
+    # The step began with an older version of it, which is not what its table was made from.
+    context.step_context.wipe_input_asset_version_info(key)
+
+
+def _metadata(settings: Settings, result: RefreshResult) -> dict[str, Any]:
     """Return what the UI shows of a refresh; it plots the numbers over time."""
     audited = result.metadata
     metadata = {
         "sqp/reconciliation": (audited["reconciliation"] or {}).get("verdict", "not judged"),
         "dagster/row_count": result.table_rows,
-        "dagster/table_name": f"{SCHEMA}.{result.table.name}",
+        "dagster/table_name": place_in_postgres(settings, result.table.name)["dagster/table_name"],
         "sqp/weeks": len(result.periods),
         "sqp/weeks_skipped": len(result.skipped),
         "sqp/weeks_held_back": len(result.held),

@@ -73,7 +73,8 @@ def serve_ui(console: Console, directory: Path, port: int) -> None:
     console.print(f"Dagster UI: [bold]http://127.0.0.1:{port}[/] (Ctrl-C ends it)")
     workspace = directory.resolve() / "dagster" / "workspace.yaml"
     command = [sys.executable, "-m", "dagster", "dev", "-w", str(workspace)]
-    process = subprocess.Popen([*command, "-h", "127.0.0.1", "-p", str(port)])
+    # Elsewhere than where a .env may be, which prevails over the environment.
+    process = subprocess.Popen([*command, "-h", "127.0.0.1", "-p", str(port)], cwd=directory)
     try:
         process.wait()
     except KeyboardInterrupt:

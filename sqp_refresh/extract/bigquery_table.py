@@ -37,8 +37,8 @@ class BigQueryTable:
         instant: When it is read as of; None for a view, which can only be read as it is.
         collated: Titles of the columns whose texts are not compared byte by byte.
         looked_up: When it was looked up, by BigQuery's clock.
-        changed_at: When its rows were last changed; None for a view, and where that was after
-            `instant`.
+        rows: All its rows (count), as they were then; None for a view.
+        changed_at: When it was last written; None where BigQuery does not say.
     """
 
     name: str
@@ -48,12 +48,20 @@ class BigQueryTable:
     schema: dict[str, str] = field(default_factory=dict, hash=False)
     collated: frozenset[str] = frozenset()
     looked_up: ServerTime | None = field(default=None, compare=False)
+    rows: int | None = field(default=None, compare=False)
     changed_at: datetime | None = field(default=None, compare=False)
 
     @property
     def is_table(self) -> bool:
         """Whether the Storage Read API can read it directly; a view must be queried."""
         return self.instant is not None
+
+    @property
+    def changed_before_instant(self) -> datetime | None:
+        """When what is read of it was last written; None where that is not known."""
+        if self.instant and self.changed_at and self.changed_at <= self.instant:
+            return self.changed_at
+        return None
 
     @property
     def columns(self) -> tuple[SourceColumn, ...]:
@@ -116,12 +124,22 @@ def describe(
     _check(name, spec, types, schema)
     # The dataset gives a new column its own, if it has one: most often, case is ignored then.
     collated = frozenset(t for t, of in by_title.items() if of.to_api_repr().get("collation"))
-    instant = changed_at = None
+    instant = None
     # A view can only be read as it is.
     if table.table_type == "TABLE":
         instant = _instant(table, decide_as_of(time) if decide_as_of else time.now)
-        changed_at = table.modified if table.modified and table.modified <= instant else None
-    return BigQueryTable(name, spec, types, instant, schema, collated, time, changed_at)
+    rows = table.num_rows if instant else None
+    return BigQueryTable(
+        name,
+        spec,
+        types,
+        instant,
+        schema,
+        collated,
+        time,
+        rows,
+        table.modified if instant else None,
+    )
 
 
 def _instant(table: "Table", as_of: datetime) -> datetime:

@@ -67,6 +67,7 @@ class RunQueries:
     def __init__(self) -> None:
         self.as_of: datetime | None = None
         self._pending: dict[Hashable, PendingQuery[Any]] = {}
+        self._done: set[Hashable] = set()
         self._lock = threading.Lock()
 
     def decide_as_of(self, now: datetime) -> datetime:
@@ -74,6 +75,13 @@ class RunQueries:
         with self._lock:
             self.as_of = self.as_of or now
             return self.as_of
+
+    def is_first(self, key: Hashable) -> bool:
+        """Return whether something that the tables of a run do once is still to be done."""
+        with self._lock:
+            is_first = key not in self._done
+            self._done.add(key)
+            return is_first
 
     def start(self, key: Hashable | None, query: Callable[[], QueryResult[T]]) -> PendingQuery[T]:
         """Begin to run a query; one that runs or has run already is run again only if it failed.

@@ -17,6 +17,7 @@ import pyarrow as pa
 from sqp_refresh.errors import SettingsError, TooEarly
 from sqp_refresh.extract import emulator
 from sqp_refresh.extract.aggregate_result import Excerpt, conform_bad_rows, conform_result
+from sqp_refresh.extract.aggregates.observation import SourceObservation
 from sqp_refresh.extract.bigquery_table import BigQueryTable, describe
 from sqp_refresh.extract.client import (
     ServerTime,
@@ -28,7 +29,11 @@ from sqp_refresh.extract.client import (
 )
 from sqp_refresh.extract.jobs import bytes_read, start_result_query
 from sqp_refresh.extract.query_cache import PendingQuery, RunQueries
-from sqp_refresh.extract.source_version import start_state_query, version_of
+from sqp_refresh.extract.source_version import (
+    observation_of,
+    start_state_query,
+    version_of,
+)
 from sqp_refresh.extract.split_weeks import by_week, in_batches_of
 from sqp_refresh.extract.sql import (
     WEEK,
@@ -116,6 +121,7 @@ class BigQuerySource:
         while_waiting: What there is to do whenever BigQuery is waited for.
         batch_size: Rows per Arrow batch; None is what the setting says.
         stats: How the rows were read.
+        observation: What the source holds of these weeks, at the first table of a run that asks.
     """
 
     settings: Settings
@@ -126,6 +132,7 @@ class BigQuerySource:
     while_waiting: Callable[[], None] = lambda: None
     batch_size: int | None = None
     stats: ReadStats = field(default_factory=ReadStats)
+    observation: SourceObservation | None = None
     _bigquery_table: BigQueryTable | None = None
 
     @property
@@ -185,7 +192,8 @@ class BigQuerySource:
         """
         if not periods:
             return {}
-        query = start_state_query(self.queries, self.settings, self._looked_up(), periods)
+        bigquery_table = self._looked_up()
+        query = start_state_query(self.queries, self.settings, bigquery_table, periods)
         try:
             state = self._result_of(query)
         except TooEarly:
@@ -199,8 +207,20 @@ class BigQuerySource:
             self.as_of, self._bigquery_table = (lambda time: time.now), None
             raise
         self.stats.out_of_reach = state.out_of_reach
+        if self.queries.is_first(("observed", self.name)):
+            self.observation = observation_of(bigquery_table, state)
         marketplace = self.settings.SQP_MARKETPLACE
         return {week: version_of(self.table, week, state, marketplace) for week in periods}
+
+    def observe(self) -> SourceObservation:
+        """Look at what the source holds of these weeks.
+
+        Raises:
+            AccessDenied, NotFound, SchemaMismatch, Unavailable, DataError: see `errors`.
+        """
+        table = self._looked_up()
+        query = start_state_query(self.queries, self.settings, table, self.weeks)
+        return observation_of(table, self._result_of(query))
 
     def find_changed(self, session: Session, versions: Mapping[Period, Version]) -> list[Period]:
         """List the weeks that the source has changed since the instant that somebody wants.
@@ -312,7 +332,7 @@ class BigQuerySource:
                 described = _as_wanted(described, self.wanted_instant)
             self._bigquery_table = described
             self.stats.schema = described.schema
-            self.stats.changed_at = described.changed_at
+            self.stats.changed_at = described.changed_before_instant
         return self._bigquery_table
 
     def _decide_as_of(self, time: ServerTime) -> datetime:

@@ -16,6 +16,7 @@ from sqp_refresh.extract.aggregates.anomalies import (
     clients_query,
     has_shared_asins,
 )
+from sqp_refresh.extract.aggregates.observation import SourceObservation, observe
 from sqp_refresh.extract.aggregates.source_sums import (
     DOWN,
     LANDS,
@@ -110,6 +111,11 @@ def version_of(table: Table, week: Period, state: SourceState, marketplace: str)
         instant=state.instant,
         **anomalies_of(table, row),
     )
+
+
+def observation_of(source: BigQueryTable, state: SourceState) -> SourceObservation:
+    """Return what the state query says of the source as a whole."""
+    return observe(source, state.by_week, _DIGESTS)
 
 
 _NO_ROWS = {"source_rows": 0, "broken": 0, "landing": 0}

@@ -5,13 +5,15 @@ from contextlib import suppress
 from typing import Protocol, runtime_checkable
 
 from sqp_refresh.errors import SettingsError
+from sqp_refresh.extract.aggregates.observation import SourceObservation
 from sqp_refresh.extract.query_cache import RunQueries
 from sqp_refresh.extract.source import AsOf, BigQuerySource, WantedInstant
 from sqp_refresh.model.periods import ALL_TIME, Grain, Period
 from sqp_refresh.model.rows import PeriodRows, ReadStats
 from sqp_refresh.model.tables import Table
 from sqp_refresh.model.versions import Version
-from sqp_refresh.postgres.session import Session
+from sqp_refresh.postgres.session import Session, read_clock
+from sqp_refresh.refresh.lookback import default_weeks
 from sqp_refresh.rollup.source import RollupSource
 from sqp_refresh.settings import Settings
 
@@ -97,6 +99,25 @@ def reads_period_by_period(source: Source) -> bool:
     The result of a query over all weeks is read once, from beginning to end.
     """
     return not isinstance(source, BigQuerySource) or source.reads_week_by_week
+
+
+def observe_source(
+    settings: Settings, table: Table, weeks: Sequence[Period] | None
+) -> SourceObservation:
+    """Look at the source of a table, of which nothing is loaded.
+
+    Args:
+        settings: Where BigQuery is.
+        table: A table that is filled from it.
+        weeks: The weeks to look at; None is the look-back.
+
+    Raises:
+        RefreshError: BigQuery cannot be asked.
+    """
+    looked_at = default_weeks(settings, read_clock(settings.database_url).date())
+    source = source_for(settings, table, weeks or looked_at)
+    assert isinstance(source, BigQuerySource), "it is filled from BigQuery"
+    return source.observe()
 
 
 def require_instant(settings: Settings, tables: Iterable[Table], instant: WantedInstant) -> None:

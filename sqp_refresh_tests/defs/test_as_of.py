@@ -7,6 +7,8 @@ from uuid import uuid4
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.data_version import CachingStaleStatusResolver
+from dagster._core.loader import LoadingContextForTest
 
 from sqp_refresh.definitions import build_definitions, defs
 from sqp_refresh.defs.in_process_run import run_daily_refresh
@@ -17,6 +19,7 @@ from sqp_refresh.defs.partitions import (
     tags_of_work,
 )
 from sqp_refresh.defs.run_instant import decide
+from sqp_refresh.defs.run_requests.code_location import is_of, is_of_command
 from sqp_refresh.defs.run_requests.scheduled import asset_keys
 from sqp_refresh.extract.client import AnswerDate, ServerTime
 from sqp_refresh.model.periods import Period
@@ -25,6 +28,7 @@ from sqp_refresh_tests.helpers.nights import queries
 from sqp_refresh_tests.helpers.rows import row
 from sqp_refresh_tests.helpers.weeks import LAST
 
+SOURCE = dg.AssetKey(["bigquery", "seller-search_query_performance"])
 TABLES = ("search_query_performance", "daily_sqp_data")
 
 
@@ -122,6 +126,57 @@ def test_the_command_line_s_run_is_tagged_with_the_instant_of_its_first_query(
     assert run
     assert as_of(run) == now
     assert instants_queried(environment) == {now}
+    assert_on_the_job_s_page(instance_on_disk, run)
+    assert_observed_once(instance_on_disk, run)
+    assert_observed_on_purpose(instance_on_disk)
+
+
+def assert_on_the_job_s_page(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
+    """The job's page asks for the label of its code location, the timeline for the origin."""
+    of_job = dg.RunsFilter(
+        job_name="daily_refresh", tags={".dagster/repository": "__repository__@sqp_refresh"}
+    )
+    (record,) = instance.get_run_records(of_job)
+    assert record.dagster_run.run_id == run.run_id
+    assert record.start_time
+    assert record.end_time
+    assert record.dagster_run.remote_job_origin
+    assert record.dagster_run.remote_job_origin.location_name == "sqp_refresh"
+    assert is_of_command(run)
+    assert is_of("whatever it is called", run)
+
+
+def assert_observed_once(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
+    """Two tables read the source; one of them says what it held, and neither looks stale."""
+    (observed,) = instance.fetch_observations(SOURCE, limit=9).records
+    observation = observed.asset_observation
+    assert observation
+    assert observed.run_id == run.run_id
+    shown = {name: value.value for name, value in observation.metadata.items()}
+    assert shown["sqp/rows_in_weeks"] == shown["dagster/row_count"] == 1
+    assert shown["sqp/newest_week"] == str(LAST)
+    assert observation.tags["dagster/data_version"]
+    graph = defs().resolve_asset_graph()
+    stale = CachingStaleStatusResolver(instance, graph, LoadingContextForTest(instance))
+    for table in TABLES:
+        assert not stale.get_stale_causes(dg.AssetKey(["sqp", table]), str(LAST))
+
+
+def assert_observed_on_purpose(instance: dg.DagsterInstance) -> None:
+    """The button Observe finds what the night has found."""
+    job = dg.define_asset_job("look", selection=dg.AssetSelection.assets(SOURCE))
+    done = job.resolve(asset_graph=defs().resolve_asset_graph()).execute_in_process(
+        instance=instance, tags=range_tags(str(LAST), str(LAST))
+    )
+
+    assert len(done.get_asset_observation_events()) == 1
+    ours, of_night = (
+        record.asset_observation for record in instance.fetch_observations(SOURCE, limit=9).records
+    )
+    assert ours
+    assert of_night
+    assert ours.tags["dagster/data_version"] == of_night.tags["dagster/data_version"]
+    assert ours.metadata == of_night.metadata
 
 
 def test_a_re_run_reads_as_of_the_instant_that_a_person_wants():

@@ -12,9 +12,11 @@ import pytest
 
 import sqp_refresh
 from sqp_refresh.definitions import defs
+from sqp_refresh.defs import dagster_internals
 from sqp_refresh.defs.cron import last_tick, read_cron
 from sqp_refresh.errors import SettingsError
 from sqp_refresh.model.tables import TABLES
+from sqp_refresh.monitoring.views import VIEWS
 from sqp_refresh.settings import Settings
 
 WEEKLY = {
@@ -38,9 +40,14 @@ def test_the_definitions_are_loadable():
     dg.Definitions.validate_loadable(defs())
 
 
-def test_there_is_an_asset_for_each_table_and_the_source_is_external(graph):
-    assert graph.executable_asset_keys == {*TABLE_KEYS, DASHBOARD}
-    assert graph.external_asset_keys == {SOURCE}
+def test_there_is_an_asset_for_each_table_the_source_is_observed_and_views_are_neither(graph):
+    views = {dg.AssetKey(["sqp", view]) for view in VIEWS}
+
+    assert graph.materializable_asset_keys == {*TABLE_KEYS, DASHBOARD}
+    assert graph.observable_asset_keys == {SOURCE}
+    assert views <= graph.unexecutable_asset_keys == graph.external_asset_keys - {SOURCE}
+    nightly = graph.get(dg.AssetKey(["sqp", "refresh_nightly"]))
+    assert nightly.parent_keys == {dg.AssetKey(["sqp", "refresh_runs"])}
 
 
 def test_the_graph_says_what_the_registry_says(graph, migrated_database):
@@ -92,11 +99,44 @@ def test_every_asset_says_what_a_row_is_and_what_its_columns_mean(graph):
         node = graph.get(key)
         assert node.description.startswith("One row is one ASIN")
         assert node.metadata["dagster/table_name"] == f"sqp.{key.path[-1]}"
+        (source_code,) = node.metadata["dagster/code_references"].code_references
+        assert source_code.file_path.endswith("sqp_refresh/defs/assets.py")
         columns = node.metadata["dagster/column_schema"].columns
         assert [column.name for column in columns] == [
             column.name for column in TABLES[key.path[-1]].columns
         ]
         assert all(column.description for column in columns)
+
+
+def test_every_asset_says_where_it_is_and_no_password(monkeypatch):
+    monkeypatch.setenv("DATABASE_URL", "postgresql://u:secret@db.example.com:6543/agency")
+    monkeypatch.setenv("BIGQUERY_PROJECT_ID", "example.com:project")
+    monkeypatch.setenv("BIGQUERY_DATASET", "agency_85")
+    monkeypatch.setenv("REFRESH_OWNERS", "ann@example.com, team:data")
+    graph = defs().resolve_asset_graph()
+
+    for name in ("weekly_summary", "refresh_nightly"):
+        node = graph.get(dg.AssetKey(["sqp", name]))
+        assert node.metadata["dagster/table_name"] == f"agency.sqp.{name}"
+        assert node.metadata["dagster/uri"] == (
+            f"postgresql://db.example.com:6543/agency/sqp/{name}"
+        )
+        assert node.metadata["dagster/storage_kind"] == "postgres"
+    source = graph.get(SOURCE)
+    name = "seller-search_query_performance"
+    assert source.metadata["dagster/table_name"] == f"example.com:project.agency_85.{name}"
+    assert source.metadata["dagster/uri"] == f"bigquery://example.com:project/agency_85/{name}"
+    assert source.metadata["dagster/storage_kind"] == "bigquery"
+    nodes = [graph.get(key) for key in graph.get_all_asset_keys()]
+    assert {tuple(node.owners) for node in nodes} == {("ann@example.com", "team:data")}
+    assert "secret" not in str([node.metadata for node in nodes])
+
+
+def test_what_is_no_owner_is_named(monkeypatch):
+    monkeypatch.setenv("REFRESH_OWNERS", "team:data, ann")
+
+    with pytest.raises(SettingsError, match="REFRESH_OWNERS has 'ann'; write an e-mail address"):
+        Settings.read()
 
 
 def test_the_job_takes_all_tables():
@@ -187,6 +227,17 @@ def test_loading_connects_to_nothing_and_imports_no_client():
 
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]"
+
+
+def test_dagster_still_has_every_private_name_and_each_is_used():
+    package = Path(sqp_refresh.__file__).parent
+    code = "".join(
+        file.read_text() for file in package.rglob("*.py") if file.name != "dagster_internals.py"
+    )
+
+    for name in dagster_internals.__all__:
+        assert hasattr(dagster_internals, name)
+        assert re.search(rf"\b{name}\b", code), f"{name} is used nowhere"
 
 
 def test_only_one_module_imports_what_is_private_to_dagster():

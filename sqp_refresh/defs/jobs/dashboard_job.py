@@ -1,11 +1,10 @@
-"""Define the dashboard as an asset, and the sensor that requests it after each night.
+"""Define the dashboard as an asset, and the sensor that draws it after each night.
 
 It is no part of the nightly job: there, a table that failed would keep it from being drawn, on the
-morning when it is needed most.
+morning when it is needed most. Nor does it take a run of its own, which would stand beside each
+night in the list of runs: the sensor draws it itself, and reports the asset as materialized.
 """
 
-import warnings
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -15,9 +14,10 @@ from sqp_refresh import __version__
 from sqp_refresh.defs.cron import last_tick, longest_pause
 from sqp_refresh.defs.dagster_internals import FINISHED_STATUSES
 from sqp_refresh.defs.jobs.daily_refresh import daily_refresh
-from sqp_refresh.defs.metadata import OWNERS, dashboard_link
+from sqp_refresh.defs.metadata import accepted_as_beta, dashboard_link
 from sqp_refresh.defs.run_requests.code_location import is_of, location_of
 from sqp_refresh.defs.run_requests.scheduled import asset_keys
+from sqp_refresh.errors import RefreshError
 from sqp_refresh.monitoring.dashboard import drawing
 from sqp_refresh.monitoring.dashboard.figures import Figures
 from sqp_refresh.monitoring.lateness import GRACE
@@ -47,9 +47,8 @@ draw_dashboard = dg.define_asset_job(
 
 def dashboard_asset(settings: Settings, catalog: Catalog) -> dg.AssetsDefinition:
     """Define the page, which is made from all tables' audit rows."""
-    with warnings.catch_warnings():
-        # Dagster refuses a range of weeks of all assets, if one of them has no such policy.
-        warnings.filterwarnings("ignore", "Parameter `backfill_policy`", dg.BetaWarning)
+    # Dagster refuses a range of weeks of all assets, if one of them has no policy of backfills.
+    with accepted_as_beta():
 
         @dg.asset(
             key=KEY,
@@ -58,33 +57,44 @@ def dashboard_asset(settings: Settings, catalog: Catalog) -> dg.AssetsDefinition
             "night, however it ended.",
             group_name="monitoring",
             kinds={"html", "postgres"},
-            owners=OWNERS,
+            owners=settings.owners,
             code_version=__version__,
             backfill_policy=dg.BackfillPolicy.single_run(),
             metadata={"sqp/dashboard": dashboard_link(settings)},
         )
         def page() -> dg.MaterializeResult:
-            return dg.MaterializeResult(metadata=_draw(Settings.read()))
+            return dg.MaterializeResult(metadata=retrying()(_draw, Settings.read()))
 
     return page
 
 
 def dashboard_sensor() -> dg.SensorDefinition:
-    """Define the sensor that requests the page after each run that refreshed a table."""
+    """Define the sensor that draws the page after each run that refreshed a table."""
     return dg.SensorDefinition(
         name="dashboard_after_each_night",
-        job=draw_dashboard,
-        evaluation_fn=_request_drawing,
+        evaluation_fn=_draw_after_run,
         minimum_interval_seconds=EVERY_MINUTE_S,
-        description="Has the dashboard drawn after each run that refreshed a table, however it "
-        "ended.",
+        description="Draws the dashboard after each run that refreshed a table, however it ended.",
         default_status=dg.DefaultSensorStatus.RUNNING,
     )
 
 
-def _request_drawing(
-    context: dg.SensorEvaluationContext,
-) -> Iterator[dg.RunRequest | dg.SkipReason]:
+def _draw_after_run(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    latest = _latest_run(context)
+    if latest is None:
+        return dg.SkipReason("no refresh has ended yet")
+    if latest == context.cursor:
+        return dg.SkipReason("it was drawn after the latest run")
+    try:
+        metadata = _draw(Settings.read())
+    except RefreshError as error:
+        return dg.SkipReason(f"{error}; it is tried again at the next tick")
+    drawn = dg.AssetMaterialization(KEY, metadata=metadata)
+    return dg.SensorResult(asset_events=[drawn], cursor=latest)
+
+
+def _latest_run(context: dg.SensorEvaluationContext) -> str | None:
+    """Return the run of this code location that ended last; None where none has."""
     ended = [
         record
         for job in (daily_refresh.name, _ASSET_JOB)
@@ -96,19 +106,14 @@ def _request_drawing(
         if record.dagster_run.asset_selection != {KEY}
         and is_of(location_of(context), record.dagster_run)
     ]
-    if not ended:
-        yield dg.SkipReason("no refresh has ended yet")
-        return
-    latest = max(ended, key=lambda record: record.end_time or 0)
-    # With the same key, Dagster launches one run only.
-    yield dg.RunRequest(run_key=latest.dagster_run.run_id)
+    latest = max(ended, key=lambda record: record.end_time or 0, default=None)
+    return latest and latest.dagster_run.run_id
 
 
 def _draw(settings: Settings) -> dict[str, Any]:
     """Draw the page, and return what the UI shows of it."""
-    now = retrying()(read_clock, settings.database_url)
-    figures = retrying()(
-        drawing.draw,
+    now = read_clock(settings.database_url)
+    figures = drawing.draw(
         settings.database_url,
         settings.dashboard_path,
         now,

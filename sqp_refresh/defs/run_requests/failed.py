@@ -22,7 +22,7 @@ from sqp_refresh.defs.dagster_internals import (
     WILL_RETRY_TAG,
 )
 from sqp_refresh.defs.partitions import RERUN_TAG, tags_of_work
-from sqp_refresh.defs.run_requests.code_location import is_of, tables_of
+from sqp_refresh.defs.run_requests.code_location import is_of, is_of_command, tables_of
 from sqp_refresh.defs.run_requests.scheduled import asset_keys
 from sqp_refresh.model.tables import SCHEMA
 from sqp_refresh.postgres.session import Session
@@ -138,8 +138,8 @@ def _read_outcome(session: Session, run: dg.DagsterRun) -> Outcome:
 
 def _is_ended_by_person(instance: dg.DagsterInstance, run: dg.DagsterRun, outcome: Outcome) -> bool:
     """Return whether a person ended a run, rather than a failure or the end of its machine."""
-    # Only a run in the process of a command has no origin: there is a person at the terminal.
-    if outcome.is_interrupted and run.remote_job_origin is None:
+    # In the process of a command, there is a person at the terminal.
+    if outcome.is_interrupted and is_of_command(run):
         return True
     # Dagster fails a run that died while it was being canceled. It also cancels one that took
     # too long, which is nobody's wish.

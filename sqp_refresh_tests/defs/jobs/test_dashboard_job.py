@@ -29,18 +29,17 @@ def page(monkeypatch, migrated_database, tmp_path) -> Path:
     return tmp_path / "page.html"
 
 
-def requested_after(instance: dg.DagsterInstance) -> list[str | None]:
-    """List the runs after which the sensor requests the page, now."""
+def sensed(instance: dg.DagsterInstance, cursor: str | None = None):
+    """What the sensor does now."""
     sensor = defs().resolve_sensor_def("dashboard_after_each_night")
-    with dg.build_sensor_context(instance=instance) as context:
-        data = sensor.evaluate_tick(context)
-    return [request.run_key for request in data.run_requests or ()]
+    with dg.build_sensor_context(instance=instance, cursor=cursor) as context:
+        return sensor.evaluate_tick(context)
 
 
-def test_the_page_is_requested_after_a_night_however_it_ended():
+def test_the_page_is_drawn_after_a_night_however_it_ended_and_takes_no_run(page, monkeypatch):
     with dg.instance_for_test() as instance:
-        assert requested_after(instance) == []
-        # There is no database: the night fails.
+        assert sensed(instance).skip_message == "no refresh has ended yet"
+        # It has no source: the night fails.
         failed = (
             defs()
             .resolve_job_def("daily_refresh")
@@ -56,15 +55,21 @@ def test_the_page_is_requested_after_a_night_however_it_ended():
             )
         )
         assert not failed.success
-        assert requested_after(instance) == [failed.run_id]
+        with monkeypatch.context() as away:
+            away.setenv("DATABASE_URL", "postgresql://u@127.0.0.1:1/d")
+            waits = sensed(instance)
+        assert "it is tried again at the next tick" in (waits.skip_message or "")
+        assert (waits.cursor, page.exists()) == (None, False)
 
-        # Drawing it is no night, so that it requests nothing more.
-        drawn = (
-            defs()
-            .resolve_job_def("draw_dashboard")
-            .execute_in_process(instance=instance, raise_on_error=False)
-        )
-        assert requested_after(instance) == [failed.run_id] != [drawn.run_id]
+        drawn = sensed(instance)
+
+        (made,) = drawn.asset_events
+        assert (drawn.cursor, drawn.run_requests) == (failed.run_id, [])
+        assert made.asset_key == KEY
+        assert "sqp/verdict" in made.metadata
+        assert page.read_text().startswith("<!doctype html>")
+        again = sensed(instance, drawn.cursor)
+        assert again.skip_message == "it was drawn after the latest run"
 
 
 def test_the_asset_draws_the_page_and_says_what_is_on_it(instance, migrated_database, page):
@@ -98,7 +103,7 @@ def test_every_table_links_to_the_page(monkeypatch):
     monkeypatch.setenv("REFRESH_DASHBOARD_URL", "https://example.com/sqp/")
     graph = defs().resolve_asset_graph()
 
-    for key in graph.executable_asset_keys:
+    for key in graph.materializable_asset_keys:
         link = graph.get(key).metadata["sqp/dashboard"]
         assert link == dg.MetadataValue.url("https://example.com/sqp/")
 
