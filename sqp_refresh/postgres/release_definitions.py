@@ -78,16 +78,17 @@ LEFT JOIN pg_attribute ON attrelid = objoid AND attnum = objsubid
 WHERE classoid = 'pg_class'::regclass AND objoid = %(view)s::regclass
     AND (objsubid = 0 OR attname = ANY(%(columns)s::text[]))
 """
-_RIGHTS_ON_DATA = """
+# As the migrations give them: a view of data is for whoever its owner gives it to.
+_GRANT = """
 DO $$
 BEGIN
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'service_role') THEN
         GRANT SELECT ON {view} TO service_role;
     END IF;
 END
-$$;
+$$
 """
-_RIGHTS_ON_CONTROL = f"""{_RIGHTS_ON_DATA}
+_REVOKE = """
 DO $$
 DECLARE
     role text;
@@ -95,7 +96,7 @@ BEGIN
     FOR role IN SELECT 'PUBLIC' UNION ALL
         SELECT quote_ident(rolname) FROM pg_roles WHERE rolname IN ('anon', 'authenticated')
     LOOP
-        EXECUTE 'REVOKE ALL ON {{view}} FROM ' || role;
+        EXECUTE 'REVOKE ALL ON {view} FROM ' || role;
     END LOOP;
 END
 $$
@@ -247,8 +248,8 @@ def _make_missing_views(session: Session) -> list[str]:
         kind, _, name = subject.partition(" ")
         if kind == "view" and name not in here and _may_make_views(here):
             session.execute(_as_sql(_for_version(statement, version)))
-            rights = _RIGHTS_ON_CONTROL if is_control(session, name) else _RIGHTS_ON_DATA
-            session.execute(_as_sql(rights.replace("{view}", f"{SCHEMA}.{name}")))
+            for rights in (_GRANT, *([_REVOKE] if is_control(session, name) else [])):
+                session.execute(_as_sql(rights.replace("{view}", f"{SCHEMA}.{name}")))
             made.append(subject)
     return made
 

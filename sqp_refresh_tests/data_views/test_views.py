@@ -28,6 +28,17 @@ def test_a_view_equals_the_oracle(loaded: Loaded, view: str):
     assert len(actual) > 50
 
 
+def test_a_view_reads_with_the_rights_of_its_reader_and_says_what_it_means(loaded: Loaded):
+    views = rows(
+        loaded.url,
+        "SELECT relname::text, reloptions, obj_description(oid, 'pg_class') IS NOT NULL, ARRAY("
+        " SELECT attname::text FROM pg_attribute WHERE attrelid = pg_class.oid AND attnum > 0"
+        " AND col_description(attrelid, attnum) IS NULL)"
+        f" FROM pg_class WHERE relkind = 'v' AND relname IN {tuple(KEYS)} ORDER BY 1",
+    )
+    assert views == [(view, ["security_invoker=true"], True, []) for view in sorted(KEYS)]
+
+
 # -- the mistakes that others make -----------------------------------------------------------------
 
 MISTAKEN = "FROM sqp.{} WHERE marketplace = 'CA' AND search_query = 'mistaken'"
@@ -121,8 +132,8 @@ def test_each_class_is_told_from_the_others(loaded: Loaded):
 
 
 def test_a_week_that_is_not_final_is_in_no_trend(loaded: Loaded):
-    found = rows(loaded.url, "SELECT max(last_week), marketplace FROM sqp.query_trends GROUP BY 2")
-    assert {place: week for week, place in found} == loaded.final
+    newest = rows(loaded.url, "SELECT marketplace, max(last_week) FROM sqp.query_trends GROUP BY 1")
+    assert dict(newest) == loaded.final
 
 
 # -- why purchases changed -------------------------------------------------------------------------
