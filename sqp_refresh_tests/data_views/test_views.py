@@ -13,6 +13,7 @@ import pytest
 from sqp_refresh_tests.data_views.loaded import NEWEST, Loaded
 from sqp_refresh_tests.helpers import oracle, view_oracle
 from sqp_refresh_tests.helpers.database import rows
+from sqp_refresh_tests.helpers.oracle import Row
 from sqp_refresh_tests.helpers.view_oracle import EXPECTED, KEYS, MARKET, OWN, PARTS
 
 
@@ -192,10 +193,10 @@ def moved(url: str, cases) -> Iterator[tuple[Decimal, ...]]:
 
 def test_a_part_is_the_mean_of_two_substitutions(loaded: Loaded):
     """Check the definition where each factor has a value, and that one change is one part."""
-    plain = dict(zip(COLUMNS, (1000, 100, 20, 10, 50_000, 4000, 900, 300), strict=True))
+    plain: Row = dict(zip(COLUMNS, (1000, 100, 20, 10, 50_000, 4000, 900, 300), strict=True))
     doubled = {name: 2 * number for name, number in plain.items()}
     better = plain | {"asin_clicks": 150, "asin_cart_adds": 30, "asin_purchases": 15}
-    other = dict(zip(COLUMNS, (900, 140, 21, 16, 70_000, 4100, 1000, 280), strict=True))
+    other: Row = dict(zip(COLUMNS, (900, 140, 21, 16, 70_000, 4100, 1000, 280), strict=True))
     cases = [(plain, doubled), (plain, better), (plain, other), (plain, plain)]
 
     parts = list(moved(loaded.url, cases))

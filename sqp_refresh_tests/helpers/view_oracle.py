@@ -337,9 +337,8 @@ def slope_of(points: list[tuple[int, Any]]) -> Fraction | None:
     if len(points) < 2:
         return None
     mean_x, mean_y = (Fraction(sum(values), len(points)) for values in zip(*points, strict=True))
-    return sum((x - mean_x) * (y - mean_y) for x, y in points) / sum(
-        (x - mean_x) ** 2 for x, _ in points
-    )
+    spread = sum(((x - mean_x) ** 2 for x, _ in points), Fraction(0))
+    return sum(((x - mean_x) * (y - mean_y) for x, y in points), Fraction(0)) / spread
 
 
 def _class(points: list[tuple[int, Any]], *, has_history: bool) -> str | None:
@@ -396,8 +395,13 @@ def rounded_parts(expected: Rows, actual: Rows) -> Rows:
         parts = {}
         for name in PARTS:
             exact, written = row[name], actual.get(key, {}).get(name)
-            is_near = None not in (exact, written) and abs(Fraction(written) - exact) <= least
-            parts[name] = written if is_near else exact
+            parts[name] = exact
+            if (
+                exact is not None
+                and written is not None
+                and abs(Fraction(written) - exact) <= least
+            ):
+                parts[name] = written
         result[key] = row | parts
     return result
 
