@@ -44,18 +44,18 @@ def _mend(database_url: str) -> bool:
     """
     from sqp_refresh.control import missing_indexes
     from sqp_refresh.postgres import release_definitions
-    from sqp_refresh.postgres.read_access import revoke_new_control_tables
+    from sqp_refresh.postgres.read_access import settle_readers
     from sqp_refresh.postgres.schema_catalog import read_schema
     from sqp_refresh.postgres.schema_differences import column_differences
     from sqp_refresh.postgres.session import connect
 
     with connect(database_url) as session:
         with session.transaction():
-            revoke_new_control_tables(session)
-        with session.transaction():
             built = missing_indexes.build_missing(session)
         with session.transaction():
             restored = release_definitions.put_back(session)
+        with session.transaction():
+            settle_readers(session)
         with session.transaction():
             problems = [
                 *column_differences(read_schema(session)),

@@ -47,6 +47,8 @@ GROUP BY rolname HAVING bool_and(privilege_type = 'SELECT')
 _GRANT_SCHEMA = sql.SQL("GRANT USAGE ON SCHEMA {} TO {}")
 _GRANT = sql.SQL("GRANT SELECT ON {} TO {}")
 _REVOKE = sql.SQL("REVOKE ALL ON {} FROM {}")
+# All that those who read the data know of control: it runs with the rights of its owner.
+_GRANT_FINAL_WEEKS = sql.SQL("GRANT EXECUTE ON FUNCTION {}() TO {}")
 _GRANT_LATER = sql.SQL(
     "ALTER DEFAULT PRIVILEGES FOR ROLE {} IN SCHEMA {} GRANT SELECT ON TABLES TO {}"
 )
@@ -74,6 +76,7 @@ def grant_read(session: Session, role: str) -> list[str]:
     reader = sql.Identifier(role)
     session.execute(_GRANT_SCHEMA.format(sql.Identifier(SCHEMA), reader))
     session.execute(_GRANT.format(_named(data), reader))
+    session.execute(_GRANT_FINAL_WEEKS.format(sql.Identifier(SCHEMA, "final_weeks"), reader))
     session.execute(_REVOKE.format(_named(control), reader))
     for (creator,) in session.fetch_all(_CREATORS, {"schema": SCHEMA}):
         later = _GRANT_LATER.format(sql.Identifier(creator), sql.Identifier(SCHEMA), reader)
@@ -82,15 +85,26 @@ def grant_read(session: Session, role: str) -> list[str]:
     return data
 
 
-def revoke_new_control_tables(session: Session) -> None:
-    """Take back from those who read the data what default privileges gave of a new control table.
+def settle_readers(session: Session) -> None:
+    """Give those who read the data what a new release has for them, and nothing of its control.
+
+    Its views and tables of data they have by default privileges, by which they also got its control
+    tables; its function they have not.
 
     Args:
         session: A session in a transaction, after a migration.
     """
     for (role,) in session.fetch_all(_READERS, {"schema": SCHEMA}):
         _, control = _relations(session, role)
-        session.execute(_REVOKE.format(_named(control), sql.Identifier(role)))
+        reader = sql.Identifier(role)
+        session.execute(_REVOKE.format(_named(control), reader))
+        session.execute(_GRANT_FINAL_WEEKS.format(sql.Identifier(SCHEMA, "final_weeks"), reader))
+
+
+def is_control(session: Session, relation: str) -> bool:
+    """Return whether a relation of the schema is a control table, or a view of one."""
+    _, control = _relations(session, "public")
+    return relation in control
 
 
 def _require_reader(session: Session, role: str) -> None:

@@ -16,6 +16,7 @@ from psycopg.rows import class_row
 from sqp_refresh.errors import RefreshError
 from sqp_refresh.model.tables import SCHEMA
 from sqp_refresh.postgres.migration_files import FOLDER, read_file
+from sqp_refresh.postgres.read_access import is_control
 from sqp_refresh.postgres.schema_catalog import Relation, read_schema, release_schema
 from sqp_refresh.postgres.schema_differences import Difference
 from sqp_refresh.postgres.session import Session
@@ -77,7 +78,17 @@ LEFT JOIN pg_attribute ON attrelid = objoid AND attnum = objsubid
 WHERE classoid = 'pg_class'::regclass AND objoid = %(view)s::regclass
     AND (objsubid = 0 OR attname = ANY(%(columns)s::text[]))
 """
-_RIGHTS_ON_VIEW = """
+# As the migrations give them: a view of data is for whoever its owner gives it to.
+_GRANT = """
+DO $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'service_role') THEN
+        GRANT SELECT ON {view} TO service_role;
+    END IF;
+END
+$$
+"""
+_REVOKE = """
 DO $$
 DECLARE
     role text;
@@ -87,9 +98,6 @@ BEGIN
     LOOP
         EXECUTE 'REVOKE ALL ON {view} FROM ' || role;
     END LOOP;
-    IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'service_role') THEN
-        GRANT SELECT ON {view} TO service_role;
-    END IF;
 END
 $$
 """
@@ -256,7 +264,8 @@ def _make_missing_views(session: Session) -> list[str]:
         kind, _, name = subject.partition(" ")
         if kind == "view" and name not in here and _may_make_views(here):
             session.execute(_as_sql(_for_version(statement, version)))
-            session.execute(_as_sql(_RIGHTS_ON_VIEW.replace("{view}", f"{SCHEMA}.{name}")))
+            for rights in (_GRANT, *([_REVOKE] if is_control(session, name) else [])):
+                session.execute(_as_sql(rights.replace("{view}", f"{SCHEMA}.{name}")))
             made.append(subject)
     return made
 

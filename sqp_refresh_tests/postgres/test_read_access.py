@@ -7,12 +7,15 @@ import pytest
 from sqp_refresh.model.tables import TABLES
 from sqp_refresh_tests.helpers.commands import one_line, output, sqp_refresh
 from sqp_refresh_tests.helpers.database import execute, rows
+from sqp_refresh_tests.helpers.view_oracle import KEYS as DATA_VIEWS
 
 READABLE = """
 SELECT relname FROM pg_class
 WHERE relnamespace = 'sqp'::regnamespace AND relkind IN ('r', 'v', 'p')
     AND has_table_privilege('sqp_reader', oid, '{privileges}')
 """
+
+DATA = {*TABLES, *DATA_VIEWS}
 
 
 @pytest.fixture
@@ -34,16 +37,20 @@ def test_a_reader_may_read_the_data_and_what_is_added_later_and_no_control_table
 
     printed = output("grant", "--read", "sqp_reader")
 
-    assert may(url) == {*TABLES, "best"}
+    assert may(url) == {*DATA, "best"}
     assert may(url, "INSERT, UPDATE, DELETE, TRUNCATE") == set()
     assert printed.startswith("sqp_reader may read asin_performance_data, best, ")
     execute(url, "SET ROLE sqp_reader; SELECT * FROM sqp.best")
+    # It knows of control what is final, and nobody else does.
+    execute(url, "SET ROLE sqp_reader; SELECT * FROM sqp.query_trends")
+    execute(url, "REVOKE ALL ON FUNCTION sqp.final_weeks() FROM sqp_reader")
     execute(url, "CREATE TABLE sqp.volumes (asin text)")
-    assert may(url) == {*TABLES, "best", "volumes"}
+    assert may(url) == {*DATA, "best", "volumes"}
     # A control table that a later release adds.
     execute(url, "CREATE TABLE sqp.refresh_of_later (id bigint)")
     output("migrate")
-    assert may(url) == {*TABLES, "best", "volumes"}
+    assert may(url) == {*DATA, "best", "volumes"}
+    execute(url, "SET ROLE sqp_reader; SELECT * FROM sqp.query_trends")
     assert output("grant", "--read", "sqp_reader") != printed
 
 
