@@ -68,7 +68,8 @@ def sensors(settings: Settings, catalog: Catalog) -> list[dg.SensorDefinition]:
         ),
         _sensor(
             "alert_delivery",
-            "Sends the alerts that are due, and finds tables that a night has passed by.",
+            "Sends the alerts that are due, finds tables that a night has passed by, and calls "
+            "REFRESH_HEARTBEAT_URL.",
             OFTEN_S,
             lambda context: _deliver_alerts(context, settings),
             requests_runs=False,
@@ -152,13 +153,22 @@ def _request_doubted_periods(settings: Settings, catalog: Catalog) -> Evaluation
 
 def _deliver_alerts(context: dg.SensorEvaluationContext, settings: Settings) -> Evaluation:
     # The HTTP client takes time to import, and only this needs it.
+    from sqp_refresh.alerts import digest, heartbeat
     from sqp_refresh.alerts.delivery import deliver_due
 
     sent = 0
     with connect(settings.database_url) as session:
         now = session.now()
         with session.transaction():
-            rules.alert_overdue(session, last_tick(settings, now - lateness.GRACE), now)
+            tick = last_tick(settings, now - lateness.GRACE)
+            overdue = rules.alert_overdue(session, tick, now)
+            digest.send_if_due(session, settings, now)
+        # Before the alerts: a receiver that does not answer must not make the daemon look dead.
+        cursor, beaten = heartbeat.beat_if_due(session, settings, overdue, context.cursor, now)
+        if cursor != context.cursor:
+            context.update_cursor(cursor or "")
+        if beaten and beaten.error:
+            context.log.warning(f"REFRESH_HEARTBEAT_URL {beaten.error}")
         for attempt in deliver_due(session, settings):
             sent += attempt.result.error is None
             if attempt.result.error:

@@ -20,6 +20,7 @@ class Event(StrEnum):
     QUALITY_FAILED = "quality.failed"
     OVERDUE = "refresh.overdue"
     RECOVERED = "refresh.recovered"
+    DIGEST = "refresh.digest"
     TEST = "alerts.test"
 
     @property
@@ -35,8 +36,12 @@ _SEVERITY = {
     Event.QUALITY_FAILED: Severity.HIGH,
     Event.OVERDUE: Severity.HIGH,
     Event.RECOVERED: Severity.LOW,
+    Event.DIGEST: Severity.LOW,
     Event.TEST: Severity.LOW,
 }
 
 SUBSCRIBABLE = tuple(event for event in Event if event is not Event.TEST)
 """The events that a receiver can choose from; a test goes to every receiver."""
+
+BY_NAME_ONLY = frozenset({Event.DIGEST})
+"""Events that only those receivers get that name them: "all events" does not mean these."""

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -39,7 +40,7 @@ from sqp_refresh.postgres.session import Session
 from sqp_refresh.refresh.audit_row import restore_audit_row
 from sqp_refresh.refresh.prefetch import prefetch
 from sqp_refresh.refresh.result import PeriodResult, RefreshState, held_back_warning
-from sqp_refresh.refresh.withdrawn import note_withdrawn
+from sqp_refresh.refresh.withdrawn import count_broken_rules, note_withdrawn
 from sqp_refresh.validate.row_validator import (
     InvalidRow,
     RowValidator,
@@ -124,10 +125,16 @@ def _within_contract(state: RefreshState) -> list[Period]:
     if state.table.origin is not Origin.SOURCE_AGGREGATE:
         return state.plan.to_load
     limit = state.plan.max_rejected_ratio
-    for period in state.plan.to_load:
-        version = state.plan.decisions[period].version
-        if isinstance(version, SourceVersion) and version.rejected_ratio > limit:
-            state.rejected[period] = rejection(period, version.rejected, version.rows, limit)
+    bad = {
+        period: version
+        for period in state.plan.to_load
+        if isinstance(version := state.plan.decisions[period].version, SourceVersion)
+        and version.rejected_ratio > limit
+    }
+    broken_rules = count_broken_rules(state, list(bad)) if bad else {}
+    for period, version in bad.items():
+        reasons = dict(broken_rules.get(period.start, Counter()).most_common())
+        state.rejected[period] = rejection(period, version.rejected, version.rows, limit, reasons)
     return [period for period in state.plan.to_load if period not in state.rejected]
 
 
@@ -249,7 +256,8 @@ def _alert_held_back(session: Session, state: RefreshState, week: Period, held: 
         session,
         state.table,
         held_back_warning(state.table, week, held),
-        cause=f"{week} {held.held.state}",
+        week=str(week),
+        state=held.held.state,
         audit_log_id=state.audit_log_id,
         run_id=state.request.run_id,
     )

@@ -20,6 +20,8 @@ CONTROL = {
     "refresh_quarantine",
     "refresh_periods",
     "refresh_pins",
+    "refresh_mutes",
+    "refresh_switches",
     "refresh_indexes",
     "refresh_comparisons",
     "refresh_proofs",

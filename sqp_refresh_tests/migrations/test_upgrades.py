@@ -90,6 +90,14 @@ CONTROL: dict[str, LiteralString] = {
         INSERT INTO sqp.refresh_pins (table_name, period_start, reason)
         VALUES ('weekly_summary', '2024-08-18', 'rolled back')
     """,
+    "refresh_mutes": """
+        INSERT INTO sqp.refresh_mutes (table_name, muted_until)
+        VALUES ('weekly_summary', '2024-08-18')
+    """,
+    "refresh_switches": """
+        INSERT INTO sqp.refresh_switches (table_name, is_enabled) VALUES ('weekly_summary', true)
+        ON CONFLICT DO NOTHING
+    """,
     "refresh_comparisons": """
         INSERT INTO sqp.refresh_comparisons (table_name) VALUES ('weekly_summary')
     """,
