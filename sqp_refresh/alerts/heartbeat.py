@@ -2,7 +2,8 @@
 
 Alerts wait for the daemon, and so they cannot tell that it is dead. A service that expects to be
 called, such as Healthchecks or Uptime Kuma, tells when the calls stop. It is called where
-REFRESH_HEARTBEAT_URL says if all is well, and at `/fail` below that if a table failed or is overdue.
+REFRESH_HEARTBEAT_URL says if all is well, and at `/fail` below that if a table failed or is
+overdue.
 """
 
 from collections.abc import Sequence
@@ -22,7 +23,8 @@ DEADLINE_S = 5
 _STATE = in_schema("""
 SELECT
     (
-        SELECT coalesce(max(id), 0) FROM sqp.refresh_audit_log WHERE refresh_completed_at IS NOT NULL
+        SELECT coalesce(max(id), 0) FROM sqp.refresh_audit_log
+        WHERE refresh_completed_at IS NOT NULL
     ),
     EXISTS (SELECT FROM sqp.refresh_freshness WHERE is_enabled AND last_status = 'failed'),
     EXISTS (SELECT FROM sqp.refresh_audit_log WHERE refresh_completed_at IS NULL)

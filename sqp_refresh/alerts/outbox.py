@@ -75,7 +75,8 @@ DELETE FROM sqp.webhook_deliveries WHERE id IN (
 _CLAIM = in_schema("""
 SELECT delivery.id, event_id, delivery.event, receiver, payload, attempts,
     coalesce(max_attempts, %(max_attempts)s) AS max_attempts,
-    webhook_config_id IS NOT NULL AS is_registered, url, is_enabled, secret_names, clock_timestamp() AS claimed_at
+    webhook_config_id IS NOT NULL AS is_registered, url, is_enabled, secret_names,
+    clock_timestamp() AS claimed_at
 FROM sqp.webhook_deliveries AS delivery
 LEFT JOIN sqp.webhook_configs AS config ON config.id = webhook_config_id
 WHERE status = 'pending' AND next_retry_at <= now() AND NOT receiver = ANY(%(resting)s::text[])

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from sqp_refresh.alerts import mutes
 from sqp_refresh.alerts.mutes import Mute
 from sqp_refresh.ledger.pins import Pin, list_pins
-from sqp_refresh.model.tables import SCHEMA, is_ours
+from sqp_refresh.model.tables import SCHEMA, TABLES
 from sqp_refresh.model.text import utc_minute
 from sqp_refresh.postgres.session import Session
 from sqp_refresh.schema_name import in_schema
@@ -63,7 +63,7 @@ class RegisteredTable:
     @property
     def differences(self) -> list[str]:
         """Say what is otherwise than by default."""
-        said = [] if is_ours(self.table) else ["registered by an operator"]
+        said = [] if self.table in TABLES else ["registered by an operator"]
         if self.off_since:
             by = f" by {self.switched_by}" if self.switched_by else ""
             since = "since" if self.switched_by else "since this or earlier:"

@@ -4,6 +4,7 @@ Where a table was refreshed several times in one night, the last refresh says ho
 and durations and rows are added up. A refresh that still runs is no figure yet.
 """
 
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
@@ -127,7 +128,7 @@ class TableState:
     @property
     def command(self) -> str:
         """Return the command that an operator begins with where it needs attention."""
-        return _COMMANDS.get(self.health, "sqp-refresh history {}").format(self.name)
+        return _COMMANDS.get(self.health, "sqp-refresh history {}").format(shlex.quote(self.name))
 
 
 _COMMANDS = {
