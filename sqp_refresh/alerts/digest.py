@@ -1,10 +1,10 @@
 """Write the weekly digest, for those receivers that name its event: what seven days did."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
 
-from psycopg.rows import class_row
+from psycopg.rows import class_row, dict_row
 
 from sqp_refresh.alerts import mutes
 from sqp_refresh.alerts.outbox import Alert, enqueue
@@ -115,40 +115,34 @@ def send_if_due(session: Session, settings: Settings, now: datetime) -> None:
 def _digest(session: Session, alert: Alert, now: datetime) -> Alert:
     params = {"since": now - timedelta(days=DAYS)}
     tables = session.fetch_all(_TABLES, params, row_factory=class_row(TableWeek))
-    new_weeks, restated_weeks, waiting = session.fetch_one(_COUNTS, params)
+    (counts,) = session.fetch_all(_COUNTS, params, row_factory=dict_row)
     muted = mutes.list_mutes(session)
-    facts = [
-        _refreshes(tables),
-        f"{sum(table.inserted for table in tables):,} rows inserted, "
-        f"{sum(table.updated for table in tables):,} updated, "
-        f"{sum(table.deleted for table in tables):,} deleted",
-        f"new weeks: {new_weeks}, restated weeks: {restated_weeks}",
-    ]
-    if waiting:
+    facts = [*_facts(tables), f"new weeks: {counts['new_weeks']}"]
+    facts.append(f"restated weeks: {counts['restated_weeks']}")
+    if waiting := counts["rows_in_quarantine"]:
         facts.append(f"{waiting:,} rows wait in quarantine")
-    if failed := [f"{table.table} ({table.failed})" for table in tables if table.failed]:
-        facts.append(f"failed: {listing(failed)}")
-    if off := [table.table for table in tables if not table.is_enabled]:
-        facts.append(f"switched off: {listing(off)}")
     if muted:
         facts.append(f"muted: {listing(mute.subject for mute in muted)}")
-    details: dict[str, Any] = {
-        "digest": {
-            "since": params["since"].isoformat(),
-            "tables": [asdict(table) for table in tables],
-            "new_weeks": new_weeks,
-            "restated_weeks": restated_weeks,
-            "rows_in_quarantine": waiting,
-            "muted": [str(mute) for mute in muted],
-        }
+    figures = {
+        "since": params["since"].isoformat(),
+        "tables": [asdict(table) for table in tables],
+        "muted": [str(mute) for mute in muted],
+        **counts,
     }
     message = f"the {DAYS} days to {utc_minute(now)}: {'; '.join(facts)}"
-    return Alert(
-        *(alert.event, alert.table, message, alert.cause, now), command=COMMAND, details=details
-    )
+    return replace(alert, message=message, command=COMMAND, details={"digest": figures})
 
 
-def _refreshes(tables: list[TableWeek]) -> str:
+def _facts(tables: Sequence[TableWeek]) -> Iterator[str]:
     ended = sum(table.refreshes for table in tables)
     good = ended - sum(table.failed for table in tables)
-    return f"{good:,} of {ended:,} refreshes went through" if ended else "no refresh has ended"
+    yield f"{good:,} of {ended:,} refreshes went through" if ended else "no refresh has ended"
+    yield (
+        f"{sum(table.inserted for table in tables):,} rows inserted, "
+        f"{sum(table.updated for table in tables):,} updated, "
+        f"{sum(table.deleted for table in tables):,} deleted"
+    )
+    if failed := [f"{table.table} ({table.failed})" for table in tables if table.failed]:
+        yield f"failed: {listing(failed)}"
+    if off := [table.table for table in tables if not table.is_enabled]:
+        yield f"switched off: {listing(off)}"

@@ -251,9 +251,15 @@ def enqueue(session: Session, alert: Alert) -> None:
         session: A session in the transaction that records what the alert reports.
         alert: The alert.
     """
-    settings = Settings.read()
+    params = _params_of(alert, Settings.read())
+    session.execute(_ENQUEUE, params)
+    if alert.shared:
+        session.execute(_JOIN, params)
+
+
+def _params_of(alert: Alert, settings: Settings) -> dict[str, Any]:
     subscribed = alert.event in settings.alert_events
-    params = {
+    return {
         "schema": SCHEMA,
         "table": alert.table,
         "weeks": list(alert.weeks),
@@ -266,9 +272,6 @@ def enqueue(session: Session, alert: Alert) -> None:
         "payload": Jsonb(payload_of(alert, settings)),
         "receivers": list(settings.receivers) if subscribed else [],
     }
-    session.execute(_ENQUEUE, params)
-    if alert.shared:
-        session.execute(_JOIN, params)
 
 
 def payload_of(alert: Alert, settings: Settings) -> dict[str, Any]:

@@ -273,13 +273,9 @@ def alert_overdue(session: Session, tick: datetime, at: datetime) -> list[str]:
             f"{utc_minute(last) if last else 'never'}; look for runs that are queued, "
             "or a schedule that is off"
         )
-        tick_text = tick.isoformat()
-        alert = Alert(
-            *(Event.OVERDUE, table, message, tick_text, at),
-            command=next_step.DOCTOR,
-            shared=tick_text,
-        )
-        enqueue(session, alert)
+        night = tick.isoformat()
+        alert = Alert(Event.OVERDUE, table, message, night, at, shared=night)
+        enqueue(session, replace(alert, command=next_step.DOCTOR))
     return [table for table, *_ in rows]
 
 

@@ -63,15 +63,14 @@ class RegisteredTable:
     @property
     def differences(self) -> list[str]:
         """Say what is otherwise than by default."""
-        said = [] if self.table in TABLES else ["registered by an operator"]
+        differences = [] if self.table in TABLES else ["registered by an operator"]
         if self.off_since:
             by = f" by {self.switched_by}" if self.switched_by else ""
             since = "since" if self.switched_by else "since this or earlier:"
-            said.append(f"switched off{by} {since} {utc_minute(self.off_since)}")
+            differences.append(f"switched off{by} {since} {utc_minute(self.off_since)}")
         if self.frequency_hours != USUAL_HOURS:
-            said.append(f"due every {self.frequency_hours} hours")
-        said += [f"{name} = {value}" for name, value in self.parameters.items()]
-        return said
+            differences.append(f"due every {self.frequency_hours} hours")
+        return differences + [f"{name} = {value}" for name, value in self.parameters.items()]
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,8 +110,7 @@ class Charts:
             "Duration of a night, seconds": self._single(self._bars(durations), durations, seconds),
         }
         if any(change["value"] for change in changes):
-            drawn = self._single(self._stack(changes, CHANGES), changes, count)
-            charts["Rows changed"] = drawn
+            charts["Rows changed"] = self._single(self._stack(changes, CHANGES), changes, count)
         return charts
 
     def _rate(self, day: date) -> float:

@@ -77,7 +77,7 @@ class TableState:
         pins: What keeps each of its pinned periods as it is.
         next_night: The tick of the schedule that takes it next; None where that is not known.
         run_url: Where the Dagster UI shows the last run of it; None where that is not known.
-        checked_weeks: How many weeks a night looks at (count); None of a table without weeks.
+        checked_weeks: How many weeks a night looks at (count).
     """
 
     freshness: TableFreshness
@@ -119,6 +119,11 @@ class TableState:
         """Return whether its newest period is a week."""
         first, last = self.freshness.newest_period_start, self.freshness.newest_period_end
         return first is not None and last is not None and (last - first).days < DAYS_IN_WEEK
+
+    @property
+    def is_whole(self) -> bool:
+        """Return whether it is loaded whole, not by weeks."""
+        return self.freshness.newest_period_start == ALL_TIME.start
 
     @property
     def failing(self) -> list[MetricResult]:
@@ -302,6 +307,8 @@ def _read_tables(
     for pin in list_pins(session):
         pins.setdefault(pin.table, []).append(pin)
     run_ids, checked_weeks = read_last_run_ids(session), _checked_weeks(session, settings)
+    # A table that was never enabled is of no interest.
+    shown = (table for table in freshness if table.is_enabled or table.last_started_at is not None)
     return [
         TableState(
             table,
@@ -310,15 +317,9 @@ def _read_tables(
             blockers.get(table.table_name),
             pins.get(table.table_name, []),
             run_url=settings.run_url(run_ids.get(table.table_name)),
-            checked_weeks=(
-                checked_weeks.get(table.table_name)
-                if table.newest_period_start != ALL_TIME.start
-                else None
-            ),
+            checked_weeks=checked_weeks.get(table.table_name),
         )
-        for table in freshness
-        # A table that was never enabled is of no interest.
-        if table.is_enabled or table.last_started_at is not None
+        for table in shown
     ]
 
 

@@ -1,5 +1,6 @@
 """Check what the doctor says of a server and a user that would make a refresh fail."""
 
+import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
