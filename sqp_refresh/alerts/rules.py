@@ -7,7 +7,7 @@ rejected night after night as long as none of them is published.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -19,6 +19,7 @@ from sqp_refresh.alerts import next_step
 from sqp_refresh.alerts.outbox import Alert, enqueue, retract
 from sqp_refresh.errors import Kind
 from sqp_refresh.model.events import Event
+from sqp_refresh.model.periods import ALL_TIME
 from sqp_refresh.model.tables import SCHEMA, TABLES, Table
 from sqp_refresh.model.text import listing, utc_minute
 from sqp_refresh.postgres.session import Session
@@ -55,7 +56,8 @@ WHERE status = 'failed'
 _LAST_PUBLISHED = in_schema("""
 SELECT coalesce(max(published_by), 0) FROM sqp.refresh_periods
 WHERE table_schema = %(schema)s AND table_name = ANY(%(tables)s)
-    AND period_start::text = ANY(%(weeks)s)
+    AND CASE period_end WHEN '9999-12-31' THEN %(whole)s ELSE period_start::text END
+        = ANY(%(weeks)s)
 """)
 # While a refresh is at work, the rest of the night may still come. A table that failed, or that
 # does not equal its source, had its own alert, which also explains why nothing below it was
@@ -170,7 +172,7 @@ def _cause_of_rejection(session: Session, run: AuditRow) -> str:
     # Weeks with too many bad rows are bad for all tables that are filled from the same source.
     breaks_contract = all("bad" in details for details in run.rejected.values())
     tables = _tables_beside(run.table) if breaks_contract else [run.table]
-    params = {"schema": SCHEMA, "tables": tables, "weeks": weeks}
+    params = {"schema": SCHEMA, "tables": tables, "weeks": weeks, "whole": str(ALL_TIME)}
     (published_by,) = session.fetch_one(_LAST_PUBLISHED, params)
     return f"{listing(tables)} {','.join(weeks)} after {published_by}"
 
@@ -186,7 +188,7 @@ def _alert_recovered(session: Session, run: AuditRow) -> None:
     rows = session.fetch_all(_FAILED_BEFORE, params, row_factory=class_row(FailedRun))
     for failed in rows:
         message = f"it was refreshed, after it had failed: {failed.message}"
-        weeks = sorted(failed.rejected)
+        weeks = _days(failed.rejected)
         shared = f"{failed.root_run_id} {','.join(weeks)}" if weeks else None
         alert = _alert_of(run, Event.RECOVERED, message, str(failed.id), shared=shared)
         enqueue(session, replace(alert, weeks=weeks))
@@ -250,7 +252,7 @@ def alert_held_back(
     alert = Alert(
         *(Event.WARNING, table.name, message, f"{week} {state}"),
         *(session.now(), audit_log_id, run_id),
-        weeks=[week],
+        weeks=_days([week]),
         command=next_step.after_warning(table.name, message),
     )
     enqueue(session, alert)
@@ -291,7 +293,7 @@ def _alert_of(
     return Alert(
         *(event, run.table, message, cause, run.at, run.audit_log_id, run.run_id),
         is_by_operator=event is Event.FAILED and run.kind == Kind.OPERATOR,
-        weeks=sorted(run.rejected) or run.to_look_at,
+        weeks=_days(run.rejected or run.to_look_at),
         command=_command_for(event, run),
         shared=shared,
         alike=alike,
@@ -305,8 +307,13 @@ def _command_for(event: Event, run: AuditRow) -> str:
     if event is Event.WARNING:
         return next_step.after_warning(run.table, run.message or "")
     if event is Event.QUALITY_FAILED:
-        return next_step.after_failed_checks(run.table, run.to_look_at)
+        return next_step.after_failed_checks(run.table, _days(run.to_look_at))
     return next_step.history(run.table)
+
+
+def _days(periods: Iterable[str]) -> list[str]:
+    """List the first days of periods, in order of time; a table that is loaded whole has none."""
+    return sorted(set(periods) - {str(ALL_TIME)})
 
 
 def _digest(message: str) -> str:
