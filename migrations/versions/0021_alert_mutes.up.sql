@@ -68,7 +68,8 @@ ALTER TABLE sqp.webhook_configs
     ADD COLUMN secret_names text[],
     ADD CONSTRAINT webhook_configs_names_secrets CHECK (
         cardinality(secret_names) BETWEEN 1 AND 2
-        AND array_to_string(secret_names, ',', '') ~ '^\w*SECRET\w*(,\w*SECRET\w*)?$'
+        AND array_to_string(secret_names, ',', '')
+            ~ '^[A-Za-z0-9_]*SECRET[A-Za-z0-9_]*(,[A-Za-z0-9_]*SECRET[A-Za-z0-9_]*)?$'
     );
 
 COMMENT ON COLUMN sqp.webhook_configs.secret_names IS
