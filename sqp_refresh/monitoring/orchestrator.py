@@ -14,7 +14,8 @@ DAEMON_TOLERANCE = timedelta(minutes=30)
 """How long after its last heartbeat Dagster counts its daemon as dead, in its UI, too: one that has
 just died looks alive for as long as that."""
 
-DAEMON_IS_LATE = "it counts as dead 30 minutes after its last heartbeat"
+_MINUTES = DAEMON_TOLERANCE.seconds // 60
+DAEMON_IS_LATE = f"it counts as dead {_MINUTES} minutes after its last heartbeat"
 
 
 class Orchestrator(Protocol):

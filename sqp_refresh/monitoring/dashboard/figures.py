@@ -211,13 +211,6 @@ class Figures:
         return by_name.get(worst.blocked_by or worst.name, worst).command
 
     @property
-    def headline(self) -> str:
-        """Return the one sentence that says what an operator should do, or that nothing is."""
-        if self.command is None:
-            return f"{self.verdict}; nothing is to be done"
-        return f"{self.verdict}: begin with `{self.command}`"
-
-    @property
     def nights(self) -> list[Night]:
         """Return the nights of all tables."""
         return [night for table in self.tables for night in table.nights]
