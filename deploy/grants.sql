@@ -56,6 +56,8 @@ GRANT EXECUTE ON FUNCTION :"schema".week_finality_at(timestamptz) TO :"role";
 GRANT SELECT, UPDATE ON :"schema".refresh_config TO :"role";
 GRANT SELECT ON
     :"schema".refresh_dependencies,
+    :"schema".refresh_mutes,
+    :"schema".refresh_switches,
     :"schema".webhook_configs,
     :"schema".alembic_version,
     :"schema".refresh_success_rate,

@@ -118,6 +118,9 @@ class Settings(BaseSettings):
     REFRESH_DASHBOARD_URL: str | None = Field(
         default=None, description="URL that serves this file, for links to it"
     )
+    REFRESH_RUNBOOK_URL: str | None = Field(
+        default=None, description="where your runbook is, for the dashboard's link to it"
+    )
     REFRESH_KEEP_DELIVERIES_DAYS: int = Field(
         default=30, gt=0, description="days to keep alerts that were delivered or given up"
     )
@@ -168,6 +171,9 @@ class Settings(BaseSettings):
     REFRESH_WEBHOOK_SECRET: SecretStr | None = Field(
         default=None, description="secret that signs alerts"
     )
+    REFRESH_WEBHOOK_SECRET_PREVIOUS: SecretStr | None = Field(
+        default=None, description="secret that signs alerts, too, while receivers change to a new"
+    )
     REFRESH_WEBHOOK_ALLOW_PRIVATE: bool = Field(
         default=False, description="whether webhooks may go to addresses that are not public"
     )
@@ -177,6 +183,12 @@ class Settings(BaseSettings):
     REFRESH_ALERT_EVENTS: str = Field(
         default="refresh.failed,refresh.warning,quality.failed,refresh.overdue,refresh.recovered",
         description="events that are sent to the receivers in these settings",
+    )
+    REFRESH_HEARTBEAT_URL: SecretStr | None = Field(
+        default=None, description="URL that is called while the nights go on, and go well"
+    )
+    DAGSTER_WEBSERVER_URL: str | None = Field(
+        default=None, description="where the Dagster UI is served, for links to runs"
     )
 
     @field_validator("SQP_SCHEMA")
@@ -201,23 +213,18 @@ class Settings(BaseSettings):
             raise ValueError(f"must start with postgresql://{_not_like(url)}")
         return secret
 
-    @field_validator("REFRESH_WEBHOOK_URL")
+    @field_validator("REFRESH_WEBHOOK_URL", "REFRESH_HEARTBEAT_URL")
     @classmethod
     def _is_a_web_address(cls, secret: SecretStr | None) -> SecretStr | None:
         if secret and not secret.get_secret_value().startswith(("https://", "http://")):
             raise ValueError("must start with https://")
         return secret
 
-    @field_validator("REFRESH_WEBHOOK_SECRET")
+    @field_validator("REFRESH_WEBHOOK_SECRET", "REFRESH_WEBHOOK_SECRET_PREVIOUS")
     @classmethod
     def _can_sign(cls, secret: SecretStr | None) -> SecretStr | None:
-        if secret and secret.get_secret_value().startswith(BASE64_SECRET):
-            try:
-                base64.b64decode(
-                    secret.get_secret_value().removeprefix(BASE64_SECRET), validate=True
-                )
-            except binascii.Error:
-                raise ValueError(f"must be base64 after {BASE64_SECRET}") from None
+        if secret and not _is_key(secret):
+            raise ValueError(f"must be base64 after {BASE64_SECRET}")
         return secret
 
     @field_validator("REFRESH_NOTIFY_URLS")
@@ -243,7 +250,7 @@ class Settings(BaseSettings):
             raise ValueError(f"has {wrong[0]!r}; write an e-mail address, or team:NAME")
         return names
 
-    @field_validator("REFRESH_DASHBOARD_URL")
+    @field_validator("REFRESH_DASHBOARD_URL", "REFRESH_RUNBOOK_URL", "DAGSTER_WEBSERVER_URL")
     @classmethod
     def _is_a_link(cls, url: str | None) -> str | None:
         if url and not url.startswith(("https://", "http://")):
@@ -351,10 +358,49 @@ class Settings(BaseSettings):
         return _words(self.REFRESH_OWNERS)
 
     @property
+    def signing_secrets(self) -> list[SecretStr]:
+        """Return the secrets that sign what webhooks receive: the one in use comes first."""
+        secrets = (self.REFRESH_WEBHOOK_SECRET, self.REFRESH_WEBHOOK_SECRET_PREVIOUS)
+        return [secret for secret in secrets if secret]
+
+    def run_url(self, run_id: str | None) -> str | None:
+        """Return the address of a run in the Dagster UI; None where that is not known."""
+        if run_id is None or self.DAGSTER_WEBSERVER_URL is None:
+            return None
+        return f"{self.DAGSTER_WEBSERVER_URL.rstrip('/')}/runs/{run_id}"
+
+    @property
     def receivers(self) -> dict[str, SecretStr]:
         """Return the URLs of the receivers in these settings, by names without secrets."""
         webhook = {WEBHOOK: self.REFRESH_WEBHOOK_URL} if self.REFRESH_WEBHOOK_URL else {}
         return webhook | dict(_services(self.REFRESH_NOTIFY_URLS))
+
+
+def read_secret(name: str) -> SecretStr:
+    """Read a secret that a receiver of alerts names by its environment variable.
+
+    Raises:
+        SettingsError: the variable is not set, or malformed.
+    """
+    value = os.environ.get(name, "").strip()
+    if not value:
+        raise _missing(name, "the secret that the receiver verifies alerts by")
+    secret = SecretStr(value)
+    if not _is_key(secret):
+        raise SettingsError(f"{name} must be base64 after {BASE64_SECRET}")
+    return secret
+
+
+def _is_key(secret: SecretStr) -> bool:
+    """Return whether a secret can sign: any text, or base64 after its prefix."""
+    value = secret.get_secret_value()
+    if not value.startswith(BASE64_SECRET):
+        return True
+    try:
+        base64.b64decode(value.removeprefix(BASE64_SECRET), validate=True)
+    except binascii.Error:
+        return False
+    return True
 
 
 def _services(notify_urls: SecretStr | None) -> Iterator[tuple[str, SecretStr]]:

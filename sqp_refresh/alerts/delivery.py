@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sqp_refresh.alerts import outbox
-from sqp_refresh.alerts.outbox import Alert, Delivery, DeliveryResult
+from sqp_refresh.alerts.outbox import Alert, Delivery, DeliveryResult, payload_of
 from sqp_refresh.alerts.receivers import Receiver, find_receiver, list_receivers
 from sqp_refresh.model.events import Event
 from sqp_refresh.postgres.session import Session
@@ -67,4 +67,4 @@ def send_test(session: Session, settings: Settings) -> Iterator[tuple[Receiver, 
     with session.transaction():
         receivers = list_receivers(session, settings)
     for receiver in receivers:
-        yield receiver, receiver.send(settings, event_id, alert.payload, alert.at)
+        yield receiver, receiver.send(settings, event_id, payload_of(alert, settings), alert.at)

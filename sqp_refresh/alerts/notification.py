@@ -4,10 +4,12 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 from sqp_refresh.alerts.outbox import DeliveryResult
 from sqp_refresh.model.events import Event, Severity
+from sqp_refresh.model.text import listing, utc_minute
 from sqp_refresh.schema_name import SCHEMA
 
 _SUBJECT = {
@@ -19,6 +21,7 @@ _SUBJECT = {
     Event.RECOVERED: "{} is refreshed again",
     Event.WEEK_ARRIVED: "a week of {} arrived",
     Event.WEEK_FINAL: "a week of {} is final",
+    Event.DIGEST: "the week of {}",
     Event.TEST: "a test of {}",
 }
 _NOTIFY_TYPE = {Severity.HIGH: "failure", Severity.MEDIUM: "warning", Severity.LOW: "info"}
@@ -50,15 +53,30 @@ def notify(url: str, payload: dict[str, Any]) -> DeliveryResult:
 
 
 def format_message(payload: dict[str, Any]) -> tuple[str, str]:
-    """Return the title and the text of an alert, as a person reads it."""
-    title = f"{SCHEMA}_refresh: {_SUBJECT[Event(payload['event'])].format(payload['table_name'])}"
+    """Return the title and the text of an alert, as a person reads it.
+
+    An alert that an earlier release wrote says less.
+    """
+    first, *others = payload.get("tables") or [payload["table_name"]]
+    subject = _SUBJECT[Event(payload["event"])].format(first)
+    title = f"{SCHEMA}_refresh: {subject}"
+    weeks, command, dataset = (payload.get(name) for name in ("weeks", "command", "dataset"))
     run = f"audit_log_id {payload['audit_log_id']}, run {payload['run_id']}"
     lines = (
         payload["error_message"],
+        f"also {', '.join(others)}" if others else None,
+        f"weeks: {listing(weeks)}" if weeks else None,
+        f"next: {command}" if command else None,
+        payload.get("run_url"),
         run if payload["audit_log_id"] else None,
-        payload["occurred_at"],
+        f"dataset {dataset}" if dataset else None,
+        _minute(payload["occurred_at"]),
     )
     return title, "\n".join(line for line in lines if line)
+
+
+def _minute(instant: str) -> str:
+    return utc_minute(datetime.fromisoformat(instant).astimezone(UTC))
 
 
 def _refusal(log: str) -> DeliveryResult:

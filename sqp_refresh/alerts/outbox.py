@@ -7,7 +7,7 @@ and one whose sender died is sent again under the same id.
 
 import random
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -15,7 +15,9 @@ from typing import Any
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
+from sqp_refresh.alerts.mutes import IS_MUTED
 from sqp_refresh.model.events import BY_NAME_ONLY, Event, Severity
+from sqp_refresh.model.tables import SCHEMA
 from sqp_refresh.model.text import printable, utc_minute
 from sqp_refresh.postgres.session import Session
 from sqp_refresh.schema_name import in_schema
@@ -30,8 +32,9 @@ PAUSES_S = (5, 30, 5 * 60, 30 * 60, 2 * 3600, 5 * 3600, 10 * 3600)
 _JITTER = 0.2
 """Up to this much of a pause is added to it, so that what failed together is not tried together."""
 
-# The unique key (receiver, cause) drops an alert that a receiver was sent before.
-_ENQUEUE = in_schema("""
+# The unique key (receiver, cause) drops an alert that a receiver was sent before. A re-run may put
+# into other words what its table was alerted of already.
+_ENQUEUE = in_schema(f"""
 INSERT INTO sqp.webhook_deliveries
     (event_id, cause, webhook_config_id, receiver, audit_log_id, event, payload)
 SELECT %(event_id)s, %(cause)s, subscriber.id, subscriber.name, %(audit_log_id)s::bigint,
@@ -42,13 +45,38 @@ FROM (
     UNION ALL
     SELECT NULL, unnest(%(receivers)s::text[])
 ) AS subscriber
+WHERE NOT {IS_MUTED} AND NOT EXISTS (
+    SELECT FROM sqp.webhook_deliveries AS earlier
+    WHERE earlier.receiver = subscriber.name AND starts_with(earlier.cause, %(alike)s)
+        AND earlier.payload->'tables' ? %(table)s
+)
 ON CONFLICT DO NOTHING
+""")  # noqa: S608, nothing is put in that is not written in this package
+# What a sender has locked is on its way, and goes as it is: nobody waits for it.
+_JOIN = in_schema(f"""
+UPDATE sqp.webhook_deliveries
+SET payload = jsonb_set(payload, '{{tables}}', payload->'tables' || to_jsonb(%(table)s::text))
+WHERE id IN (
+    SELECT id FROM sqp.webhook_deliveries
+    WHERE cause = %(cause)s AND status = 'pending' AND NOT payload->'tables' ? %(table)s
+        AND NOT {IS_MUTED}
+    FOR UPDATE SKIP LOCKED
+)
+""")  # noqa: S608, nothing is put in that is not written in this package
+_RETRACT = in_schema("""
+DELETE FROM sqp.webhook_deliveries WHERE id IN (
+    SELECT id FROM sqp.webhook_deliveries
+    WHERE audit_log_id = %(audit_log_id)s AND event = %(event)s AND status = 'pending'
+        AND payload->'tables' = to_jsonb(ARRAY[%(table)s::text])
+    FOR UPDATE SKIP LOCKED
+)
 """)
 # A row that another sender has locked is skipped, not waited for.
 _CLAIM = in_schema("""
 SELECT delivery.id, event_id, delivery.event, receiver, payload, attempts,
     coalesce(max_attempts, %(max_attempts)s) AS max_attempts,
-    webhook_config_id IS NOT NULL AS is_registered, url, is_enabled, clock_timestamp() AS claimed_at
+    webhook_config_id IS NOT NULL AS is_registered, url, is_enabled, secret_names,
+    clock_timestamp() AS claimed_at
 FROM sqp.webhook_deliveries AS delivery
 LEFT JOIN sqp.webhook_configs AS config ON config.id = webhook_config_id
 WHERE status = 'pending' AND next_retry_at <= now() AND NOT receiver = ANY(%(resting)s::text[])
@@ -92,6 +120,13 @@ class Alert:
         audit_log_id: The run that it is about, by its row in the audit log.
         run_id: The same run, by its id.
         is_by_operator: Whether it is what an operator asked for, so that nobody has to look.
+        weeks: The first days of the weeks or periods that it is about, as texts.
+        command: With which command an operator begins.
+        shared: What sets the cause apart where several tables have it in common; they are one
+            alert then. None where it is this table's own.
+        alike: How a cause begins that the table was alerted of before and that is this one in other
+            words; None where there is none.
+        details: What else a webhook receives, by name.
     """
 
     event: Event
@@ -102,6 +137,16 @@ class Alert:
     audit_log_id: int | None = None
     run_id: str | None = None
     is_by_operator: bool = False
+    weeks: Sequence[str] = ()
+    command: str | None = None
+    shared: str | None = None
+    alike: str | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """What a receiver is alerted of once."""
+        return f"{self.event} {self.shared or f'{self.table} {self.cause}'}"
 
     @property
     def severity(self) -> Severity:
@@ -110,7 +155,7 @@ class Alert:
 
     @property
     def payload(self) -> dict[str, Any]:
-        """What a webhook receives as its body."""
+        """What there is to say of the event itself, as a webhook receives it."""
         return {
             "event": self.event,
             "severity": self.severity,
@@ -137,6 +182,7 @@ class Delivery:
         is_registered: Whether the receiver is a row of `sqp.webhook_configs`, not a setting.
         url: That row's address.
         is_enabled: Whether that row is to receive anything.
+        secret_names: The environment variables that hold that row's own secrets.
         claimed_at: When this attempt began, by the clock of Postgres.
     """
 
@@ -150,6 +196,7 @@ class Delivery:
     is_registered: bool
     url: str | None = field(repr=False)
     is_enabled: bool | None
+    secret_names: Sequence[str] | None
     claimed_at: datetime
 
 
@@ -197,22 +244,65 @@ class Undelivered:
 def enqueue(session: Session, alert: Alert) -> None:
     """Write an alert for each receiver that subscribes to its event and did not get it before.
 
+    A cause that several tables have in common is one alert: it names also those that come later, as
+    long as it was not sent.
+
     Args:
         session: A session in the transaction that records what the alert reports.
         alert: The alert.
     """
-    settings = Settings.read()
+    params = _params_of(alert, Settings.read())
+    session.execute(_ENQUEUE, params)
+    if alert.shared:
+        session.execute(_JOIN, params)
+
+
+def _params_of(alert: Alert, settings: Settings) -> dict[str, Any]:
     subscribed = alert.event in settings.alert_events
-    params = {
+    return {
+        "schema": SCHEMA,
+        "table": alert.table,
+        "weeks": list(alert.weeks),
         "event_id": f"alert_{uuid.uuid4().hex}",
-        "cause": f"{alert.event} {alert.table} {alert.cause}",
+        "cause": alert.key,
+        "alike": alert.alike and f"{alert.event} {alert.alike}",
         "audit_log_id": alert.audit_log_id,
         "event": alert.event.value,
         "by_name_only": alert.event in BY_NAME_ONLY,
-        "payload": Jsonb(alert.payload),
+        "payload": Jsonb(payload_of(alert, settings)),
         "receivers": list(settings.receivers) if subscribed else [],
     }
-    session.execute(_ENQUEUE, params)
+
+
+def payload_of(alert: Alert, settings: Settings) -> dict[str, Any]:
+    """Return what a webhook receives as its body.
+
+    Args:
+        alert: The alert.
+        settings: Which dataset the tables are filled from, and where the Dagster UI is.
+    """
+    return {
+        **alert.payload,
+        "tables": [alert.table],
+        "weeks": list(alert.weeks),
+        "command": alert.command,
+        "run_url": settings.run_url(alert.run_id),
+        "dataset": settings.BIGQUERY_DATASET,
+        **alert.details,
+    }
+
+
+def retract(session: Session, event: Event, table: str, audit_log_id: int) -> None:
+    """Take back an alert of a run and table that was not sent yet, as something else is so.
+
+    Args:
+        session: A session in a transaction.
+        event: Its event.
+        table: The table, alone in it.
+        audit_log_id: The run.
+    """
+    params = {"event": event.value, "table": table, "audit_log_id": audit_log_id}
+    session.execute(_RETRACT, params)
 
 
 def claim(session: Session, resting: Collection[str] = ()) -> Delivery | None:

@@ -1,5 +1,6 @@
 """Find who receives alerts: rows of `sqp.webhook_configs`, and what the settings name."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -7,11 +8,14 @@ from typing import Any
 from pydantic import SecretStr
 
 from sqp_refresh.alerts.outbox import Delivery, DeliveryResult
+from sqp_refresh.errors import SettingsError
 from sqp_refresh.postgres.session import Session
 from sqp_refresh.schema_name import in_schema
-from sqp_refresh.settings import WEBHOOK, Settings
+from sqp_refresh.settings import WEBHOOK, Settings, read_secret
 
-_REGISTERED = in_schema("SELECT name, url FROM sqp.webhook_configs WHERE is_enabled ORDER BY name")
+_REGISTERED = in_schema("""
+SELECT name, url, secret_names FROM sqp.webhook_configs WHERE is_enabled ORDER BY name
+""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +26,24 @@ class Receiver:
         name: What it is called wherever it is shown; its address may hold a secret.
         url: Its address.
         is_webhook: Whether that is posted to, and not an address of Apprise's.
+        secret_names: The environment variables that hold its own secrets; none is those of the
+            settings.
     """
 
     name: str
     url: SecretStr
     is_webhook: bool
+    secret_names: Sequence[str] = ()
+
+    def secrets(self, settings: Settings) -> Sequence[SecretStr]:
+        """Read the secrets that sign what it receives.
+
+        Raises:
+            SettingsError: a variable that it names is not set, or malformed.
+        """
+        if self.secret_names:
+            return [read_secret(name) for name in self.secret_names]
+        return settings.signing_secrets
 
     def send(
         self, settings: Settings, event_id: str, payload: dict[str, Any], at: datetime
@@ -45,10 +62,12 @@ class Receiver:
             if self.is_webhook:
                 from sqp_refresh.alerts.webhook import post
 
-                return post(settings, url, event_id, payload, at)
+                return post(settings, url, event_id, payload, at, self.secrets(settings))
             from sqp_refresh.alerts.notification import notify
 
             return notify(url, payload)
+        except SettingsError as error:
+            return DeliveryResult(str(error))
         except Exception as error:  # One address that nobody foresaw must not hold up the others.
             return DeliveryResult(f"could not be sent to ({type(error).__name__})")
 
@@ -57,7 +76,8 @@ def find_receiver(settings: Settings, delivery: Delivery) -> Receiver | None:
     """Return who is to receive an alert; None where that is disabled or no longer there."""
     if delivery.is_registered:
         if delivery.is_enabled and delivery.url:
-            return Receiver(delivery.receiver, SecretStr(delivery.url), is_webhook=True)
+            names = delivery.secret_names or ()
+            return Receiver(delivery.receiver, SecretStr(delivery.url), True, names)
         return None
     receivers = {receiver.name: receiver for receiver in _from_settings(settings)}
     return receivers.get(delivery.receiver)
@@ -66,8 +86,8 @@ def find_receiver(settings: Settings, delivery: Delivery) -> Receiver | None:
 def list_receivers(session: Session, settings: Settings) -> list[Receiver]:
     """List everybody who receives alerts now."""
     registered = [
-        Receiver(name, SecretStr(url), is_webhook=True)
-        for name, url in session.fetch_all(_REGISTERED)
+        Receiver(name, SecretStr(url), is_webhook=True, secret_names=secret_names or ())
+        for name, url, secret_names in session.fetch_all(_REGISTERED)
     ]
     return registered + _from_settings(settings)
 

@@ -1,14 +1,19 @@
-"""Post an alert to a webhook: signed, to the address that was checked, and within a deadline."""
+"""Post an alert to a webhook: signed, to the address that was checked, and within a deadline.
+
+The same way, without a body, goes the call that says that the nights go on.
+"""
 
 import base64
 import json
 import time
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 import httpcore
 import idna
+from pydantic import SecretStr
 
 from sqp_refresh import __version__
 from sqp_refresh.alerts.address import GuardedNetwork, PrivateAddress
@@ -32,10 +37,9 @@ def post(
     event_id: str,
     payload: dict[str, Any],
     at: datetime | None = None,
+    secrets: Sequence[SecretStr] | None = None,
 ) -> DeliveryResult:
     """Send an alert to a webhook; whatever goes wrong is in the result, without a secret.
-
-    A redirect is not followed, and of the response only the status is read.
 
     Args:
         settings: How to sign, and where a webhook may go.
@@ -44,21 +48,45 @@ def post(
         payload: The alert, sent as JSON.
         at: When it is sent, by the clock of Postgres: a receiver refuses what was signed minutes
             ago, or in the future. None is now, by this machine's clock.
+        secrets: What it is signed with; None is the secrets of the settings.
     """
     body = json.dumps(payload, ensure_ascii=False).encode()
     timestamp = int((at or datetime.now(UTC)).timestamp())
-    headers = {
-        "content-type": "application/json",
-        "user-agent": f"sqp_refresh/{__version__}",
-        **_credentials(url),
-        **signature_headers(event_id, timestamp, body, settings.REFRESH_WEBHOOK_SECRET),
-    }
+    secrets = settings.signing_secrets if secrets is None else secrets
+    signed = signature_headers(event_id, timestamp, body, secrets)
+    headers = {"content-type": "application/json", **signed}
+    return call(settings, "POST", url, headers, body, deadline_s=DEADLINE_S)
+
+
+def call(
+    settings: Settings,
+    method: str,
+    url: str,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    deadline_s: float,
+) -> DeliveryResult:
+    """Make one HTTP request; whatever goes wrong is in the result, without a secret.
+
+    A redirect is not followed, and of the response only the status is read.
+
+    Args:
+        settings: Where a request may go.
+        method: POST or GET.
+        url: Its address.
+        headers: Its headers, beside those of any request.
+        body: Its body; empty for none.
+        deadline_s: What it may take in all, however slowly the answer comes (s).
+    """
+    agent = {"user-agent": f"sqp_refresh/{__version__}"}
     network = GuardedNetwork(
         allow_private=settings.REFRESH_WEBHOOK_ALLOW_PRIVATE,
-        deadline=time.monotonic() + DEADLINE_S,
+        deadline=time.monotonic() + deadline_s,
     )
     try:
-        return _result_of(_response_status(network, encoded_url(url), headers, body))
+        sent = agent | _credentials(url) | dict(headers)
+        return _result_of(_response_status(network, method, encoded_url(url), sent, body))
     except idna.IDNAError:
         return DeliveryResult("has a host name that is none", is_final=True)
     except PrivateAddress as error:
@@ -101,14 +129,18 @@ def _encoded_host(host: str) -> str:
 
 
 def _response_status(
-    network: GuardedNetwork, url: httpcore.URL, headers: dict[str, str], body: bytes
+    network: GuardedNetwork,
+    method: str,
+    url: httpcore.URL,
+    headers: dict[str, str],
+    body: bytes,
 ) -> int:
     timeouts = {"connect": CONNECT_S, "read": DEADLINE_S, "write": DEADLINE_S, "pool": CONNECT_S}
     encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
     with (
         httpcore.ConnectionPool(network_backend=network) as pool,
         pool.stream(
-            "POST", url, headers=encoded, content=body, extensions={"timeout": timeouts}
+            method, url, headers=encoded, content=body or None, extensions={"timeout": timeouts}
         ) as response,
     ):
         return response.status

@@ -78,5 +78,6 @@ def alert_of_weeks(
             session.now(),
             audit_log_id,
             run_id,
+            weeks=[str(week.week)],
         )
         enqueue(session, alert)

@@ -202,4 +202,6 @@ def _should(metric: Metric, measurement: Measurement) -> str:
 def _number(value: float | int | None) -> str:
     if value is None:
         return "unknown"
-    return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"

@@ -1,5 +1,6 @@
 """Check a table: measure it, compare it with what it should be, and record every metric."""
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 
@@ -23,6 +24,9 @@ from sqp_refresh.model.periods import Grain, Period, periods_touched, weeks_betw
 from sqp_refresh.model.tables import SCHEMA, SourceSpec, Table
 from sqp_refresh.postgres.session import Session
 from sqp_refresh.registry import refresh_config
+
+_DAY = re.compile(r"\d{4}-\d\d-\d\d")
+"""A period in a measurement by its first day, which is not the whole table."""
 
 
 def metrics_of(table: Table) -> list[Metric]:
@@ -111,10 +115,13 @@ def run_checks(
 def _record(session: Session, table: Table, run: Run, verdicts: Sequence[Verdict]) -> None:
     """Record the verdicts for a run, and alert receivers of errors."""
     data_quality.record(session, run.id, map(_recorded, verdicts))
+    errors = [verdict for verdict in verdicts if verdict.ok is False and verdict.is_error]
+    failing = {measurement.period for verdict in errors for measurement in verdict.failing}
     rules.alert_failed_checks(
         session,
         table,
-        [str(verdict) for verdict in verdicts if verdict.ok is False and verdict.is_error],
+        [str(verdict) for verdict in errors],
+        weeks=sorted(period for period in failing if _DAY.fullmatch(period)),
         audit_log_id=run.id,
         metadata=run.metadata,
     )

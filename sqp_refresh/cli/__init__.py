@@ -54,6 +54,7 @@ for command in (
     health.status,
     health.history,
     health.doctor,
+    health.explain,
     dashboard.dashboard,
     adoption.compare,
     adoption.views,

@@ -25,11 +25,19 @@ def dashboard(
     settings = load_settings()
     path = (output or settings.dashboard_path).absolute()
     # Dagster, which reads the cron expression, takes seconds to import.
-    from sqp_refresh.defs.cron import last_tick
+    from sqp_refresh.defs.cron import last_tick, next_tick
 
     now = read_clock(settings.database_url)
     tick = last_tick(settings, now - GRACE)
-    figures = draw(settings.database_url, path, now, days=days, last_tick=tick)
+    figures = draw(
+        settings.database_url,
+        path,
+        now,
+        days=days,
+        last_tick=tick,
+        settings=settings,
+        next_tick=lambda after: next_tick(settings, after),
+    )
     typer.echo(f"{path}: {figures.verdict}")
     if open_:
         typer.launch(str(path))

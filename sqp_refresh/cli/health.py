@@ -11,7 +11,6 @@ from sqp_refresh.cli.console import STYLES, grid_of
 from sqp_refresh.errors import SettingsError
 from sqp_refresh.monitoring.orchestrator import Orchestrator
 from sqp_refresh.monitoring.status.status_model import QUESTIONS, Severity, Status
-from sqp_refresh.monitoring.views import TableFreshness
 from sqp_refresh.schema_name import SCHEMA
 from sqp_refresh.settings import Settings
 
@@ -80,6 +79,23 @@ def doctor(json: Json = False) -> None:
         raise typer.Exit(1 if all(diagnosis.is_answered for diagnosis in diagnoses) else 2)
 
 
+def explain(json: Json = False) -> None:
+    """Show what is not as it comes: settings, tables off or pinned, receivers, muted alerts."""
+    from sqp_refresh.monitoring.explanation import explain as read_explanation
+    from sqp_refresh.postgres.session import connect
+
+    settings = load_settings()
+    with connect(settings.database_url) as session:
+        explanation = read_explanation(session, settings)
+    if json:
+        typer.echo(json_format.dumps(explanation.as_json(), indent=2, default=str))
+        return
+    for title, lines in explanation.sections.items():
+        console.print(f"{title}: {'' if lines else 'none'}", style="bold", highlight=False)
+        for line in lines:
+            console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+
+
 def _orchestrator() -> Orchestrator:
     # Dagster takes seconds to import.
     from sqp_refresh.definitions import defs
@@ -107,12 +123,14 @@ def _show(report: Status) -> None:
             shown.add(problem.message)
     if report.tables:
         console.print()
-        _show_tables(report.tables)
+        _show_tables(report)
+    for mute in report.mutes:
+        console.print(f"muted: {mute}", style="yellow", markup=False, soft_wrap=True)
 
 
-def _show_tables(tables: Sequence[TableFreshness]) -> None:
-    grid = grid_of("table", "newest", "days", "rows", "last refresh", "next refresh")
-    for table in tables:
+def _show_tables(report: Status) -> None:
+    grid = grid_of("table", "newest", "days", "rows", "last refresh", "next night")
+    for table in report.tables:
         style = STYLES.get(table.last_status or "", "yellow") if table.is_enabled else "dim"
         grid.add_row(
             f"[{style}]{table.table_name}[/]",
@@ -120,7 +138,7 @@ def _show_tables(tables: Sequence[TableFreshness]) -> None:
             "-" if table.days_behind is None else str(table.days_behind),
             f"{table.row_count:,}",
             _minute(table.last_refresh_at),
-            _minute(table.next_refresh_at) if table.is_enabled else "disabled",
+            _minute(report.next_nights.get(table.table_name)) if table.is_enabled else "disabled",
         )
     console.print(grid)
     console.print("days since the newest week or period ended; times in UTC", style="dim")

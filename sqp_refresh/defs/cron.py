@@ -59,6 +59,16 @@ def last_tick(settings: Settings, now: datetime) -> datetime:
     return next(ticks).astimezone(UTC)
 
 
+def next_tick(settings: Settings, after: datetime) -> datetime:
+    """Return when the schedule ticks next, at an instant or after it.
+
+    Raises:
+        SettingsError: see `read_cron`.
+    """
+    ticks = cron_string_iterator(after.timestamp(), read_cron(settings), "UTC")
+    return next(ticks).astimezone(UTC)
+
+
 def ticks_between(settings: Settings, first: datetime, last: datetime) -> list[datetime]:
     """List when the schedule ticked between two instants, or should have, in order.
 

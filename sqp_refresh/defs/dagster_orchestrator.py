@@ -7,14 +7,14 @@ from typing import Any
 
 import dagster as dg
 
-from sqp_refresh.defs.cron import ticks_between
+from sqp_refresh.defs.cron import next_tick, ticks_between
 from sqp_refresh.defs.dagster_internals import InstigatorState, InstigatorStatus
 from sqp_refresh.defs.instance_storage import ask_instance
 from sqp_refresh.defs.metadata import REGISTRY_PROBLEMS
 from sqp_refresh.defs.run_requests.code_location import locations_of_schema
 from sqp_refresh.errors import RefreshError, SettingsError, Unavailable, one_line
 from sqp_refresh.model.text import utc_minute
-from sqp_refresh.monitoring.orchestrator import Orchestrator
+from sqp_refresh.monitoring.orchestrator import DAEMON_IS_LATE, Orchestrator
 from sqp_refresh.settings import Settings
 
 
@@ -68,7 +68,7 @@ class DagsterOrchestrator(Orchestrator):
         )
         if problems:
             raise Unavailable("; ".join(problems))
-        return "the daemon lives, and no schedule or sensor is switched off"
+        return f"the daemon lives ({DAEMON_IS_LATE}), and no schedule or sensor is switched off"
 
     def ticks_between(self, settings: Settings, first: datetime, last: datetime) -> list[datetime]:
         """Return when the nightly schedule ticked between two instants, or should have, in order.
@@ -77,6 +77,14 @@ class DagsterOrchestrator(Orchestrator):
             SettingsError: REFRESH_CRON is not a cron expression.
         """
         return ticks_between(settings, first, last)
+
+    def next_tick(self, settings: Settings, after: datetime) -> datetime:
+        """Return when the nightly schedule ticks next, at an instant or after it.
+
+        Raises:
+            SettingsError: REFRESH_CRON is not a cron expression.
+        """
+        return next_tick(settings, after)
 
 
 def _dead_daemons(instance: dg.DagsterInstance) -> list[str]:

@@ -5,8 +5,8 @@ costs a query. While Postgres cannot be reached they do nothing, and make up for
 go by its clock, not by their machine's.
 """
 
-from collections.abc import Callable, Iterator
-from datetime import timedelta
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timedelta
 
 import dagster as dg
 
@@ -23,7 +23,7 @@ from sqp_refresh.defs.run_requests.restated import request_restated_weeks
 from sqp_refresh.defs.run_requests.scheduled import request_scheduled_run
 from sqp_refresh.errors import RefreshError
 from sqp_refresh.monitoring import lateness
-from sqp_refresh.postgres.session import connect, read_clock
+from sqp_refresh.postgres.session import Session, connect, read_clock
 from sqp_refresh.registry.catalog import Catalog
 from sqp_refresh.settings import Settings
 
@@ -75,7 +75,8 @@ def sensors(settings: Settings, catalog: Catalog) -> list[dg.SensorDefinition]:
         ),
         _sensor(
             "alert_delivery",
-            "Sends the alerts that are due, and finds tables that a night has passed by.",
+            "Sends the alerts that are due, finds tables that a night has passed by, and calls "
+            "REFRESH_HEARTBEAT_URL.",
             OFTEN_S,
             lambda context: _deliver_alerts(context, settings),
             requests_runs=False,
@@ -169,15 +170,36 @@ def _request_requested_runs(
 
 def _deliver_alerts(context: dg.SensorEvaluationContext, settings: Settings) -> Evaluation:
     # The HTTP client takes time to import, and only this needs it.
+    from sqp_refresh.alerts import digest
     from sqp_refresh.alerts.delivery import deliver_due
 
     sent = 0
     with connect(settings.database_url) as session:
         now = session.now()
         with session.transaction():
-            rules.alert_overdue(session, last_tick(settings, now - lateness.GRACE), now)
+            tick = last_tick(settings, now - lateness.GRACE)
+            overdue = rules.alert_overdue(session, tick, now)
+            digest.send_if_due(session, settings, now)
+        # Before the alerts: a receiver that does not answer must not make the daemon look dead.
+        _beat(context, session, settings, overdue, now)
         for attempt in deliver_due(session, settings):
             sent += attempt.result.error is None
             if attempt.result.error:
                 context.log.warning(str(attempt))
     yield dg.SkipReason(f"alerts delivered: {sent}")
+
+
+def _beat(
+    context: dg.SensorEvaluationContext,
+    session: Session,
+    settings: Settings,
+    overdue: Sequence[str],
+    now: datetime,
+) -> None:
+    from sqp_refresh.alerts.heartbeat import beat_if_due
+
+    cursor, result = beat_if_due(session, settings, overdue, context.cursor, now)
+    if cursor != context.cursor:
+        context.update_cursor(cursor or "")
+    if result and result.error:
+        context.log.warning(f"REFRESH_HEARTBEAT_URL {result.error}")

@@ -22,6 +22,7 @@ class Event(StrEnum):
     RECOVERED = "refresh.recovered"
     WEEK_ARRIVED = "week.arrived"
     WEEK_FINAL = "week.final"
+    DIGEST = "refresh.digest"
     TEST = "alerts.test"
 
     @property
@@ -39,11 +40,12 @@ _SEVERITY = {
     Event.RECOVERED: Severity.LOW,
     Event.WEEK_ARRIVED: Severity.LOW,
     Event.WEEK_FINAL: Severity.LOW,
+    Event.DIGEST: Severity.LOW,
     Event.TEST: Severity.LOW,
 }
 
 SUBSCRIBABLE = tuple(event for event in Event if event is not Event.TEST)
 """The events that a receiver can choose from; a test goes to every receiver."""
 
-BY_NAME_ONLY = frozenset({Event.WEEK_ARRIVED, Event.WEEK_FINAL})
-"""The events that go to no receiver but those that ask for them by name."""
+BY_NAME_ONLY = frozenset({Event.WEEK_ARRIVED, Event.WEEK_FINAL, Event.DIGEST})
+"""Events that only those receivers get that name them: "all events" does not mean these."""

@@ -5,10 +5,17 @@ import.
 """
 
 from collections.abc import Collection
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from sqp_refresh.settings import Settings
+
+DAEMON_TOLERANCE = timedelta(minutes=30)
+"""How long after its last heartbeat Dagster counts its daemon as dead, in its UI, too: one that has
+just died looks alive for as long as that."""
+
+_MINUTES = DAEMON_TOLERANCE.seconds // 60
+DAEMON_IS_LATE = f"it counts as dead {_MINUTES} minutes after its last heartbeat"
 
 
 class Orchestrator(Protocol):
@@ -40,6 +47,14 @@ class Orchestrator(Protocol):
 
     def ticks_between(self, settings: Settings, first: datetime, last: datetime) -> list[datetime]:
         """Return when the nightly schedule ticked between two instants, or should have, in order.
+
+        Raises:
+            SettingsError: REFRESH_CRON is not a cron expression.
+        """
+        ...
+
+    def next_tick(self, settings: Settings, after: datetime) -> datetime:
+        """Return when the nightly schedule ticks next, at an instant or after it.
 
         Raises:
             SettingsError: REFRESH_CRON is not a cron expression.

@@ -83,6 +83,11 @@ FROM sqp.refresh_quality
 WHERE night >= %(since)s
 ORDER BY table_name, night, metric_name, audit_log_id DESC
 """)
+_LAST_RUN_IDS = in_schema("""
+SELECT DISTINCT ON (table_name) table_name, run_id FROM sqp.refresh_runs
+WHERE completed_at IS NOT NULL AND run_id IS NOT NULL
+ORDER BY table_name, audit_log_id DESC
+""")
 _HISTORY = in_schema("""
 SELECT audit_log_id, started_at, status, launched_by, rerun, weeks_copied, weeks_skipped,
     weeks_rejected, rows_processed, rows_inserted, rows_updated, rows_deleted, rows_quarantined,
@@ -245,6 +250,11 @@ def read_nights(session: Session, since: date) -> list[Night]:
 def read_last_metrics(session: Session) -> list[MetricResult]:
     """Read the metrics of each table's last judged run, by metric."""
     return session.fetch_all(_LAST_METRICS, row_factory=class_row(MetricResult))
+
+
+def read_last_run_ids(session: Session) -> dict[str, str]:
+    """Read which Dagster run last refreshed each table, within the last 90 days."""
+    return dict(session.fetch_all(_LAST_RUN_IDS))
 
 
 def count_rows(session: Session) -> dict[str, int]:

@@ -296,6 +296,20 @@ class RefreshResult:
         return [*left, *self._other_warnings]
 
     @property
+    def to_look_at(self) -> list[Period]:
+        """The periods that its warnings are about, in order of time."""
+        return sorted(
+            period
+            for period, result in self.loaded.items()
+            if result.counts.retained
+            or result.counts.quarantined
+            or result.withdrawn
+            or result.rejected_at_source
+            or result.differences
+            or [*warn_of_versions([result.version])]
+        )
+
+    @property
     def has_news(self) -> bool:
         """Whether there is a warning beside those of weeks left as they are, alerted apart."""
         return bool(self._other_warnings)
@@ -322,19 +336,22 @@ class RefreshResult:
 
     def _quality_warnings(self) -> Iterator[str]:
         if self.counts.quarantined:
+            weeks = (week for week, counts in self.periods.items() if counts.quarantined)
             yield (
                 f"{self.counts.quarantined:,} rows are in quarantine: "
-                f"{_commonest(self.broken_rules)}; "
+                f"{_commonest(self.broken_rules)}, in {listing(weeks)}; "
                 f"see `sqp-refresh quarantine list --table {self.table.name}`"
             )
         if self.withdrawn:
+            weeks = (week for week, result in self.loaded.items() if result.withdrawn)
             yield (
                 f"{self.withdrawn:,} published rows were withdrawn, because their source breaks "
-                f"its contract now: {_commonest(self.withdrawn_for)}"
+                f"its contract now: {_commonest(self.withdrawn_for)}, in {listing(weeks)}"
             )
         if self.rejected_at_source:
+            weeks = (week for week, result in self.loaded.items() if result.rejected_at_source)
             rows = f"{self.rejected_at_source:,} rows of the source"
-            yield f"{rows} break their contract and are left out"
+            yield f"{rows} break their contract and are left out, in {listing(weeks)}"
         yield from self.new_out_of_reach
         yield from warn_of_versions(self._versions)
         if self.differences:
@@ -389,6 +406,7 @@ class RefreshResult:
             "out_of_reach": reach.to_json() if reach else None,
             **counts_of_versions(self._versions),
             "read_twice": [str(period) for period in self.reloaded],
+            "to_look_at": [str(period) for period in self.to_look_at],
             "rejected": [str(week) for week in self.rejected],
             "held": {str(week): asdict(held.change) for week, held in self.held.items()},
             "pinned": {str(period): pin.reason for period, pin in self.pins.items()},

@@ -15,6 +15,7 @@ class Request:
     path: str
     headers: dict[str, str]
     body: bytes
+    method: str = "POST"
 
     @property
     def alert(self) -> dict[str, Any]:
@@ -54,10 +55,16 @@ class _Handler(BaseHTTPRequestHandler):
     def receiver(self) -> Receiver:
         return cast(Receiver, self.server)
 
+    def do_GET(self) -> None:
+        self._take("GET")
+
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["content-length"]))
+        self._take("POST")
+
+    def _take(self, method: str) -> None:
+        body = self.rfile.read(int(self.headers.get("content-length", 0)))
         headers = {name.lower(): value for name, value in self.headers.items()}
-        self.receiver.requests.append(Request(self.path, headers, body))
+        self.receiver.requests.append(Request(self.path, headers, body, method))
         answer = self.path.partition("?")[0].rpartition("/")[2]
         if answer == "never":
             self.receiver.closing.wait()

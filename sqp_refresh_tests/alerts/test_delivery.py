@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
+import standardwebhooks
 
 from sqp_refresh.alerts import notification, webhook
 from sqp_refresh.alerts.outbox import MAX_ATTEMPTS, PAUSES_S
@@ -233,13 +234,67 @@ def test_a_service_gets_the_same_events_from_the_same_outbox(outbox, receiver, m
     assert (first.path, second.path) == ("/accepting", "/500")
     assert first.alert["title"] == f"sqp_refresh: the refresh of {TABLE} failed"
     assert first.alert["message"].startswith(
-        f"BigQuery is away\naudit_log_id {audit_log_id}, run r\n"
+        f"BigQuery is away\nnext: sqp-refresh refresh --table {TABLE}\n"
+        f"audit_log_id {audit_log_id}, run r\n"
     )
     assert first.alert["type"] == "failure"
     assert outbox.deliveries("receiver, status, response_status, last_error") == [
         ("json", "delivered", None, None),
         ("json 2", "pending", 500, "answered 500"),
     ]
+
+
+def test_what_a_person_reads_has_the_weeks_the_next_step_and_the_minute():
+    payload = {
+        "event": "refresh.failed",
+        "table_name": "a",
+        "error_message": "the week of 2025-08-10 is rejected",
+        "audit_log_id": None,
+        "run_id": None,
+        "occurred_at": "2025-08-20T02:00:07.120394+00:00",
+        "tables": ["a", "b"],
+        "weeks": ["2025-08-10"],
+        "command": "sqp-refresh quarantine list",
+        "run_url": "https://dagster.example/runs/r",
+        "dataset": "agency_85",
+    }
+
+    assert notification.format_message(payload)[1].splitlines() == [
+        "the week of 2025-08-10 is rejected",
+        "also b",
+        "weeks: 2025-08-10",
+        "next: sqp-refresh quarantine list",
+        "https://dagster.example/runs/r",
+        "dataset agency_85",
+        "2025-08-20 02:00 UTC",
+    ]
+
+
+def test_a_receiver_with_secrets_of_its_own_is_signed_for_with_those(
+    subscribed, receiver, monkeypatch
+):
+    monkeypatch.setenv("REFRESH_WEBHOOK_SECRET", "everybody's")
+    monkeypatch.setenv("PAGER_SECRET", "the pager's")
+    subscribed.subscribe("pager", receiver.url("/pager"))
+    names = "UPDATE sqp.webhook_configs SET secret_names = '{}'"
+    execute(subscribed.url, names.format("{PAGER_SECRET,PAGER_SECRET_2}"))
+    subscribed.fail()
+
+    subscribed.deliver()
+    assert [request.path for request in receiver.requests] == ["/204"]
+    ((error,),) = rows(
+        subscribed.url, "SELECT last_error FROM sqp.webhook_deliveries WHERE receiver = 'pager'"
+    )
+    assert error.startswith("PAGER_SECRET_2 is not set")
+
+    monkeypatch.setenv("PAGER_SECRET_2", "the pager's next")
+    subscribed.make_due()
+    subscribed.deliver()
+    request = receiver.requests[-1]
+    for key in (b"the pager's", b"the pager's next"):
+        assert standardwebhooks.Webhook(key).verify(request.body, request.headers)
+    with pytest.raises(psycopg.errors.CheckViolation):
+        execute(subscribed.url, names.format("{DATABASE_URL}"))
 
 
 def test_an_address_that_apprise_does_not_know_is_given_up(outbox, monkeypatch):
@@ -256,12 +311,13 @@ def test_an_address_that_apprise_does_not_know_is_given_up(outbox, monkeypatch):
 @pytest.mark.parametrize("event", list(notification._SUBJECT))
 def test_every_event_has_a_title(event):
     nothing = dict.fromkeys(("error_message", "audit_log_id", "run_id"))
-    payload = {"event": event, "table_name": "t", "occurred_at": "now", **nothing}
+    at = "2025-08-20T02:00:07+00:00"
+    payload = {"event": event, "table_name": "t", "occurred_at": at, **nothing}
 
     title, body = notification.format_message(payload)
 
     assert "t" in title.removeprefix("sqp_refresh: ").split()
-    assert body == "now"
+    assert body == "2025-08-20 02:00 UTC"
 
 
 # -- secrets ---------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sqp_refresh.alerts import webhook
+from sqp_refresh.alerts import heartbeat, webhook
 from sqp_refresh.alerts.address import is_public
 from sqp_refresh.alerts.outbox import Alert, DeliveryResult
 from sqp_refresh.model.events import Event
@@ -297,3 +297,52 @@ def test_a_certificate_must_be_for_the_name_although_an_address_is_connected_to(
 
     assert right == DeliveryResult(status=204)
     assert "certificate verify failed: Hostname mismatch" in str(wrong.error)
+
+
+# -- secrets ---------------------------------------------------------------------------------------
+
+
+def test_while_a_secret_is_changed_receivers_accept_by_either(receiver, monkeypatch):
+    monkeypatch.setenv("REFRESH_WEBHOOK_SECRET", SECRET)
+    monkeypatch.setenv("REFRESH_WEBHOOK_SECRET_PREVIOUS", "the one before")
+
+    post(receiver.url())
+
+    (request,) = receiver.requests
+    for key in (SECRET, b"the one before"):
+        assert standardwebhooks.Webhook(key).verify(request.body, request.headers)
+    with pytest.raises(standardwebhooks.WebhookVerificationError):
+        standardwebhooks.Webhook(b"another").verify(request.body, request.headers)
+
+
+# -- the heartbeat ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "is_well", "called"),
+    [
+        ("/200/uuid", True, "/200/uuid"),
+        ("/uuid/?rid=1", False, "/uuid/fail?rid=1"),
+        ("", False, "/fail"),
+    ],
+)
+def test_the_heartbeat_is_a_get_that_says_whether_all_is_well(
+    receiver, monkeypatch, path, is_well, called
+):
+    monkeypatch.setenv("REFRESH_HEARTBEAT_URL", receiver.url(path))
+
+    assert heartbeat.beat(Settings.read(), is_well=is_well).error is None
+
+    ((method, asked),) = [(request.method, request.path) for request in receiver.requests]
+    assert (method, asked) == ("GET", called)
+
+
+def test_a_heartbeat_that_nobody_answers_costs_little_and_shows_no_secret(receiver, monkeypatch):
+    monkeypatch.setattr(heartbeat, "DEADLINE_S", 0.3)
+    monkeypatch.setenv("REFRESH_HEARTBEAT_URL", receiver.url("/secret/never"))
+    assert heartbeat.beat(Settings.read(), is_well=True).error == "did not answer in time"
+
+    monkeypatch.delenv("REFRESH_WEBHOOK_ALLOW_PRIVATE")
+    error = heartbeat.beat(Settings.read(), is_well=True).error
+    assert error and "is not a public address" in error
+    assert "secret" not in error

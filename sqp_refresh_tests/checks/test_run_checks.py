@@ -157,6 +157,8 @@ def test_a_week_with_too_many_bad_rows_is_rejected_whole_and_others_are_not(
     assert (status, details["kind"], details["retryable"]) == ("failed", "data", False)
     assert message is not None
     assert "what was published before stays as it is" in message
+    # Of a table that BigQuery aggregates, too, the message names the rules.
+    assert "Child ASIN is not ten capital letters and digits (1)" in message
     assert list(details["rejected"]) == metadata["rejected"] == [str(MIDDLE)]
     metrics = rows(
         environment.database_url,

@@ -1,5 +1,7 @@
 """The sensor that sends alerts, and the re-runs that are no cause of their own."""
 
+from datetime import datetime, timedelta
+
 import dagster as dg
 import pytest
 
@@ -55,6 +57,37 @@ def test_the_sensor_finds_tables_that_a_night_has_passed_by(instance, environmen
     (alert,) = receiver.processed
     assert (alert["event"], alert["table_name"]) == ("refresh.overdue", TABLE)
     assert len(receiver.requests) == 1
+
+
+def test_the_sensor_calls_the_heartbeat_after_each_night_and_else_every_five_minutes(
+    instance, environment, receiver, monkeypatch
+):
+    monkeypatch.delenv("REFRESH_WEBHOOK_URL")
+    monkeypatch.setenv("REFRESH_HEARTBEAT_URL", receiver.url("/ping"))
+    outbox, cursor = Outbox(environment.database_url), ""
+    sensor = defs().resolve_sensor_def("alert_delivery")
+    execute(
+        environment.database_url,
+        "UPDATE sqp.refresh_config SET next_refresh_at = now() + interval '1 hour'",
+    )
+
+    def paths() -> list[str]:
+        nonlocal cursor
+        receiver.requests.clear()
+        context = dg.build_sensor_context(instance=instance, definitions=defs(), cursor=cursor)
+        cursor = sensor.evaluate_tick(context).cursor
+        return [f"{request.method} {request.path}" for request in receiver.requests]
+
+    assert (paths(), paths()) == (["GET /ping"], [])
+    outbox.fail()
+    assert (paths(), paths()) == (["GET /ping/fail"], [])
+    outbox.succeed()
+    assert (paths(), paths()) == (["GET /ping"], [])
+    made_at, _, state = cursor.partition(" ")
+    cursor = f"{datetime.fromisoformat(made_at) - timedelta(minutes=5)} {state}".replace(
+        " ", "T", 1
+    )
+    assert paths() == ["GET /ping"]
 
 
 def test_where_postgres_is_away_the_sensor_waits(instance, environment, monkeypatch):

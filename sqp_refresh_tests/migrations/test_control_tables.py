@@ -40,7 +40,10 @@ COLUMNS = {
     "source_instant source target is_equal previous_sha256 sha256 created_at",
     "refresh_comparisons": "table_schema table_name compared_at",
     "refresh_indexes": "table_schema table_name index_name column_names set_aside_at",
-    "webhook_configs": "id name url events is_enabled max_attempts created_at updated_at",
+    "refresh_mutes": "id table_schema table_name period_start muted_until reason muted_by muted_at",
+    "refresh_switches": "table_schema table_name is_enabled switched_by switched_at",
+    "webhook_configs": "id name url events is_enabled max_attempts created_at updated_at "
+    "secret_names",
     "webhook_deliveries": "id webhook_config_id audit_log_id event payload status attempts "
     "next_retry_at response_status last_error created_at delivered_at event_id receiver cause",
     "refresh_success_rate": "table_name success_rate avg_execution_time_ms last_successful_refresh",

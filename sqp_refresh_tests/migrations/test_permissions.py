@@ -23,6 +23,8 @@ CONTROL = {
     "refresh_pins",
     "refresh_week_changes",
     "refresh_finality",
+    "refresh_mutes",
+    "refresh_switches",
     "refresh_indexes",
     "refresh_comparisons",
     "refresh_proofs",

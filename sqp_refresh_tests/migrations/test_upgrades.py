@@ -95,6 +95,14 @@ CONTROL: dict[str, LiteralString] = {
         VALUES ('US', '2024-08-18', 4, 2)
     """,
     "refresh_finality": "UPDATE sqp.refresh_finality SET arriving_nights = 5",
+    "refresh_mutes": """
+        INSERT INTO sqp.refresh_mutes (table_name, muted_until)
+        VALUES ('weekly_summary', '2024-08-18')
+    """,
+    "refresh_switches": """
+        INSERT INTO sqp.refresh_switches (table_name, is_enabled) VALUES ('weekly_summary', true)
+        ON CONFLICT DO NOTHING
+    """,
     "refresh_comparisons": """
         INSERT INTO sqp.refresh_comparisons (table_name) VALUES ('weekly_summary')
     """,

@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 
 from sqp_refresh import __version__
-from sqp_refresh.defs.cron import last_tick, longest_pause
+from sqp_refresh.defs.cron import last_tick, longest_pause, next_tick
 from sqp_refresh.defs.dagster_internals import FINISHED_STATUSES
 from sqp_refresh.defs.jobs.daily_refresh import daily_refresh
 from sqp_refresh.defs.metadata import accepted_as_beta, dashboard_link
@@ -119,6 +119,8 @@ def _draw(settings: Settings) -> dict[str, Any]:
         now,
         last_tick=last_tick(settings, now - GRACE),
         stale_after=longest_pause(settings) + PATIENCE,
+        settings=settings,
+        next_tick=lambda after: next_tick(settings, after),
     )
     return {"sqp/dashboard": dashboard_link(settings)} | _metadata(figures)
 

@@ -21,6 +21,7 @@ WIDTH = 248
 AXIS_WIDTH = 44
 STRIP, PANEL, OVERVIEW = 26, 58, 84  # heights in px
 TICK_DAYS = 14  # between two dates on an axis
+FEWEST_DAYS = 14  # that an axis has, however few nights there are
 WEEK = timedelta(days=7)
 
 OUTCOMES = {"success": "var(--calm)", "warning": "var(--warn)", "failed": "var(--bad)"}
@@ -63,7 +64,9 @@ class Charts:
 
     def __init__(self, figures: Figures) -> None:
         self._figures = figures
-        self._days = [str(day) for day in figures.days]
+        first = min(figures.nights_by_day(), default=figures.days[0])
+        since = min(first, figures.days[-FEWEST_DAYS:][0])
+        self._days = [str(day) for day in figures.days if day >= since]
 
     def draw_table(self, nights: Sequence[Night]) -> Markup:
         """Draw one table's outcome, duration, changed rows and freshness, one below the other."""
@@ -73,8 +76,9 @@ class Charts:
         layers_by_title = {
             "": self._outcomes(nights),
             "Duration, seconds": [self._bars(_durations(nights))],
-            "Rows changed": [self._stack(_changes(nights), CHANGES)],
         }
+        if any(night.changed for night in nights):
+            layers_by_title["Rows changed"] = [self._stack(_changes(nights), CHANGES)]
         if any(night.freshness_days for night in nights):
             layers_by_title["Age of the newest week, days"] = self._ages(nights)
         # The panels share their days, so only the lowest one has the dates.
@@ -86,10 +90,8 @@ class Charts:
         return _to_svg(alt.vconcat(*panels).resolve_scale(color="independent"))
 
     def draw_overview(self) -> Mapping[str, Markup]:
-        """Draw what all tables together did, by title; empty where there is no night."""
+        """Draw what all tables together did, by title, as far as there is something to draw."""
         by_day = self._figures.nights_by_day()
-        if not by_day:
-            return {}
         outcomes, changes = _outcome_counts(by_day), _change_counts(by_day)
         rates = [{"day": str(day), "value": self._rate(day)} for day in by_day]
         durations = [
@@ -98,7 +100,7 @@ class Charts:
         ]
         count, percent = formatting.format_count, formatting.format_percent
         seconds = formatting.format_duration
-        return {
+        charts = {
             "Tables refreshed, by outcome": self._single(
                 self._stack(outcomes, OUTCOMES), outcomes, count
             ),
@@ -106,8 +108,10 @@ class Charts:
                 self._line(rates, [0, 100]), rates, percent
             ),
             "Duration of a night, seconds": self._single(self._bars(durations), durations, seconds),
-            "Rows changed": self._single(self._stack(changes, CHANGES), changes, count),
         }
+        if any(change["value"] for change in changes):
+            charts["Rows changed"] = self._single(self._stack(changes, CHANGES), changes, count)
+        return charts
 
     def _rate(self, day: date) -> float:
         """Return the success rate of the seven days that end with a day (percent)."""

@@ -6,6 +6,7 @@ only to draw.
 """
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,6 +16,7 @@ from sqp_refresh.monitoring.dashboard.figures import Figures, read_figures
 from sqp_refresh.monitoring.doctor.diagnosis import diagnose
 from sqp_refresh.monitoring.doctor.postgres_checks import check_writable
 from sqp_refresh.postgres.session import connect
+from sqp_refresh.settings import Settings
 
 DAYS = 60
 """Days that the page looks back by default."""
@@ -34,6 +36,8 @@ def draw(
     days: int = DAYS,
     last_tick: datetime | None = None,
     stale_after: timedelta = STALE_AFTER,
+    settings: Settings | None = None,
+    next_tick: Callable[[datetime], datetime] | None = None,
 ) -> Figures:
     """Draw the page into a file, which holds the old page until the new one is complete.
 
@@ -45,6 +49,9 @@ def draw(
         last_tick: The schedule's last tick that is at least `lateness.GRACE` ago; without it, no
             table counts as overdue.
         stale_after: The age at which the page, if it was not drawn again, says so.
+        settings: Where dataset, runs and runbook are; those of this process by default.
+        next_tick: Returns the schedule's next tick at an instant or after it; without it, the page
+            says when a table is due, not in which night that is.
 
     Returns:
         What the page shows.
@@ -60,7 +67,15 @@ def draw(
         writes = diagnose("writes", lambda: check_writable(session))
         problem = None if writes.is_ok else writes.message
         with session.transaction():
-            figures = read_figures(session, at, days=days, last_tick=last_tick, problem=problem)
+            figures = read_figures(
+                session,
+                at,
+                days=days,
+                last_tick=last_tick,
+                problem=problem,
+                settings=settings,
+                next_tick=next_tick,
+            )
     _write(path, render_page(figures, stale_after))
     return figures
 

@@ -4,13 +4,14 @@ Where a table was refreshed several times in one night, the last refresh says ho
 and durations and rows are added up. A refresh that still runs is no figure yet.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from enum import IntEnum
 
 from sqp_refresh.ledger.pins import Pin, list_pins
-from sqp_refresh.model.periods import DAYS_IN_WEEK
+from sqp_refresh.model.periods import ALL_TIME, DAYS_IN_WEEK
 from sqp_refresh.monitoring.blocked import blocks, find_blockers, read_hard_parents
 from sqp_refresh.monitoring.dashboard.grid import Grid, read_grid
 from sqp_refresh.monitoring.lateness import is_overdue
@@ -20,9 +21,12 @@ from sqp_refresh.monitoring.views import (
     Night,
     TableFreshness,
     read_freshness,
+    read_last_run_ids,
     read_nights,
 )
 from sqp_refresh.postgres.session import Session
+from sqp_refresh.registry.refresh_config import read_registrations
+from sqp_refresh.settings import Settings
 
 
 class Health(IntEnum):
@@ -72,6 +76,9 @@ class TableState:
         nights: Its nights, in order.
         blocked_by: The table above it that keeps it from being refreshed, if one does.
         pins: What keeps each of its pinned periods as it is.
+        next_night: The tick of the schedule that takes it next; None where that is not known.
+        run_url: Where the Dagster UI shows the last run of it; None where that is not known.
+        checked_weeks: How many weeks a night looks at (count).
     """
 
     freshness: TableFreshness
@@ -79,6 +86,9 @@ class TableState:
     nights: Sequence[Night]
     blocked_by: str | None = None
     pins: Sequence[Pin] = ()
+    next_night: datetime | None = None
+    run_url: str | None = None
+    checked_weeks: int | None = None
 
     @property
     def name(self) -> str:
@@ -112,9 +122,26 @@ class TableState:
         return first is not None and last is not None and (last - first).days < DAYS_IN_WEEK
 
     @property
+    def is_whole(self) -> bool:
+        """Return whether it is loaded whole, not by weeks."""
+        return self.freshness.newest_period_start == ALL_TIME.start
+
+    @property
     def failing(self) -> list[MetricResult]:
         """Return the failing metrics of its latest night."""
         return self.nights[-1].failing if self.nights else []
+
+    @property
+    def command(self) -> str:
+        """Return the command that an operator begins with where it needs attention."""
+        return _COMMANDS.get(self.health, "sqp-refresh history {}").format(shlex.quote(self.name))
+
+
+_COMMANDS = {
+    Health.OVERDUE: "sqp-refresh doctor",
+    Health.NEVER: "sqp-refresh refresh --table {}",
+    Health.CHECKS_FAIL: "sqp-refresh check --table {}",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +155,8 @@ class Figures:
         problem: What keeps every table from being refreshed; None where nothing is known to.
         restated: The weeks that were restated in these days, the newest week first.
         grid: How the weeks of all tables stand.
+        dataset: The dataset in BigQuery that the tables are filled from; None where it is not set.
+        runbook_url: Where the runbook is; None where it is not set.
     """
 
     at: datetime
@@ -136,6 +165,8 @@ class Figures:
     problem: str | None = None
     restated: Sequence[RestatedPeriod] = ()
     grid: Grid = field(default_factory=Grid)
+    dataset: str | None = None
+    runbook_url: str | None = None
 
     @property
     def worst_first(self) -> list[TableState]:
@@ -166,6 +197,21 @@ class Figures:
         if all_ == 1:
             return f"The table is up to date{others}"
         return f"{'' if off else 'All '}{all_} tables are up to date{others}"
+
+    @property
+    def command(self) -> str | None:
+        """Return the command that an operator begins with; None where nothing is to be done."""
+        if self.problem:
+            return "sqp-refresh doctor"
+        if all(table.health is Health.OFF for table in self.tables):
+            return "sqp-refresh enable --all"
+        if not self.nights:
+            return "sqp-refresh refresh"
+        if not self.troubled:
+            return None
+        worst = self.worst_first[0]
+        by_name = {table.name: table for table in self.tables}
+        return by_name.get(worst.blocked_by or worst.name, worst).command
 
     @property
     def nights(self) -> list[Night]:
@@ -211,6 +257,8 @@ def read_figures(
     days: int,
     last_tick: datetime | None = None,
     problem: str | None = None,
+    settings: Settings | None = None,
+    next_tick: Callable[[datetime], datetime] | None = None,
 ) -> Figures:
     """Read the figures of the last days.
 
@@ -221,11 +269,33 @@ def read_figures(
         last_tick: The schedule's last tick that is at least `lateness.GRACE` ago; without it, no
             table counts as overdue.
         problem: What keeps every table from being refreshed, if anything does.
+        settings: Where dataset, runs and runbook are; those of this process by default.
+        next_tick: Returns the schedule's next tick at an instant or after it; without it, no night
+            to come is known.
     """
+    settings = settings or Settings.read()
     today = at.astimezone(UTC).date()
     covered = [today - timedelta(days=back) for back in reversed(range(days))]
+    tables = _read_tables(session, covered[0], last_tick, settings)
+    if next_tick:
+        tables = [
+            replace(table, next_night=next_tick(max(at, table.freshness.next_refresh_at)))
+            for table in tables
+        ]
+    restated = read_restatements(session, since=covered[0])
+    weeks = [period for period in restated if period.is_week]
+    weeks.sort(key=lambda week: week.period, reverse=True)
+    grid = read_grid(session, [table.name for table in tables], at)
+    dataset, runbook_url = settings.BIGQUERY_DATASET, settings.REFRESH_RUNBOOK_URL
+    return Figures(at, covered, tables, problem, weeks, grid, dataset, runbook_url)
+
+
+def _read_tables(
+    session: Session, since: date, last_tick: datetime | None, settings: Settings
+) -> list[TableState]:
+    """Read how every table is, and its nights since a day."""
     nights: dict[str, list[Night]] = {}
-    for night in read_nights(session, since=covered[0]):
+    for night in read_nights(session, since=since):
         nights.setdefault(night.table_name, []).append(night)
     freshness = read_freshness(session)
     failing = {name for name, past in nights.items() if any(map(blocks, past[-1].failing))}
@@ -233,20 +303,26 @@ def read_figures(
     pins: dict[str, list[Pin]] = {}
     for pin in list_pins(session):
         pins.setdefault(pin.table, []).append(pin)
-    tables = [
+    run_ids, checked_weeks = read_last_run_ids(session), _checked_weeks(session, settings)
+    # A table that was never enabled is of no interest.
+    shown = (table for table in freshness if table.is_enabled or table.last_started_at is not None)
+    return [
         TableState(
             table,
             is_overdue(table, last_tick),
             nights.get(table.table_name, []),
             blockers.get(table.table_name),
             pins.get(table.table_name, []),
+            run_url=settings.run_url(run_ids.get(table.table_name)),
+            checked_weeks=checked_weeks.get(table.table_name),
         )
-        for table in freshness
-        # A table that was never enabled is of no interest.
-        if table.is_enabled or table.last_started_at is not None
+        for table in shown
     ]
-    restated = read_restatements(session, since=covered[0])
-    weeks = [period for period in restated if period.is_week]
-    weeks.sort(key=lambda week: week.period, reverse=True)
-    grid = read_grid(session, [table.name for table in tables], at)
-    return Figures(at, covered, tables, problem, weeks, grid)
+
+
+def _checked_weeks(session: Session, settings: Settings) -> dict[str, int]:
+    """Return how many weeks a night looks at, by the name of each table."""
+    return {
+        name: registration.sync_params_if_readable.lookback_weeks or settings.REFRESH_LOOKBACK_WEEKS
+        for name, registration in read_registrations(session).items()
+    }

@@ -18,6 +18,7 @@ from sqp_refresh.model.text import printable
 from sqp_refresh.monitoring.dashboard import formatting
 from sqp_refresh.monitoring.dashboard.charts import Charts
 from sqp_refresh.monitoring.dashboard.figures import Figures, Health, TableState
+from sqp_refresh.monitoring.orchestrator import DAEMON_IS_LATE
 from sqp_refresh.schema_name import SCHEMA
 
 LISTED_NIGHTS = 14
@@ -47,14 +48,16 @@ def render_page(figures: Figures, stale_after: timedelta) -> str:
         figures: What the page shows.
         stale_after: The age at which the page, if it was not drawn again, says so.
     """
-    charts = Charts(figures)
+    # One night makes no chart: it is said in words.
+    charts = Charts(figures) if len(figures.nights_by_day()) > 1 else None
     style, script = _read_asset("dashboard.css", "grid.css"), _read_asset("dashboard.js")
     values: dict[str, Any] = {
         "figures": figures,
         "at": figures.at,
         "headline": build_headline(figures),
-        "charts": [charts.draw_table(table.nights) for table in figures.tables],
-        "overview": charts.draw_overview(),
+        "charts": [charts and charts.draw_table(table.nights) for table in figures.tables],
+        "overview": charts.draw_overview() if charts else {},
+        "daemon_is_late": DAEMON_IS_LATE,
         "tones": TONES,
         "listed": LISTED_NIGHTS,
         "listed_weeks": LISTED_WEEKS,
@@ -124,6 +127,7 @@ def _environment() -> Environment:
         "age": formatting.format_age,
         "count": formatting.format_count,
         "compact": formatting.format_compact,
+        "describe": formatting.describe_night,
         "day": formatting.format_day,
         "hours": formatting.format_hours,
         "duration": formatting.format_duration,

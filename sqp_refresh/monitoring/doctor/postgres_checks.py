@@ -50,7 +50,9 @@ SELECT relname AS name, string_agg(privilege, ', ' ORDER BY privilege) FILTER (
         WHERE NOT has_table_privilege(pg_class.oid, privilege)
     ) AS lacking, row_security_active(pg_class.oid) AS hides_rows
 FROM pg_class, unnest(CASE
-    WHEN relkind = 'v' OR relname IN ('refresh_dependencies', 'webhook_configs')
+    WHEN relkind = 'v' OR relname IN (
+            'refresh_dependencies', 'refresh_mutes', 'refresh_switches', 'webhook_configs'
+        )
         THEN ARRAY['SELECT']
     WHEN relname = 'refresh_config' THEN ARRAY['SELECT', 'UPDATE']
     WHEN relname = 'refresh_proofs' THEN ARRAY['SELECT', 'INSERT']
@@ -133,10 +135,11 @@ def _require_rights(user: str, privileges: Sequence[_Privileges]) -> None:
         lacking = "; ".join(
             f"{rights} on {listing(tables)}" for rights, tables in tables_by_rights.items()
         )
-        raise AccessDenied(
-            f"{user} lacks {lacking}; GRANT SELECT, INSERT, UPDATE, DELETE ON ALL "
-            f"TABLES IN SCHEMA {SCHEMA} TO {user}"
+        grants = "; ".join(
+            f"GRANT {rights} ON {', '.join(f'{SCHEMA}.{table}' for table in tables)} TO {user}"
+            for rights, tables in tables_by_rights.items()
         )
+        raise AccessDenied(f"{user} lacks {lacking}; {grants}")
 
 
 def check_pooler(database_url: str) -> str:

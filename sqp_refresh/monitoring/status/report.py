@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from sqp_refresh.alerts.mutes import list_mutes
 from sqp_refresh.control import missing_indexes
 from sqp_refresh.errors import RefreshError
 from sqp_refresh.ledger.verdicts import read_failed_metrics
@@ -57,7 +58,11 @@ def report_status(settings: Settings, orchestrator: Orchestrator) -> Status:
         success_criteria.check_views(snapshot),
         success_criteria.check_hands_off(snapshot),
     ]
-    return Status(criteria, snapshot.tables)
+    next_nights = {
+        table.table_name: orchestrator.next_tick(settings, max(snapshot.now, table.next_refresh_at))
+        for table in snapshot.enabled
+    }
+    return Status(criteria, snapshot.tables, next_nights, snapshot.mutes)
 
 
 def _check_deployment(
@@ -114,4 +119,5 @@ def _take_snapshot(settings: Settings, orchestrator: Orchestrator) -> Snapshot:
             ticks=orchestrator.ticks_between(settings, last - WINDOW, last),
             writes=diagnose("writes", lambda: check_writable(session)),
             staleness=read_staleness(session, tables),
+            mutes=list_mutes(session),
         )

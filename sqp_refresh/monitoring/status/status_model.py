@@ -1,10 +1,12 @@
 """Define the deployment guide's list of success as questions, and what an answer consists of."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from sqp_refresh.alerts.mutes import Mute
 from sqp_refresh.monitoring.views import TableFreshness
 
 QUESTIONS = {
@@ -72,10 +74,19 @@ class Criterion:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """All criteria, and the tables that they are about."""
+    """All criteria, and the tables that they are about.
+
+    Attributes:
+        criteria: Every question of the guide's list with its answer.
+        tables: Every registered table.
+        next_nights: The tick of the schedule that takes each enabled table next, by its name.
+        mutes: What receivers are not alerted of.
+    """
 
     criteria: Sequence[Criterion]
     tables: Sequence[TableFreshness] = ()
+    next_nights: Mapping[str, datetime] = field(default_factory=dict)
+    mutes: Sequence[Mute] = ()
 
     @property
     def exit_status(self) -> int:
@@ -95,7 +106,11 @@ class Status:
         return {
             "exit_status": self.exit_status,
             "lines": [criterion.as_json() for criterion in self.criteria],
-            "tables": [_table_as_json(table) for table in self.tables],
+            "tables": [
+                _table_as_json(table) | {"next_night": self.next_nights.get(table.table_name)}
+                for table in self.tables
+            ],
+            "mutes": [mute.as_json() for mute in self.mutes],
         }
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import groupby
 
+from sqp_refresh.alerts.mutes import Mute
 from sqp_refresh.checks.metrics import METRICS, CheckSeverity
 from sqp_refresh.ledger.verdicts import FailedMetric
 from sqp_refresh.model.periods import Period
@@ -43,6 +44,7 @@ class Snapshot:
         writes: Whether the database takes writes.
         staleness: What is known of the weeks that no night looks at any more.
         blockers: The table that each blocked table waits for, by its name.
+        mutes: What receivers are not alerted of.
     """
 
     now: datetime
@@ -55,6 +57,7 @@ class Snapshot:
     writes: Diagnosis
     staleness: Staleness = field(default_factory=Staleness)
     blockers: Mapping[str, str] = field(default_factory=dict)
+    mutes: Sequence[Mute] = ()
 
     @property
     def enabled(self) -> list[TableFreshness]:

@@ -1,6 +1,7 @@
 """Load the periods of a refresh, one transaction each, while the next one is read."""
 
 import logging
+from collections import Counter
 from collections.abc import Generator, Sequence
 from contextlib import closing
 
@@ -26,7 +27,7 @@ from sqp_refresh.refresh.audit_row import restore_audit_row
 from sqp_refresh.refresh.periods.prefetch import prefetch
 from sqp_refresh.refresh.periods.prepared_period import SAMPLE, PreparedPeriod, prepared
 from sqp_refresh.refresh.periods.publish import publish, quarantine_rows
-from sqp_refresh.refresh.periods.withdrawn import note_withdrawn
+from sqp_refresh.refresh.periods.withdrawn import count_broken_rules, note_withdrawn
 from sqp_refresh.refresh.periods.writers import (
     PeriodQueue,
     TakenPeriods,
@@ -81,10 +82,16 @@ def _within_contract(state: RefreshState) -> list[Period]:
     if state.table.origin is not Origin.SOURCE_AGGREGATE:
         return state.plan.to_load
     limit = state.plan.max_rejected_ratio
-    for period in state.plan.to_load:
-        version = state.plan.decisions[period].version
-        if isinstance(version, SourceVersion) and version.rejected_ratio > limit:
-            state.rejected[period] = rejection(period, version.rejected, version.rows, limit)
+    bad = {
+        period: version
+        for period in state.plan.to_load
+        if isinstance(version := state.plan.decisions[period].version, SourceVersion)
+        and version.rejected_ratio > limit
+    }
+    broken_rules = count_broken_rules(state, list(bad)) if bad else {}
+    for period, version in bad.items():
+        reasons = dict(broken_rules.get(period.start, Counter()).most_common())
+        state.rejected[period] = rejection(period, version.rejected, version.rows, limit, reasons)
     return [period for period in state.plan.to_load if period not in state.rejected]
 
 
@@ -189,7 +196,8 @@ def _alert_held_back(session: Session, state: RefreshState, week: Period, held: 
         session,
         state.table,
         held_back_warning(state.table, week, held),
-        cause=f"{week} {held.held.state}",
+        week=str(week),
+        state=held.held.state,
         audit_log_id=state.audit_log_id,
         run_id=state.request.run_id,
     )

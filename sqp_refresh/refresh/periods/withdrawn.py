@@ -77,6 +77,18 @@ def note_withdrawn(session: Session, state: RefreshState) -> None:
         )
 
 
+def count_broken_rules(state: RefreshState, weeks: Sequence[Period]) -> dict[date, Counter[str]]:
+    """Count the rows of weeks that break each rule, by the first day of the week.
+
+    It is for a table that BigQuery aggregates, of whose bad rows the sums tell only how many they
+    are.
+    """
+    broken: dict[date, Counter[str]] = defaultdict(Counter)
+    for bad in _in_source(state, weeks):
+        broken[bad.week].update(bad.reasons)
+    return broken
+
+
 def _reasons(
     table: Table, keys: Iterable[tuple[Any, ...]], bad_rows: Sequence[BadRow]
 ) -> list[set[str]]:

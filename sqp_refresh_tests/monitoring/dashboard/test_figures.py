@@ -124,6 +124,7 @@ def test_what_needs_attention_comes_first_and_the_verdict_counts_it(filled, figu
     assert [table.name for table in shown.tables] == [QUERIES, DAILY, "weekly_summary"]
     assert [table.name for table in shown.worst_first] == ["weekly_summary", DAILY, QUERIES]
     assert shown.verdict == "2 of 3 tables need attention"
+    assert shown.command == "sqp-refresh history weekly_summary"
     assert shown.good_nights == 0
 
 

@@ -1,6 +1,7 @@
 """Check the dashboard in a real Chromium, at its readers' sizes and in their colours."""
 
 import re
+import shlex
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -46,7 +47,9 @@ def test_the_page_fits_its_reader(page, opened, width, scheme):
     shown = opened(page, width, color_scheme=scheme)
 
     assert shown.evaluate("document.documentElement.scrollWidth") <= width
-    assert shown.locator("h1").inner_text() == "1 of 3 tables needs attention"
+    assert shown.locator("h1").inner_text() == (
+        f"1 of 3 tables needs attention: begin with sqp-refresh history {shlex.quote(HOSTILE)}"
+    )
     tiles = shown.locator(".tile")
     assert tiles.locator("h3").all_inner_texts()[0] == HOSTILE
     assert [text.split("\n")[0] for text in tiles.all_inner_texts()] == [
@@ -150,10 +153,61 @@ def test_before_the_first_refresh_the_page_says_so(filled, migrated_database, op
     draw(migrated_database, path, AT)
     shown = opened(path, PHONE)
 
-    assert shown.locator("h1").inner_text() == "No refresh in 60 days"
+    assert shown.locator("h1").inner_text() == (
+        "No refresh in 60 days: begin with sqp-refresh refresh"
+    )
     assert shown.locator("figure").count() == 0
     tile = shown.locator(".tile").inner_text()
     assert tile.split("\n\n")[0] == "Never refreshed"
     assert "no rows yet" in tile
     assert "sqp-refresh refresh --table search_query_performance" in tile
     assert "No refresh in these 60 days." in shown.locator("#table-0").inner_text()
+
+
+@pytest.mark.parametrize("width", [1440, PHONE])
+def test_every_column_of_the_figures_can_be_seen(page, opened, width):
+    shown = opened(page, width)
+    shown.locator("summary").evaluate_all("all => all.forEach(each => each.click())")
+
+    # On a phone a table may be wider than its card, and is scrolled within it.
+    cut = shown.locator("table").evaluate_all(
+        """tables => tables.filter(table => {
+            const scroll = table.closest(".scroll");
+            scroll.scrollLeft = 1e6;
+            const last = table.querySelector("tr").lastElementChild.getBoundingClientRect();
+            return last.right > scroll.getBoundingClientRect().right + 1
+                || scroll.getBoundingClientRect().right > innerWidth
+                || (innerWidth > 1000 && scroll.scrollWidth > scroll.clientWidth);
+        }).length"""
+    )
+
+    assert shown.locator("table").count() >= 6
+    assert cut == 0
+    assert shown.evaluate("document.documentElement.scrollWidth") <= width
+    summaries = shown.locator("summary").all_inner_texts()
+    assert [text for text in summaries if text.startswith("Its checks of the last 9 weeks, ")]
+
+
+def test_a_page_with_one_night_has_words_and_no_charts(
+    filled, migrated_database, opened, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("BIGQUERY_DATASET", "agency_85")
+    monkeypatch.setenv("DAGSTER_WEBSERVER_URL", "https://dagster.example")
+    monkeypatch.setenv("REFRESH_RUNBOOK_URL", "https://wiki.example/runbook")
+    filled.register("search_query_performance")
+    filled.run("search_query_performance", AT, counts=(4_050, 4_050, 0, 0))
+    path = tmp_path / "dashboard.html"
+
+    draw(migrated_database, path, AT, next_tick=lambda after: after + timedelta(hours=3))
+    shown = opened(path)
+
+    assert shown.locator("h1").inner_text() == "The table is up to date; nothing is to be done"
+    assert shown.locator("figure").count() == 0
+    assert "4,050 rows inserted, 0 updated, 0 deleted" in shown.locator("#table-0").inner_text()
+    assert "dataset agency_85" in shown.locator("header").inner_text()
+    links = shown.locator("a[href^=http]").evaluate_all("all => all.map(each => each.href)")
+    assert links == [
+        "https://wiki.example/runbook",
+        f"https://dagster.example/runs/night%20of%20{AT:%F}",
+    ]
+    assert "Next night\nin 27 h" in shown.locator(".tile").inner_text()

@@ -10,12 +10,14 @@ from urllib.parse import urlsplit
 
 import dagster as dg
 import pytest
+from dagster._daemon.controller import DEFAULT_DAEMON_HEARTBEAT_TOLERANCE_SECONDS
 from dagster._daemon.types import DaemonHeartbeat
 
 from sqp_refresh.defs.cron import ticks_between
 from sqp_refresh.load.indexes import drop_for_bulk_load
 from sqp_refresh.model.tables import TABLES
 from sqp_refresh.monitoring.dashboard.figures import Health, read_figures
+from sqp_refresh.monitoring.orchestrator import DAEMON_TOLERANCE
 from sqp_refresh.monitoring.status.missed_nights import find_missed_nights
 from sqp_refresh.monitoring.status.status_model import QUESTIONS
 from sqp_refresh.postgres.session import connect
@@ -124,13 +126,19 @@ def test_what_somebody_changed_of_the_schema_is_a_problem_of_what_is_deployed(ur
 
 
 def test_it_reads_well(url):
+    due = "date_trunc('day', now()) + interval '1 day 18 hours 41 minutes'"
+    execute(url, f"UPDATE sqp.refresh_config SET next_refresh_at = {due}")
+
     done = sqp_refresh("status")
 
     lines = done.stdout.splitlines()
     assert done.returncode == 0, done.stdout
     for line, question in zip(lines, QUESTIONS.values(), strict=False):
         assert line.startswith(f"yes  {question}: ")
-    assert len([line for line in lines if line.split(" ")[0] in TABLES]) == 8
+    tables = [line for line in lines if line.split(" ")[0] in TABLES]
+    assert len(tables) == 8
+    # What is due at any time of the day is taken by the night after that.
+    assert {line.split()[-1] for line in tables} == {"02:00"}
 
 
 def test_a_night_that_failed_is_a_failure_and_no_night_without_hands(url):
@@ -202,6 +210,10 @@ def test_a_registry_that_goes_round_in_circles_ends_no_report(url, home):
     )
 
     assert answers()[1]["succeeding"] is True
+
+
+def test_the_daemon_is_said_to_be_dead_when_dagster_takes_it_for_dead():
+    assert DAEMON_TOLERANCE.total_seconds() == DEFAULT_DAEMON_HEARTBEAT_TOLERANCE_SECONDS
 
 
 def test_a_daemon_without_a_heartbeat_is_dead(url, home):
