@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
@@ -31,7 +31,7 @@ class Stepwise(BigQuerySource):
     def between(self, published: int) -> None:
         """Do something once so many weeks are published."""
 
-    def read(self, periods: Sequence[Period]) -> Generator[PeriodRows]:
+    def read(self, periods: Iterable[Period]) -> Generator[PeriodRows]:
         for number, part in enumerate(super().read(periods)):
             wait_until_published(self.settings.database_url, self.table.name, number)
             self.between(number)

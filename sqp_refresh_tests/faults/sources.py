@@ -44,7 +44,7 @@ class DisturbedBeforeTheFirstWeek(Disturbed):
 class DisturbedAfterAWeek(Disturbed):
     """The disturbance comes once the first week is published, before the second is read."""
 
-    def read(self, periods: Sequence[Period]) -> Generator[PeriodRows]:
+    def read(self, periods: Iterable[Period]) -> Generator[PeriodRows]:
         for part in super().read(periods):
             yield part
             wait_until_published(self.settings.database_url, self.table.name, 1)
@@ -54,7 +54,7 @@ class DisturbedAfterAWeek(Disturbed):
 class DisturbedWithinAWeek(Disturbed):
     """The disturbance comes once the first batch of the second week is being written."""
 
-    def read(self, periods: Sequence[Period]) -> Generator[PeriodRows]:
+    def read(self, periods: Iterable[Period]) -> Generator[PeriodRows]:
         for part in super().read(periods):
             yield self._disturbed(part) if part.period == WEEKS[1] else part
 

@@ -1,7 +1,7 @@
 """Refresh from rows that a test hands over as Arrow, without BigQuery."""
 
 import itertools
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -52,7 +52,7 @@ class Delivery:
         version = SourceVersion(MANY, 0, 0, {}, f"delivery {next(_numbers)}", "US")
         return replace(version, **self.counted)
 
-    def read(self, periods: Sequence[Period]) -> Generator[PeriodRows]:
+    def read(self, periods: Iterable[Period]) -> Generator[PeriodRows]:
         for week in periods:
             batches = self.weeks[week]
             schema = batches[0].schema if batches else source_table([]).schema

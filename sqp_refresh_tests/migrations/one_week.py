@@ -1,6 +1,6 @@
 """Refresh search_query_performance from one week of rows, without BigQuery."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -32,7 +32,7 @@ class OneWeek:
         digest = " ".join(self.queries)
         return {WEEK: SourceVersion(len(self.queries), 0, 0, {}, digest, "US")}
 
-    def read(self, periods: Sequence[Period]) -> Generator[PeriodRows]:
+    def read(self, periods: Iterable[Period]) -> Generator[PeriodRows]:
         columns: dict[str, pa.Array] = {
             column.name: pa.array(["x" if column.type == TEXT else 7] * len(self.queries))
             for column in SEARCH_QUERY_PERFORMANCE.columns

@@ -1,7 +1,7 @@
 """What a refresh makes of one that was interrupted, and what it leaves for the next."""
 
 import json
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 
 import psycopg
 import pytest
@@ -30,7 +30,7 @@ class BreaksOff(BigQuerySource):
 
     error: type[BaseException] = PowerCut
 
-    def read(self, periods: Sequence[Period]) -> Generator[PeriodRows]:
+    def read(self, periods: Iterable[Period]) -> Generator[PeriodRows]:
         for number, part in enumerate(super().read(periods)):
             if number == 1:
                 raise self.error("in the second week")
@@ -43,7 +43,7 @@ class BreaksOffOnce(BreaksOff):
     error = Unavailable
     attempts = 0
 
-    def read(self, periods: Sequence[Period]) -> Generator[PeriodRows]:
+    def read(self, periods: Iterable[Period]) -> Generator[PeriodRows]:
         type(self).attempts += 1
         yield from (
             super().read(periods) if self.attempts == 1 else BigQuerySource.read(self, periods)

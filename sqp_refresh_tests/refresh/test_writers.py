@@ -1,9 +1,10 @@
 """How several writers publish periods of one table at the same time."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from typing import Any
 
 import psycopg
 import pyarrow as pa
@@ -30,7 +31,7 @@ PATIENCE_S = 60
 
 
 @dataclass(slots=True)
-class Batches:
+class Batches(Sequence[pa.RecordBatch]):
     """The rows of a week; what has to happen before they are read, or after, is called then."""
 
     week: Period
@@ -39,8 +40,11 @@ class Batches:
     clicks: int = 5
     read: list[int] = field(default_factory=list)
 
-    def __getitem__(self, number: int) -> pa.RecordBatch:
+    def __getitem__(self, number: Any) -> Any:
         return self._batches[number]
+
+    def __len__(self) -> int:
+        return len(self._batches)
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         self.read.append(threading.get_ident())

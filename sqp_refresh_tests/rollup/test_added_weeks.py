@@ -1,6 +1,6 @@
 """A period to which only weeks were added holds what it would if it were summed up anew."""
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping
 from datetime import date, timedelta
 
 import pytest
@@ -266,7 +266,7 @@ class OnceMore(Delivery):
 
     attempts = 0
 
-    def read(self, periods: Sequence[Period]) -> Generator[PeriodRows]:
+    def read(self, periods: Iterable[Period]) -> Generator[PeriodRows]:
         self.attempts += 1
         for week in periods:
             if self.attempts == 1 and week.start == SECOND:
