@@ -120,5 +120,5 @@ def test_settings_alone_reads_settings():
         for file in PACKAGE.rglob("*.py")
         if re.search(r"\bos\.environ|\bgetenv\(", file.read_text())
     }
-    dagster_home = {"defs/dagster_orchestrator.py", "defs/in_process_run.py"}
-    assert readers == {"settings.py", "schema_name.py", "demo/environment.py", *dagster_home}
+    dagster_home = "defs/instance_storage.py"
+    assert readers == {"settings.py", "schema_name.py", "demo/environment.py", dagster_home}

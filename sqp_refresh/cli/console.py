@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
 from psycopg.rows import class_row
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.markup import escape
+from rich.padding import Padding
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -20,15 +21,21 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
-from rich.table import Table as Grid
+from rich.table import Table
+from rich.text import Text
 
 from sqp_refresh.errors import RefreshError
+from sqp_refresh.ledger.decide import ReloadReason
 from sqp_refresh.model.tables import SCHEMA
 from sqp_refresh.postgres.session import Session, connect
 from sqp_refresh.refresh.dry_run import PlannedPeriod
 from sqp_refresh.schema_name import in_schema
 
 POLL_S = 0.5
+_PROSE = ("why", "what is wrong")
+"""Titles of columns that hold sentences, which wrap."""
+_LEAST_PROSE = 24
+"""How narrow such a column may become before the table is a list (characters)."""
 
 _PROGRESS = in_schema("""
 SELECT table_name AS "table", jsonb_array_length(checkpoint_data->'periods') AS periods,
@@ -107,6 +114,60 @@ class TableOutcome:
         return (self.inserted or 0) + (self.updated or 0) + (self.deleted or 0)
 
 
+class Grid(Table):
+    """A table without lines, which becomes a list of its rows where the terminal is too narrow.
+
+    Numbers and dates are never cut; sentences wrap, as long as they can still be read.
+    """
+
+    def __init__(self, *titles: str) -> None:
+        super().__init__(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+        self.lines: list[tuple[str, ...]] = []
+        for number, title in enumerate(titles):
+            is_text = number == 0 or title in (*_PROSE, "period", "week")
+            justify = "left" if is_text else "right"
+            self.add_column(title, justify=justify, no_wrap=title not in _PROSE)
+
+    def add_row(self, *cells: str) -> None:
+        """Add a row of texts, which may have markup."""
+        self.lines.append(cells)
+        super().add_row(*cells)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Render it as a table or as a list."""
+        if self._least_width(console) <= options.max_width:
+            yield from super().__rich_console__(console, options)
+            return
+        for first, *others in self.lines:
+            yield console.render_str(first, highlight=False)
+            yield from self._list(console, others, options.max_width)
+
+    def _least_width(self, console: Console) -> int:
+        titles = [str(column.header) for column in self.columns]
+        widths = [len(title) for title in titles]
+        for line in self.lines:
+            widths = [
+                max(width, min(console.render_str(cell).cell_len, _LEAST_PROSE))
+                if title in _PROSE
+                else max(width, console.render_str(cell).cell_len)
+                for title, width, cell in zip(titles, widths, line, strict=True)
+            ]
+        return sum(widths) + len(widths) - 1
+
+    def _list(self, console: Console, cells: Sequence[str], width: int) -> Iterator[RenderableType]:
+        """Yield the cells behind the first one, with their titles, as many to a line as fit."""
+        line = Text()
+        for column, cell in zip(self.columns[1:], cells, strict=True):
+            pair = Text(f"{column.header} ", style="dim") + console.render_str(cell)
+            if line and (column.header in _PROSE or len(line) + len(pair) + 4 > width):
+                yield Padding(line, (0, 0, 0, 2))
+                line = Text()
+            if cell:
+                line = line + Text("  " if line else "") + pair
+        if line:
+            yield Padding(line, (0, 0, 0, 2))
+
+
 @contextmanager
 def show_progress(console: Console, database_url: str, run_ids: Sequence[str]) -> Iterator[None]:
     """Show the progress of each table of these runs until the block ends."""
@@ -171,7 +232,7 @@ def show_outcome(
         tables: Names of the tables that the runs were to refresh.
         failures: The error of each failed step.
     """
-    outcomes = _read_outcomes(database_url, run_ids)
+    outcomes = read_outcomes(database_url, run_ids)
     console.print(_outcome_grid(outcomes))
     for outcome in outcomes:
         if outcome.status != "success":
@@ -199,7 +260,7 @@ def _step_of(table: str) -> str:
 
 def _outcome_grid(outcomes: Sequence[TableOutcome]) -> Grid:
     titles = ("copied", "rows", "inserted", "updated", "deleted", "same", "secs")
-    grid = grid_of("table", *titles)
+    grid = Grid("table", *titles)
     for outcome in outcomes:
         grid.add_row(
             f"[{STYLES[outcome.status]}]{outcome.table}[/]",
@@ -221,12 +282,13 @@ def _not_refreshed(tables: Sequence[str], outcomes: Sequence[TableOutcome]) -> l
 
 def outcome_as_json(database_url: str, run_ids: Sequence[str], failures: Mapping[str, str]) -> str:
     """Return what runs did to each table, and the error of each failed step, as JSON."""
-    tables = [asdict(outcome) for outcome in _read_outcomes(database_url, run_ids)]
+    tables = [asdict(outcome) for outcome in read_outcomes(database_url, run_ids)]
     outcome = {"run_ids": list(run_ids), "tables": tables, "failures": dict(failures)}
     return json.dumps(outcome, indent=2)
 
 
-def _read_outcomes(database_url: str, run_ids: Sequence[str]) -> list[TableOutcome]:
+def read_outcomes(database_url: str, run_ids: Sequence[str]) -> list[TableOutcome]:
+    """Read what runs did to each table, in the order in which they began."""
     params = {"run_ids": list(run_ids)}
     with connect(database_url) as session:
         return session.fetch_all(_OUTCOMES, params, row_factory=class_row(TableOutcome))
@@ -234,7 +296,7 @@ def _read_outcomes(database_url: str, run_ids: Sequence[str]) -> list[TableOutco
 
 def show_plan(console: Console, planned: Sequence[PlannedPeriod]) -> None:
     """Print what would be done: a line for each period to copy, and one for all others."""
-    grid = grid_of("table", "period", "rows", "bytes", "why")
+    grid = Grid("table", "period", "rows", "bytes", "why")
     for table in dict.fromkeys(period.table for period in planned):
         periods = [period for period in planned if period.table == table]
         _add_plan_of_table(grid, table, periods)
@@ -244,16 +306,20 @@ def show_plan(console: Console, planned: Sequence[PlannedPeriod]) -> None:
 
 
 def _add_plan_of_table(grid: Grid, table: str, periods: Sequence[PlannedPeriod]) -> None:
-    unchanged = [period for period in periods if not period.reason.loads and not period.note]
+    left = [period for period in periods if not period.reason.loads and not period.note]
+    empty = sum(period.reason is ReloadReason.NOTHING for period in left)
     for period in periods:
         if period.reason.loads or period.note:
             note = f": {escape(period.note)}" if period.note else ""
             why = f"[yellow]{period.reason}{note}[/]"
             rows, size = _number(period.rows), _number(period.bytes)
             grid.add_row(table, str(period.period), rows, size, why)
-    if unchanged:
-        rows = _number(sum(period.rows or 0 for period in unchanged))
-        grid.add_row(table, "", rows, "", f"[green]{len(unchanged)} left as they are[/]")
+    if len(left) > empty:
+        rows = sum(period.rows or 0 for period in left)
+        why = f"[green]left as they are, with {rows:,} rows[/]"
+        grid.add_row(table, f"{len(left) - empty} periods", "-", "-", why)
+    if empty:
+        grid.add_row(table, f"{empty} periods", "-", "-", f"[dim]{ReloadReason.NOTHING}[/]")
 
 
 def plan_as_json(planned: Sequence[PlannedPeriod]) -> str:
@@ -273,18 +339,6 @@ def plan_as_json(planned: Sequence[PlannedPeriod]) -> str:
         ],
         indent=2,
     )
-
-
-def grid_of(first: str, *others: str) -> Grid:
-    """Return an empty table without lines, with these titles of its columns."""
-    grid = Grid(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    grid.add_column(first, no_wrap=True)
-    for name in others:
-        # Sentences wrap, so that a narrow terminal cuts off no number and no date.
-        is_prose = name in ("why", "what is wrong")
-        is_text = is_prose or name in ("period", "week")
-        grid.add_column(name, justify="left" if is_text else "right", no_wrap=not is_prose)
-    return grid
 
 
 def _number(count: int | None) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from sqp_refresh.cli.common import load_settings
+from sqp_refresh.cli.common import load_settings, say
 from sqp_refresh.monitoring.dashboard.drawing import DAYS, KEPT_DAYS, draw
 from sqp_refresh.monitoring.lateness import GRACE
 from sqp_refresh.postgres.session import read_clock
@@ -30,6 +30,6 @@ def dashboard(
     now = read_clock(settings.database_url)
     tick = last_tick(settings, now - GRACE)
     figures = draw(settings.database_url, path, now, days=days, last_tick=tick)
-    typer.echo(f"{path}: {figures.verdict}")
+    say(f"{path}: {figures.verdict}")
     if open_:
         typer.launch(str(path))

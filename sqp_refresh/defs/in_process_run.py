@@ -1,6 +1,5 @@
 """Run the nightly job in this process, for people at a terminal."""
 
-import os
 import uuid
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -11,7 +10,7 @@ from dagster_shared.error import SerializableErrorInfo
 
 from sqp_refresh.control.reruns import read_outcome, tables_skipped_by_soft_parents
 from sqp_refresh.defs.dagster_internals import RunFailureReason
-from sqp_refresh.defs.instance_storage import open_instance
+from sqp_refresh.defs.instance_storage import has_home, open_instance
 from sqp_refresh.defs.jobs.daily_refresh import daily_refresh
 from sqp_refresh.defs.partitions import SOURCE_AS_OF_TAG, as_of_tags, range_tags
 from sqp_refresh.defs.run_requests.scheduled import asset_keys
@@ -127,6 +126,6 @@ def _message(error: SerializableErrorInfo | None) -> str:
 
 
 def _instance() -> AbstractContextManager[dg.DagsterInstance]:
-    if os.environ.get("DAGSTER_HOME"):
+    if has_home():
         return open_instance()
     return dg.DagsterInstance.ephemeral()

@@ -43,9 +43,10 @@ def reason(home: Path) -> str:
     assert str(asked.value) == str(opened.value)
     assert "\n" not in str(asked.value)
     assert "hunter2" not in str(asked.value)
-    return (
-        str(asked.value).removeprefix(PREFIX).partition("; check dagster.yaml in DAGSTER_HOME")[0]
-    )
+    reason, _, remedy = str(asked.value).removeprefix(PREFIX).partition("; ")
+    of_files = remedy.startswith("load dagster.env, too, not refresh.env alone")
+    assert of_files == ("is not set" in reason)
+    return reason
 
 
 @pytest.mark.parametrize(
