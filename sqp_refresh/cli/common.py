@@ -266,7 +266,8 @@ def run_refresh(
     names = requested_tables(catalog, tables, enabled_tables(settings, catalog))
     database_url, run_ids = settings.database_url, [str(uuid.uuid4())]
     if not json:
-        console.print(f"comparing {len(weeks)} weeks with BigQuery, for {len(names)} tables ...")
+        count = "1 week" if len(weeks) == 1 else f"{len(weeks)} weeks"
+        console.print(f"comparing {count} with BigQuery, for {listing(names)} ...")
     with nullcontext() if json else show_progress(console, database_url, run_ids):
         failures = run_job(
             *(settings, catalog, weeks, names, run_ids),

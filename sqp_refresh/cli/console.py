@@ -34,6 +34,8 @@ from sqp_refresh.schema_name import in_schema
 POLL_S = 0.5
 _PROSE = ("why", "what is wrong")
 """Titles of columns that hold sentences, which wrap."""
+_ROOM_FOR_BARS = 80
+"""The least width at which progress has bars (characters)."""
 _LEAST_PROSE = 24
 """How narrow such a column may become before the table is a list (characters)."""
 
@@ -173,8 +175,8 @@ def show_progress(console: Console, database_url: str, run_ids: Sequence[str]) -
     """Show the progress of each table of these runs until the block ends."""
     stop = threading.Event()
     columns = (
-        TextColumn("{task.description:<28}"),
-        BarColumn(),
+        TextColumn("{task.description:<26}"),
+        *([BarColumn()] if console.width >= _ROOM_FOR_BARS else []),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rows]:>9,} rows"),
         TimeElapsedColumn(),

@@ -68,7 +68,8 @@ class Vendor:
         more_than_all = pc.add(rows["Total Click Count"], 1)
         is_bad = pa.array(number < BAD_ROWS for number in range(rows.num_rows))
         spoiled = pc.if_else(is_bad, more_than_all, rows[title])
-        self._replace(LATE, _with_column(rows, title, spoiled))
+        with bigquery_client(self.emulator) as client:
+            load_rows(client, self._name, _with_column(rows, title, spoiled))
 
     def correct_late_week(self) -> None:
         """Deliver the same week again, with every row as it should have been."""
@@ -88,20 +89,23 @@ class Vendor:
         shares = pa.array(percent / 100, mask=percent < 0)
         self._replace(RESTATED, _with_column(rows, share, shares))
 
+    @property
+    def _name(self) -> str:
+        return f"{self.emulator.project}.{self.dataset}.{self.table}"
+
     def _week(self, sunday: date) -> Period:
         return Period.week_of(sunday + timedelta(weeks=self.weeks_later))
 
     def _replace(self, sunday: date, rows: pa.Table) -> None:
         from google.cloud.bigquery import QueryJobConfig, ScalarQueryParameter
 
-        name = f"{self.emulator.project}.{self.dataset}.{self.table}"
         day = ScalarQueryParameter("day", "DATE", self._week(sunday).start)
         config = QueryJobConfig(query_parameters=[day])
-        statement = f"DELETE FROM `{name}` WHERE DATE(`{DATE_TITLE}`) = @day"  # noqa: S608
+        statement = f"DELETE FROM `{self._name}` WHERE DATE(`{DATE_TITLE}`) = @day"  # noqa: S608
         with bigquery_client(self.emulator) as client:
             job = client.query(statement, config, **call_deadline())
             job.result(**call_deadline())
-            load_rows(client, name, rows)
+            load_rows(client, self._name, rows)
 
 
 def weeks_later_by(today: date) -> int:

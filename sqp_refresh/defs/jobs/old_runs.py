@@ -27,21 +27,21 @@ def delete_old_runs(
     ended_before = dg.RunsFilter(
         statuses=list(FINISHED_STATUSES), updated_before=(now or datetime.now(UTC)) - days
     )
-    old = instance.get_run_ids(ended_before)
-    latest = _latest_materializations(instance) if old else set()
-    deleted = 0
-    for run_id in old:
-        events = instance.get_records_for_run(run_id, of_type=MATERIALIZATION).records
-        if latest.isdisjoint(event.storage_id for event in events):
-            instance.delete_run(run_id)
-            deleted += 1
-    return deleted
+    old = set(instance.get_run_ids(ended_before))
+    to_delete = old - _last_to_materialize(instance) if old else old
+    for run_id in to_delete:
+        instance.delete_run(run_id)
+    return len(to_delete)
 
 
-def _latest_materializations(instance: dg.DagsterInstance) -> set[int]:
-    """Return the numbers of the events that say what each partition, and each asset, holds."""
-    latest: set[int] = set()
+def _last_to_materialize(instance: dg.DagsterInstance) -> set[str]:
+    """Return the runs whose events say what each partition, and each whole asset, holds."""
+    runs: set[str] = set()
     for key in instance.get_asset_keys():
-        latest |= {*instance.get_latest_storage_id_by_partition(key, MATERIALIZATION).values()}
-        latest |= {event.storage_id for event in instance.fetch_materializations(key, 1).records}
-    return latest
+        latest = instance.get_latest_storage_id_by_partition(key, MATERIALIZATION).values()
+        of_partitions = dg.AssetRecordsFilter(key, storage_ids=[*latest])
+        found = [*instance.fetch_materializations(key, 1).records]
+        if latest:
+            found += instance.fetch_materializations(of_partitions, len(latest)).records
+        runs |= {event.run_id for event in found}
+    return runs

@@ -45,7 +45,7 @@ def test_a_run_stays_while_it_is_the_last_that_filled_a_week(
     assert {*instance.get_run_ids()} == {second, again, last}
     assert filled(instance) == {*WEEKS}
     assert instance.get_latest_materialization_event(whole.key).run_id == last
-    assert not instance.all_logs(first) and not instance.all_logs(outdated)
+    assert not instance.get_run_by_id(first) and not instance.get_run_by_id(outdated)
 
     assert "0 dagster runs deleted" in output("maintain")
     config = dg.RunConfig({"keep_control_tables_small": Duties(duties=[DAGSTER_RUNS])})
