@@ -38,15 +38,15 @@ def test_four_nights_happen_and_are_told_in_lines_that_fit(
     story.tell_first_load()
     first = capsys.readouterr().out
     story.tell_the_nights_after()
-    told = capsys.readouterr().out.splitlines()
+    lines = capsys.readouterr().out.splitlines()
 
-    assert all(len(line) <= WIDTH for line in [*first.splitlines(), *told])
-    nights = [line for line in told if line.startswith("Night ")]
+    assert all(len(line) <= WIDTH for line in [*first.splitlines(), *lines])
+    nights = [line for line in lines if line.startswith("Night ")]
     assert [line.partition(":")[0] for line in nights] == ["Night 2", "Night 3", "Night 4"]
-    assert len(told) <= 3 * len(nights)
-    assert told[1] == "  0 rows changed"
+    assert len(lines) <= 3 * len(nights)
+    assert lines[1] == "  0 rows changed"
     assert f"{BAD_ROWS} bad rows" in nights[1]
-    assert f"{vendor.late} came" in told[3]
+    assert f"{vendor.late} came" in lines[3]
     late = f"SELECT count(*) FROM sqp.{QUERIES} WHERE start_date = '{vendor.late}'"
     assert rows(url, late) == [(week_of_rows(SUNDAYS[-3]).num_rows,)]
     quarantined = "SELECT count(*), count(replayed_at) FROM sqp.refresh_quarantine"

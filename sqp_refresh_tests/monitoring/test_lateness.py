@@ -62,9 +62,9 @@ def test_a_table_is_overdue_where_a_tick_found_it_due_and_no_run_served_it(due, 
 )
 def test_ticks_that_find_no_table_due_are_told(pause, expected):
     ticks = [TICK, TICK + pause]
-    told = idle_ticks([table(TICK, TICK)], ticks)
+    sentence = idle_ticks([table(TICK, TICK)], ticks)
 
-    assert told.startswith(expected) and bool(told) is bool(expected)
-    assert not told or "24 hours have passed: refresh_frequency_hours" in told
+    assert sentence.startswith(expected) and bool(sentence) is bool(expected)
+    assert not sentence or "24 hours have passed: refresh_frequency_hours" in sentence
     assert not idle_ticks([table(TICK, TICK, is_enabled=False)], ticks)
     assert not idle_ticks([table(TICK, TICK)], ticks[:1])

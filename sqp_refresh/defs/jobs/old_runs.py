@@ -40,8 +40,8 @@ def _last_to_materialize(instance: dg.DagsterInstance) -> set[str]:
     for key in instance.get_asset_keys():
         latest = instance.get_latest_storage_id_by_partition(key, MATERIALIZATION).values()
         of_partitions = dg.AssetRecordsFilter(key, storage_ids=[*latest])
-        found = [*instance.fetch_materializations(key, 1).records]
+        events = [*instance.fetch_materializations(key, 1).records]
         if latest:
-            found += instance.fetch_materializations(of_partitions, len(latest)).records
-        runs |= {event.run_id for event in found}
+            events += instance.fetch_materializations(of_partitions, len(latest)).records
+        runs |= {event.run_id for event in events}
     return runs
