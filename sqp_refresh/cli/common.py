@@ -47,9 +47,9 @@ console = _Terminal()
 errors = _Terminal(stderr=True)
 
 
-def say(message: str) -> None:
-    """Print a message as it is, without markup."""
-    console.print(message, markup=False, highlight=False)
+def say(message: str, *, err: bool = False) -> None:
+    """Print a message as it is, without markup; with `err`, to standard error."""
+    (errors if err else console).print(message, markup=False, highlight=False)
 
 
 def complain(message: str, style: str = "red") -> None:
@@ -202,11 +202,10 @@ def weeks_to_refresh(
     weeks = weeks_of_periods(settings, every, day)
     for name, periods in published.items():
         if outside := periods_outside(weeks, periods, catalog.table(name).grain):
-            errors.print(
-                f"{printable(name)}: {listing(outside)} left out, which lies before "
+            say(
+                f"{name}: {listing(outside)} left out, which lies before "
                 f"REFRESH_START_DATE {settings.REFRESH_START_DATE}",
-                markup=False,
-                highlight=False,
+                err=True,
             )
     return weeks
 

@@ -21,6 +21,7 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
+from rich.style import StyleType
 from rich.table import Table
 from rich.text import Text
 
@@ -130,10 +131,15 @@ class Grid(Table):
             justify = "left" if is_text else "right"
             self.add_column(title, justify=justify, no_wrap=title not in _PROSE)
 
-    def add_row(self, *cells: str) -> None:
+    def add_row(
+        self,
+        *renderables: RenderableType | None,
+        style: StyleType | None = None,
+        end_section: bool = False,
+    ) -> None:
         """Add a row of texts, which may have markup."""
-        self.lines.append(cells)
-        super().add_row(*cells)
+        self.lines.append(tuple(str(cell or "") for cell in renderables))
+        super().add_row(*renderables, style=style, end_section=end_section)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Render it as a table or as a list."""
@@ -168,6 +174,11 @@ class Grid(Table):
                 line = line + Text("  " if line else "") + pair
         if line:
             yield Padding(line, (0, 0, 0, 2))
+
+
+def grid_of(*titles: str) -> Grid:
+    """Return an empty grid with these titles of its columns."""
+    return Grid(*titles)
 
 
 @contextmanager
@@ -262,7 +273,7 @@ def _step_of(table: str) -> str:
 
 def _outcome_grid(outcomes: Sequence[TableOutcome]) -> Grid:
     titles = ("copied", "rows", "inserted", "updated", "deleted", "same", "secs")
-    grid = Grid("table", *titles)
+    grid = grid_of("table", *titles)
     for outcome in outcomes:
         grid.add_row(
             f"[{STYLES[outcome.status]}]{outcome.table}[/]",
@@ -298,7 +309,7 @@ def read_outcomes(database_url: str, run_ids: Sequence[str]) -> list[TableOutcom
 
 def show_plan(console: Console, planned: Sequence[PlannedPeriod]) -> None:
     """Print what would be done: a line for each period to copy, and one for all others."""
-    grid = Grid("table", "period", "rows", "bytes", "why")
+    grid = grid_of("table", "period", "rows", "bytes", "why")
     for table in dict.fromkeys(period.table for period in planned):
         periods = [period for period in planned if period.table == table]
         _add_plan_of_table(grid, table, periods)

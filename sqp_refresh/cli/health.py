@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from sqp_refresh.cli.common import Json, console, load_settings
-from sqp_refresh.cli.console import STYLES, Grid
+from sqp_refresh.cli.console import STYLES, grid_of
 from sqp_refresh.errors import SettingsError
 from sqp_refresh.monitoring.orchestrator import Orchestrator
 from sqp_refresh.monitoring.status.status_model import QUESTIONS, Severity, Status
@@ -111,7 +111,7 @@ def _show(report: Status) -> None:
 
 
 def _show_tables(tables: Sequence[TableFreshness]) -> None:
-    grid = Grid("table", "newest", "days", "rows", "last refresh", "next refresh")
+    grid = grid_of("table", "newest", "days", "rows", "last refresh", "next refresh")
     for table in tables:
         style = STYLES.get(table.last_status or "", "yellow") if table.is_enabled else "dim"
         grid.add_row(
@@ -130,7 +130,7 @@ def _show_runs(runs: Sequence[Mapping[str, Any]]) -> None:
     if not runs:
         console.print("no run in the last 90 days")
         return
-    grid = Grid("UTC", "status", "by", "weeks", "read", "ins", "upd", "del", "bad", "secs")
+    grid = grid_of("UTC", "status", "by", "weeks", "read", "ins", "upd", "del", "bad", "secs")
     for run in runs:
         counts = ("-" if run[name] is None else f"{run[name]:,}" for name in _COUNTS)
         seconds = (

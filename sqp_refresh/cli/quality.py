@@ -21,7 +21,7 @@ from sqp_refresh.cli.common import (
     run_refresh,
     today,
 )
-from sqp_refresh.cli.console import Grid
+from sqp_refresh.cli.console import grid_of
 from sqp_refresh.control import quarantine
 from sqp_refresh.errors import NotFound, Permanent, Stopped
 from sqp_refresh.ledger.verdicts import periods_to_reload
@@ -152,7 +152,7 @@ def list_(table: Tables = None, json: Json = False) -> None:
     if not groups:
         console.print("no row is in quarantine")
         return
-    grid = Grid("table", "week", "rows", "example", "what is wrong")
+    grid = grid_of("table", "week", "rows", "example", "what is wrong")
     for group in groups:
         grid.add_row(
             group.table, str(group.week), f"{group.rows:,}", str(group.example), group.reason
