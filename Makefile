@@ -12,18 +12,20 @@ BENCH := .venv-bench
 help:  ## List the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## */\t/' | expand -t 10
 
-# What `make demo` needs, without what only tests and lint need: half of the time.
+# What `make demo` needs, without what only tests and lint need. Modules are compiled when they are
+# first imported, which most never are.
 DEMO := $(VENV)/.installed-for-demo
 
 install: $(VENV)/.installed  ## Install into .venv, every version as pinned in constraints.txt
 
 $(VENV)/.installed: EXTRAS := demo,dev
 $(DEMO): EXTRAS := demo
+$(DEMO): FLAGS := --no-compile
 $(BENCH)/.installed: EXTRAS := demo,bench
 $(VENV)/.installed $(DEMO) $(BENCH)/.installed: pyproject.toml constraints.txt
 	@echo "Installing into $(@D); a first time takes a minute or two ..."
 	@$(PYTHON) -m venv $(@D)
-	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check \
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check $(FLAGS) \
 		--constraint constraints.txt --editable '.[$(EXTRAS)]'
 	@touch $@
 
