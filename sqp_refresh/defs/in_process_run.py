@@ -10,7 +10,7 @@ from dagster_shared.error import SerializableErrorInfo
 
 from sqp_refresh.control.reruns import read_outcome, tables_skipped_by_soft_parents
 from sqp_refresh.defs.dagster_internals import RunFailureReason
-from sqp_refresh.defs.instance_storage import has_home, open_instance
+from sqp_refresh.defs.instance_storage import has_home, open_instance, with_remedy_of_unset
 from sqp_refresh.defs.jobs.daily_refresh import daily_refresh
 from sqp_refresh.defs.partitions import SOURCE_AS_OF_TAG, as_of_tags, range_tags
 from sqp_refresh.defs.run_requests.scheduled import asset_keys
@@ -106,7 +106,16 @@ def _run(
             raise KeyboardInterrupt
     failures = [event for event in result.all_events if event.is_step_failure]
     messages = {event.step_key or "": _message(event.step_failure_data.error) for event in failures}
-    return messages if messages or result.success else {"run": "it failed before its first step"}
+    return messages if messages or result.success else {"run": _why_no_step_began(result)}
+
+
+def _why_no_step_began(result: dg.ExecuteInProcessResult) -> str:
+    """Say why a run ended before its first step; a configuration is not shown, nor its values."""
+    for event in result.all_events:
+        error = event.job_failure_data.error if event.event_type is FAILED else None
+        if error and (unset := with_remedy_of_unset(error.to_string())):
+            return unset
+    return "it failed before its first step; see its page in the Dagster UI, and dagster.yaml"
 
 
 def _is_interrupted(result: dg.ExecuteInProcessResult) -> bool:

@@ -84,12 +84,17 @@ def unreadable(error: Exception) -> Unreachable:
     """Return the error for a storage that cannot be read, with the reason of reasons."""
     reason = _reason(error)
     remedy = (
-        "load dagster.env, too, not refresh.env alone, or unset DAGSTER_HOME"
-        if _UNSET.search(reason)
-        else "check dagster.yaml in DAGSTER_HOME, and that the storage it names is up and has free "
-        "space"
+        "check dagster.yaml in DAGSTER_HOME, and that the storage it names is up and has free space"
     )
-    return Unreachable(f"Dagster's own storage cannot be used: {reason}; {remedy}")
+    what = with_remedy_of_unset(reason) or f"{reason}; {remedy}"
+    return Unreachable(f"Dagster's own storage cannot be used: {what}")
+
+
+def with_remedy_of_unset(message: str) -> str | None:
+    """Say which variable of dagster.yaml is not set, and what to do; None where it is not that."""
+    unset = _UNSET.search(message)
+    remedy = "load dagster.env, too, not refresh.env alone, or unset DAGSTER_HOME"
+    return f"{unset[0]} is not set; {remedy}" if unset else None
 
 
 def _reason(error: BaseException) -> str:
