@@ -330,9 +330,13 @@ def _add_plan_of_table(grid: Grid, table: str, periods: Sequence[PlannedPeriod])
     if len(left) > empty:
         rows = sum(period.rows or 0 for period in left)
         why = f"[green]left as they are, with {rows:,} rows[/]"
-        grid.add_row(table, f"{len(left) - empty} periods", "-", "-", why)
+        grid.add_row(table, _periods(len(left) - empty), "-", "-", why)
     if empty:
-        grid.add_row(table, f"{empty} periods", "-", "-", f"[dim]{ReloadReason.NOTHING}[/]")
+        grid.add_row(table, _periods(empty), "-", "-", f"[dim]{ReloadReason.NOTHING}[/]")
+
+
+def _periods(count: int) -> str:
+    return "1 period" if count == 1 else f"{count} periods"
 
 
 def plan_as_json(planned: Sequence[PlannedPeriod]) -> str:

@@ -75,7 +75,7 @@ def test_a_plan_copies_nothing_of_what_is_empty_on_both_sides(environment, sourc
     weekly = {name for name, table in TABLES.items() if table.grain.published is Grain.WEEK}
     assert empty == {(name, str(LAST)) for name in weekly}
     assert {each["reason"] for each in planned if not each["copy"]} == {"empty in the source"}
-    assert len(re.findall(r"1 periods +- +- +empty in the source", printed)) == len(weekly)
+    assert len(re.findall(r"1 period +- +- +empty in the source", printed)) == len(weekly)
 
 
 def test_what_is_due_is_refreshed_and_then_nothing_is(environment, source):
