@@ -12,22 +12,31 @@ BENCH := .venv-bench
 help:  ## List the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## */\t/' | expand -t 10
 
+# What `make demo` needs, without what only tests and lint need. Modules are compiled when they are
+# first imported, which most never are.
+DEMO := $(VENV)/.installed-for-demo
+
 install: $(VENV)/.installed  ## Install into .venv, every version as pinned in constraints.txt
 
 $(VENV)/.installed: EXTRAS := demo,dev
+$(DEMO): EXTRAS := demo
+$(DEMO): FLAGS := --no-compile
 $(BENCH)/.installed: EXTRAS := demo,bench
-$(VENV)/.installed $(BENCH)/.installed: pyproject.toml constraints.txt
+$(VENV)/.installed $(DEMO) $(BENCH)/.installed: pyproject.toml constraints.txt
 	@echo "Installing into $(@D); a first time takes a minute or two ..."
 	@$(PYTHON) -m venv $(@D)
-	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check \
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check $(FLAGS) \
 		--constraint constraints.txt --editable '.[$(EXTRAS)]'
 	@touch $@
 
-demo: install  ## Refresh a realistic year with embedded servers, and show what it did
-	@$(BIN)/sqp-refresh demo
+# Where everything is installed, that is enough.
+demo ui: $(if $(wildcard $(VENV)/.installed),install,$(DEMO))
 
-ui: install  ## Serve the Dagster UI with the demo's data
-	@$(BIN)/sqp-refresh demo --ui
+demo:  ## Four nights of a realistic year, with embedded servers; SHORT=1 for the first only
+	@$(BIN)/sqp-refresh demo $(if $(SHORT),--short)
+
+ui:  ## Serve the Dagster UI with the demo's data; PORT=n for another port than 3000
+	@$(BIN)/sqp-refresh demo --ui $(if $(PORT),--port $(PORT))
 
 servers: install  ## Fetch Postgres 14, 15 and 17 for the tests, or say why not
 	@$(BIN)/python -m sqp_refresh_tests.servers

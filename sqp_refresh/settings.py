@@ -124,6 +124,9 @@ class Settings(BaseSettings):
     REFRESH_KEEP_DELIVERIES_DAYS: int = Field(
         default=30, gt=0, description="days to keep alerts that were delivered or given up"
     )
+    REFRESH_KEEP_DAGSTER_RUNS_DAYS: int = Field(
+        default=90, gt=0, description="days to keep runs and their events in Dagster's own storage"
+    )
     REFRESH_KEEP_QUARANTINE_DAYS: int = Field(
         default=365, gt=0, description="days to keep quarantined rows that were checked again"
     )

@@ -122,6 +122,5 @@ def test_settings_alone_reads_settings():
         for file in PACKAGE.rglob("*.py")
         if re.search(r"\bos\.environ|\bgetenv\(", file.read_text())
     }
-    dagster_home = {"defs/dagster_orchestrator.py", "defs/in_process_run.py"}
     others = {"schema_name.py", "cli/env_file.py", "demo/environment.py"}
-    assert readers == {"settings.py", *others, *dagster_home}
+    assert readers == {"settings.py", *others, "defs/instance_storage.py"}

@@ -19,6 +19,7 @@ from sqp_refresh.cli import (
     adoption,
     alerts,
     dashboard,
+    demo,
     health,
     operations,
     past,
@@ -27,6 +28,7 @@ from sqp_refresh.cli import (
     schema,
     verification,
 )
+from sqp_refresh.cli.common import complain
 from sqp_refresh.errors import RefreshError
 
 app = typer.Typer(
@@ -60,7 +62,7 @@ for command in (
     adoption.views,
     adoption.adopt,
     adoption.grant,
-    refreshes.demo,
+    demo.demo,
 ):
     app.command()(command)
 app.add_typer(quality.quarantine_app, name="quarantine")
@@ -92,8 +94,8 @@ def main() -> None:
     try:
         app()
     except RefreshError as error:
-        typer.secho(f"sqp-refresh: {error}", err=True, fg=typer.colors.RED)
+        complain(str(error))
         sys.exit(1)
     except KeyboardInterrupt:
-        typer.secho("sqp-refresh: interrupted", err=True, fg=typer.colors.RED)
+        complain("interrupted")
         sys.exit(130)

@@ -11,9 +11,11 @@ from sqp_refresh.cli.common import (
     FirstDay,
     Json,
     LastDay,
+    complain,
     console,
     load_settings,
     load_settings_and_catalog,
+    say,
 )
 from sqp_refresh.errors import RefreshError
 from sqp_refresh.model.tables import SCHEMA
@@ -91,7 +93,7 @@ def grant(
     with connect(load_settings().database_url) as session, session.transaction():
         data = {role: grant_read(session, role) for role in read}
     for role, names in data.items():
-        typer.echo(f"{role} may read {', '.join(names)}, and what is added to {SCHEMA} later")
+        say(f"{role} may read {', '.join(names)}, and what is added to {SCHEMA} later")
 
 
 def views(
@@ -121,7 +123,7 @@ def views(
             else:
                 session.execute(statement)
     if not dry_run:
-        typer.echo(f"{len(plan.views)} views in schema {compat}: {', '.join(plan.views)}")
+        say(f"{len(plan.views)} views in schema {compat}: {', '.join(plan.views)}")
 
 
 def adopt(
@@ -161,7 +163,7 @@ def adopt(
     if not yes:
         typer.confirm("Go on?", abort=True, err=True)
     adopting.adopt(settings.database_url, catalog, from_schema, dry_run=False)
-    typer.echo(
+    say(
         f"done: set SQP_SCHEMA to {from_schema} wherever it is {SCHEMA}, and start the code "
         "location again",
         err=True,
@@ -172,14 +174,14 @@ def _undo(from_schema: str, *, yes: bool, dry_run: bool) -> None:
     from sqp_refresh.adoption import adopt as adopting
 
     if dry_run:
-        typer.secho("sqp-refresh: --undo has no --dry-run", err=True, fg=typer.colors.RED)
+        complain("--undo has no --dry-run")
         raise typer.Exit(2)
     settings = Settings.read()
     adopting.require_done(settings.database_url, from_schema)
     if not yes:
         typer.confirm(f"{from_schema}{adopting.ASIDE} becomes {from_schema} again?", abort=True)
     ours = adopting.undo(settings.database_url, read_catalog(settings), from_schema)
-    typer.echo(f"done: {from_schema} is the older one again; set SQP_SCHEMA to {ours}")
+    say(f"done: {from_schema} is the older one again; set SQP_SCHEMA to {ours}")
 
 
 def _show_adoption(adoption: "Adoption") -> None:
@@ -212,7 +214,7 @@ def _cannot_be_told() -> Iterator[None]:
     try:
         yield
     except RefreshError as error:
-        typer.secho(f"sqp-refresh: {error}", err=True, fg=typer.colors.RED)
+        complain(str(error))
         raise typer.Exit(2) from None
 
 

@@ -1,5 +1,6 @@
 """Provide what several commands share: options, settings, weeks, and the refresh itself."""
 
+import shutil
 import uuid
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -10,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from sqp_refresh.cli.console import Grid
 from sqp_refresh.errors import SettingsError
 from sqp_refresh.extract.query_cache import RunQueries
 from sqp_refresh.extract.source import WantedInstant
@@ -22,13 +24,41 @@ from sqp_refresh.settings import Settings
 
 
 class _Terminal(Console):
-    """A terminal that shows the control characters of what it prints, and does not obey them."""
+    """A terminal that shows the control characters of what it prints, and does not obey them.
+
+    In a terminal, lines break between words. A file or another program gets each message as one
+    line, however long.
+    """
 
     def render_str(self, text: str, **options: Any) -> Text:  # noqa: ANN401, as rich has it
         return super().render_str(printable(text), **options)
 
+    def print(self, *objects: Any, **options: Any) -> None:  # noqa: ANN401, as rich has it
+        """Print, by the width of the terminal if there is one, or of COLUMNS."""
+        is_of_some_width = shutil.get_terminal_size((0, 0)).columns > 0
+        if objects and all(isinstance(each, str) for each in objects):
+            options["soft_wrap"] = not is_of_some_width
+        elif any(isinstance(each, Grid) for each in objects) and not is_of_some_width:
+            options |= {"width": _UNLIMITED, "crop": False}
+        super().print(*objects, **options)
+
 
 console = _Terminal()
+errors = _Terminal(stderr=True)
+
+
+def say(message: str, *, err: bool = False) -> None:
+    """Print a message as it is, without markup; with `err`, to standard error."""
+    (errors if err else console).print(message, markup=False, highlight=False)
+
+
+def complain(message: str, style: str = "red") -> None:
+    """Print a message to standard error, with the name of the program."""
+    errors.print(f"sqp-refresh: {message}", style=style, markup=False, highlight=False)
+
+
+_UNLIMITED = 10_000
+"""A width that no line reaches (characters)."""
 
 Tables = Annotated[
     list[str] | None, typer.Option("--table", help="Table, may be repeated; all by default.")
@@ -172,8 +202,8 @@ def weeks_to_refresh(
     weeks = weeks_of_periods(settings, every, day)
     for name, periods in published.items():
         if outside := periods_outside(weeks, periods, catalog.table(name).grain):
-            typer.echo(
-                f"{printable(name)}: {listing(outside)} left out, which lies before "
+            say(
+                f"{name}: {listing(outside)} left out, which lies before "
                 f"REFRESH_START_DATE {settings.REFRESH_START_DATE}",
                 err=True,
             )
@@ -232,28 +262,17 @@ def run_refresh(
     """
     from sqp_refresh.cli.console import outcome_as_json, show_outcome, show_progress
 
-    enabled, queries = enabled_tables(settings, catalog), RunQueries()
-    names = requested_tables(catalog, tables, enabled)
+    names = requested_tables(catalog, tables, enabled_tables(settings, catalog))
     database_url, run_ids = settings.database_url, [str(uuid.uuid4())]
-    instant = source_as_of.instant if source_as_of else None
+    if not json:
+        count = "1 week" if len(weeks) == 1 else f"{len(weeks)} weeks"
+        console.print(f"comparing {count} with BigQuery, for {listing(names)} ...")
     with nullcontext() if json else show_progress(console, database_url, run_ids):
-        # Dagster takes seconds to import; BigQuery runs the first query meanwhile.
-        to_refresh = [catalog.table(name) for name in names if name in enabled]
-        prefetch_versions(settings, to_refresh, weeks, source_as_of, queries)
-        from sqp_refresh.definitions import build_definitions
-        from sqp_refresh.defs.in_process_run import run_daily_refresh
-
-        failures = run_daily_refresh(
-            build_definitions(settings, catalog, queries),
-            settings,
-            catalog,
-            weeks,
-            names,
-            run_ids,
-            as_of=instant or queries.as_of,
+        failures = run_job(
+            *(settings, catalog, weeks, names, run_ids),
             force=force,
             accept=accept,
-            source_as_of=instant,
+            source_as_of=source_as_of,
         )
     if json:
         typer.echo(outcome_as_json(database_url, run_ids, failures))
@@ -261,3 +280,48 @@ def run_refresh(
         changed = show_outcome(console, database_url, run_ids, names, failures)
         console.print(f"{changed:,} rows changed in weeks {weeks[0]} to {weeks[-1]}")
     return not failures
+
+
+def run_job(
+    settings: Settings,
+    catalog: Catalog,
+    weeks: Sequence[Period],
+    tables: Sequence[str],
+    run_ids: list[str],
+    *,
+    force: bool = False,
+    accept: bool = False,
+    source_as_of: WantedInstant | None = None,
+) -> dict[str, str]:
+    """Run the job that the schedule runs, for these tables, and return what failed.
+
+    Args:
+        settings: Where the servers are.
+        catalog: All tables.
+        weeks: The weeks to refresh; only the first and the last are read.
+        tables: Names of the tables to refresh.
+        run_ids: Holds the id to give the run; the id of a second run is added where there is one.
+        force: Copy unchanged weeks too.
+        accept: Hold no week back, however much of it has changed.
+        source_as_of: The instant that somebody wants BigQuery as of; None is now.
+    """
+    queries, enabled = RunQueries(), enabled_tables(settings, catalog)
+    instant = source_as_of.instant if source_as_of else None
+    # Dagster takes seconds to import; BigQuery runs the first query meanwhile.
+    to_refresh = [catalog.table(name) for name in tables if name in enabled]
+    prefetch_versions(settings, to_refresh, weeks, source_as_of, queries)
+    from sqp_refresh.definitions import build_definitions
+    from sqp_refresh.defs.in_process_run import run_daily_refresh
+
+    return run_daily_refresh(
+        build_definitions(settings, catalog, queries),
+        settings,
+        catalog,
+        weeks,
+        tables,
+        run_ids,
+        as_of=instant or queries.as_of,
+        force=force,
+        accept=accept,
+        source_as_of=instant,
+    )

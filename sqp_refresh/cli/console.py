@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
 from psycopg.rows import class_row
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.markup import escape
+from rich.padding import Padding
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -20,15 +21,24 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
-from rich.table import Table as Grid
+from rich.style import StyleType
+from rich.table import Table
+from rich.text import Text
 
 from sqp_refresh.errors import RefreshError
+from sqp_refresh.ledger.decide import ReloadReason
 from sqp_refresh.model.tables import SCHEMA
 from sqp_refresh.postgres.session import Session, connect
 from sqp_refresh.refresh.dry_run import PlannedPeriod
 from sqp_refresh.schema_name import in_schema
 
 POLL_S = 0.5
+_PROSE = ("why", "what is wrong")
+"""Titles of columns that hold sentences, which wrap."""
+_ROOM_FOR_BARS = 80
+"""The least width at which progress has bars (characters)."""
+_LEAST_PROSE = 24
+"""How narrow such a column may become before the table is a list (characters)."""
 
 _PROGRESS = in_schema("""
 SELECT table_name AS "table", max(jsonb_array_length(checkpoint_data->'periods')) AS periods,
@@ -111,13 +121,77 @@ class TableOutcome:
         return (self.inserted or 0) + (self.updated or 0) + (self.deleted or 0)
 
 
+class Grid(Table):
+    """A table without lines, which becomes a list of its rows where the terminal is too narrow.
+
+    Numbers and dates are never cut; sentences wrap, as long as they can still be read.
+    """
+
+    def __init__(self, *titles: str) -> None:
+        super().__init__(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+        self.lines: list[tuple[str, ...]] = []
+        for number, title in enumerate(titles):
+            is_text = number == 0 or title in (*_PROSE, "period", "week")
+            justify = "left" if is_text else "right"
+            self.add_column(title, justify=justify, no_wrap=title not in _PROSE)
+
+    def add_row(
+        self,
+        *renderables: RenderableType | None,
+        style: StyleType | None = None,
+        end_section: bool = False,
+    ) -> None:
+        """Add a row of texts, which may have markup."""
+        self.lines.append(tuple(str(cell or "") for cell in renderables))
+        super().add_row(*renderables, style=style, end_section=end_section)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Render it as a table or as a list."""
+        if self._least_width(console) <= options.max_width:
+            yield from super().__rich_console__(console, options)
+            return
+        for first, *others in self.lines:
+            yield console.render_str(first, highlight=False)
+            yield from self._list(console, others, options.max_width)
+
+    def _least_width(self, console: Console) -> int:
+        titles = [str(column.header) for column in self.columns]
+        widths = [len(title) for title in titles]
+        for line in self.lines:
+            widths = [
+                max(width, min(console.render_str(cell).cell_len, _LEAST_PROSE))
+                if title in _PROSE
+                else max(width, console.render_str(cell).cell_len)
+                for title, width, cell in zip(titles, widths, line, strict=True)
+            ]
+        return sum(widths) + len(widths) - 1
+
+    def _list(self, console: Console, cells: Sequence[str], width: int) -> Iterator[RenderableType]:
+        """Yield the cells behind the first one, with their titles, as many to a line as fit."""
+        line = Text()
+        for column, cell in zip(self.columns[1:], cells, strict=True):
+            pair = Text(f"{column.header} ", style="dim") + console.render_str(cell)
+            if line and (column.header in _PROSE or len(line) + len(pair) + 4 > width):
+                yield Padding(line, (0, 0, 0, 2))
+                line = Text()
+            if cell:
+                line = line + Text("  " if line else "") + pair
+        if line:
+            yield Padding(line, (0, 0, 0, 2))
+
+
+def grid_of(*titles: str) -> Grid:
+    """Return an empty grid with these titles of its columns."""
+    return Grid(*titles)
+
+
 @contextmanager
 def show_progress(console: Console, database_url: str, run_ids: Sequence[str]) -> Iterator[None]:
     """Show the progress of each table of these runs until the block ends."""
     stop = threading.Event()
     columns = (
-        TextColumn("{task.description:<28}"),
-        BarColumn(),
+        TextColumn("{task.description:<26}"),
+        *([BarColumn()] if console.width >= _ROOM_FOR_BARS else []),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rows]:>9,} rows"),
         TimeElapsedColumn(),
@@ -175,7 +249,7 @@ def show_outcome(
         tables: Names of the tables that the runs were to refresh.
         failures: The error of each failed step.
     """
-    outcomes = _read_outcomes(database_url, run_ids)
+    outcomes = read_outcomes(database_url, run_ids)
     console.print(_outcome_grid(outcomes))
     for outcome in outcomes:
         if outcome.status != "success":
@@ -225,12 +299,13 @@ def _not_refreshed(tables: Sequence[str], outcomes: Sequence[TableOutcome]) -> l
 
 def outcome_as_json(database_url: str, run_ids: Sequence[str], failures: Mapping[str, str]) -> str:
     """Return what runs did to each table, and the error of each failed step, as JSON."""
-    tables = [asdict(outcome) for outcome in _read_outcomes(database_url, run_ids)]
+    tables = [asdict(outcome) for outcome in read_outcomes(database_url, run_ids)]
     outcome = {"run_ids": list(run_ids), "tables": tables, "failures": dict(failures)}
     return json.dumps(outcome, indent=2)
 
 
-def _read_outcomes(database_url: str, run_ids: Sequence[str]) -> list[TableOutcome]:
+def read_outcomes(database_url: str, run_ids: Sequence[str]) -> list[TableOutcome]:
+    """Read what runs did to each table, in the order in which they began."""
     params = {"run_ids": list(run_ids)}
     with connect(database_url) as session:
         return session.fetch_all(_OUTCOMES, params, row_factory=class_row(TableOutcome))
@@ -248,16 +323,24 @@ def show_plan(console: Console, planned: Sequence[PlannedPeriod]) -> None:
 
 
 def _add_plan_of_table(grid: Grid, table: str, periods: Sequence[PlannedPeriod]) -> None:
-    unchanged = [period for period in periods if not period.reason.loads and not period.note]
+    left = [period for period in periods if not period.reason.loads and not period.note]
+    empty = sum(period.reason is ReloadReason.NOTHING for period in left)
     for period in periods:
         if period.reason.loads or period.note:
             note = f": {escape(period.note)}" if period.note else ""
             why = f"[yellow]{period.reason}{note}[/]"
             rows, size = _number(period.rows), _number(period.bytes)
             grid.add_row(table, str(period.period), rows, size, why)
-    if unchanged:
-        rows = _number(sum(period.rows or 0 for period in unchanged))
-        grid.add_row(table, "", rows, "", f"[green]{len(unchanged)} left as they are[/]")
+    if len(left) > empty:
+        rows = sum(period.rows or 0 for period in left)
+        why = f"[green]left as they are, with {rows:,} rows[/]"
+        grid.add_row(table, _periods(len(left) - empty), "-", "-", why)
+    if empty:
+        grid.add_row(table, _periods(empty), "-", "-", f"[dim]{ReloadReason.NOTHING}[/]")
+
+
+def _periods(count: int) -> str:
+    return "1 period" if count == 1 else f"{count} periods"
 
 
 def plan_as_json(planned: Sequence[PlannedPeriod]) -> str:
@@ -277,18 +360,6 @@ def plan_as_json(planned: Sequence[PlannedPeriod]) -> str:
         ],
         indent=2,
     )
-
-
-def grid_of(first: str, *others: str) -> Grid:
-    """Return an empty table without lines, with these titles of its columns."""
-    grid = Grid(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    grid.add_column(first, no_wrap=True)
-    for name in others:
-        # Sentences wrap, so that a narrow terminal cuts off no number and no date.
-        is_prose = name in ("why", "what is wrong")
-        is_text = is_prose or name in ("period", "week")
-        grid.add_column(name, justify="left" if is_text else "right", no_wrap=not is_prose)
-    return grid
 
 
 def _number(count: int | None) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from sqp_refresh.cli.common import load_settings
+from sqp_refresh.cli.common import load_settings, say
 from sqp_refresh.monitoring.dashboard.drawing import DAYS, KEPT_DAYS, draw
 from sqp_refresh.monitoring.lateness import GRACE
 from sqp_refresh.postgres.session import read_clock
@@ -38,6 +38,6 @@ def dashboard(
         settings=settings,
         next_tick=lambda after: next_tick(settings, after),
     )
-    typer.echo(f"{path}: {figures.verdict}")
+    say(f"{path}: {figures.verdict}")
     if open_:
         typer.launch(str(path))

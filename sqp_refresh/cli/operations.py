@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from sqp_refresh.cli.common import load_settings_and_catalog
+from sqp_refresh.cli.common import load_settings_and_catalog, say
 from sqp_refresh.control import checkpoints
 from sqp_refresh.control.table_lock import try_lock
 from sqp_refresh.errors import Busy, SettingsError
@@ -50,7 +50,7 @@ def stop(tables: TableArguments = None, all_: All = False) -> None:
         names = _table_names(session, tables, all_)
         stopped = checkpoints.stop(session, names, whole_runs=all_)
     names = printable(", ".join(stopped))
-    typer.echo(f"stopping {names}" if names else "nothing is being refreshed")
+    say(f"stopping {names}" if names else "nothing is being refreshed")
 
 
 def configure(
@@ -159,11 +159,11 @@ def unpin(
                 "`sqp-refresh status` lists what is"
             )
     if not unpinned:
-        typer.echo(f"nothing of {printable(table)} is pinned")
+        say(f"nothing of {printable(table)} is pinned")
     for day in unpinned:
         period = Period.containing(day, registered.grain)
         what = f"{printable(table)} {period}"
-        typer.echo(f"unpinned {what}: the next refresh loads what its source says")
+        say(f"unpinned {what}: the next refresh loads what its source says")
 
 
 def register(
@@ -210,7 +210,7 @@ def register(
         with session.transaction():
             enter(session, table, params, enabled=enabled, priority=priority, parents=parents)
     state = "becomes an asset when the code location is next loaded" if enabled else "is disabled"
-    typer.echo(f"{SCHEMA}.{printable(table)} is registered and {state}")
+    say(f"{SCHEMA}.{printable(table)} is registered and {state}")
 
 
 def unregister(
@@ -225,9 +225,9 @@ def unregister(
                 f"{table} is being refreshed; wait, or end that by `sqp-refresh stop {table}`"
             )
         remove(session, table)
-    typer.echo(
-        f"sqp.{printable(table)} is not registered any more, and has its rows; its asset goes when "
-        "the code location is next loaded"
+    say(
+        f"{SCHEMA}.{printable(table)} is not registered any more, and has its rows; its asset goes "
+        "when the code location is next loaded"
     )
 
 
@@ -239,10 +239,23 @@ def maintain() -> None:
     with connect(settings.database_url) as session:
         rows_by_task = maintenance.maintain(session, settings)
     built = rows_by_task.pop("indexes_built", 0)
+    rows_by_task |= _maintain_dagster(settings)
     for task, rows in rows_by_task.items():
-        typer.echo(f"{rows:,} {task.replace('_', ' ')}")
+        say(f"{rows:,} {task.replace('_', ' ')}")
     if built:
-        typer.echo(f"{built} indexes built that a first load left out")
+        say(f"{built} indexes built that a first load left out")
+
+
+def _maintain_dagster(settings: Settings) -> dict[str, int]:
+    """Delete old runs of Dagster, where DAGSTER_HOME says where they are."""
+    from sqp_refresh.defs.instance_storage import has_home, open_instance
+    from sqp_refresh.defs.jobs.maintenance_job import DAGSTER_RUNS
+    from sqp_refresh.defs.jobs.old_runs import delete_old_runs
+
+    if not has_home():
+        return {}
+    with open_instance() as instance:
+        return {DAGSTER_RUNS: delete_old_runs(instance, settings)}
 
 
 def _set_enabled(tables: Sequence[str] | None, all_: bool, *, enabled: bool) -> None:
@@ -251,7 +264,7 @@ def _set_enabled(tables: Sequence[str] | None, all_: bool, *, enabled: bool) -> 
         changed = refresh_config.set_enabled(session, names, enabled=enabled)
     state = "enabled" if enabled else "disabled"
     names = printable(", ".join(changed))
-    typer.echo(f"{state} {names}" if names else f"already {state}")
+    say(f"{state} {names}" if names else f"already {state}")
 
 
 def _table_names(session: Session, tables: Sequence[str] | None, all_: bool) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sqp_refresh.cli.common import Json, Tables, console, load_settings_and_catalog
+from sqp_refresh.cli.common import Json, Tables, complain, console, load_settings_and_catalog
 from sqp_refresh.errors import RefreshError, SettingsError
 from sqp_refresh.model.periods import Period
 from sqp_refresh.model.tables import Table
@@ -229,6 +229,6 @@ def _finish(done: _Done, *, json: bool) -> None:
         for name, rows in done.derived.items():
             console.print(f"{name}: {rows:,} rows changed", highlight=False)
     for name, error in done.errors.items():
-        typer.secho(f"sqp-refresh: {name}: {error}", err=True, fg=typer.colors.RED)
+        complain(f"{name}: {error}")
     if done.errors:
         raise typer.Exit(1)

@@ -1,7 +1,7 @@
 """Define the commands that check the tables, and that show and replay quarantined rows."""
 
 import json as json_format
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import date
 from typing import TYPE_CHECKING, Annotated, Any
@@ -221,16 +221,28 @@ def _refresh_weeks_of(waiting: Waiting, settings: Settings, catalog: Catalog) ->
     Raises:
         Stopped: a table that has waiting rows is disabled.
     """
-    enabled = set(enabled_tables(settings, catalog))
     succeeded = True
+    for weeks, tables in stretches_to_replay(waiting, settings, catalog):
+        succeeded &= run_refresh(settings, catalog, weeks, tables, force=True, json=False)
+    return succeeded
+
+
+def stretches_to_replay(
+    waiting: Waiting, settings: Settings, catalog: Catalog
+) -> Iterator[tuple[list[Period], list[str]]]:
+    """Yield the weeks of waiting rows that follow each other, and which tables to refresh there.
+
+    Raises:
+        Stopped: a table that has waiting rows is disabled.
+    """
+    enabled = set(enabled_tables(settings, catalog))
     for name in _tables_of(waiting):
         table = catalog.table(name)
         if name not in enabled:
             raise Stopped(f"{name} is disabled; `sqp-refresh enable {name}` to replay its rows")
         tables = [made for made in catalog.filled_from(table.source) if made in enabled]
         for weeks in stretches(_weeks_of(waiting, name, table.grain, settings)):
-            succeeded &= run_refresh(settings, catalog, weeks, tables, force=True, json=False)
-    return succeeded
+            yield weeks, tables
 
 
 def _weeks_of(waiting: Waiting, table: str, grain: Grain, settings: Settings) -> list[Period]:

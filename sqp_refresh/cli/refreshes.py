@@ -1,7 +1,6 @@
 """Define the commands that refresh tables, or show what a refresh would do."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,12 +18,17 @@ from sqp_refresh.cli.common import (
     load_settings_and_catalog,
     requested_tables,
     run_refresh,
+    say,
     weeks_to_refresh,
 )
 from sqp_refresh.extract.source import WantedInstant
-from sqp_refresh.postgres.session import read_clock
+from sqp_refresh.model.periods import Period
+from sqp_refresh.model.text import utc_minute
+from sqp_refresh.postgres.session import connect
+from sqp_refresh.refresh.lookback import weeks_of_night
 from sqp_refresh.refresh.sources import require_instant
-from sqp_refresh.registry.catalog import Catalog, read_catalog
+from sqp_refresh.registry.catalog import Catalog
+from sqp_refresh.registry.refresh_config import read_registrations
 from sqp_refresh.settings import Settings
 
 
@@ -35,12 +39,24 @@ def refresh(
     force: Force = False,
     accept: Accept = False,
     source_as_of: SourceAsOf = None,
+    due: Annotated[
+        bool,
+        typer.Option(
+            "--due", help="Only tables whose next refresh has come, as the schedule does."
+        ),
+    ] = False,
     json: Json = False,
 ) -> None:
     """Refresh tables now, through the job that the schedule runs; the look-back by default."""
     instant = None if source_as_of is None else WantedInstant.parse(source_as_of)
     settings, catalog = load_settings_and_catalog()
-    weeks = weeks_to_refresh(settings, catalog, table, first, last, force=force)
+    weeks = []
+    if due:
+        table, weeks = _due_now(settings, catalog, table, json=json)
+        if not table:
+            return
+    if first or last or force or not weeks:
+        weeks = weeks_to_refresh(settings, catalog, table, first, last, force=force)
     tables = table or []
     if instant:
         _require_instant(settings, catalog, tables, instant)
@@ -51,6 +67,32 @@ def refresh(
         console.print("`sqp-refresh status` names the weeks that are pinned now")
     if not is_good:
         raise typer.Exit(1)
+
+
+def _due_now(
+    settings: Settings, catalog: Catalog, tables: Sequence[str] | None, *, json: bool
+) -> tuple[list[str], list[Period]]:
+    """Return which of these tables are due now, and the weeks that their night looks at.
+
+    Where none is due, which one is the next, and when, is printed.
+    """
+    names = requested_tables(catalog, tables or [], enabled_tables(settings, catalog))
+    with connect(settings.database_url) as session:
+        now, registrations = session.now(), read_registrations(session)
+    waiting = [registrations[name] for name in names if registrations[name].is_enabled]
+    due = [each for each in waiting if each.next_refresh_at <= now]
+    if not due and json:
+        typer.echo('{"run_ids": [], "tables": [], "failures": {}}')
+    elif not due:
+        following = min(waiting, key=lambda each: each.next_refresh_at, default=None)
+        when = (
+            f"; {following.table} is at {utc_minute(following.next_refresh_at)}"
+            if following
+            else ""
+        )
+        say(f"no enabled table is due{when}")
+    params = [each.sync_params_if_readable for each in due]
+    return [each.table for each in due], weeks_of_night(settings, params, now)
 
 
 def _require_instant(
@@ -85,32 +127,3 @@ def plan(
             typer.echo(plan_as_json(planned))
         elif planned:
             show_plan(console, planned)
-
-
-def demo(
-    directory: Annotated[
-        Path, typer.Option("--dir", help="Directory for the data of the demo's servers.")
-    ] = Path(".demo"),
-    ui: Annotated[
-        bool, typer.Option("--ui", help="Serve the Dagster UI on loopback with the demo's data.")
-    ] = False,
-    port: Annotated[int, typer.Option(help="Port of the UI.")] = 3000,
-) -> None:
-    """Refresh a realistic year, with a BigQuery and a Postgres that the demo starts itself."""
-    from sqp_refresh.demo.environment import demo_environment, serve_ui, weeks_of_demo
-    from sqp_refresh.monitoring.dashboard.drawing import draw
-
-    with demo_environment(console, directory) as settings:
-        if ui:
-            serve_ui(console, directory, port)
-            return
-        catalog = read_catalog(settings)
-        if not run_refresh(settings, catalog, weeks_of_demo(), [], force=False, json=False):
-            raise typer.Exit(1)
-        path = settings.dashboard_path
-        with console.status("drawing the dashboard ..."):
-            draw(settings.database_url, path, read_clock(settings.database_url))
-        ui_command = "[bold]make ui[/], which is [bold]sqp-refresh demo --ui[/]"
-        console.print(
-            f"To look at it: {path}, or in the Dagster UI by {ui_command}", soft_wrap=True
-        )

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sqp_refresh.cli.common import complain, say
 from sqp_refresh.model.tables import SCHEMA
 from sqp_refresh.settings import Settings
 
@@ -31,9 +32,9 @@ def migrate(
     database_url = settings.database_url
     applied = migrations.upgrade(database_url)
     if applied:
-        typer.echo(f"applied {', '.join(applied)}")
+        say(f"applied {', '.join(applied)}")
     if not _mend(database_url) and not applied:
-        typer.echo("nothing to do")
+        say("nothing to do")
 
 
 def _mend(database_url: str) -> bool:
@@ -62,11 +63,11 @@ def _mend(database_url: str) -> bool:
                 *missing_indexes.warnings(session),
             ]
     if built:
-        typer.echo(f"built {built} indexes that a first load left out")
+        say(f"built {built} indexes that a first load left out")
     for subject in restored:
-        typer.echo(f"put back {subject}")
+        say(f"put back {subject}")
     for problem in problems:
-        typer.secho(f"sqp-refresh: {problem}", err=True, fg=typer.colors.YELLOW)
+        complain(problem, "yellow")
     return bool(built or restored or problems)
 
 
@@ -86,14 +87,13 @@ def downgrade(
 
     known = target_revisions()
     if revision not in known:
-        message = f"there is no revision {revision!r}; choose from {', '.join(known)}"
-        typer.secho(f"sqp-refresh: {message}", err=True, fg=typer.colors.RED)
+        complain(f"there is no revision {revision!r}; choose from {', '.join(known)}")
         raise typer.Exit(2)
     database_url = Settings.read().database_url
     if not yes:
         _confirm(plan_downgrade(database_url, revision))
     removed = migrations.downgrade(database_url, revision)
-    typer.echo(f"removed {', '.join(removed)}" if removed else "nothing to do")
+    say(f"removed {', '.join(removed)}" if removed else "nothing to do")
 
 
 def _confirm(plan: "DowngradePlan") -> None:
@@ -102,7 +102,7 @@ def _confirm(plan: "DowngradePlan") -> None:
         return
     place = f"database {plan.database} at {plan.host}"
     loss = "deletes tables with their rows:" if plan.rows_by_table else "deletes no table."
-    typer.echo(f"This takes back {', '.join(plan.revisions)} in {place}. It {loss}")
+    say(f"This takes back {', '.join(plan.revisions)} in {place}. It {loss}")
     for table, rows in plan.rows_by_table.items():
-        typer.echo(f"  {SCHEMA}.{table}: {rows:,} rows")
+        say(f"  {SCHEMA}.{table}: {rows:,} rows")
     typer.confirm("Go on?", abort=True)

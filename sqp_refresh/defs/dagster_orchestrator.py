@@ -1,6 +1,5 @@
 """Tell monitoring what Dagster knows: whether the code location loads, and the daemon lives."""
 
-import os
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from typing import Any
@@ -9,7 +8,7 @@ import dagster as dg
 
 from sqp_refresh.defs.cron import next_tick, ticks_between
 from sqp_refresh.defs.dagster_internals import InstigatorState, InstigatorStatus
-from sqp_refresh.defs.instance_storage import ask_instance
+from sqp_refresh.defs.instance_storage import ask_instance, has_home
 from sqp_refresh.defs.metadata import REGISTRY_PROBLEMS
 from sqp_refresh.defs.run_requests.code_location import locations_of_schema
 from sqp_refresh.errors import RefreshError, SettingsError, Unavailable, one_line
@@ -61,7 +60,7 @@ class DagsterOrchestrator(Orchestrator):
             Unreachable: Dagster's storage cannot be read.
             Unavailable: the daemon is dead, or a schedule or sensor is switched off.
         """
-        if not os.environ.get("DAGSTER_HOME"):
+        if not has_home():
             return "the daemon was not asked, because DAGSTER_HOME is not set here"
         problems = ask_instance(
             lambda instance: [*_dead_daemons(instance), *_switched_off(instance, names)]

@@ -1,6 +1,5 @@
 """Run the nightly job in this process, for people at a terminal."""
 
-import os
 import uuid
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -15,7 +14,7 @@ from sqp_refresh.defs.dagster_internals import (
     RunFailureReason,
     execute_run_iterator,
 )
-from sqp_refresh.defs.instance_storage import open_instance
+from sqp_refresh.defs.instance_storage import has_home, open_instance, with_remedy_of_unset
 from sqp_refresh.defs.jobs.daily_refresh import daily_refresh
 from sqp_refresh.defs.partitions import SOURCE_AS_OF_TAG, as_of_tags, range_tags
 from sqp_refresh.defs.run_requests.code_location import origin_of_command
@@ -118,7 +117,16 @@ def _run(
     failures = [event for event in events if event.is_step_failure]
     messages = {event.step_key or "": _message(event.step_failure_data.error) for event in failures}
     is_good = any(event.event_type is dg.DagsterEventType.RUN_SUCCESS for event in events)
-    return messages if messages or is_good else {"run": "it failed before its first step"}
+    return messages if messages or is_good else {"run": _why_no_step_began(events)}
+
+
+def _why_no_step_began(events: Sequence[dg.DagsterEvent]) -> str:
+    """Say why a run ended before its first step; a configuration is not shown, nor its values."""
+    for event in events:
+        error = event.job_failure_data.error if event.event_type is FAILED else None
+        if error and (unset := with_remedy_of_unset(error.to_string())):
+            return unset
+    return "it failed before its first step; see its page in the Dagster UI, and dagster.yaml"
 
 
 def _is_interrupted(events: Sequence[dg.DagsterEvent]) -> bool:
@@ -138,6 +146,6 @@ def _message(error: SerializableErrorInfo | None) -> str:
 
 
 def _instance() -> AbstractContextManager[dg.DagsterInstance]:
-    if os.environ.get("DAGSTER_HOME"):
+    if has_home():
         return open_instance()
     return dg.DagsterInstance.ephemeral()

@@ -5,6 +5,7 @@ without a password.
 """
 
 import logging
+import os
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -23,6 +24,11 @@ DEADLINE_S = 30
 """A server that does not answer would be waited for by the drivers, several times, for minutes."""
 
 _UNSET = re.compile(r'environment variable "\w+"')
+
+
+def has_home() -> bool:
+    """Return whether DAGSTER_HOME says where Dagster's storage is."""
+    return bool(os.environ.get("DAGSTER_HOME"))
 
 
 def ask_instance(question: Callable[[dg.DagsterInstance], Value]) -> Value:
@@ -76,10 +82,19 @@ def open_instance() -> Iterator[dg.DagsterInstance]:
 
 def unreadable(error: Exception) -> Unreachable:
     """Return the error for a storage that cannot be read, with the reason of reasons."""
-    return Unreachable(
-        f"Dagster's own storage cannot be used: {_reason(error)}; check dagster.yaml in "
-        "DAGSTER_HOME, and that the storage it names is up and has free space"
+    reason = _reason(error)
+    remedy = (
+        "check dagster.yaml in DAGSTER_HOME, and that the storage it names is up and has free space"
     )
+    what = with_remedy_of_unset(reason) or f"{reason}; {remedy}"
+    return Unreachable(f"Dagster's own storage cannot be used: {what}")
+
+
+def with_remedy_of_unset(message: str) -> str | None:
+    """Say which variable of dagster.yaml is not set, and what to do; None where it is not that."""
+    unset = _UNSET.search(message)
+    remedy = "load dagster.env, too, not refresh.env alone, or unset DAGSTER_HOME"
+    return f"{unset[0]} is not set; {remedy}" if unset else None
 
 
 def _reason(error: BaseException) -> str:

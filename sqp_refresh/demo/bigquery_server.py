@@ -15,6 +15,7 @@ import os
 import signal
 import sys
 import threading
+from email.utils import formatdate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,7 @@ def main() -> None:
     _parse_each_statement_once()
     _read_as_of_the_snapshot_time()
     translate_each_query_once()
+    _date_each_answer()
     asyncio.run(_serve(server, ports))
 
 
@@ -107,6 +109,20 @@ def _read_as_of_the_snapshot_time() -> None:
         return statement.replace(quoted_table_ref(*name), of_copy, 1)
 
     BigQueryReadHandler._apply_row_access_rewrite = rewrite_as_of  # noqa: SLF001
+
+
+def _date_each_answer() -> None:
+    """Have the web server date each answer by the moment of its question.
+
+    It looks at the clock once in ten of its rounds, and one may last for seconds: the newest state
+    of a table would be later than BigQuery's time, by the answers.
+    """
+    from uvicorn.server import ServerState
+
+    def headers(_: ServerState) -> list[tuple[bytes, bytes]]:
+        return [(b"date", formatdate(usegmt=True).encode())]
+
+    ServerState.default_headers = property(headers, lambda *_: None)  # type: ignore[assignment]
 
 
 async def _serve(server: "EmulatorServer", ports: int) -> None:

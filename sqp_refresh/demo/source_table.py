@@ -1,6 +1,6 @@
 """Create the vendor's table in the emulator, with the vendor's titles, and load rows into it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -43,8 +43,19 @@ def columns_of(schema: pa.Schema) -> Columns:
 SOURCE_SCHEMA = columns_of(SCHEMA)
 
 
-def fill_source(emulator: Emulator, dataset: str, table: str) -> bool:
+def fill_source(
+    emulator: Emulator,
+    dataset: str,
+    table: str,
+    rows: Callable[[], pa.Table] = year_of_rows,
+) -> bool:
     """Load the realistic year into the emulator, unless the table has rows.
+
+    Args:
+        emulator: Where to.
+        dataset: A bare name.
+        table: A bare name.
+        rows: Makes the rows; it takes seconds, so that it is called only where they are needed.
 
     Returns:
         Whether rows were loaded.
@@ -58,7 +69,7 @@ def fill_source(emulator: Emulator, dataset: str, table: str) -> bool:
                 return False
         except NotFound:
             create_source(client, dataset, table)
-        load_rows(client, name, year_of_rows())
+        load_rows(client, name, rows())
     return True
 
 

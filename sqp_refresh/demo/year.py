@@ -1,13 +1,15 @@
 """Generate a year of Search Query Performance as an agency's vendor would export it.
 
-The rows are the same at every call. Their numbers are those of a real agency: 85 ASINs, 52 Sundays,
-about 210,000 rows, 40,000 queries. Market figures belong to a query and a week and repeat on each
-ASIN's row. The ASINs' own figures never add up to more than the market.
+The rows are the same at every call, but for their dates, which may be so many whole weeks later.
+Their numbers are those of a real agency: 85 ASINs, 52 Sundays, about 210,000 rows, 40,000 queries.
+Market figures belong to a query and a week and repeat on each ASIN's row. The ASINs' own figures
+never add up to more than the market.
 
 Everything is computed from uniform random numbers with integers, products and quotients, which are
 the same on every machine; powers and logarithms are not.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import pairwise
@@ -46,17 +48,27 @@ SCHEMA = pa.schema([(column.title, _ARROW_TYPE[column.type]) for column in SOURC
 
 def year_of_rows() -> pa.Table:
     """Return all weeks of the year: about 210,000 rows in `SCHEMA`, week by week."""
-    catalog = _Catalog.drawn()
-    return pa.concat_tables(_week(catalog, week) for week in range(len(SUNDAYS)))
+    return weeks_of_rows(SUNDAYS)
 
 
-def week_of_rows(sunday: date) -> pa.Table:
-    """Return the same rows of one week: about 4,050 in `SCHEMA`.
+def week_of_rows(sunday: date, *, weeks_later: int = 0) -> pa.Table:
+    """Return the same rows of one week: about 4,050 in `SCHEMA`; see `weeks_of_rows`."""
+    return weeks_of_rows([sunday], weeks_later=weeks_later)
+
+
+def weeks_of_rows(sundays: Sequence[date], *, weeks_later: int = 0) -> pa.Table:
+    """Return the same rows of some weeks, week by week.
+
+    Args:
+        sundays: Some of `SUNDAYS`.
+        weeks_later: How many weeks later than that their rows are dated.
 
     Raises:
-        ValueError: the day is none of `SUNDAYS`.
+        ValueError: a day is none of `SUNDAYS`.
     """
-    return _week(_Catalog.drawn(), SUNDAYS.index(sunday))
+    catalog = _Catalog.drawn()
+    weeks = (_week(catalog, SUNDAYS.index(sunday), weeks_later) for sunday in sundays)
+    return pa.concat_tables(weeks)
 
 
 # -- what does not change from week to week --------------------------------------------------------
@@ -151,7 +163,7 @@ def _ranks(random: np.random.Generator, shape: tuple[int, int]) -> Numbers:
 # -- one week --------------------------------------------------------------------------------------
 
 
-def _week(catalog: _Catalog, week: int) -> pa.Table:
+def _week(catalog: _Catalog, week: int, weeks_later: int) -> pa.Table:
     random = np.random.default_rng([SEED, week])
     asin, query = _asins_and_queries(catalog, random, week)
     distinct_queries, row = np.unique(query, return_inverse=True)
@@ -161,7 +173,9 @@ def _week(catalog: _Catalog, week: int) -> pa.Table:
     own = _own(catalog, random, asin, market, rivals=np.bincount(row)[row])
     columns = {
         "marketplace": pa.repeat(MARKETPLACE, len(asin)),
-        "report_date": pa.repeat(pa.scalar(SUNDAYS[week]), len(asin)),
+        "report_date": pa.repeat(
+            pa.scalar(SUNDAYS[week] + timedelta(weeks=weeks_later)), len(asin)
+        ),
         "search_query": catalog.query.take(pa.array(query)),
         "search_query_score": pa.array(_scores(asin, own)),
         **{name: texts.take(pa.array(asin)) for name, texts in catalog.texts.items()},

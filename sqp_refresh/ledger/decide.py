@@ -24,6 +24,7 @@ class ReloadReason(StrEnum):
     DOUBTED = "it did not equal the source"
     FORCED = "forced"
     PARENT = "a table that it is made from is copied"
+    NOTHING = "empty in the source"
     ROLLED_BACK = "rolled back"
     UNCHANGED = "unchanged"
     RESUMED = "published by the run that was interrupted"
@@ -32,7 +33,15 @@ class ReloadReason(StrEnum):
     @property
     def loads(self) -> bool:
         """Whether the period has to be loaded."""
-        return self not in (ReloadReason.UNCHANGED, ReloadReason.RESUMED, ReloadReason.PINNED)
+        return self not in _NOT_LOADED
+
+
+_NOT_LOADED = (
+    ReloadReason.UNCHANGED,
+    ReloadReason.RESUMED,
+    ReloadReason.PINNED,
+    ReloadReason.NOTHING,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from sqp_refresh.ledger.ledger import published_periods
 from sqp_refresh.ledger.verdicts import periods_to_repair
 from sqp_refresh.model.periods import Period, periods_touched
 from sqp_refresh.model.tables import SCHEMA, Table
+from sqp_refresh.model.versions import ParentVersions, SourceVersion
 from sqp_refresh.postgres.session import Session, connect
 from sqp_refresh.refresh.sources import Source, source_for, versions_to_compare
 from sqp_refresh.registry.catalog import Catalog
@@ -121,9 +122,24 @@ def _planned(
     touched = _touched(table, to_load) if table.source is None else set[Period]()
     for period, decision in decisions.items():
         reason, rows = decision.reason, decision.rows
-        if not reason.loads and not decision.pin and period in touched:
+        if _has_nothing(decision) and period not in touched:
+            reason, rows = ReloadReason.NOTHING, 0
+        elif not reason.loads and not decision.pin and period in touched:
             reason, rows = ReloadReason.PARENT, None
         yield PlannedPeriod(table.name, period, reason, rows, billed.get(period), _note(decision))
+
+
+def _has_nothing(decision: Decision) -> bool:
+    """Return whether a period that was never published has no row in its source, either.
+
+    Of a derived one, that is so unless a table that it is made from is to load some of it.
+    """
+    version = decision.version
+    if decision.reason is not ReloadReason.NEW:
+        return False
+    if isinstance(version, ParentVersions):
+        return not any(version.weeks.values())
+    return isinstance(version, SourceVersion) and version.rows == 0
 
 
 def _note(decision: Decision) -> str | None:
@@ -139,7 +155,11 @@ def _billed(
     source: BigQuerySource, decisions: Mapping[Period, Decision], to_load: ToLoad
 ) -> dict[Period, int]:
     """Return the bytes that each period to load would bill: its part of one query, by its rows."""
-    loads = [period for period, decision in decisions.items() if decision.reason.loads]
+    loads = [
+        period
+        for period, decision in decisions.items()
+        if decision.reason.loads and not _has_nothing(decision)
+    ]
     # One query gives the rows of the same weeks to all tables that share it.
     if not loads or any(to_load.get(name) == loads for name in source.shares_query_with):
         return dict.fromkeys(loads, 0)

@@ -1,6 +1,7 @@
 """Test the commands that plan, enable, disable, stop, register, and look for problems."""
 
 import json
+import re
 from contextlib import nullcontext
 from functools import partial
 
@@ -9,6 +10,7 @@ import pytest
 from sqp_refresh import __version__
 from sqp_refresh.errors import Stopped
 from sqp_refresh.extract.source import BigQuerySource
+from sqp_refresh.model.periods import Grain
 from sqp_refresh.model.tables import DAILY_SQP_DATA, TABLES
 from sqp_refresh.settings import Settings
 from sqp_refresh_tests.faults.outcome import log, refreshed
@@ -61,6 +63,33 @@ def test_a_plan_reads_well(environment, source):
 
     assert printed[-1] == "3 of 3 periods would be copied; nothing was written"
     assert [line for line in printed if str(MIDDLE) in line and "never published" in line]
+
+
+def test_a_plan_copies_nothing_of_what_is_empty_on_both_sides(environment, source):
+    source.write([row for row in three_weeks() if row["Date"] != LAST])
+
+    printed = output("plan", *RANGE)
+    planned = json.loads(output("plan", *RANGE, "--json"))
+
+    empty = {(each["table"], each["period"]) for each in planned if not each["copy"]}
+    weekly = {name for name, table in TABLES.items() if table.grain.published is Grain.WEEK}
+    assert empty == {(name, str(LAST)) for name in weekly}
+    assert {each["reason"] for each in planned if not each["copy"]} == {"empty in the source"}
+    assert len(re.findall(r"1 period +- +- +empty in the source", printed)) == len(weekly)
+
+
+def test_what_is_due_is_refreshed_and_then_nothing_is(environment, source):
+    source.write(three_weeks())
+    url = environment.database_url
+    execute(url, "UPDATE sqp.refresh_config SET next_refresh_at = now() + interval '1 hour'")
+    soon = "UPDATE sqp.refresh_config SET next_refresh_at = now() - interval '1 minute'"
+    execute(url, f"{soon} WHERE table_name = 'daily_sqp_data'")
+
+    done = json.loads(output("refresh", "--due", *RANGE, "--json"))
+
+    assert [table["table"] for table in done["tables"]] == ["daily_sqp_data"]
+    assert re.match(r"no enabled table is due; \w+ is at 20", output("refresh", "--due"))
+    assert json.loads(output("refresh", "--due", "--json"))["tables"] == []
 
 
 def test_force_copies_what_has_not_changed(environment, source):

@@ -12,6 +12,7 @@ from sqp_refresh.defs import instance_storage
 from sqp_refresh.defs.instance_storage import ask_instance, open_instance, unreadable
 from sqp_refresh.errors import Unreachable
 from sqp_refresh_tests.helpers.commands import one_line, sqp_refresh
+from sqp_refresh_tests.helpers.weeks import LAST, three_weeks
 
 POSTGRES = (
     "storage: {{postgres: {{postgres_db: "
@@ -43,9 +44,10 @@ def reason(home: Path) -> str:
     assert str(asked.value) == str(opened.value)
     assert "\n" not in str(asked.value)
     assert "hunter2" not in str(asked.value)
-    return (
-        str(asked.value).removeprefix(PREFIX).partition("; check dagster.yaml in DAGSTER_HOME")[0]
-    )
+    reason, _, remedy = str(asked.value).removeprefix(PREFIX).partition("; ")
+    of_files = remedy.startswith("load dagster.env, too, not refresh.env alone")
+    assert of_files == ("is not set" in reason)
+    return reason
 
 
 @pytest.mark.parametrize(
@@ -121,3 +123,17 @@ def test_what_else_was_found_is_shown(migrated_database, home, monkeypatch):
 
     assert one_line(sqp_refresh("refresh", "--table", "weekly_summary")).endswith(messages[0])
     assert sqp_refresh("dashboard").returncode == 0
+
+
+def test_a_run_whose_logs_have_no_place_is_one_line(environment, source, home):
+    source.write(three_weeks())
+    (home / "dagster.yaml").write_text(
+        "compute_logs: {module: dagster.core.storage.local_compute_log_manager, class:"
+        " LocalComputeLogManager, config: {base_dir: {env: DAGSTER_LOGS_DIR}}}"
+    )
+
+    done = sqp_refresh("refresh", "--table", "daily_sqp_data", "--from", str(LAST))
+
+    reason = 'environment variable "DAGSTER_LOGS_DIR" is not set; load dagster.env, too'
+    assert done.returncode == 1
+    assert f"run failed: {reason}, not refresh.env alone" in done.stdout

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from sqp_refresh.monitoring.lateness import is_overdue
+from sqp_refresh.monitoring.lateness import idle_ticks, is_overdue
 from sqp_refresh.monitoring.views import TableFreshness
 
 TICK = datetime(2025, 8, 18, 2, tzinfo=UTC)
@@ -49,3 +49,22 @@ def test_a_table_is_overdue_where_a_tick_found_it_due_and_no_run_served_it(due, 
     assert is_overdue(table(due, served), TICK) is expected
     assert not is_overdue(table(due, served), None)
     assert not is_overdue(table(due, served, is_enabled=False), TICK)
+
+
+@pytest.mark.parametrize(
+    ("pause", "expected"),
+    [
+        (timedelta(minutes=3), "REFRESH_CRON ticks every 3 minutes, but takes a table again only"),
+        (HOUR, "REFRESH_CRON ticks every 60 minutes"),
+        (DAY, ""),
+        (3 * DAY, ""),
+    ],
+)
+def test_ticks_that_find_no_table_due_are_told(pause, expected):
+    ticks = [TICK, TICK + pause]
+    sentence = idle_ticks([table(TICK, TICK)], ticks)
+
+    assert sentence.startswith(expected) and bool(sentence) is bool(expected)
+    assert not sentence or "24 hours have passed: refresh_frequency_hours" in sentence
+    assert not idle_ticks([table(TICK, TICK, is_enabled=False)], ticks)
+    assert not idle_ticks([table(TICK, TICK)], ticks[:1])

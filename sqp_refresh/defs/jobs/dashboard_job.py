@@ -135,7 +135,9 @@ def _metadata(figures: Figures) -> dict[str, Any]:
         "sqp/tables": dg.MetadataValue.table(_records(figures)),
     }
     rates = {"success_rate": figures.success_rate, "checks_passed_rate": figures.pass_rate}
-    return metadata | {f"sqp/{name}": rate for name, rate in rates.items() if rate is not None}
+    return metadata | {
+        f"sqp/{name}": round(rate, 2) for name, rate in rates.items() if rate is not None
+    }
 
 
 def _records(figures: Figures) -> list[dg.TableRecord]:

@@ -1,6 +1,7 @@
 """Look for what would make a refresh fail, before it does."""
 
 from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
 from functools import partial
 
 from sqp_refresh.errors import NotFound, RefreshError
@@ -11,13 +12,18 @@ from sqp_refresh.monitoring.doctor import (
     supabase,
 )
 from sqp_refresh.monitoring.doctor.diagnosis import Diagnosis, diagnose, failed
+from sqp_refresh.monitoring.lateness import idle_ticks
 from sqp_refresh.monitoring.orchestrator import Orchestrator
+from sqp_refresh.monitoring.views import read_freshness
 from sqp_refresh.postgres.migrate import newest_revision, require_newest_revision
 from sqp_refresh.postgres.session import Session, connect
 from sqp_refresh.registry.catalog import Catalog, read_catalog
 from sqp_refresh.registry.refresh_config import read_registrations
 from sqp_refresh.schema_name import SCHEMA
 from sqp_refresh.settings import Settings
+
+WINDOW = timedelta(days=7)
+"""How far back ticks of the schedule are looked at."""
 
 
 def run_checkup(orchestrator: Orchestrator) -> list[Diagnosis]:
@@ -35,7 +41,7 @@ def run_checkup(orchestrator: Orchestrator) -> list[Diagnosis]:
         *_until_it_fails("postgres", check_postgres(settings)),
         *_check_bigquery(settings),
         *_until_it_fails("postgres", _check_registered_sources(settings)),
-        *_check_orchestrator(orchestrator),
+        *_check_orchestrator(settings, orchestrator),
     ]
     # What the registry and the code location both have to say is said once.
     return list(dict.fromkeys(diagnoses))
@@ -166,7 +172,17 @@ def _check_registered_sources(settings: Settings) -> Iterator[Diagnosis]:
         yield diagnose("bigquery", check)
 
 
-def _check_orchestrator(orchestrator: Orchestrator) -> Iterator[Diagnosis]:
+def _check_ticks(settings: Settings, orchestrator: Orchestrator) -> Iterator[Diagnosis]:
+    """Say where the schedule ticks more often than any table is due."""
+    if not diagnose("postgres", lambda: _check_revision(settings)).is_ok:
+        return
+    with connect(settings.database_url) as session:
+        now, tables = session.now(), read_freshness(session)
+    if idle := idle_ticks(tables, orchestrator.ticks_between(settings, now - WINDOW, now)):
+        yield Diagnosis("schedule", True, idle)
+
+
+def _check_orchestrator(settings: Settings, orchestrator: Orchestrator) -> Iterator[Diagnosis]:
     try:
         names = orchestrator.load_code_location()
     except RefreshError as error:
@@ -176,3 +192,4 @@ def _check_orchestrator(orchestrator: Orchestrator) -> Iterator[Diagnosis]:
     for problem in orchestrator.registry_problems():
         yield Diagnosis("registry", False, problem)
     yield diagnose("daemon", lambda: orchestrator.check_daemon(names))
+    yield from _until_it_fails("schedule", _check_ticks(settings, orchestrator))

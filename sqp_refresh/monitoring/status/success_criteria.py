@@ -15,7 +15,7 @@ from sqp_refresh.ledger.verdicts import FailedMetric
 from sqp_refresh.model.periods import Period
 from sqp_refresh.model.text import listing, utc_minute
 from sqp_refresh.monitoring.doctor.diagnosis import Diagnosis
-from sqp_refresh.monitoring.lateness import is_overdue
+from sqp_refresh.monitoring.lateness import idle_ticks, is_overdue
 from sqp_refresh.monitoring.status.missed_nights import find_missed_nights
 from sqp_refresh.monitoring.status.stale_periods import Staleness, pin_problems, stale_problems
 from sqp_refresh.monitoring.status.status_model import Criterion, Problem, Severity
@@ -106,7 +106,9 @@ def check_schedule(snapshot: Snapshot, daemon: Diagnosis) -> Criterion:
         problems.append(Problem(Severity.BROKEN, message))
     problems += _never_served(snapshot)
     last = max((table.last_tick for table in snapshot.tables if table.last_tick), default=None)
-    message = f"the last night was that of {utc_minute(last)}; {daemon.message}" if last else ""
+    night = f"the last night was that of {utc_minute(last)}; {daemon.message}" if last else ""
+    idle = idle_ticks(snapshot.tables, snapshot.ticks)
+    message = "; ".join(filter(None, (night, idle)))
     return Criterion("on_schedule", message, problems)
 
 
@@ -243,8 +245,13 @@ def _is_error(metric: MetricResult) -> bool:
 
 
 def _value_text(metric: MetricResult) -> str:
-    expected = f", source {metric.expected:,.12g}" if metric.expected is not None else ""
-    return f"{metric.value:,.12g}{expected}" if metric.value is not None else "unknown"
+    expected = f", source {_number(metric.expected)}" if metric.expected is not None else ""
+    return f"{_number(metric.value)}{expected}" if metric.value is not None else "unknown"
+
+
+def _number(value: float) -> str:
+    """Write a count in full, and of a ratio as many digits as tell something."""
+    return f"{value:,.0f}" if value == int(value) else f"{value:,.4g}"
 
 
 def check_views(snapshot: Snapshot) -> Criterion:
