@@ -52,6 +52,9 @@ GRANT SELECT, INSERT ON :"schema".refresh_week_changes TO :"role";
 GRANT SELECT, INSERT, UPDATE ON :"schema".refresh_finality TO :"role";
 GRANT EXECUTE ON FUNCTION :"schema".week_finality_at(timestamptz) TO :"role";
 
+-- Requests are entered by others. It settles them, and deletes old ones.
+GRANT SELECT, UPDATE, DELETE ON :"schema".refresh_requests TO :"role";
+
 -- What operators tell it. It notes when a table was refreshed and is due; it registers none.
 GRANT SELECT, UPDATE ON :"schema".refresh_config TO :"role";
 GRANT SELECT ON
@@ -63,6 +66,7 @@ GRANT SELECT ON
     :"schema".refresh_success_rate,
     :"schema".data_quality_overview,
     :"schema".refresh_runs,
+    :"schema".refresh_status,
     :"schema".refresh_nightly,
     :"schema".refresh_retries,
     :"schema".refresh_costs,

@@ -5,7 +5,6 @@ ALTER TABLE sqp.webhook_configs
         'refresh.overdue', 'refresh.recovered', 'week.arrived', 'week.final'
     ]) NOT VALID;
 ALTER TABLE sqp.webhook_configs DROP COLUMN secret_names;
-COMMENT ON COLUMN sqp.webhook_configs.events IS 'Events it receives; null is every event';
 DROP TRIGGER refresh_config_note_switch ON sqp.refresh_config;
 DROP FUNCTION sqp.note_switch();
 DROP TABLE sqp.refresh_switches;

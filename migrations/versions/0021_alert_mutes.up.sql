@@ -75,8 +75,6 @@ ALTER TABLE sqp.webhook_configs
 COMMENT ON COLUMN sqp.webhook_configs.secret_names IS
     'Environment variables that hold the secrets that sign what it receives, two while they are '
     'changed; null is REFRESH_WEBHOOK_SECRET';
-COMMENT ON COLUMN sqp.webhook_configs.events IS
-    'Events it receives; null is every event but those that are sent only to who names them';
 
 ALTER TABLE sqp.webhook_configs DROP CONSTRAINT webhook_configs_events_are_known;
 ALTER TABLE sqp.webhook_configs

@@ -30,16 +30,26 @@ class _Terminal(Console):
     line, however long.
     """
 
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401, as rich has it
+        super().__init__(**options)
+        # COLUMNS counts as it is when something is printed, not as it was when this was made.
+        self._width = None
+
     def render_str(self, text: str, **options: Any) -> Text:  # noqa: ANN401, as rich has it
         return super().render_str(printable(text), **options)
 
+    @property
+    def breaks_lines(self) -> bool:
+        """Whether somebody sits before it; COLUMNS may be set for a program that reads lines."""
+        return self.file.isatty()
+
     def print(self, *objects: Any, **options: Any) -> None:  # noqa: ANN401, as rich has it
-        """Print, by the width of the terminal if there is one, or of COLUMNS."""
-        is_of_some_width = shutil.get_terminal_size((0, 0)).columns > 0
+        """Print, by the width of the terminal if there is one; a grid also by that of COLUMNS."""
+        columns = shutil.get_terminal_size((0, 0)).columns
         if objects and all(isinstance(each, str) for each in objects):
-            options["soft_wrap"] = not is_of_some_width
-        elif any(isinstance(each, Grid) for each in objects) and not is_of_some_width:
-            options |= {"width": _UNLIMITED, "crop": False}
+            options |= {"width": columns or None, "soft_wrap": not self.breaks_lines}
+        elif any(isinstance(each, Grid) for each in objects):
+            options |= {"width": columns or _UNLIMITED, "crop": False}
         super().print(*objects, **options)
 
 

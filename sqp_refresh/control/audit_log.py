@@ -95,7 +95,7 @@ ORDER BY id
 _OPEN_RUNS = in_schema("""
 SELECT run.id, run.table_name, (
     SELECT jsonb_agg(period) FROM sqp.refresh_checkpoints AS checkpoint
-    CROSS JOIN jsonb_array_elements(checkpoint_data->'published') AS period
+    CROSS JOIN jsonb_path_query(checkpoint_data, '$.published[*]') AS period
     WHERE checkpoint.table_schema = run.table_schema AND checkpoint.table_name = run.table_name
         AND checkpoint_data->>'run_id' = sync_metadata->>'run_id'
 )

@@ -40,7 +40,7 @@ _FIND_ACTIVE = in_schema("""
 SELECT id, checkpoint_data || jsonb_build_object('published', (
     SELECT coalesce(jsonb_agg(period), '[]')
     FROM sqp.refresh_checkpoints AS part
-    CROSS JOIN jsonb_array_elements(part.checkpoint_data->'published') AS period
+    CROSS JOIN jsonb_path_query(part.checkpoint_data, '$.published[*]') AS period
     WHERE part.id = checkpoint.id OR (part.function_name LIKE %(writers)s
         AND part.checkpoint_data->'checkpoint' = to_jsonb(checkpoint.id))
 ))

@@ -74,7 +74,6 @@ def _source(settings: Settings, key: dg.AssetKey, table: Table, name: str) -> dg
             )
         },
     )
-    weeks = weekly_partitions(settings.REFRESH_START_DATE) if spec.week_title else None
 
     def look(context: dg.AssetExecutionContext) -> dg.ObserveResult:
         seen = observe_source(Settings.read(), table, weeks_of_run(context.op_execution_context))
@@ -82,9 +81,9 @@ def _source(settings: Settings, key: dg.AssetKey, table: Table, name: str) -> dg
             metadata=observed_metadata(seen), data_version=dg.DataVersion(seen.data_version)
         )
 
+    # Without partitions: Dagster lets no run without a range of weeks read a source that has some.
     with accepted_as_beta():
-        define = dg.multi_observable_source_asset(specs=[asset], name=name, partitions_def=weeks)
-        return define(look)
+        return dg.multi_observable_source_asset(specs=[asset], name=name)(look)
 
 
 def unusable_assets(settings: Settings, catalog: Catalog) -> list[dg.AssetSpec]:

@@ -27,6 +27,7 @@ def test_four_nights_happen_and_are_told_in_lines_that_fit(
     environment, source, monkeypatch, capsys
 ):
     monkeypatch.setenv("COLUMNS", str(WIDTH))
+    monkeypatch.setattr("sqp_refresh.cli.common._Terminal.breaks_lines", True)
     url = environment.database_url
     # The story is that of one table; all eight would take eight times as long.
     execute(url, f"UPDATE sqp.refresh_config SET is_enabled = table_name = '{QUERIES}'")

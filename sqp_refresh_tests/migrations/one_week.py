@@ -40,4 +40,5 @@ class OneWeek:
         }
         columns["search_query"] = pa.array(self.queries)
         batch = pa.RecordBatch.from_pydict(columns)
-        yield PeriodRows(WEEK, pa.RecordBatchReader.from_batches(batch.schema, [batch]))
+        for week in periods:
+            yield PeriodRows(week, pa.RecordBatchReader.from_batches(batch.schema, [batch]))

@@ -90,6 +90,7 @@ CONTROL: dict[str, LiteralString] = {
         INSERT INTO sqp.refresh_pins (table_name, period_start, reason)
         VALUES ('weekly_summary', '2024-08-18', 'rolled back')
     """,
+    "refresh_requests": "INSERT INTO sqp.refresh_requests (force) VALUES (true)",
     "refresh_week_changes": """
         INSERT INTO sqp.refresh_week_changes (marketplace, week, rows, asins)
         VALUES ('US', '2024-08-18', 4, 2)

@@ -55,7 +55,9 @@ FROM pg_class, unnest(CASE
         )
         THEN ARRAY['SELECT']
     WHEN relname = 'refresh_config' THEN ARRAY['SELECT', 'UPDATE']
-    WHEN relname = 'refresh_proofs' THEN ARRAY['SELECT', 'INSERT']
+    WHEN relname IN ('refresh_proofs', 'refresh_week_changes') THEN ARRAY['SELECT', 'INSERT']
+    WHEN relname = 'refresh_finality' THEN ARRAY['SELECT', 'INSERT', 'UPDATE']
+    WHEN relname = 'refresh_requests' THEN ARRAY['SELECT', 'UPDATE', 'DELETE']
     WHEN relname = 'refresh_history' THEN ARRAY['SELECT', 'INSERT', 'DELETE']
     ELSE ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']
 END) AS privilege

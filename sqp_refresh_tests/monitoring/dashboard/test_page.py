@@ -172,7 +172,7 @@ def test_every_column_of_the_figures_can_be_seen(page, opened, width):
     # On a phone a table may be wider than its card, and is scrolled within it.
     cut = shown.locator("table").evaluate_all(
         """tables => tables.filter(table => {
-            const scroll = table.closest(".scroll");
+            const scroll = table.closest(".scroll") ?? table.parentElement;
             scroll.scrollLeft = 1e6;
             const last = table.querySelector("tr").lastElementChild.getBoundingClientRect();
             return last.right > scroll.getBoundingClientRect().right + 1

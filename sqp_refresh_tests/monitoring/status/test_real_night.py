@@ -97,6 +97,7 @@ def test_maintenance_at_the_command_line_says_what_it_did(environment):
         "0 deliveries deleted",
         "0 quarantined rows deleted",
         "0 history deleted",
+        "0 requests deleted",
         "0 runs archived",
     ]
 
