@@ -222,10 +222,12 @@ CORE = (
 )
 
 
-def test_the_core_passes_in_another_schema():
+def test_the_core_passes_in_another_schema(tmp_path):
     done = subprocess.run(
         [
             *(sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"),
+            # In the directory that all sessions share, it would close what servers of this one use.
+            f"--basetemp={tmp_path / 'other'}",
             *(str(ROOT / "sqp_refresh_tests" / test) for test in CORE),
         ],
         env=os.environ | {"SQP_SCHEMA": OTHER},

@@ -125,6 +125,10 @@ def test_bad_input_is_refused_at_once(migrated_database):
         migrated_database,
         "UPDATE sqp.refresh_config SET is_enabled = false WHERE table_name = 'yearly_summary'",
     )
+    execute(
+        migrated_database,
+        "DO $$BEGIN CREATE ROLE anon; EXCEPTION WHEN duplicate_object THEN NULL; END$$",
+    )
     with psycopg.connect(migrated_database) as connection:
         connection.execute("SET ROLE service_role")
         for arguments, message in BAD.items():
