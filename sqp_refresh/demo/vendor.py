@@ -16,7 +16,8 @@ DELIVERED_AFTER_DAYS = 3
 """Amazon publishes a week about this long after its Saturday, and the vendor delivers it then."""
 
 BAD_ROWS = 5
-LATE, RESTATED = SUNDAYS[-3], SUNDAYS[-5]
+# The newest complete week of a first load is the fifth last; another than that is restated.
+LATE, RESTATED = SUNDAYS[-3], SUNDAYS[-6]
 _RESTATED_EVERY = 10
 """One in so many rows of the week is restated."""
 

@@ -32,7 +32,7 @@ def test_four_nights_happen_and_are_told_in_lines_that_fit(
     # The story is that of one table; all eight would take eight times as long.
     execute(url, f"UPDATE sqp.refresh_config SET is_enabled = table_name = '{QUERIES}'")
     later = weeks_later_by(read_clock(url).date())
-    vendor = Vendor(source.emulator, source.dataset, source.table, later, count=5)
+    vendor = Vendor(source.emulator, source.dataset, source.table, later, count=6)
     vendor.deliver_year(with_late_week=False)
     story = Story(Demo(environment, vendor), read_catalog(environment))
 

@@ -36,7 +36,7 @@ def test_a_year_that_is_later_holds_the_same():
 
 
 def test_a_week_comes_late_is_corrected_and_another_is_restated(source: SourceTable):
-    vendor = Vendor(source.emulator, source.dataset, source.table, weeks_later=3, count=5)
+    vendor = Vendor(source.emulator, source.dataset, source.table, weeks_later=3, count=6)
     late, restated = vendor.late.start, vendor.restated.start
     rows = "SELECT COUNT(*) FROM {table} WHERE DATE(`Date`) = "
     wrong = "SELECT COUNT(*) FROM {table} WHERE `ASIN Click Count` > `Total Click Count`"
