@@ -41,8 +41,8 @@ def test_a_week_comes_late_is_corrected_and_another_is_restated(source: SourceTa
     rows = "SELECT COUNT(*) FROM {table} WHERE DATE(`Date`) = "
     wrong = "SELECT COUNT(*) FROM {table} WHERE `ASIN Click Count` > `Total Click Count`"
     impressions = (
-        "SELECT SUM(`ASIN Impression Count`), COUNTIF(ROUND(`ASIN Impression Share` - 100"
-        " * `ASIN Impression Count` / `Total Query Impression Count`, 2) <> 0),"
+        "SELECT SUM(`ASIN Impression Count`), COUNTIF(ABS(`ASIN Impression Share` - 100"
+        " * `ASIN Impression Count` / `Total Query Impression Count`) > 0.00501),"
         f" COUNT(*) FROM {{table}} WHERE DATE(`Date`) = '{restated}'"
     )
     assert read_last_sunday(source.emulator, source.dataset, source.table) is None
